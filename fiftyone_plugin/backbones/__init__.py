@@ -1,0 +1,20 @@
+"""timm vision transformers, by name or checkpoint, to dense features."""
+
+from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE, BackboneSpec, list_backbones
+from .vit import Backbone, load_backbone, pick_device, pick_precision
+from .weights import LoadedModel, load_model, weights_origin
+
+__all__ = [
+    "BACKBONES",
+    "DEFAULT_BACKBONE",
+    "OFFLINE_BACKBONE",
+    "Backbone",
+    "BackboneSpec",
+    "LoadedModel",
+    "list_backbones",
+    "load_backbone",
+    "load_model",
+    "pick_device",
+    "pick_precision",
+    "weights_origin",
+]

