@@ -163,7 +163,7 @@ class Backbone:
 
         scale = torch.from_numpy(1.0 / (255.0 * self._std)).to(self.device)
         shift = torch.from_numpy(self._mean / self._std).to(self.device)
-        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        batch = torch.from_numpy(np.array(images, copy=True)).to(self.device)  # own, writable memory
         return (batch.float() * scale - shift).permute(0, 3, 1, 2).contiguous()
 
     def _forward(self, x: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:

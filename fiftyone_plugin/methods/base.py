@@ -1,0 +1,118 @@
+"""The contract of a method, and how fitted methods are saved, loaded and looked up by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..errors import UsageError
+from ..features.types import FeatureSource, ImageFeatures
+from ..progress import Progress
+
+__all__ = ["LabelScores", "Method", "create_method", "list_methods", "load_method", "save_method"]
+
+FORMAT = 1
+
+
+@dataclass
+class LabelScores:
+    """Soft labels of one image: only the classes that occur in it.
+
+    Attributes:
+        labels: (L,) int, ascending class ids; 0 is background or unlabelled.
+        scores: (L, h, w) float32, >= 0, sums to 1 over L; at patch, working or native resolution.
+        refined: the method has used the pixels already; nothing but up-sampling is left to do.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    refined: bool = False
+
+    def argmax(self) -> np.ndarray:
+        """Return the (h, w) label map of highest score; ties go to the lowest label."""
+        return self.labels[self.scores.argmax(0)]
+
+
+@runtime_checkable
+class Method(Protocol):
+    """Learns from a stream of images in bounded memory, then labels one image at a time."""
+
+    name: str
+    layers: tuple[str, ...]
+
+    def fit(self, features: FeatureSource, *, progress: Progress) -> Method:
+        """Learn from the data set."""
+
+    def predict(self, features: ImageFeatures) -> LabelScores:
+        """Label one image."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, JSON-serialisable."""
+
+    def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Learnt state: JSON-serialisable values, and arrays."""
+
+    def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Restore what :meth:`get_state` returned."""
+
+
+def _registry() -> dict[str, Callable[..., Method]]:
+    from .lightcluster import LightCluster
+
+    return {"lightcluster": LightCluster}
+
+
+def list_methods() -> list[str]:
+    """Return the names of the methods."""
+    return list(_registry())
+
+
+def create_method(name: str, **config: Any) -> Method:
+    """Build an unfitted method by name.
+
+    Raises:
+        UsageError: unknown name or option.
+    """
+    methods = _registry()
+    if name not in methods:
+        raise UsageError(f"unknown method {name!r}; known: {', '.join(methods)}")
+    try:
+        return methods[name](**config)
+    except TypeError as error:
+        raise UsageError(f"method {name}: {error}") from error
+
+
+def save_method(method: Method, directory: Path) -> None:
+    """Write a fitted method as ``method.json`` and ``arrays.safetensors`` into ``directory``."""
+    from safetensors.numpy import save_file
+
+    values, arrays = method.get_state()
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, str(directory / "arrays.safetensors"))
+    document = {"format": FORMAT, "method": method.name, "config": method.get_config(), "state": values}
+    (directory / "method.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def load_method(directory: Path) -> Method:
+    """Load what :func:`save_method` wrote.
+
+    Raises:
+        UsageError: the directory holds no fitted method of a format this version reads.
+    """
+    from safetensors.numpy import load_file
+
+    try:
+        document = json.loads((directory / "method.json").read_text())
+        arrays = load_file(str(directory / "arrays.safetensors"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{directory} holds no fitted method: {error}") from error
+    if document.get("format") != FORMAT:
+        raise UsageError(f"{directory} was written in format {document.get('format')}, this version reads {FORMAT}")
+    method = create_method(document["method"], **document["config"])
+    method.set_state(document["state"], arrays)
+    return method
