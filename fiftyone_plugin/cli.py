@@ -1,0 +1,47 @@
+"""The ``pseudomask`` command: one subcommand a file in :mod:`fiftyone_plugin.commands`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from ._version import __version__
+from .errors import PseudoMaskError
+
+__all__ = ["build_parser", "main"]
+
+COMMANDS = ("label", "evaluate", "demo", "cache", "plugin", "doctor")
+
+EXIT_OK, EXIT_USAGE, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every subcommand; each module offers ``add_parser`` and ``run``."""
+    parser = argparse.ArgumentParser(prog="pseudomask", description="Semantic pseudo-masks without labels.")
+    parser.add_argument("--version", action="version", version=f"pseudomask {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f".commands.{name}", __package__)
+        module.add_parser(subparsers).set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; known errors become one line on stderr and an exit code, never a traceback."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args) or EXIT_OK)
+    except PseudoMaskError as error:
+        print(f"pseudomask: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("pseudomask: interrupted; run the same command with --resume to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
