@@ -1,5 +1,5 @@
 """Semantic pseudo-masks for image datasets, without labels and without prompts."""
 
-from ._version import __version__
+from ._version import DISTRIBUTION, __version__
 
-__all__ = ["__version__"]
+__all__ = ["DISTRIBUTION", "__version__"]
