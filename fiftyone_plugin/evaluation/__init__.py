@@ -1,0 +1,23 @@
+"""Evaluation against ground truth: confusion, matching of clusters to classes, scores, protocols."""
+
+from .confusion import ConfusionMatrix, Contingency, count
+from .matching import Mapping
+from .protocols import PROTOCOLS, EvaluationProtocol, get_protocol
+from .result import EvaluationResult, over_seeds
+from .summary import collect, evaluate_pairs, parse_classes, summarise
+
+__all__ = [
+    "PROTOCOLS",
+    "ConfusionMatrix",
+    "Contingency",
+    "EvaluationProtocol",
+    "EvaluationResult",
+    "Mapping",
+    "collect",
+    "count",
+    "evaluate_pairs",
+    "get_protocol",
+    "over_seeds",
+    "parse_classes",
+    "summarise",
+]

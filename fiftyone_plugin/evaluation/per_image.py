@@ -1,0 +1,103 @@
+"""Contingency tables of many images in little memory: 12 bytes for each pair of ids in an image."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .confusion import Contingency, union
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+__all__ = ["ImageCounts"]
+
+
+class ImageCounts:
+    """Tables of images in the order they were added, stored as sparse cells.
+
+    Attributes:
+        names: one name an image.
+        extras: further per-image values by name, one an image (nan: not measured).
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.extras: dict[str, array] = {}
+        self._ends = array("Q")
+        self._pred, self._true, self._count = array("I"), array("I"), array("I")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def append(self, name: str, table: Contingency, extras: dict[str, float] | None = None) -> None:
+        """Add one image. Ids and counts must fit 32 bits."""
+        rows, columns = np.nonzero(table.counts)
+        for store, values in (
+            (self._pred, table.pred_ids[rows]),
+            (self._true, table.true_ids[columns]),
+            (self._count, table.counts[rows, columns]),
+        ):
+            store.frombytes(values.astype(np.uint32).tobytes())
+        self.names.append(name)
+        self._ends.append(len(self._count))
+        extras = extras or {}
+        for key in extras:
+            self.extras.setdefault(key, array("d", [math.nan] * (len(self.names) - 1)))
+        for key, column in self.extras.items():
+            column.append(extras.get(key, math.nan))
+
+    @property
+    def cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Image number, predicted id, true id and pixel count of every non-zero cell, each (n,) int64."""
+        sizes = np.diff(np.frombuffer(self._ends, np.uint64).astype(np.int64), prepend=np.int64(0)).astype(
+            np.int64
+        )
+        images = np.repeat(np.arange(len(self)), sizes)
+        ids = (
+            np.frombuffer(store, np.uint32).astype(np.int64)
+            for store in (self._pred, self._true, self._count)
+        )
+        return (images, *ids)  # type: ignore[return-value]
+
+    def __getitem__(self, index: int) -> Contingency:
+        """Return the table of one image."""
+        start, end = self._ends[index - 1] if index else 0, self._ends[index]
+        pred, true, count = (
+            np.frombuffer(store, np.uint32)[start:end].astype(np.int64)
+            for store in (self._pred, self._true, self._count)
+        )
+        pred_ids, true_ids = union(pred), union(true)
+        counts = np.zeros((pred_ids.size, true_ids.size), np.int64)
+        counts[np.searchsorted(pred_ids, pred), np.searchsorted(true_ids, true)] = count
+        return Contingency(pred_ids, true_ids, counts)
+
+    def __iter__(self) -> Iterator[Contingency]:
+        return (self[i] for i in range(len(self)))
+
+    def total(self) -> Contingency:
+        """Return the table of all images together."""
+        _, pred, true, count = self.cells
+        pred_ids, true_ids = union(pred), union(true)
+        counts = np.zeros((pred_ids.size, true_ids.size), np.int64)
+        np.add.at(counts, (np.searchsorted(pred_ids, pred), np.searchsorted(true_ids, true)), count)
+        return Contingency(pred_ids, true_ids, counts)
+
+    def sparse(self, rows: np.ndarray, n_rows: int, true_ids: np.ndarray) -> csr_matrix:
+        """Return (images, n_rows * C) pixel counts, one flattened (n_rows, C) matrix an image.
+
+        Args:
+            rows: the row in [0, n_rows) that every entry of :attr:`cells` falls into; several may share one.
+            n_rows: number of rows.
+            true_ids: (C,) ascending, every true id that occurs, one column each.
+        """
+        from scipy.sparse import coo_matrix
+
+        images, _, true, count = self.cells
+        flat = rows * true_ids.size + np.searchsorted(true_ids, true)
+        shape = (len(self), n_rows * true_ids.size)
+        return coo_matrix((count, (images, flat)), shape=shape, dtype=np.int64).tocsr()

@@ -1,0 +1,182 @@
+"""What an evaluation found, as values that go into JSON and come back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+from .confusion import Contingency
+from .matching import Mapping
+from .protocols import get_protocol
+
+__all__ = ["EvaluationResult", "over_seeds"]
+
+FORMAT = 1
+
+
+@dataclass
+class EvaluationResult:
+    """Scores of one set of predictions under one protocol.
+
+    Attributes:
+        protocol: name of the protocol.
+        scores: score name -> value in its own range (all in [0, 1] but ``ari``); nan: nothing to measure.
+        confidence: score name -> (low, high), the central 95 % of bootstrap replicates over images, the
+            mapping held fixed; empty if not asked for.
+        per_class: one entry a class: ``id``, ``name``, ``iou``, ``f1``, ``accuracy``, ``precision``,
+            ``pixels`` (true), ``clusters`` (mapped to it).
+        mapping: clusters to classes; ``None`` where every image was matched on its own.
+        n_images: images compared.
+        n_pixels: pixels not ignored.
+        n_clusters: K, predicted ids that occur among them, without unlabelled.
+        n_classes: C, classes of the ground truth, declared ones included.
+        coverage: share of pixels that carry a prediction.
+        kept: share of pixels the scores saw; below 1 only where the protocol drops some.
+        settings: what else decides the numbers: ``ignore``, ``unlabelled``, ``background``, ...
+        images: columns of the per-image table: ``name`` and values, one an image.
+        table: pixels by predicted and true id, before mapping.
+    """
+
+    protocol: str
+    scores: dict[str, float]
+    confidence: dict[str, tuple[float, float]]
+    per_class: list[dict[str, Any]]
+    mapping: Mapping | None
+    n_images: int
+    n_pixels: int
+    n_clusters: int
+    n_classes: int
+    coverage: float
+    kept: float
+    settings: dict[str, Any]
+    images: dict[str, list[Any]]
+    table: Contingency = field(repr=False)
+
+    def worst(self, n: int, by: str = "iou") -> list[str]:
+        """Return the names of the ``n`` images of lowest ``by``, worst first, without unmeasured ones."""
+        known = [
+            (value, name)
+            for value, name in zip(self.images[by], self.images["name"], strict=True)
+            if value == value
+        ]
+        return [name for _, name in sorted(known)[:n]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-serialisable values; nan becomes ``None``."""
+        return {
+            "format": FORMAT,
+            "protocol": self.protocol,
+            "explanation": get_protocol(self.protocol).explanation,
+            "n": self.n_images,
+            "pixels": self.n_pixels,
+            "K": self.n_clusters,
+            "classes": self.n_classes,
+            "coverage": _plain(self.coverage),
+            "kept": _plain(self.kept),
+            "scores": _plain(self.scores),
+            "confidence": _plain(self.confidence),
+            "per_class": _plain(self.per_class),
+            "mapping": self.mapping.to_dict() if self.mapping else None,
+            "settings": _plain(self.settings),
+            "images": _plain(self.images),
+            "confusion": {
+                "pred_ids": self.table.pred_ids.tolist(),
+                "true_ids": self.table.true_ids.tolist(),
+                "counts": self.table.counts.tolist(),
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> EvaluationResult:
+        """Restore what :meth:`to_dict` returned.
+
+        Raises:
+            UsageError: written in a format this version does not read.
+        """
+        if document.get("format") != FORMAT:
+            raise UsageError(
+                f"the evaluation has format {document.get('format')}, this version reads {FORMAT}"
+            )
+        confusion = {key: np.array(value, np.int64) for key, value in document["confusion"].items()}
+        shape = confusion["pred_ids"].size, confusion["true_ids"].size
+        return cls(
+            protocol=document["protocol"],
+            scores={key: _number(value) for key, value in document["scores"].items()},
+            confidence={
+                key: (_number(low), _number(high)) for key, (low, high) in document["confidence"].items()
+            },
+            per_class=[
+                {key: _number(value) if value is None else value for key, value in entry.items()}
+                for entry in document["per_class"]
+            ],
+            mapping=Mapping.from_dict(document["mapping"]) if document["mapping"] else None,
+            n_images=document["n"],
+            n_pixels=document["pixels"],
+            n_clusters=document["K"],
+            n_classes=document["classes"],
+            coverage=_number(document["coverage"]),
+            kept=_number(document["kept"]),
+            settings=document["settings"],
+            images={
+                key: list(values) if key == "name" else [_number(value) for value in values]
+                for key, values in document["images"].items()
+            },
+            table=Contingency(
+                confusion["pred_ids"], confusion["true_ids"], confusion["counts"].reshape(shape)
+            ),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the result as JSON.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        try:
+            Path(path).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error}") from error
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` with numpy numbers and tuples as Python's own, and nan as ``None``."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def over_seeds(results: Iterable[EvaluationResult]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of every score over repeated runs.
+
+    Args:
+        results: one result a seed, of the same data and protocol.
+
+    Returns:
+        score name -> (mean, sample standard deviation); the deviation is nan for a single run.
+
+    Raises:
+        UsageError: no results, or of different protocols.
+    """
+    runs = list(results)
+    if len({run.protocol for run in runs}) != 1:
+        raise UsageError("seeds are averaged over one or more results of one protocol")
+    columns = {name: np.array([run.scores[name] for run in runs]) for name in runs[0].scores}
+    return {
+        name: (float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else math.nan)
+        for name, values in columns.items()
+    }

@@ -1,0 +1,267 @@
+"""From pairs of masks to an :class:`EvaluationResult`: count, match, score, resample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..errors import UsageError
+from .confusion import Contingency, count, union, validate
+from .geometry import boundary_f, box_found
+from .matching import Mapping
+from .per_image import ImageCounts
+from .protocols import DEFAULT, EvaluationProtocol, get_protocol
+from .result import EvaluationResult
+from .scoring import Scorer, class_rows
+
+__all__ = ["collect", "evaluate_pairs", "parse_classes", "summarise"]
+
+Classes = dict[int, str] | Sequence[str]
+Pair = tuple[str, np.ndarray, np.ndarray]
+
+
+def parse_classes(classes: Classes | dict[str, str] | None) -> dict[int, str] | None:
+    """Return class names by id. A list names ids 0, 1, 2, ... by position.
+
+    Raises:
+        UsageError: neither a list of names nor ids with names.
+    """
+    if classes is None:
+        return None
+    try:
+        items = classes.items() if isinstance(classes, dict) else enumerate(classes)
+        parsed = {int(key): str(name) for key, name in items}
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f'classes are a list of names, or ids with names like {{"1": "sky"}}: {error}'
+        ) from error
+    if not parsed or min(parsed) < 0 or isinstance(classes, str):
+        raise UsageError("classes need at least one name, and ids from 0 on")
+    return parsed
+
+
+@contextmanager
+def naming(image: str) -> Iterator[None]:
+    """Put the name of the image before the message of an error."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{image}: {error}") from error
+
+
+def compare(
+    pred: np.ndarray,
+    true: np.ndarray,
+    protocol: EvaluationProtocol,
+    *,
+    ignore: Sequence[int] = (),
+    resize: bool = False,
+    boundary: float | None = None,
+) -> tuple[Contingency, dict[str, float]]:
+    """Compare one prediction with its ground truth: its table, and values that need the masks themselves.
+
+    Raises:
+        UsageError: masks that cannot be compared.
+    """
+    extras: dict[str, float] = {}
+    if resize or protocol.binary or boundary is not None:
+        pred, true = validate(pred, true, resize)
+    if protocol.binary:
+        scored = ~np.isin(true, list(ignore))
+        # an ignored pixel is foreground of neither mask, and counted for neither below
+        pred, true = (pred != 0) & scored, np.where(scored, true != 0, 2).astype(np.uint8)
+        ignore = (2,)
+        extras["box_found"] = box_found(pred, true == 1)
+    if boundary is not None:
+        extras["boundary_f"] = boundary_f(pred, true, boundary, ignore)
+    return count(pred, true, ignore), extras
+
+
+def collect(
+    pairs: Iterable[Pair],
+    protocol: str = DEFAULT,
+    *,
+    ignore: Iterable[int] = (),
+    resize: bool = False,
+    boundary: float | None = None,
+) -> ImageCounts:
+    """Count every pair of masks; one pass, one image in memory at a time.
+
+    Args:
+        pairs: (name, prediction (H, W), ground truth (H, W)); the iterable is used once.
+        protocol: only its way of reading the masks matters here.
+        ignore: ground-truth ids that take no part.
+        resize: bring predictions of another size to the size of the ground truth.
+        boundary: also measure the boundary F with this tolerance (share of the diagonal).
+
+    Raises:
+        UsageError: masks that cannot be compared; the message names the image.
+    """
+    spec, ignored, images = get_protocol(protocol), tuple(ignore), ImageCounts()
+    for name, pred, true in pairs:
+        with naming(name):
+            images.append(name, *compare(pred, true, spec, ignore=ignored, resize=resize, boundary=boundary))
+    return images
+
+
+def evaluate_pairs(
+    pairs: Iterable[Pair],
+    classes: Classes | None = None,
+    ignore: Iterable[int] = (),
+    protocol: str | None = None,
+    *,
+    unlabelled: int | None = 0,
+    background: int = 0,
+    mapping: Mapping | None = None,
+    resize: bool = False,
+    boundary: float | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Evaluate predictions against ground truth.
+
+    Args:
+        pairs: (name, prediction (H, W) of integers, ground truth (H, W) of integers).
+        classes: names by id, or a list that names ids by position; then the ground truth may hold no other id
+            that is not ignored. ``None``: the ids that occur.
+        ignore: ground-truth ids that take no part at all.
+        protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
+            ``mapping``, else ``iou-hungarian``.
+        unlabelled: predicted id that says "no label": an error, and missing from coverage. ``None``: 0 is a
+            cluster like any other.
+        background: class of unmatched clusters under ``unmatched-background``.
+        mapping: use this mapping, e.g. learnt on another split, instead of matching here.
+        resize: bring predictions of another size to the size of the ground truth (nearest).
+        boundary: also measure the boundary F with this tolerance (share of the image diagonal, e.g. 0.0075).
+        replicates: bootstrap replicates for the confidence intervals; 0: none.
+        seed: seeds the bootstrap.
+
+    Raises:
+        UsageError: masks that cannot be compared, ids without a name, or options that contradict one another.
+
+    Example:
+        >>> sky, ground = np.array([[7, 7], [9, 9]]), np.array([[1, 1], [2, 2]])
+        >>> result = evaluate_pairs([("a", sky, ground)], classes={1: "sky", 2: "ground"}, replicates=0)
+        >>> result.scores["miou"], result.mapping.clusters
+        (1.0, {7: 1, 9: 2})
+    """
+    ignored = tuple(sorted({int(i) for i in ignore}))
+    name = protocol or (mapping.protocol if mapping else DEFAULT)
+    return summarise(
+        collect(pairs, name, ignore=ignored, resize=resize, boundary=boundary),
+        name,
+        classes=classes,
+        ignore=ignored,
+        unlabelled=unlabelled,
+        background=background,
+        mapping=mapping,
+        replicates=replicates,
+        seed=seed,
+    )
+
+
+def summarise(
+    images: ImageCounts,
+    protocol: str = DEFAULT,
+    *,
+    classes: Classes | None = None,
+    ignore: Iterable[int] = (),
+    unlabelled: int | None = 0,
+    background: int = 0,
+    mapping: Mapping | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Match and score counted images; arguments as in :func:`evaluate_pairs`.
+
+    Raises:
+        UsageError: see :func:`evaluate_pairs`.
+    """
+    spec, names, ignored = get_protocol(protocol), parse_classes(classes), sorted(set(ignore))
+    if spec.binary:
+        unlabelled, names = None, {0: "background", 1: "foreground"}
+    if mapping and (spec.per_image or spec.binary):
+        raise UsageError(
+            f"protocol {protocol} learns no mapping over the data set, so none can be given to it"
+        )
+    table = _check_classes(images.total(), names, ignored if not spec.binary else [])
+    learnt = None if spec.per_image else mapping or spec.learn(table, unlabelled, background)
+    class_ids = _class_ids(table, learnt, ignored if not spec.binary else [])
+    matrices = images.sparse(
+        _rows(images, spec, learnt, unlabelled, class_ids), class_ids.size + 1, class_ids
+    )
+    if spec.drop_unmatched:
+        matrices = matrices[:, : class_ids.size**2]
+    scorer = Scorer(images, matrices, class_ids.size, unlabelled)
+    scores, confidence = scorer.scores(spec, replicates, seed)
+    labels = {int(c): (names or {}).get(int(c), str(c)) for c in class_ids}
+    if learnt:
+        learnt = Mapping(learnt.clusters, learnt.protocol, learnt.unmatched, {**labels, **learnt.names})
+    return EvaluationResult(
+        protocol=protocol,
+        scores=scores,
+        confidence=confidence,
+        per_class=class_rows(scorer.pooled, labels, learnt),
+        mapping=learnt,
+        n_images=len(images),
+        n_pixels=table.pixels,
+        n_clusters=table.without(unlabelled).pred_ids.size,
+        n_classes=table.true_ids.size,
+        coverage=table.coverage(unlabelled),
+        kept=float(scorer.pooled.sum() / table.pixels),
+        settings={
+            "ignore": ignored,
+            "unlabelled": unlabelled,
+            "background": background if spec.fill_background else None,
+            "mapping": "given" if mapping else "learnt on these images",
+            "replicates": replicates,
+            "seed": seed,
+        },
+        images={"name": list(images.names), **{k: v.tolist() for k, v in scorer.columns(spec).items()}},
+        table=table,
+    )
+
+
+def _check_classes(table: Contingency, names: dict[int, str] | None, ignored: list[int]) -> Contingency:
+    if not table.pixels:
+        raise UsageError(
+            "nothing to score: there are no images, or every pixel of the ground truth is ignored"
+        )
+    if names is None:
+        return table
+    unnamed = [int(i) for i in table.true_ids if int(i) not in names]
+    if unnamed:
+        raise UsageError(
+            f"the ground truth holds ids {unnamed} that the classes do not name: ignore them, or name them"
+        )
+    return table.expand(true_ids=[i for i in names if i not in ignored])
+
+
+def _class_ids(table: Contingency, mapping: Mapping | None, ignored: list[int]) -> np.ndarray:
+    """Return every class that is true or may be predicted: a mapping can name more than occur here."""
+    targets = set(mapping.clusters.values()) if mapping else set()
+    if mapping and mapping.unmatched is not None:
+        targets.add(mapping.unmatched)
+    return union(table.true_ids, targets - set(ignored))
+
+
+def _rows(
+    images: ImageCounts,
+    spec: EvaluationProtocol,
+    mapping: Mapping | None,
+    unlabelled: int | None,
+    class_ids: np.ndarray,
+) -> np.ndarray:
+    """Return the predicted class, as a row of the class matrix, of every cell of ``images``."""
+    _, pred, _, _ = images.cells
+    if mapping:
+        pred_ids, index = np.unique(pred, return_inverse=True)
+        return mapping.rows(pred_ids, class_ids)[index]
+
+    def of_image(table: Contingency) -> Iterator[np.ndarray]:
+        learnt = spec.learn(table, unlabelled)
+        yield learnt.rows(np.repeat(table.pred_ids, (table.counts > 0).sum(axis=1)), class_ids)
+
+    return np.concatenate([rows for table in images for rows in of_image(table)])
