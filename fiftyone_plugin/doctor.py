@@ -136,9 +136,9 @@ def _check_server(uri: str) -> Check:
     return Check("ok", f"MongoDB {version} at {shown}")
 
 
-def probe_mongod() -> Mongod:
-    """Look where FiftyOne looks for ``mongod``, and ask the binary there for its version."""
-    path = _mongod_path()
+def probe_mongod(path: Path | None = None) -> Mongod:
+    """Ask a ``mongod`` for its version: the one at ``path``, or the only one that FiftyOne looks for."""
+    path = path or _mongod_path()
     if path is None or not path.is_file():
         return Mongod(None)
     try:

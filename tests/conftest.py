@@ -1,0 +1,258 @@
+"""Fixtures: real photographs, the offline backbone, a private database, FiftyOne, its App and a browser.
+
+Everything a session writes lies in one temporary folder that is removed at the end; the database and the App
+server listen on free ports of 127.0.0.1 and are stopped. What cannot run here skips, and says why.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ROOT = Path(tempfile.mkdtemp(prefix="pseudomask-test-"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+MONGO_PORT, APP_PORT = _free_port(), _free_port()
+
+# FiftyOne reads all of this when it is first imported. The database is named by its URI: a directory
+# (FIFTYONE_DATABASE_DIR) is ignored where a developer's own FiftyOne already runs, and the tests would then write
+# into that person's datasets.
+assert "fiftyone" not in sys.modules, "import fiftyone inside tests and fixtures, never before this file"
+os.environ.update(
+    FIFTYONE_DATABASE_URI=f"mongodb://127.0.0.1:{MONGO_PORT}",
+    FIFTYONE_DATABASE_NAME="pseudomask_test",
+    FIFTYONE_DATABASE_VALIDATION="false",  # no message that the MongoDB release is an old one
+    FIFTYONE_CONFIG_PATH=str(ROOT / "config.json"),
+    FIFTYONE_APP_CONFIG_PATH=str(ROOT / "app_config.json"),
+    FIFTYONE_DEFAULT_DATASET_DIR=str(ROOT / "datasets"),
+    FIFTYONE_PLUGINS_DIR=str(ROOT / "plugins"),
+    FIFTYONE_DO_NOT_TRACK="true",
+    FIFTYONE_SHOW_PROGRESS_BARS="false",
+    FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS="true",  # the App offers "Schedule"
+    PSEUDOMASK_CACHE=str(ROOT / "cache"),
+    HF_HUB_OFFLINE="1",  # the same weights with and without a network
+)
+
+_processes: list[subprocess.Popen] = []
+
+
+def _spawn(command: list[str], log: str, deathsig: str = "TERM", **options) -> subprocess.Popen:
+    if shutil.which("setpriv"):  # ends with pytest, even when that is killed
+        command = ["setpriv", "--pdeathsig", deathsig, *command]
+    with (ROOT / log).open("wb") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **options
+        )
+    _processes.append(process)
+    return process
+
+
+def _stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen, log: str, ready: Callable[[], object], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        try:
+            ready()
+            return
+        except OSError:
+            time.sleep(0.05)
+    tail = (ROOT / log).read_text(errors="replace")[-2000:]
+    raise RuntimeError(f"{process.args} is not ready (exit code {process.poll()}):\n{tail}")
+
+
+@atexit.register
+def _leave_nothing() -> None:
+    # Not a fixture's teardown: FiftyOne's own exit hook talks to the database, and waits 30 s for one that is
+    # gone. Exit hooks run last in, first out, and this one is registered before FiftyOne is imported.
+    for process in reversed(_processes):
+        _stop(process)
+    shutil.rmtree(ROOT, ignore_errors=True)
+
+
+def _link_plugin() -> None:
+    (ROOT / "plugins").mkdir()
+    (ROOT / "plugins" / "pseudomask").symlink_to(REPOSITORY, target_is_directory=True)
+
+
+_link_plugin()
+
+
+# --- data ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Data sets with ground truth: ``$PSEUDOMASK_DATA``, or ``shared/data`` beside the checkout."""
+    folder = Path(os.environ.get("PSEUDOMASK_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no data sets at {folder}; name their folder in PSEUDOMASK_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """A folder of seven real photographs, six JPEG and a grey PNG, in five sizes; copy it to change it."""
+    from PIL import Image
+    from skimage import data
+    from sklearn.datasets import load_sample_image
+
+    folder = ROOT / "photos"
+    folder.mkdir()
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        Image.fromarray(getattr(data, name)()).save(folder / f"{name}.jpg", quality=95)
+    for name in ("china", "flower"):
+        Image.fromarray(load_sample_image(f"{name}.jpg")).save(folder / f"{name}.jpg", quality=95)
+    Image.fromarray(data.camera()).save(folder / "camera.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbone():
+    """The offline checkpoint, on the device a run would choose."""
+    from fiftyone_plugin.backbones import OFFLINE_BACKBONE, load_backbone
+    from fiftyone_plugin.errors import MissingDependencyError
+    from fiftyone_plugin.paths import default_cache_dir
+
+    try:
+        return load_backbone(OFFLINE_BACKBONE, cache_dir=default_cache_dir())
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+# --- FiftyOne --------------------------------------------------------------------------------------
+
+
+def _find_mongod() -> Path:
+    from fiftyone_plugin.doctor import probe_mongod
+
+    named, on_path = os.environ.get("MONGOD"), shutil.which("mongod")
+    problems = []
+    for path in (Path(named) if named else None, None, Path(on_path) if on_path else None):
+        found = probe_mongod(path)
+        if found.path and not found.problem:
+            return found.path
+        if found.path:
+            problems.append(f"{found.path}: {found.problem}")
+    reason = "; ".join(problems) or "none found"
+    pytest.skip(f"no mongod that starts ({reason}): run scripts/install_optional.py, or set MONGOD")
+
+
+@pytest.fixture(scope="session")
+def mongo() -> str:
+    """The URI of this session's own database server."""
+    executable = _find_mongod()
+    (ROOT / "db").mkdir()
+    options = {
+        "dbpath": ROOT / "db",
+        "port": MONGO_PORT,
+        "bind_ip": "127.0.0.1",
+        "wiredTigerCacheSizeGB": 0.5,
+    }
+    arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+    process = _spawn([str(executable), "--nounixsocket", *arguments], "mongod.log")
+    address = ("127.0.0.1", MONGO_PORT)
+    _wait(process, "mongod.log", lambda: socket.create_connection(address, 0.2).close(), 30)
+    return os.environ["FIFTYONE_DATABASE_URI"]
+
+
+@pytest.fixture(scope="session")
+def fo(mongo):
+    """FiftyOne, with a database behind it."""
+    import fiftyone
+
+    return fiftyone
+
+
+@pytest.fixture
+def dataset(fo, photos):
+    """A fresh dataset of the photographs, by file name; deleted afterwards."""
+    dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
+    dataset.add_samples([fo.Sample(filepath=str(path)) for path in sorted(photos.iterdir())])
+    yield dataset
+    if fo.dataset_exists(dataset.name):
+        fo.delete_dataset(dataset.name)
+
+
+# --- App -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def app(mongo) -> str:
+    """The URL of a running App server that has loaded this plugin."""
+    command = [
+        sys.executable,
+        "-m",
+        "fiftyone.server.main",
+        "--port",
+        str(APP_PORT),
+        "--address",
+        "127.0.0.1",
+    ]
+    # the server waits for open event streams when asked to end, so its death signal cannot be TERM
+    process = _spawn(command, "app.log", deathsig="KILL", cwd="/")
+    url = f"http://127.0.0.1:{APP_PORT}"
+    _wait(process, "app.log", lambda: urllib.request.urlopen(f"{url}/fiftyone", timeout=2).read(), 60)
+    yield url
+    _stop(process)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium, the system's."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    executable = next(filter(None, map(shutil.which, names)), None)
+    if executable is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} is on PATH")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, app):
+    """A fresh page, for ``page.goto("/datasets/NAME")``; it asks nothing outside 127.0.0.1."""
+    context = browser.new_context(viewport={"width": 1600, "height": 900}, base_url=app)
+    # a first-visit pop-up that would swallow clicks
+    context.add_init_script(
+        "try { localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true') } catch (e) {}"
+    )
+    context.route(lambda url: urlparse(url).hostname != "127.0.0.1", lambda route: route.abort())
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    yield page
+    context.close()
