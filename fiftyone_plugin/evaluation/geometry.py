@@ -14,12 +14,30 @@ BOUNDARY_TOLERANCE = 0.0075
 """Default tolerance as a share of the image diagonal (6 pixels at 640x480)."""
 
 
-def boundaries(mask: np.ndarray) -> np.ndarray:
-    """Return (H, W) bool: pixels whose right or lower neighbour has another id."""
+def boundaries(mask: np.ndarray, scored: np.ndarray | None = None) -> np.ndarray:
+    """Return (H, W) bool: pixels whose right or lower neighbour has another id, both being ``scored``."""
     edge = np.zeros(mask.shape, bool)
-    edge[:, :-1] |= mask[:, :-1] != mask[:, 1:]
-    edge[:-1] |= mask[:-1] != mask[1:]
+    across, down = mask[:, :-1] != mask[:, 1:], mask[:-1] != mask[1:]
+    if scored is not None:
+        across &= scored[:, :-1] & scored[:, 1:]
+        down &= scored[:-1] & scored[1:]
+    edge[:, :-1] |= across
+    edge[:-1] |= down
     return edge
+
+
+def _share_near(edge: np.ndarray, other: np.ndarray, reach: float) -> float:
+    """Return the share of pixels of ``edge`` with a pixel of ``other`` within ``reach``; nan if none."""
+    from scipy.spatial import cKDTree
+
+    points, targets = np.argwhere(edge), np.argwhere(other)
+    if not len(points):
+        return float("nan")
+    if not len(targets):
+        return 0.0
+    # the tree's bound is exclusive
+    distance, _ = cKDTree(targets).query(points, distance_upper_bound=np.nextafter(reach, np.inf))
+    return float(np.isfinite(distance).mean())
 
 
 def boundary_f(
@@ -44,22 +62,23 @@ def boundary_f(
     Raises:
         UsageError: masks that cannot be compared.
     """
-    from scipy.ndimage import distance_transform_edt
-
     pred, true = validate(pred, true)
     reach = max(1.0, tolerance * float(np.hypot(*true.shape)))
     scored = ~np.isin(true, list(ignore))
     if not scored.any():
         return float("nan")
-    pred_edge, true_edge = boundaries(pred) & scored, boundaries(true)
+    true_edge = boundaries(true)
     if not scored.all():
+        from scipy.ndimage import distance_transform_edt
+
         away, nearest = distance_transform_edt(~scored, return_indices=True)
         true_edge = boundaries(true[tuple(nearest)]) & (away <= reach)
-    if not pred_edge.any() or not true_edge.any():
-        return float("nan") if not pred_edge.any() and not true_edge.any() else 0.0
-    all_pred_edge = boundaries(pred)
-    precision = (distance_transform_edt(~true_edge)[pred_edge] <= reach).mean()
-    recall = (distance_transform_edt(~all_pred_edge)[true_edge] <= reach).mean()
+    precision = _share_near(boundaries(pred, scored), true_edge, reach)
+    recall = _share_near(true_edge, boundaries(pred), reach)
+    if np.isnan(precision) and np.isnan(recall):
+        return float("nan")
+    # a prediction without a boundary to judge has none that is wrong; a truth without any finds nothing
+    precision, recall = np.nan_to_num(precision, nan=1.0), np.nan_to_num(recall, nan=0.0)
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
