@@ -35,8 +35,8 @@ def _free_port() -> int:
 MONGO_PORT, APP_PORT = _free_port(), _free_port()
 
 # FiftyOne reads all of this when it is first imported. The database is named by its URI: a directory
-# (FIFTYONE_DATABASE_DIR) is ignored where a developer's own FiftyOne already runs, and the tests would then write
-# into that person's datasets.
+# (FIFTYONE_DATABASE_DIR) is ignored where a developer's own FiftyOne already runs, and the tests would then
+# write into that person's datasets.
 assert "fiftyone" not in sys.modules, "import fiftyone inside tests and fixtures, never before this file"
 os.environ.update(
     FIFTYONE_DATABASE_URI=f"mongodb://127.0.0.1:{MONGO_PORT}",
@@ -148,6 +148,44 @@ def backbone():
         return load_backbone(OFFLINE_BACKBONE, cache_dir=default_cache_dir())
     except MissingDependencyError as error:
         pytest.skip(str(error))
+
+
+# --- packaging ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def source_tree() -> Path:
+    """A copy of what a distribution is built from, so that building leaves nothing in the checkout."""
+    copy = ROOT / "source"
+    copy.mkdir()
+    for path in REPOSITORY.iterdir():
+        if path.is_file():
+            shutil.copy2(path, copy)
+        elif path.name in {"benchmarks", "docs", "fiftyone_plugin", "operators", "scripts", "tests"}:
+            shutil.copytree(path, copy / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+@pytest.fixture(scope="session")
+def build(source_tree) -> Callable[..., Path]:
+    """``build(kind, source)`` runs setuptools' ``build_<kind>`` hook, as pip does, and returns the file."""
+
+    def build(kind: str, source: Path = source_tree) -> Path:
+        out = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=ROOT))
+        code = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+        command = [sys.executable, "-c", code, f"build_{kind}", str(out)]
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (file,) = out.iterdir()
+        return file
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def wheel(build) -> Path:
+    """A wheel of the tree under test."""
+    return build("wheel")
 
 
 # --- FiftyOne --------------------------------------------------------------------------------------
