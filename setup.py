@@ -11,7 +11,7 @@ from setuptools import find_packages, setup
 BUNDLE = "fiftyone_plugin._bundle"
 
 setup(
-    script_name="setup.py",  # the builder's own name stands here otherwise, and this file would join the bundle
+    script_name="setup.py",  # else the build tool's own name, and this file would join the bundle
     packages=[
         *find_packages(include=["fiftyone_plugin", "fiftyone_plugin.*"]),
         BUNDLE,
