@@ -1,0 +1,273 @@
+"""Which images a run works on: from a folder, a glob, a text file, a file or a sequence to a sorted list."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import hashlib
+import heapq
+import logging
+import os
+import posixpath
+import unicodedata
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath, PureWindowsPath
+
+from .errors import UsageError
+from .images import image_extensions
+
+__all__ = ["ImageItem", "list_images"]
+
+logger = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
+FIFTYONE_PREFIX = "fiftyone:"
+LIST_SUFFIX = ".txt"
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """One image of a run.
+
+    Attributes:
+        key: relative POSIX path with extension, unique in the list, without ``..`` and never absolute.
+        path: absolute path of the file.
+        mask_name: relative POSIX path of the mask's PNG, unique in the list even where case does not count.
+    """
+
+    key: str
+    path: str
+    mask_name: str
+
+
+def list_images(spec: PathLike | Sequence[PathLike]) -> list[ImageItem]:
+    """List the images that ``spec`` names, sorted by key; the order of the file system plays no part.
+
+    Args:
+        spec: one of
+
+            * a folder: all images below it. Hidden files and folders and files of other types are left out;
+              linked folders are followed, each folder once;
+            * a glob, where ``**`` stands for any number of folders: the images that match;
+            * a ``.txt`` file with one path a line, relative to that file; blank lines and lines that begin
+              with ``#`` do not count;
+            * an image file;
+            * a sequence of paths of image files.
+
+            Files that a person named one by one are listed whatever their extension, also if they are
+            missing: they fail as bad images when they are read.
+
+    Returns:
+        The images, each path once. Keys are relative to the folder, or to the deepest folder that holds all
+        images.
+
+    Raises:
+        UsageError: no such path, no image found, a text file that cannot be read, or a ``fiftyone:`` name.
+    """
+    if isinstance(spec, (str, os.PathLike)):
+        text = os.path.expanduser(os.fsdecode(spec))
+        if text.startswith(FIFTYONE_PREFIX):
+            raise UsageError(
+                f"{text} names a FiftyOne dataset, not files; give a folder, a glob, a .txt list or image files"
+            )
+        if os.path.isdir(text):
+            root = os.path.abspath(text)
+            found = {rel: os.path.join(root, *rel.split("/")) for rel in _images_below(root)}
+        else:
+            found = _key_by_common_folder(_named_paths(text))
+        origin = text
+    else:
+        found = _key_by_common_folder(os.path.expanduser(os.fsdecode(path)) for path in spec)
+        origin = "the sequence of paths"
+    if not found:
+        raise UsageError(
+            f"no images in {origin}: nothing there has a known image extension (.jpg, .png, .webp, ...); "
+            "check the path, or name the files in a .txt file, one path a line"
+        )
+    keys = sorted(found)
+    return [ImageItem(key, found[key], name) for key, name in zip(keys, _mask_names(keys), strict=True)]
+
+
+def _named_paths(text: str) -> Iterable[str]:
+    if os.path.exists(text):
+        return _read_list(text) if text.lower().endswith(LIST_SUFFIX) else [text]
+    if any(character in text for character in "*?["):
+        return _with_image_extension(_glob(text))
+    raise UsageError(f"no such file or folder: {text!r}; check the path (a glob may use *, ?, [..] and **)")
+
+
+def _read_list(list_path: str) -> list[str]:
+    try:
+        with open(list_path, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(
+            f"cannot read the list {list_path}: {cause}; it has one image path a line"
+        ) from error
+    folder = os.path.dirname(list_path)
+    named = (line for line in lines if line and not line.startswith("#"))
+    return [os.path.join(folder, os.path.expanduser(line)) for line in named]
+
+
+def _images_below(root: str) -> Iterator[str]:
+    return _with_image_extension(_walk(root))
+
+
+def _with_image_extension(paths: Iterable[str]) -> Iterator[str]:
+    extensions = image_extensions()
+    return (path for path in paths if os.path.splitext(path)[1].lower() in extensions)
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Yield the POSIX paths, relative to ``root``, of all files below it that are not hidden.
+
+    Every folder is read once, however many links lead to it, so loops end; real folders come before linked
+    ones, so that a path without links wins.
+    """
+    seen: set[tuple[int, int]] = set()
+    real, linked = deque([""]), list[str]()
+    while real or linked:
+        relative = real.popleft() if real else heapq.heappop(linked)
+        folder = os.path.join(root, relative)
+        try:
+            info = os.stat(folder)
+            if (info.st_dev, info.st_ino) in seen:
+                continue
+            seen.add((info.st_dev, info.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            if not relative:
+                raise UsageError(
+                    f"cannot list the folder {root}: {error.strerror}; check its permissions"
+                ) from error
+            logger.warning("skipping the folder %s: %s", folder, error.strerror)
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if not _is_folder(entry):
+                yield path
+            elif entry.is_symlink():
+                heapq.heappush(linked, path)
+            else:
+                real.append(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # e.g. a link to itself; listed if it is called like an image, it fails when it is read
+        return False
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """Yield the files that match; unlike :func:`glob.glob`, ``**`` ends where links form loops."""
+    parts = PurePath(pattern).parts
+    if "**" not in parts:
+        yield from (path for path in glob.iglob(pattern) if not os.path.isdir(path))
+        return
+    split = parts.index("**")
+    head, rest = os.path.join("", *parts[:split]), parts[split:]
+    for folder in sorted(glob.iglob(head)) if head else [os.curdir]:
+        if os.path.isdir(folder):
+            yield from (
+                os.path.join(folder, path) for path in _walk(folder) if _matches(path.split("/"), rest)
+            )
+
+
+def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Match path components against pattern components; ``**`` stands for any number of folders."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        if len(pattern) == 1:
+            return bool(path)
+        return any(_matches(path[i:], pattern[1:]) for i in range(len(path)))
+    return bool(path) and fnmatch.fnmatch(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
+
+
+def _key_by_common_folder(paths: Iterable[str]) -> dict[str, str]:
+    """Return key -> absolute path; a path named twice counts once."""
+    unique: dict[str, str] = {}
+    for path in paths:
+        absolute = os.path.abspath(path)
+        unique.setdefault(os.path.normcase(absolute), absolute)
+    keys = _relative_keys([PurePath(path) for path in unique.values()])
+    return dict(zip(keys, unique.values(), strict=True))
+
+
+def _relative_keys(paths: Sequence[PurePath]) -> list[str]:
+    """Return POSIX paths relative to the deepest folder that holds all of ``paths`` (absolute, normalised).
+
+    Paths on several Windows drives or shares have no such folder: their keys begin with the drive's letter or
+    the share's name.
+    """
+    if not paths:
+        return []
+
+    def same(part: str) -> str:
+        return part.lower() if isinstance(paths[0], PureWindowsPath) else part
+
+    common = list(paths[0].parts[:-1])
+    for path in paths:
+        depth = 0
+        for ours, theirs in zip(common, path.parts[:-1], strict=False):
+            if same(ours) != same(theirs):
+                break
+            depth += 1
+        del common[depth:]
+    keys = []
+    for path in paths:
+        anchor = [path.anchor.replace("\\", "/").replace(":", "").strip("/")] if not common else []
+        keys.append("/".join([*anchor, *path.parts[max(len(common), 1) :]]))
+    return keys
+
+
+def _mask_names(keys: Sequence[str]) -> list[str]:
+    """Name the mask of every key: ``a/b.jpg`` -> ``a/b.png``.
+
+    Names are unique also on file systems that ignore case or normalise Unicode, and none is the name of a
+    folder that another needs. Images whose names clash take ``key + ".png"``, and if that clashes too (keys
+    that differ in case alone) a piece of the key's sha256 goes in between.
+    """
+    attempts = [0] * len(keys)
+    while True:
+        names = [_mask_name(key, attempt) for key, attempt in zip(keys, attempts, strict=True)]
+        users: defaultdict[str, list[int]] = defaultdict(list)
+        folders: set[str] = set()
+        for index, name in enumerate(names):
+            plain = _without_case(name)
+            users[plain].append(index)
+            while (plain := posixpath.dirname(plain)) and plain not in folders:
+                folders.add(plain)
+        clashing: list[int] = []
+        for name, indices in users.items():
+            if name in folders:
+                clashing += indices
+            elif len(indices) > 1:
+                # who has taken the longer name already may keep it
+                least = min(attempts[index] for index in indices)
+                clashing += [index for index in indices if attempts[index] == least]
+        if not clashing:
+            return names
+        for index in clashing:
+            attempts[index] += 1
+
+
+def _mask_name(key: str, attempt: int) -> str:
+    if attempt == 0:
+        return posixpath.splitext(key)[0] + ".png"
+    if attempt == 1:
+        return key + ".png"
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{key}.{digest[: 8 * (attempt - 1)]}.png"
+
+
+def _without_case(name: str) -> str:
+    decomposed = unicodedata.normalize("NFD", name)
+    return unicodedata.normalize("NFC", decomposed.casefold())
