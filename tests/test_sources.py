@@ -202,7 +202,9 @@ def test_more_errors(tmp_path):
 def test_unreadable_folders():
     code = (
         "import os, sys\nfrom fiftyone_plugin.errors import UsageError\n"
+        "from fiftyone_plugin.images import image_extensions\n"
         "from fiftyone_plugin.sources import list_images\n"
+        "image_extensions()  # loads Pillow's plugins, which another user may not be allowed to read\n"
         "os.chdir(sys.argv[1])\nif os.geteuid() == 0: os.setuid(65534)\n"
         "print([item.key for item in list_images('in')])\n"
         "for spec in ('in/locked', 'list.txt'):\n"
