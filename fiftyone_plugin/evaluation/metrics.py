@@ -116,7 +116,8 @@ def f_beta(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray, beta2: flo
     ``beta2`` = beta squared; 0.3 is the custom of salient object detection and stresses precision.
     """
     hits, predicted, true = (np.asarray(v, np.float64) for v in (hits, predicted, true))
-    return _divide((1 + beta2) * hits, beta2 * true + predicted)
+    # rounding can exceed 1 by a unit in the last place
+    return np.minimum(_divide((1 + beta2) * hits, beta2 * true + predicted), 1.0)
 
 
 def mean_absolute_error(matrix: np.ndarray) -> np.ndarray:

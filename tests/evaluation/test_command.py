@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fiftyone_plugin import cli
+from fiftyone_plugin.errors import ImageReadError, UsageError
+from fiftyone_plugin.evaluation import Mapping
+from fiftyone_plugin.evaluation.folders import pair_masks, read_classes, read_mask
+
+from .references import blocky
+
+
+@pytest.fixture(autouse=True)
+def only_this_command(monkeypatch):
+    monkeypatch.setattr(cli, "COMMANDS", ("evaluate",))
+
+
+def write(path, mask, dtype=np.uint8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(mask, dtype)).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Five images in two folders, clusters 11, 12, 13 for the classes 1, 2, 3; a rim of 0 is unlabelled."""
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        true = blocky(rng, 3) + 1
+        pred = true + 10
+        pred[:8] = 11
+        true[:2] = 0
+        write(tmp_path / "gt" / f"{i % 2}" / f"{i}.png", true)
+        write(tmp_path / "run" / "masks" / f"{i % 2}" / f"{i}.png", pred, np.uint16)
+    (tmp_path / "classes.json").write_text('{"1": "sky", "2": "grass", "3": "road"}')
+    return tmp_path
+
+
+def test_two_folders(folders, capsys):
+    arguments = [
+        "--classes",
+        str(folders / "classes.json"),
+        "--ignore",
+        "0",
+        "--json",
+        str(folders / "out.json"),
+    ]
+    assert cli.main(["evaluate", str(folders / "run"), str(folders / "gt"), *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "iou-hungarian" in out
+    assert "1 sky" in out
+    result = json.loads((folders / "out.json").read_text())
+    assert (result["n"], result["K"], result["protocol"], result["coverage"]) == (5, 3, "iou-hungarian", 1.0)
+    assert result["mapping"]["clusters"] == {"11": 1, "12": 2, "13": 3}
+    assert result["settings"]["left_out"] == {"only_pred": [], "only_true": [], "unreadable": []}
+    assert f"{100 * result['scores']['miou']:.1f}" in out
+    assert result["images"]["name"] == ["0/0", "0/2", "0/4", "1/1", "1/3"]
+
+
+def test_a_mapping_goes_from_run_to_run(folders, capsys):
+    run, true, mapping = str(folders / "run"), str(folders / "gt"), str(folders / "mapping.json")
+    assert cli.main(["evaluate", run, true, "--protocol", "majority", "--save-mapping", mapping]) == 0
+    assert Mapping.load(mapping).clusters == {11: 1, 12: 2, 13: 3}
+    assert cli.main(["evaluate", run, true, "--mapping", mapping, "--json", str(folders / "b.json")]) == 0
+    result = json.loads((folders / "b.json").read_text())
+    assert (result["protocol"], result["settings"]["mapping"]) == ("majority", "given")
+    # a result holds its mapping, and serves as well
+    assert Mapping.load(folders / "b.json").clusters == {11: 1, 12: 2, 13: 3}
+
+
+def test_what_is_left_out_is_listed_and_told_by_the_exit_code(folders, capsys):
+    (folders / "gt" / "0" / "0.png").unlink()
+    (folders / "run" / "masks" / "0" / "2.png").unlink()
+    (folders / "gt" / "1" / "1.png").write_bytes(b"not a picture")
+    assert cli.main(["evaluate", str(folders / "run"), str(folders / "gt")]) == 3
+    err = capsys.readouterr().err
+    assert "predictions without ground truth: 1\n  0/0" in err
+    assert "ground truth without prediction: 1\n  0/2" in err
+    assert "masks that cannot be read: 1\n" in err
+    assert "1.png: cannot be read as a mask" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "gt"], "the folder of predictions does not exist: "),
+        (["run", "empty"], "no masks (.bmp, .png, .tif, .tiff) in "),
+        (["run", "other"], "no mask of "),
+        (["run", "gt", "--protocol", "best"], "unknown protocol 'best'"),
+        (
+            ["run", "gt", "--classes", "classes.json"],
+            "the ground truth holds ids [0] that the classes do not name",
+        ),
+        (["run", "gt", "--classes", "gone.json"], "cannot read the classes "),
+        (["run", "gt", "--mapping", "classes.json"], "classes.json: this is no mapping"),
+        (["run", "gt", "--protocol", "alignseg_per_image", "--save-mapping", "m.json"], "no mapping to save"),
+        (["run", "gt", "--json", "no/such/folder.json"], "cannot write "),
+        (["run", "gt", "--ignore", "0", "1", "2", "3"], "nothing to score"),
+        (["run", "small"], "0/0: the prediction is 48x64 (height x width), the ground truth 2x2"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(folders, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(folders)
+    (folders / "empty").mkdir()
+    write(folders / "other" / "x.png", [[1]])
+    write(folders / "small" / "0" / "0.png", [[1, 1], [1, 1]])
+    assert cli.main(["evaluate", *arguments]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_foreground_reads_binary_masks_of_0_and_255(tmp_path, capsys):
+    true = np.zeros((20, 20))
+    true[5:15, 5:15] = 255
+    write(tmp_path / "gt" / "a.png", true)
+    write(tmp_path / "pred" / "a.png", true > 0)
+    arguments = ["--protocol", "foreground", "--json", str(tmp_path / "o.json")]
+    assert cli.main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "gt"), *arguments]) == 0
+    scores = json.loads((tmp_path / "o.json").read_text())["scores"]
+    assert scores == {"iou_pooled": 1, "pixel_accuracy": 1, "iou": 1, "f_beta": 1, "mae": 0, "corloc": 1}
+    assert "CorLoc" in capsys.readouterr().out
+
+
+def test_other_options_reach_the_evaluation(folders, capsys):
+    write(folders / "gt" / "0" / "0.png", [[1, 2], [3, 3]])
+    out = folders / "o.json"
+    arguments = ["--resize", "--boundary", "--bootstrap", "0", "--unlabelled", "none", "--json", str(out)]
+    assert cli.main(["evaluate", str(folders / "run"), str(folders / "gt"), *arguments]) == 0
+    result = json.loads(out.read_text())
+    assert result["confidence"] == {}
+    assert result["settings"]["unlabelled"] is None
+    assert 0 < result["scores"]["boundary_f"] <= 1
+
+
+def test_real_ground_truth_against_itself(data_dir, tmp_path, capsys):
+    folder = data_dir / "coco27"
+    arguments = [
+        "--classes",
+        str(folder / "classes.json"),
+        "--ignore",
+        "0",
+        "--json",
+        str(tmp_path / "o.json"),
+    ]
+    assert cli.main(["evaluate", str(folder), str(folder), *arguments]) == 0
+    result = json.loads((tmp_path / "o.json").read_text())
+    assert (result["n"], result["classes"], result["scores"]["miou"]) == (100, 27, 1.0)
+
+
+# --- files -----------------------------------------------------------------------------------------
+
+
+def test_masks_of_every_single_channel_kind(tmp_path):
+    ids = np.array([[0, 1], [2, 3]], np.uint8)
+    palette = Image.fromarray(ids, mode=None).convert("P")
+    palette.putdata(ids.ravel().tolist())
+    palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    palette.save(tmp_path / "palette.png")
+    assert Image.open(tmp_path / "palette.png").mode == "P"
+    Image.fromarray(ids).save(tmp_path / "grey.png")
+    Image.fromarray(ids.astype(np.uint16) * 300).save(tmp_path / "sixteen.png")
+    Image.fromarray(ids > 1).save(tmp_path / "binary.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "palette.png"), ids)
+    np.testing.assert_array_equal(read_mask(tmp_path / "grey.png"), ids)
+    np.testing.assert_array_equal(read_mask(tmp_path / "sixteen.png"), ids.astype(int) * 300)
+    np.testing.assert_array_equal(read_mask(tmp_path / "binary.png"), ids > 1)
+
+
+def test_colours_are_no_ids(tmp_path):
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "colour.png")
+    with pytest.raises(ImageReadError, match=r"colour\.png: not a mask of class ids"):
+        read_mask(tmp_path / "colour.png")
+
+
+def test_two_files_of_one_stem_are_refused(tmp_path):
+    write(tmp_path / "a" / "x.png", [[1]])
+    write(tmp_path / "a" / "x.tif", [[1]])
+    with pytest.raises(UsageError, match="have the same stem"):
+        pair_masks(tmp_path / "a", tmp_path / "a")
+
+
+def test_hidden_files_and_other_files_are_no_masks(tmp_path):
+    for name in ("x.png", ".hidden.png", ".cache/y.png"):
+        write(tmp_path / "a" / name, [[1]])
+    (tmp_path / "a" / "notes.txt").write_text("")
+    assert [name for name, _, _ in pair_masks(tmp_path / "a", tmp_path / "a").pairs] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [('["void", "sky"]', {0: "void", 1: "sky"}), ('{"4": "sea", "2": "sand"}', {4: "sea", 2: "sand"})],
+)
+def test_class_files(tmp_path, text, expected):
+    (tmp_path / "c.json").write_text(text)
+    assert read_classes(tmp_path / "c.json") == expected
+
+
+@pytest.mark.parametrize("text", ["", "3", '"sky"', '{"sky": 1}', "[]", "null"])
+def test_other_class_files_are_refused_by_name(tmp_path, text):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(UsageError, match=r"c\.json"):
+        read_classes(tmp_path / "c.json")
