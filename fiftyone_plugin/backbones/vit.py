@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backbone", "load_backbone", "pick_device", "pick_precision"]
 
-_LAYER = re.compile(r"(?:out|cls|attn|[tk]\d+)")
+_LAYER = re.compile(r"(?:out|cls|attn|[tk]-?\d+)")
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -116,20 +116,24 @@ class Backbone:
         """Return the multiple of the patch size nearest to ``size`` pixels, at least one patch."""
         return max(1, round(size / self.patch_size)) * self.patch_size
 
-    def validate_layers(self, layers: Sequence[str]) -> None:
-        """Check layer names against this model.
+    def resolve_layer(self, layer: str) -> str:
+        """Check a layer name against this model and return its canonical form (``k-1`` is the last block).
 
         Raises:
-            UsageError: unknown name, block out of range, ``k0``, or ``attn`` without a CLS token.
+            UsageError: unknown name, block out of range, keys of block 0, or ``attn`` without a CLS token.
         """
-        for layer in layers:
-            if not _LAYER.fullmatch(layer):
-                raise UsageError(f"unknown layer {layer!r}: use out, cls, attn, t<block> or k<block>")
-            first = 1 if layer.startswith("k") else 0  # timm gives block outputs; keys of n need the output of n-1
-            if layer[1:].isdigit() and not first <= int(layer[1:]) < self.depth:
-                raise UsageError(f"layer {layer!r}: {self.name} has blocks {first} to {self.depth - 1}")
-            if layer == "attn" and not self.has_cls:
-                raise UsageError(f"{self.name} has no CLS token, so no CLS attention")
+        if not _LAYER.fullmatch(layer):
+            raise UsageError(f"unknown layer {layer!r}: use out, cls, attn, t<block> or k<block>")
+        if layer == "attn" and not self.has_cls:
+            raise UsageError(f"{self.name} has no CLS token, so no CLS attention")
+        if layer in ("out", "cls", "attn"):
+            return layer
+        block = int(layer[1:])
+        block += self.depth if block < 0 else 0
+        first = 1 if layer[0] == "k" else 0  # timm gives block outputs; keys of n need the output of n-1
+        if not first <= block < self.depth:
+            raise UsageError(f"layer {layer!r}: {self.name} has blocks {first} to {self.depth - 1}")
+        return f"{layer[0]}{block}"
 
     @property
     def has_cls(self) -> bool:
@@ -141,20 +145,20 @@ class Backbone:
 
         Args:
             images: (B, S, S, 3) uint8 RGB, S a multiple of the patch size.
-            layers: layer names (see the module's table).
+            layers: layer names (see the module's table); negative blocks count from the last.
 
         Returns:
-            layer -> array: float16 (B, h*w, D) for tokens and keys, float32 (B, D) for ``cls`` and
+            canonical layer name -> array: float16 (B, h*w, D) for tokens and keys, float32 (B, D) for ``cls`` and
             float32 (B, h*w) for ``attn``.
         """
         import torch
 
-        self.validate_layers(layers)
+        layers = [self.resolve_layer(layer) for layer in layers]
         autocast: Any = nullcontext()
         if self.precision == "bfloat16":
             autocast = torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
         with torch.inference_mode(), autocast:
-            tensors = self._forward(self.normalise(images), list(layers))
+            tensors = self._forward(self.normalise(images), layers)
         return {name: self._to_numpy(name, tensor) for name, tensor in tensors.items()}
 
     def normalise(self, images: np.ndarray) -> torch.Tensor:

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Box", "FeatureSource", "ImageFeatures"]
+__all__ = ["Box", "FeatureSource", "ImageFeatures", "Memo", "NoMemo"]
 
 Box = tuple[int, int, int, int]
 """(y0, x0, y1, x1) in native pixels, end exclusive."""
+
+
+class Memo(Protocol):
+    """Keeps arrays that a fitted method derived from one image, also over a restart."""
+
+    def get(self, name: str) -> dict[str, np.ndarray] | None:
+        """Return what was put under ``name``, or ``None``."""
+
+    def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Keep ``arrays`` under ``name``."""
+
+
+class NoMemo:
+    """Keeps nothing."""
+
+    def get(self, name: str) -> dict[str, np.ndarray] | None:
+        """Return ``None``."""
+        return None
+
+    def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Forget ``arrays``."""
 
 
 @dataclass
@@ -24,23 +45,21 @@ class ImageFeatures:
             results do not depend on order, batching or resuming.
         size: native (height, width) in pixels, after EXIF orientation.
         grid: (h, w) patches.
-        layers: layer name -> array, see :mod:`fiftyone_plugin.backbones.vit` for names and shapes.
-        read_image: returns the native (H, W, 3) uint8 RGB image.
+        layers: layer name -> array, see :mod:`fiftyone_plugin.backbones.vit` for names and shapes. May be
+            lazy: a layer is read or computed when it is first asked for.
+        read_image: returns the native (H, W, 3) uint8 RGB image; picklable, for use in worker processes.
         crop_cls: boxes -> (n, D) float32 CLS features of those crops, through the backbone.
-        memo: optional store of arrays derived from this image by a fitted method: ``memo(name, compute)``
-            returns what ``compute()`` returned the first time it was asked for ``name``, also after a restart.
+        memo: keeps arrays derived from this image.
     """
 
     key: str
     digest: str
     size: tuple[int, int]
     grid: tuple[int, int]
-    layers: dict[str, np.ndarray]
+    layers: Mapping[str, np.ndarray]
     read_image: Callable[[], np.ndarray]
     crop_cls: Callable[[list[Box]], np.ndarray]
-    memo: Callable[[str, Callable[[], dict[str, np.ndarray]]], dict[str, np.ndarray]] = field(
-        default=lambda name, compute: compute()
-    )
+    memo: Memo = field(default_factory=NoMemo)
 
     def __getitem__(self, layer: str) -> np.ndarray:
         """Return the array of one layer."""

@@ -48,6 +48,9 @@ class Method(Protocol):
     def fit(self, features: FeatureSource, *, progress: Progress) -> Method:
         """Learn from the data set."""
 
+    def prefetch(self, images: list[ImageFeatures]) -> None:
+        """Do what can be done for several images at once, and leave it in their ``memo``; may do nothing."""
+
     def predict(self, features: ImageFeatures) -> LabelScores:
         """Label one image."""
 

@@ -1,0 +1,315 @@
+"""The stream of features that methods read: from the store where they are, through the backbone where not."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ImageReadError
+from ..images import file_digest, image_size, read_image, resize_image
+from ..parallel import batched
+from ..progress import Progress
+from ..sources import ImageItem
+from .types import Box, ImageFeatures
+
+if TYPE_CHECKING:
+    from ..backbones import Backbone
+    from .store import FeatureStore
+
+__all__ = ["DirectoryMemo", "ImageFeatureSource", "crop_square", "store_spec"]
+
+PAD_COLOUR = (124, 116, 104)  # the mean of ImageNet, near zero after normalisation
+SHARD_IMAGES = 64
+
+
+class DirectoryMemo:
+    """Keeps derived arrays of one image as compressed ``.npz`` files, see :class:`~.types.Memo`."""
+
+    def __init__(self, directory: Path, digest: str) -> None:
+        self.directory = directory
+        self.digest = digest
+
+    def _path(self, name: str) -> Path:
+        return self.directory / name / self.digest[:2] / f"{self.digest}.npz"
+
+    def get(self, name: str) -> dict[str, np.ndarray] | None:
+        """Return the arrays, or ``None`` where there are none or the file is damaged."""
+        try:
+            with np.load(self._path(name)) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, EOFError, KeyError):
+            return None
+        except Exception as error:  # zipfile.BadZipFile and zlib.error share no base class
+            if type(error).__name__ in ("BadZipFile", "error"):
+                return None
+            raise
+
+    def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Write the arrays; the file appears whole or not at all."""
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial_path = path.with_suffix(".partial")
+        with partial_path.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        partial_path.replace(path)
+
+
+@dataclass(frozen=True)
+class _Known:
+    digest: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    item: ImageItem
+    known: _Known
+    pixels: np.ndarray | None  # (S, S, 3) uint8; None where the store has the features
+
+
+class _LazyLayers(Mapping[str, np.ndarray]):
+    """Layers of one image, loaded together when the first of them is asked for."""
+
+    def __init__(self, names: Sequence[str], load: Callable[[], dict[str, np.ndarray]]) -> None:
+        self._names = tuple(names)
+        self._load = load
+        self._arrays: dict[str, np.ndarray] | None = None
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        if self._arrays is None:
+            self._arrays = self._load()
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class ImageFeatureSource:
+    """Features of a list of image files; a :class:`~.types.FeatureSource`.
+
+    Args:
+        items: the images, in the order in which they are yielded.
+        backbone: turns pixels into features.
+        layers: layers that the method wants, as it names them.
+        size: side of the square network input in pixels; rounded to a multiple of the patch size.
+        crop_size: side of the square input for region crops.
+        batch_size: images in one forward pass.
+        store: keeps features between passes and runs; ``None`` computes them anew in every pass.
+        memo_dir: where fitted methods keep derived arrays; ``None`` keeps none.
+
+    Attributes:
+        failures: key -> reason, for images that could not be read so far.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[ImageItem],
+        backbone: Backbone,
+        layers: Sequence[str],
+        *,
+        size: int = 448,
+        crop_size: int = 224,
+        batch_size: int = 4,
+        store: FeatureStore | None = None,
+        memo_dir: Path | None = None,
+    ) -> None:
+        self.items = list(items)
+        self.backbone = backbone
+        self.resolved = {name: backbone.resolve_layer(name) for name in layers}
+        self.size = backbone.round_size(size)
+        self.crop_size = backbone.round_size(crop_size)
+        self.batch_size = batch_size
+        self.store = store
+        self.memo_dir = memo_dir
+        self.failures: dict[str, str] = {}
+        self._known: dict[str, _Known] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches of the network input, (h, w)."""
+        side = self.size // self.backbone.patch_size
+        return side, side
+
+    # ------------------------------------------------------------------ the stream
+
+    def extract(self, progress: Progress) -> int:
+        """Fill the store with what it lacks; returns the number of images computed. No-op without a store."""
+        if self.store is None:
+            return 0
+        computed = 0
+        with progress.stage("features", total=len(self.items)) as stage:
+            for batch in self._batches():
+                computed += sum(decoded.pixels is not None for decoded, _ in batch)
+                stage.update(len(batch))
+            missing = len(self.failures)
+            stage.update(missing)
+        return computed
+
+    def __iter__(self) -> Iterator[ImageFeatures]:
+        """Yield every readable image with its features at hand."""
+        for batch in self._batches():
+            for decoded, arrays in batch:
+                yield self._features(decoded.item, decoded.known, self._named(arrays))
+
+    def lazy(self, keys: set[str] | None = None) -> Iterator[ImageFeatures]:
+        """Yield every readable image; its features are loaded or computed only if they are asked for.
+
+        Args:
+            keys: only these images, all if ``None``.
+        """
+        for item in self.items:
+            if item.key in self.failures or (keys is not None and item.key not in keys):
+                continue
+            try:
+                known = self._identify(item)
+            except ImageReadError as error:
+                self._fail(item, error)
+                continue
+            layers = _LazyLayers(list(self.resolved), partial(self._load_one, item, known))
+            yield self._features(item, known, layers)
+
+    def _features(self, item: ImageItem, known: _Known, layers: Mapping[str, np.ndarray]) -> ImageFeatures:
+        features = ImageFeatures(
+            key=item.key,
+            digest=known.digest,
+            size=known.size,
+            grid=self.grid,
+            layers=layers,
+            read_image=partial(read_image, item.path),
+            crop_cls=partial(self._crop_cls, item),
+        )
+        if self.memo_dir is not None:
+            features.memo = DirectoryMemo(self.memo_dir, known.digest)
+        return features
+
+    def _named(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: arrays[resolved] for name, resolved in self.resolved.items()}
+
+    def _load_one(self, item: ImageItem, known: _Known) -> dict[str, np.ndarray]:
+        stored = self.store.get(known.digest, self._stored_layers()) if self.store is not None else None
+        if stored is None:
+            pixels = resize_image(read_image(item.path), self.size, self.size)
+            stored = {k: v[0] for k, v in self.backbone.extract(pixels[None], self._stored_layers()).items()}
+        return self._named(stored)
+
+    def _stored_layers(self) -> list[str]:
+        return sorted(set(self.resolved.values()))
+
+    def _batches(self) -> Iterator[list[tuple[_Decoded, dict[str, np.ndarray]]]]:
+        """Yield batches of (image, its arrays); what the store lacks is computed and put there.
+
+        Images are decoded ahead in threads. A forward pass takes the next ``batch_size`` images that need one,
+        in order, so that an interrupted pass that is resumed forms the same batches.
+        """
+        with ExitStack() as stack:
+            writer = None
+            if self.store is not None:
+                images = max(1, SHARD_IMAGES // self.batch_size) * self.batch_size
+                writer = stack.enter_context(self.store.writer(images_per_shard=images))
+            for group in batched(self._decoded(stack), self.batch_size):
+                waiting = [decoded for decoded in group if decoded.pixels is not None]
+                computed: dict[str, dict[str, np.ndarray]] = {}
+                if waiting:
+                    stacked = np.stack([decoded.pixels for decoded in waiting if decoded.pixels is not None])
+                    arrays = self.backbone.extract(stacked, self._stored_layers())
+                    for row, decoded in enumerate(waiting):
+                        computed[decoded.item.key] = {name: array[row] for name, array in arrays.items()}
+                        if writer is not None:
+                            writer.put(decoded.known.digest, computed[decoded.item.key])
+                yield [(d, computed.get(d.item.key) or self._load_raw(d)) for d in group]
+
+    def _load_raw(self, decoded: _Decoded) -> dict[str, np.ndarray]:
+        layers = self._stored_layers()
+        stored = self.store.get(decoded.known.digest, layers) if self.store is not None else None
+        if stored is not None:
+            return stored
+        # damaged or evicted since it was looked up: compute it again
+        pixels = resize_image(read_image(decoded.item.path), self.size, self.size)
+        return {name: array[0] for name, array in self.backbone.extract(pixels[None], layers).items()}
+
+    def _decoded(self, stack: ExitStack) -> Iterator[_Decoded]:
+        """Yield the readable images in order, decoded ahead by a few threads."""
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode"))
+        ahead: deque[tuple[ImageItem, Future[_Decoded]]] = deque()
+        stack.callback(lambda: [future.cancel() for _, future in ahead])
+        items = iter([item for item in self.items if item.key not in self.failures])
+        while True:
+            while len(ahead) < 2 * self.batch_size and (item := next(items, None)) is not None:
+                ahead.append((item, pool.submit(self._decode, item)))
+            if not ahead:
+                return
+            item, future = ahead.popleft()
+            try:
+                yield future.result()
+            except ImageReadError as error:
+                self._fail(item, error)
+
+    def _decode(self, item: ImageItem) -> _Decoded:
+        known = self._identify(item)
+        if self.store is not None and self.store.has(known.digest, self._stored_layers()):
+            return _Decoded(item, known, None)
+        return _Decoded(item, known, resize_image(read_image(item.path), self.size, self.size))
+
+    def _identify(self, item: ImageItem) -> _Known:
+        known = self._known.get(item.key)
+        if known is None:
+            known = self._known[item.key] = _Known(file_digest(item.path), image_size(item.path))
+        return known
+
+    def _fail(self, item: ImageItem, error: ImageReadError) -> None:
+        self.failures[item.key] = error.reason
+
+    # ------------------------------------------------------------------ crops
+
+    def _crop_cls(self, item: ImageItem, boxes: list[Box]) -> np.ndarray:
+        """Return (n, D) float32 CLS features of the boxes' crops, batched through the backbone."""
+        image = read_image(item.path)
+        rows = []
+        for group in batched(boxes, max(self.batch_size, 4)):
+            crops = np.stack([crop_square(image, box, self.crop_size) for box in group])
+            rows.append(self.backbone.extract(crops, ["cls"])["cls"])
+        return np.concatenate(rows) if rows else np.zeros((0, self.backbone.dim), np.float32)
+
+
+def crop_square(image: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """Cut a box, scale its longer side to ``size`` and pad the shorter one with the mean colour.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: non-empty box inside the image.
+        size: side in pixels.
+
+    Returns:
+        (size, size, 3) uint8; the crop is centred and keeps its aspect ratio.
+    """
+    y0, x0, y1, x1 = box
+    height, width = y1 - y0, x1 - x0
+    scale = size / max(height, width)
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    canvas = np.empty((size, size, 3), np.uint8)
+    canvas[:] = PAD_COLOUR
+    top, left = (size - new_height) // 2, (size - new_width) // 2
+    resized = resize_image(np.ascontiguousarray(image[y0:y1, x0:x1]), new_height, new_width)
+    canvas[top : top + new_height, left : left + new_width] = resized
+    return canvas
+
+
+def store_spec(backbone: Backbone, size: int) -> dict[str, Any]:
+    """Return what a feature store is keyed by, besides image and layer (JSON-serialisable)."""
+    return {**backbone.fingerprint(), "size": backbone.round_size(size), "resize": "bicubic"}

@@ -1,0 +1,432 @@
+"""LightCluster: masks without training, from clusters at three levels that must agree.
+
+After Cheung, Chen, Yang, Zhao, "LightCluster" (arXiv 2311.18628). The abstract names the stages: attention
+features, masks by clustering within the data set, within a category and within an image, consistency between
+the three, up-sampling and refinement, classes from the CLS tokens of object regions. Everything else (layers,
+numbers of clusters, rules) is a choice made here and a parameter of :class:`LightCluster`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ..clustering.kmeans import ReproducibleKMeans
+from ..clustering.levels import (
+    CategoryLevels,
+    ForegroundClusters,
+    fit_category_levels,
+    fit_dataset_level,
+    image_level,
+)
+from ..clustering.normalize import VectorNormalizer
+from ..clustering.regions import connected_regions, expand_box, region_boxes
+from ..clustering.sampling import image_rng, sample_patches
+from ..errors import ImageReadError, PseudoMaskError, UsageError
+from ..features.types import FeatureSource, ImageFeatures
+from ..parallel import batched, parallel_map
+from ..progress import NullProgress, Progress
+from ..refinement import create_refiner, resize_scores
+from .base import LabelScores
+
+__all__ = ["LightCluster"]
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 32  # images handed to the workers at once: enough to keep them busy, few enough for memory
+MAX_REGIONS_FOR_FIT = 100_000
+
+
+@dataclass
+class _Levels:
+    """Everything a worker needs to find the foreground of one image."""
+
+    normalizer: VectorNormalizer
+    dataset: ForegroundClusters
+    categories: CategoryLevels
+    config: dict[str, Any]
+
+
+class LightCluster:
+    """Training-free foreground masks and region classes.
+
+    Args:
+        n_classes: K, number of classes to cluster the regions into; fewer if there are fewer regions.
+        layer: patch features of all three levels; ``k-1`` are the keys of the last block. Tokens (``out``) also
+            work, see docs/lightcluster.md for what each gives.
+        center: subtract the mean direction of the patches.
+        whiten: PCA components kept and whitened, ``None`` for none. Whitening blurs foreground and background.
+        n_dataset_clusters: clusters of the data-set level; 2 is degenerate on some features.
+        n_categories: image groups of the category level; ``None`` for sqrt(images) / 2, between 1 and 32.
+        n_category_clusters: patch clusters inside each group.
+        n_image_clusters: patch clusters inside one image.
+        foreground_rule: ``border``, ``attention`` or ``both``, see
+            :func:`~fiftyone_plugin.clustering.foreground.foreground_clusters`.
+        border_ratio: threshold of the border rule.
+        temperature: softness of each level's vote, in squared distance of unit vectors.
+        max_foreground: if the vote leaves nothing, or more than this share of patches, the data-set level alone
+            decides.
+        sample_size: patches that the data-set and category levels are fitted on.
+        batch_size: mini-batch size of these fits; ``None`` for Lloyd's algorithm.
+        n_init: restarts of every k-means over the data set.
+        refine: ``crf`` or ``none``.
+        min_region: smallest region, as a share of the image; smaller ones are background, unless all are small.
+        max_regions: regions kept in one image.
+        context: context around a region's box, as a share of its size on every side.
+        random_state: seed.
+        n_jobs: worker processes for the image level and the refinement; 0 for all cores.
+
+    Attributes:
+        n_classes_: classes found, at most ``n_classes``.
+    """
+
+    name = "lightcluster"
+
+    def __init__(
+        self,
+        n_classes: int = 20,
+        *,
+        layer: str = "k-1",
+        center: bool = False,
+        whiten: int | None = None,
+        n_dataset_clusters: int = 3,
+        n_categories: int | None = None,
+        n_category_clusters: int = 3,
+        n_image_clusters: int = 5,
+        foreground_rule: str = "border",
+        border_ratio: float = 0.8,
+        temperature: float = 0.1,
+        max_foreground: float = 0.95,
+        sample_size: int = 131_072,
+        batch_size: int | None = 4096,
+        n_init: int = 3,
+        refine: str = "crf",
+        min_region: float = 0.01,
+        max_regions: int = 8,
+        context: float = 0.1,
+        random_state: int = 0,
+        n_jobs: int = 0,
+    ) -> None:
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "n_jobs")}
+        self._config = arguments
+        self.n_jobs = n_jobs
+        self.n_classes = n_classes
+        self.layer = layer
+        self._validate()
+
+    def _validate(self) -> None:
+        config = self._config
+        at_least = {"n_classes": 1, "n_dataset_clusters": 2, "n_category_clusters": 1, "n_image_clusters": 1}
+        at_least |= {"sample_size": 1, "n_init": 1, "max_regions": 1}
+        for name, lowest in at_least.items():
+            if config[name] < lowest:
+                raise UsageError(f"{name} must be at least {lowest}, got {config[name]}")
+        if config["n_categories"] is not None and config["n_categories"] < 1:
+            raise UsageError(f"n_categories must be at least 1, got {config['n_categories']}")
+        if config["temperature"] <= 0:
+            raise UsageError(f"temperature must be above 0, got {config['temperature']}")
+        create_refiner(config["refine"])
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers to extract."""
+        cue = ("attn",) if self._config["foreground_rule"] != "border" else ()
+        return (self.layer, "cls", *cue)
+
+    # ------------------------------------------------------------------ fitting
+
+    def fit(self, features: FeatureSource, *, progress: Progress | None = None) -> LightCluster:
+        """Fit the three levels on a sample of patches, then cluster the regions of all images into classes.
+
+        Raises:
+            PseudoMaskError: the source yields no image.
+        """
+        progress = progress or NullProgress()
+        self._fit_levels(features, progress)
+        region_cls, region_area = self._collect_regions(features, progress)
+        with progress.stage("classes", total=1, unit="fit") as stage:
+            self._fit_classes(region_cls, region_area)
+            stage.update()
+        return self
+
+    def _fit_levels(self, features: FeatureSource, progress: Progress) -> None:
+        config = self._config
+        seed = config["random_state"]
+        with progress.stage("sample", total=len(features)) as stage:
+            sample = sample_patches(
+                features,
+                len(features),
+                lambda image: image[self.layer],
+                budget=config["sample_size"],
+                seed=seed,
+                advance=stage.update,
+            )
+        if len(sample.vectors) == 0:
+            raise PseudoMaskError("no image could be read, so there is nothing to learn from")
+        n_categories = config["n_categories"]
+        if n_categories is None:
+            n_categories = int(np.clip(round(np.sqrt(len(features)) / 2), 1, 32))
+        with progress.stage("levels", total=2, unit="fit") as stage:
+            self._normalizer = VectorNormalizer(config["center"], config["whiten"]).fit(sample.vectors)
+            vectors = self._normalizer.transform(sample.vectors)
+            shared = {k: config[k] for k in ("n_init", "batch_size", "random_state")}
+            self._dataset = fit_dataset_level(
+                sample,
+                vectors,
+                config["n_dataset_clusters"],
+                rule=config["foreground_rule"],
+                border_ratio=config["border_ratio"],
+                **shared,
+            )
+            stage.update()
+            self._categories = fit_category_levels(
+                sample,
+                vectors,
+                self._dataset,
+                n_categories=n_categories,
+                n_clusters=config["n_category_clusters"],
+                **shared,
+            )
+            stage.update()
+
+    def _collect_regions(self, features: FeatureSource, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+        """Return CLS features (n, D) and areas (n,) of a bounded sample of the regions of all images."""
+        cls: list[np.ndarray] = []
+        area: list[np.ndarray] = []
+        keep = min(1.0, MAX_REGIONS_FOR_FIT / (2.0 * max(1, len(features))))
+        with progress.stage("foreground, regions", total=len(features)) as stage:
+            for chunk in batched(features, CHUNK):
+                for image, found in zip(chunk, self._regions_of(chunk), strict=True):
+                    if isinstance(found, ImageReadError):
+                        continue  # labelling will meet it again and list it
+                    if image_rng(self._config["random_state"] + 1, image.digest).random() <= keep:
+                        cls.append(np.asarray(found["cls"], np.float32))
+                        area.append(found["area"])
+                    stage.update()
+        rows = [c for c in cls if len(c)]
+        if not rows:
+            return np.zeros((0, 1), np.float32), np.zeros(0)
+        return np.concatenate(rows), np.concatenate(area)
+
+    def _fit_classes(self, cls: np.ndarray, area: np.ndarray) -> None:
+        """Cluster region CLS features, standardised and L2-normalised (MaskDistill's recipe), by k-means.
+
+        Classes are numbered by falling total area, so that ids are stable under relabelling of the clusters.
+        """
+        if len(cls) == 0:
+            logger.warning("no foreground was found in any image: all masks are background")
+            self._class_normalizer = VectorNormalizer()
+            self._class_normalizer.mean_ = np.zeros(cls.shape[1], np.float32)
+            self._class_normalizer.projection_ = None
+            self._class_centers = np.zeros((0, cls.shape[1]), np.float32)
+            return
+        self._class_normalizer = VectorNormalizer(standardize=len(cls) > 1).fit(cls)
+        vectors = self._class_normalizer.transform(cls)
+        kmeans = ReproducibleKMeans(self.n_classes, n_init=10, random_state=self._config["random_state"])
+        labels = kmeans.fit(vectors).labels_
+        weight = np.bincount(labels, weights=area, minlength=len(kmeans.cluster_centers_))
+        self._class_centers = kmeans.cluster_centers_[np.argsort(-weight, kind="stable")]
+        if len(self._class_centers) < self.n_classes:
+            logger.warning(
+                "%d classes asked for, but only %d distinct regions were found: using %d classes",
+                self.n_classes,
+                len(self._class_centers),
+                len(self._class_centers),
+            )
+
+    @property
+    def n_classes_(self) -> int:
+        """Number of classes found by :meth:`fit`."""
+        return len(self._class_centers)
+
+    # ------------------------------------------------------------------ one image
+
+    def _regions_of(self, images: list[ImageFeatures]) -> list[dict[str, np.ndarray] | ImageReadError]:
+        """Return for each image its foreground map and its regions' CLS features and areas.
+
+        The per-image clustering and the refinement run in worker processes, the crops through the backbone
+        here; both are remembered, so that labelling the training images costs neither again. An image that
+        cannot be read any more gives its error instead.
+        """
+        name = f"regions-{self._fingerprint()}"
+        known = [image.memo.get(name) for image in images]
+        new = [image for image, found in zip(images, known, strict=True) if found is None]
+        levels = _Levels(self._normalizer, self._dataset, self._categories, self._config)
+        tasks = [(levels, i[self.layer], i["cls"], i.grid, i.digest, i.read_image) for i in new]
+        foregrounds = parallel_map(_foreground_map, tasks, self.n_jobs)
+        fresh = (self._describe(*pair, name) for pair in zip(new, foregrounds, strict=True))
+        return [next(fresh) if found is None else found for found in known]
+
+    def _describe(
+        self, image: ImageFeatures, foreground: np.ndarray | ImageReadError, name: str
+    ) -> dict[str, np.ndarray] | ImageReadError:
+        """Find and encode the regions of one image, and keep the result under ``name``."""
+        if isinstance(foreground, ImageReadError):
+            return foreground
+        config = self._config
+        regions = _regions(foreground, image.size, config["min_region"], config["max_regions"])
+        boxes = [expand_box(box, image.size, config["context"]) for box in region_boxes(regions)]
+        try:
+            cls = image.crop_cls(boxes) if boxes else np.zeros((0, len(image["cls"])), np.float32)
+        except ImageReadError as error:
+            return error
+        area = np.bincount(regions.ravel(), minlength=len(boxes) + 1)[1:] / regions.size
+        found = {"foreground": foreground, "cls": cls.astype(np.float32), "area": area.astype(np.float64)}
+        image.memo.put(name, found)
+        return found
+
+    def prefetch(self, images: list[ImageFeatures]) -> None:
+        """Find the regions of several images at once, with worker processes, for :meth:`predict` to use."""
+        self._regions_of(images)
+
+    def predict(self, features: ImageFeatures) -> LabelScores:
+        """Label one image at native resolution.
+
+        Returns:
+            Scores of background (0) and of the classes of its regions, already refined.
+
+        Raises:
+            ImageReadError: the image cannot be read any more.
+        """
+        found = self._regions_of([features])[0]
+        if isinstance(found, ImageReadError):
+            raise found
+        config = self._config
+        probability = resize_scores(found["foreground"][None] / np.float32(255), *features.size)[0]
+        regions = _regions(found["foreground"], features.size, config["min_region"], config["max_regions"])
+        classes = self._classify(found["cls"])
+        labels = np.unique(np.concatenate([[0], classes])).astype(np.int64)
+        class_of_region = np.concatenate([[0], classes])
+        hard = class_of_region[regions]
+        # outside the regions the foreground's probability (below 1/2) is shared by the classes of the image
+        share = np.array([(hard == label).mean() for label in labels[1:]], np.float32)
+        share /= max(float(share.sum()), 1e-12)
+        scores = np.empty((len(labels), *features.size), np.float32)
+        inside = hard > 0
+        scores[0] = np.where(inside, 1 - probability, 1 - np.minimum(probability, 0.5))
+        for row, label in enumerate(labels[1:], start=1):
+            outside = np.minimum(probability, 0.5) * share[row - 1]
+            scores[row] = np.where(inside, probability * (hard == label), outside)
+        if len(labels) == 1:
+            scores[0] = 1.0
+        return LabelScores(labels, scores, refined=True)
+
+    def _classify(self, cls: np.ndarray) -> np.ndarray:
+        """Return the class ids (from 1) of (n, D) region features: nearest centre."""
+        if len(cls) == 0 or len(self._class_centers) == 0:
+            return np.zeros(len(cls), np.int64)
+        vectors = self._class_normalizer.transform(cls)
+        return 1 + ((vectors[:, None] - self._class_centers[None]) ** 2).sum(-1).argmin(1)
+
+    # ------------------------------------------------------------------ saving
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments (``n_jobs`` left out: it does not change results)."""
+        return dict(self._config)
+
+    def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return learnt values and arrays, see :class:`~.base.Method`."""
+        arrays = {f"levels.{k}": v for k, v in self._level_arrays().items()}
+        arrays |= {f"classes.{k}": v for k, v in _normalizer_arrays(self._class_normalizer).items()}
+        arrays["classes.centers"] = self._class_centers
+        return {"n_groups": len(self._categories.groups), "n_classes": self.n_classes_}, arrays
+
+    def _level_arrays(self) -> dict[str, np.ndarray]:
+        arrays = _normalizer_arrays(self._normalizer)
+        arrays["cls_centers"] = self._categories.cls_centers
+        for name, level in [("dataset", self._dataset), *enumerate(self._categories.groups)]:
+            arrays[f"{name}.centers"] = level.centers
+            arrays[f"{name}.foreground"] = level.foreground.astype(np.uint8)
+        return arrays
+
+    def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Restore what :meth:`get_state` returned."""
+
+        def level(name: str) -> ForegroundClusters:
+            return ForegroundClusters(
+                arrays[f"levels.{name}.centers"], arrays[f"levels.{name}.foreground"].astype(bool)
+            )
+
+        self._normalizer = _restore_normalizer(arrays, "levels.")
+        self._dataset = level("dataset")
+        groups = [level(str(i)) for i in range(values["n_groups"])]
+        self._categories = CategoryLevels(arrays["levels.cls_centers"], groups)
+        self._class_normalizer = _restore_normalizer(arrays, "classes.")
+        self._class_centers = arrays["classes.centers"]
+
+    def _fingerprint(self) -> str:
+        """Hash of all that the foreground and the regions of an image depend on."""
+        digest = hashlib.sha256(json.dumps(self._config, sort_keys=True).encode())
+        for name, array in sorted(self._level_arrays().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _normalizer_arrays(normalizer: VectorNormalizer) -> dict[str, np.ndarray]:
+    arrays = {"mean": normalizer.mean_}
+    if normalizer.projection_ is not None:
+        arrays["projection"] = normalizer.projection_
+    return arrays
+
+
+def _restore_normalizer(arrays: dict[str, np.ndarray], prefix: str) -> VectorNormalizer:
+    normalizer = VectorNormalizer()
+    normalizer.mean_ = arrays[prefix + "mean"]
+    normalizer.projection_ = arrays.get(prefix + "projection")
+    return normalizer
+
+
+def _regions(foreground: np.ndarray, size: tuple[int, int], min_area: float, max_regions: int) -> np.ndarray:
+    """Number the regions of an image from its stored uint8 foreground map, at native size."""
+    probability = resize_scores(foreground[None] / np.float32(255), *size)[0]
+    return connected_regions(probability > 0.5, min_area, max_regions)
+
+
+def _foreground_map(
+    levels: _Levels,
+    patches: np.ndarray,
+    cls: np.ndarray,
+    grid: tuple[int, int],
+    digest: str,
+    read_image: Callable[[], np.ndarray],
+) -> np.ndarray | ImageReadError:
+    """Foreground of one image: vote of the three levels, refined; runs in a worker process.
+
+    Returns:
+        (h', w') uint8 probability x 255 at the refiner's working resolution; or the error of an image that
+        cannot be read, returned and not raised so that it does not end the whole chunk.
+    """
+    config = levels.config
+    with threadpool_limits(1):
+        x = levels.normalizer.transform(patches)
+        vote = _soft_vote(levels, x, cls, digest)
+        scores = np.stack([1 - vote, vote]).reshape(2, *grid)
+        try:
+            refined = create_refiner(config["refine"])(scores, read_image())
+        except ImageReadError as error:
+            return error
+    return np.round(refined[1] * 255).astype(np.uint8)
+
+
+def _soft_vote(levels: _Levels, x: np.ndarray, cls: np.ndarray, digest: str) -> np.ndarray:
+    """Mean of the three levels' foreground probabilities: (h*w,) float32.
+
+    With three voters the mean crosses 1/2 where at least two of them, weighted by their certainty, agree.
+    """
+    config = levels.config
+    temperature = config["temperature"]
+    group = levels.categories.groups[levels.categories.group_of(cls)]
+    coarse = group.hard(x)
+    seed = int(image_rng(config["random_state"], digest).integers(2**31))
+    own = image_level(x, coarse, config["n_image_clusters"], n_init=2, random_state=seed)
+    dataset_vote = levels.dataset.soft(x, temperature)
+    vote = (dataset_vote + group.soft(x, temperature) + own.soft(x, temperature)) / 3
+    share = float((vote > 0.5).mean())
+    return vote if 0 < share <= config["max_foreground"] else dataset_vote

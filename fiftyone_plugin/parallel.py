@@ -1,0 +1,46 @@
+"""Mapping over images with worker processes, in order and in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+__all__ = ["batched", "parallel_map", "usable_cores"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def usable_cores() -> int:
+    """Return the number of cores this process may use (affinity and container limits counted)."""
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield consecutive lists of up to ``size`` items (``itertools.batched`` for Python < 3.12)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_jobs: int) -> list[R]:
+    """Call ``function(*task)`` for every task in worker processes and return the results in order.
+
+    joblib's loky workers are reused between calls, need no ``if __name__ == "__main__"`` in the caller's
+    script, and are not forked from a process that runs torch threads. Use it for chunks of a stream.
+
+    Args:
+        function: module-level function; must be importable in the workers.
+        tasks: argument tuples, picklable.
+        n_jobs: number of processes; 1 stays in this process, 0 or less means all usable cores.
+    """
+    n_jobs = n_jobs if n_jobs > 0 else usable_cores()
+    if n_jobs == 1 or len(tasks) < 2:
+        return [function(*task) for task in tasks]
+    from joblib import Parallel, delayed
+
+    results = Parallel(n_jobs=n_jobs, batch_size=1)(delayed(function)(*task) for task in tasks)
+    return list(results)
