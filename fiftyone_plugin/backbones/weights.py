@@ -36,6 +36,7 @@ class LoadedModel:
         licence: licence of the weights, ``"unknown"`` for a user's file.
         file_sha256: sha256 of the weights file where one is known.
         state_sha256: sha256 over names, shapes and bytes of all tensors; keys the feature store.
+        source: what to pass to :func:`load_model` to load the same weights again.
     """
 
     model: Any
@@ -45,6 +46,7 @@ class LoadedModel:
     licence: str
     file_sha256: str | None
     state_sha256: str
+    source: str
 
 
 def hub_is_reachable(timeout: float = HUB_TIMEOUT_S) -> bool:
@@ -216,7 +218,9 @@ def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
     """
     if name and (path := _as_file(name)):
         model, timm_name = _load_file(path, name.split("=", 1)[0] if "=" in name else None)
-        return LoadedModel(model, path.stem, timm_name, "file", "unknown", _file_sha256(path), _state_sha256(model))
+        source = f"{timm_name}={path.resolve()}"
+        digests = _file_sha256(path), _state_sha256(model)
+        return LoadedModel(model, path.stem, timm_name, "file", "unknown", *digests, source)
     if name != OFFLINE_BACKBONE:
         wanted = name or DEFAULT_BACKBONE
         spec = BACKBONES.get(wanted)
@@ -225,7 +229,7 @@ def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
         if is_cached(timm_name) or hub_is_reachable():
             model = _create(timm_name, pretrained=True)
             licence = spec.licence if spec else "see the model's card"
-            return LoadedModel(model, wanted, timm_name, "hub", licence, None, _state_sha256(model))
+            return LoadedModel(model, wanted, timm_name, "hub", licence, None, _state_sha256(model), wanted)
         if name not in (None, DEFAULT_BACKBONE) or find_offline_onnx() is None:
             raise MissingDependencyError(
                 f"no weights for {wanted}: the model hub cannot be reached and nothing is cached. Either "
@@ -241,9 +245,8 @@ def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
     path = convert_offline_checkpoint(cache_dir)
     spec = BACKBONES[OFFLINE_BACKBONE]
     model, timm_name = _load_file(path, spec.timm_name)
-    return LoadedModel(
-        model, spec.name, timm_name, "offline", spec.licence, _file_sha256(path), _state_sha256(model)
-    )
+    digests = _file_sha256(path), _state_sha256(model)
+    return LoadedModel(model, spec.name, timm_name, "offline", spec.licence, *digests, spec.name)
 
 
 def _check_known(timm_name: str) -> None:

@@ -214,8 +214,9 @@ class ImageFeatureSource:
     def _batches(self) -> Iterator[list[tuple[_Decoded, dict[str, np.ndarray]]]]:
         """Yield batches of (image, its arrays); what the store lacks is computed and put there.
 
-        Images are decoded ahead in threads. A forward pass takes the next ``batch_size`` images that need one,
-        in order, so that an interrupted pass that is resumed forms the same batches.
+        Images are decoded ahead in threads. Groups are cut from the list of readable images, in order, and
+        shards hold whole groups, so a pass that is resumed forms the same batches as one that was not
+        interrupted: on devices where rounding depends on the batch, features still come out the same.
         """
         with ExitStack() as stack:
             writer = None
@@ -232,7 +233,16 @@ class ImageFeatureSource:
                         computed[decoded.item.key] = {name: array[row] for name, array in arrays.items()}
                         if writer is not None:
                             writer.put(decoded.known.digest, computed[decoded.item.key])
-                yield [(d, computed.get(d.item.key) or self._load_raw(d)) for d in group]
+                yield [pair for decoded in group if (pair := self._with_arrays(decoded, computed))]
+
+    def _with_arrays(
+        self, decoded: _Decoded, computed: dict[str, dict[str, np.ndarray]]
+    ) -> tuple[_Decoded, dict[str, np.ndarray]] | None:
+        try:
+            return decoded, computed.get(decoded.item.key) or self._load_raw(decoded)
+        except ImageReadError as error:
+            self._fail(decoded.item, error)
+            return None
 
     def _load_raw(self, decoded: _Decoded) -> dict[str, np.ndarray]:
         layers = self._stored_layers()

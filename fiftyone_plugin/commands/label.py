@@ -1,0 +1,141 @@
+"""``pseudomask label``: images in, a folder of pseudo-masks out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+EXIT_SKIPPED = 3
+FIFTYONE = "fiftyone:"
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand to the parser."""
+    parser = subparsers.add_parser(
+        "label",
+        help="give every image a semantic pseudo-mask",
+        description="Give every image a semantic pseudo-mask, without labels and without prompts.",
+    )
+    parser.add_argument("images", help="folder (recursive), glob, text file of paths, or fiftyone:NAME")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
+    parser.add_argument("--method", default="lightcluster", help="method (default: %(default)s)")
+    parser.add_argument("--classes", type=int, default=20, metavar="K", help="number of classes (default: %(default)s)")
+    parser.add_argument("--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)")
+    parser.add_argument("--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)")
+    parser.add_argument("--refine", choices=["crf", "none"], help="refinement (default: crf where installed)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
+    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images in a forward pass (default: 4 on CPU, else 32)")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run")
+    parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="further options of the method")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
+    again.add_argument("--restart", action="store_true", help="replace an earlier run in DIR")
+    parser.add_argument("--no-cache", action="store_true", help="do not keep features on disk")
+    parser.add_argument("--cache-limit", type=float, default=20.0, metavar="GIB", help="size of the feature cache")
+    parser.add_argument("--field", help="with fiftyone:NAME, also write the masks to this new field of the dataset")
+    parser.add_argument("--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if images were skipped")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``pseudomask label``."""
+    from ..progress import ConsoleProgress, NullProgress
+
+    _show_messages()
+    progress = NullProgress() if args.quiet else ConsoleProgress()
+    result = _label(args, progress)
+    _report(result, quiet=args.quiet)
+    return EXIT_SKIPPED if args.strict and result.skipped else 0
+
+
+def _label(args: argparse.Namespace, progress: Any) -> Any:
+    from ..errors import UsageError
+    from ..pipeline import LabelConfig, label_items
+    from ..sources import list_images
+
+    if args.field and not args.images.startswith(FIFTYONE):
+        raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
+    config = LabelConfig(
+        method=args.method,
+        classes=args.classes,
+        backbone=args.backbone,
+        size=args.size,
+        refine=args.refine,
+        seed=args.seed,
+        device=args.device,
+        precision=args.precision,
+        batch_size=args.batch_size,
+        jobs=args.jobs,
+        cache=not args.no_cache,
+        cache_limit=int(args.cache_limit * 1024**3),
+        options=_parse_options(args.set),
+    )
+    config.validate()
+    shared = {"model": args.model, "resume": args.resume, "restart": args.restart, "progress": progress}
+    if not args.images.startswith(FIFTYONE):
+        return label_items(list_images(args.images), args.out, config, **shared)
+    from ..datasets import label_dataset, list_view, load_dataset
+
+    dataset = load_dataset(args.images.removeprefix(FIFTYONE))
+    if args.field:
+        return label_dataset(dataset, args.field, out=args.out, config=config, **shared)
+    return label_items([entry.item for entry in list_view(dataset)], args.out, config, **shared)
+
+
+def _parse_options(pairs: list[str]) -> dict[str, Any]:
+    """Parse ``name=value`` pairs; values are JSON where they parse as such, else strings."""
+    import json
+
+    from ..errors import UsageError
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name.isidentifier():
+            raise UsageError(f"--set takes OPTION=VALUE, got {pair!r}")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+def _show_messages() -> None:
+    """Send warnings and log lines of this package to stderr, one plain line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("pseudomask: %(message)s"))
+    package = logging.getLogger("fiftyone_plugin")
+    if not package.handlers:
+        package.addHandler(handler)
+
+    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+        if issubclass(category, UserWarning):
+            package.warning("%s", message)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+
+
+def _report(result: Any, *, quiet: bool) -> None:
+    """Print where the results are, and every skipped image with its reason."""
+    for row in result.skipped:
+        print(f"skipped {row.image}: {row.error}", file=sys.stderr)
+    if quiet:
+        return
+    seconds = result.run["seconds"]["total"]
+    print(
+        f"{len(result.labelled)} images labelled, {len(result.skipped)} skipped, "
+        f"{len(result.class_names)} classes, {seconds:.0f} s"
+    )
+    print(f"masks:         {result.out / 'masks'}")
+    print(f"table:         {result.out / 'samples.csv'}")
+    print(f"contact sheet: {result.out / 'contact_sheet.png'}")

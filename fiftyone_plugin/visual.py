@@ -1,0 +1,108 @@
+"""Pictures of masks: class colours, overlays, and the contact sheet of a run."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["class_color", "contact_sheet", "hex_color", "overlay"]
+
+GOLDEN_RATIO = 0.6180339887498949
+BACKGROUND = (250, 250, 250)
+INK = (30, 30, 30)
+
+
+def class_color(label: int) -> tuple[int, int, int]:
+    """Return the RGB colour of a class id >= 1: golden-ratio hues, so that neighbouring ids differ most."""
+    hue = (0.07 + (label - 1) * GOLDEN_RATIO) % 1.0
+    value = (0.95, 0.75, 0.60)[((label - 1) // 5) % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.80, 0.60)[((label - 1) // 15) % 2], value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def hex_color(label: int) -> str:
+    """Return :func:`class_color` as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*class_color(label))
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndarray:
+    """Blend class colours over an image; label 0 stays as it is, classes get a thin dark outline.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) int.
+        alpha: weight of the colour, 0..1.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    labels, inverse = np.unique(mask, return_inverse=True)
+    colours = np.array([class_color(int(v)) if v else (0, 0, 0) for v in labels], np.float32)
+    colour = colours[inverse.reshape(mask.shape)]
+    weight = np.where(mask > 0, alpha, 0.0).astype(np.float32)[..., None]
+    blended = image * (1 - weight) + colour * weight
+    edge = np.zeros(mask.shape, bool)
+    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    edge[1:] |= mask[1:] != mask[:-1]
+    blended[edge] *= 0.4
+    return blended.round().clip(0, 255).astype(np.uint8)
+
+
+def _fit(image: np.ndarray, width: int, height: int, resample: Image.Resampling) -> Image.Image:
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return Image.fromarray(image).resize(size, resample)
+
+
+def contact_sheet(
+    pairs: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    names: Mapping[int, str],
+    title: str,
+    columns: int = 3,
+    cell: tuple[int, int] = (230, 172),
+) -> Image.Image:
+    """Draw photo and overlay side by side for every image, with a legend of the classes that occur.
+
+    Args:
+        pairs: (caption, (H, W, 3) uint8 image, (H, W) int mask).
+        names: class id -> name.
+        title: line at the top.
+        columns: pairs in one row.
+        cell: (width, height) of one picture in pixels.
+
+    Returns:
+        An RGB image.
+    """
+    font, small = ImageFont.load_default(16), ImageFont.load_default(12)
+    width, height = cell
+    gap, caption = 10, 18
+    columns = max(1, min(columns, len(pairs)))
+    rows = -(-len(pairs) // columns)
+    present = sorted({int(v) for _, _, mask in pairs for v in np.unique(mask) if v})
+    sheet_width = max(columns * (2 * width + 2 * gap) + gap, 640)
+    per_line = max(1, (sheet_width - 2 * gap) // 150)
+    legend_lines = -(-len(present) // per_line)
+    top = 40 + 22 * legend_lines
+    sheet = Image.new("RGB", (sheet_width, top + rows * (height + caption + gap) + gap), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((gap, 10), title, fill=INK, font=font)
+    for i, label in enumerate(present):
+        x, y = gap + (i % per_line) * 150, 38 + 22 * (i // per_line)
+        draw.rectangle((x, y, x + 14, y + 14), fill=class_color(label), outline=INK)
+        draw.text((x + 20, y), _shorten(names.get(label, str(label)), 18), fill=INK, font=small)
+    for i, (text, image, mask) in enumerate(pairs):
+        x = gap + (i % columns) * (2 * width + 2 * gap)
+        y = top + (i // columns) * (height + caption + gap)
+        photo = _fit(image, width, height, Image.Resampling.BICUBIC)
+        small_mask = np.asarray(Image.fromarray(mask.astype(np.int32)).resize(photo.size, Image.Resampling.NEAREST))
+        sheet.paste(photo, (x, y))
+        sheet.paste(Image.fromarray(overlay(np.asarray(photo), small_mask)), (x + photo.width + 4, y))
+        draw.text((x, y + height + 1), _shorten(text, 2 * width // 7), fill=INK, font=small)
+    return sheet
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length // 2 - 1] + "…" + text[-(length // 2) :]
