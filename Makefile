@@ -51,6 +51,8 @@ $(PY):
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed-%: pyproject.toml setup.py scripts/install_optional.py | $(PY)
+	@echo "Installing into $(VENV); the first time this takes minutes, torch alone is gigabytes"
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip
 	$(PIP) install -q -e '.[$*]'
 	$(PY) scripts/install_optional.py
 	@touch $@

