@@ -4,7 +4,7 @@ from .confusion import ConfusionMatrix, Contingency, count
 from .matching import Mapping
 from .protocols import PROTOCOLS, EvaluationProtocol, get_protocol
 from .result import EvaluationResult, over_seeds
-from .summary import collect, evaluate_pairs, parse_classes, summarise
+from .summary import collect, evaluate_pairs, map_images, parse_classes, score
 
 __all__ = [
     "PROTOCOLS",
@@ -17,7 +17,8 @@ __all__ = [
     "count",
     "evaluate_pairs",
     "get_protocol",
+    "map_images",
     "over_seeds",
     "parse_classes",
-    "summarise",
+    "score",
 ]

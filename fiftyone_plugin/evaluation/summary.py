@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +18,10 @@ from .protocols import DEFAULT, EvaluationProtocol, get_protocol
 from .result import EvaluationResult
 from .scoring import Scorer, class_rows
 
-__all__ = ["collect", "evaluate_pairs", "parse_classes", "summarise"]
+__all__ = ["MappedImages", "collect", "evaluate_pairs", "map_images", "parse_classes", "score"]
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Classes = dict[int, str] | Sequence[str]
 Pair = tuple[str, np.ndarray, np.ndarray]
@@ -149,7 +154,7 @@ def evaluate_pairs(
     """
     ignored = tuple(sorted({int(i) for i in ignore}))
     name = protocol or (mapping.protocol if mapping else DEFAULT)
-    return summarise(
+    mapped = map_images(
         collect(pairs, name, ignore=ignored, resize=resize, boundary=boundary),
         name,
         classes=classes,
@@ -157,12 +162,45 @@ def evaluate_pairs(
         unlabelled=unlabelled,
         background=background,
         mapping=mapping,
-        replicates=replicates,
-        seed=seed,
     )
+    return score(mapped, replicates=replicates, seed=seed)
 
 
-def summarise(
+@dataclass(frozen=True)
+class MappedImages:
+    """Counted images after matching.
+
+    Attributes:
+        images: the counts.
+        protocol: how they were matched.
+        table: pixels by predicted id and class, pooled; has a column for every declared class.
+        mapping: clusters to classes; ``None`` where every image was matched on its own.
+        names: name of every class that is true or may be predicted, by ascending id.
+        matrices: (images, R * C) pixels by predicted and true class, flattened; R is C + 1, the last row
+            being what has no class, or C where the protocol drops that.
+        settings: what else was decided: ``ignore``, ``unlabelled``, ``background``, ``mapping``.
+    """
+
+    images: ImageCounts
+    protocol: EvaluationProtocol
+    table: Contingency
+    mapping: Mapping | None
+    names: dict[int, str]
+    matrices: csr_matrix
+    settings: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(R, C) of every image's class matrix."""
+        return self.matrices.shape[1] // len(self.names), len(self.names)
+
+    @property
+    def pooled(self) -> np.ndarray:
+        """(R, C) pixels by predicted and true class, over all images."""
+        return np.asarray(self.matrices.sum(axis=0)).reshape(self.shape)
+
+
+def map_images(
     images: ImageCounts,
     protocol: str = DEFAULT,
     *,
@@ -171,55 +209,63 @@ def summarise(
     unlabelled: int | None = 0,
     background: int = 0,
     mapping: Mapping | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
-) -> EvaluationResult:
-    """Match and score counted images; arguments as in :func:`evaluate_pairs`.
+) -> MappedImages:
+    """Give every cluster its class; arguments as in :func:`evaluate_pairs`.
 
     Raises:
         UsageError: see :func:`evaluate_pairs`.
     """
     spec, names, ignored = get_protocol(protocol), parse_classes(classes), sorted(set(ignore))
+    settings = {
+        "ignore": ignored,
+        "unlabelled": unlabelled,
+        "background": background if spec.fill_background else None,
+        "mapping": "given" if mapping else "learnt on these images",
+    }
     if spec.binary:
-        unlabelled, names = None, {0: "background", 1: "foreground"}
+        # ignored pixels are gone already, and what is left is 0 and 1
+        unlabelled, names, ignored = None, {0: "background", 1: "foreground"}, []
     if mapping and (spec.per_image or spec.binary):
         raise UsageError(
             f"protocol {protocol} learns no mapping over the data set, so none can be given to it"
         )
-    table = _check_classes(images.total(), names, ignored if not spec.binary else [])
+    table = _check_classes(images.total(), names, ignored)
     learnt = None if spec.per_image else mapping or spec.learn(table, unlabelled, background)
-    class_ids = _class_ids(table, learnt, ignored if not spec.binary else [])
+    class_ids = _class_ids(table, learnt, ignored)
     matrices = images.sparse(
         _rows(images, spec, learnt, unlabelled, class_ids), class_ids.size + 1, class_ids
     )
     if spec.drop_unmatched:
         matrices = matrices[:, : class_ids.size**2]
-    scorer = Scorer(images, matrices, class_ids.size, unlabelled)
-    scores, confidence = scorer.scores(spec, replicates, seed)
     labels = {int(c): (names or {}).get(int(c), str(c)) for c in class_ids}
     if learnt:
-        learnt = Mapping(learnt.clusters, learnt.protocol, learnt.unmatched, {**labels, **learnt.names})
+        labels |= {c: name for c, name in learnt.names.items() if c in labels and not (names and c in names)}
+        learnt = Mapping(learnt.clusters, learnt.protocol, learnt.unmatched, labels)
+    return MappedImages(images, spec, table, learnt, labels, matrices, settings | {"unlabelled": unlabelled})
+
+
+def score(mapped: MappedImages, replicates: int = 1000, seed: int = 0) -> EvaluationResult:
+    """Score mapped images, with intervals from ``replicates`` bootstrap samples of the images (0: none)."""
+    spec, table, unlabelled = mapped.protocol, mapped.table, mapped.settings["unlabelled"]
+    scorer = Scorer(mapped.images, mapped.matrices, mapped.shape[1], unlabelled)
+    scores, confidence = scorer.scores(spec, replicates, seed)
     return EvaluationResult(
-        protocol=protocol,
+        protocol=spec.name,
         scores=scores,
         confidence=confidence,
-        per_class=class_rows(scorer.pooled, labels, learnt),
-        mapping=learnt,
-        n_images=len(images),
+        per_class=class_rows(mapped.pooled, mapped.names, mapped.mapping),
+        mapping=mapped.mapping,
+        n_images=len(mapped.images),
         n_pixels=table.pixels,
         n_clusters=table.without(unlabelled).pred_ids.size,
         n_classes=table.true_ids.size,
         coverage=table.coverage(unlabelled),
-        kept=float(scorer.pooled.sum() / table.pixels),
-        settings={
-            "ignore": ignored,
-            "unlabelled": unlabelled,
-            "background": background if spec.fill_background else None,
-            "mapping": "given" if mapping else "learnt on these images",
-            "replicates": replicates,
-            "seed": seed,
+        kept=float(mapped.pooled.sum() / table.pixels),
+        settings={**mapped.settings, "replicates": replicates, "seed": seed},
+        images={
+            "name": list(mapped.images.names),
+            **{key: values.tolist() for key, values in scorer.columns(spec).items()},
         },
-        images={"name": list(images.names), **{k: v.tolist() for k, v in scorer.columns(spec).items()}},
         table=table,
     )
 
