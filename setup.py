@@ -1,8 +1,8 @@
 """Which packages a wheel holds; everything else is in pyproject.toml.
 
 FiftyOne discovers plugins as folders that hold a ``fiftyone.yml``, so the repository's root is the plugin.
-A wheel carries the same three parts (``fiftyone.yml``, ``__init__.py``, ``operators/``) inside the library,
-as ``fiftyone_plugin/_bundle``: a top-level package called ``operators`` would belong to everybody. A
+A wheel carries the same files (``fiftyone.yml``, ``__init__.py``, ``operators/``, ``requirements.txt``) inside
+the library, as ``fiftyone_plugin/_bundle``: a top-level package called ``operators`` would belong to everybody. A
 declarative ``packages.find`` cannot express that mapping without listing every sub-package by hand.
 """
 
@@ -18,6 +18,6 @@ setup(
         *(f"{BUNDLE}.{package}" for package in find_packages(include=["operators", "operators.*"])),
     ],
     package_dir={BUNDLE: ".", f"{BUNDLE}.operators": "operators"},
-    package_data={BUNDLE: ["fiftyone.yml"], "fiftyone_plugin": ["py.typed"]},
+    package_data={BUNDLE: ["fiftyone.yml", "requirements.txt"], "fiftyone_plugin": ["py.typed"]},
     include_package_data=False,
 )

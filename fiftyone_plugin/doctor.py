@@ -17,7 +17,8 @@ from typing import Any
 
 from . import plugin_install
 from ._version import DISTRIBUTION, __version__
-from .paths import default_cache_dir
+from .errors import PseudoMaskError
+from .paths import cache_dir
 
 __all__ = ["CHECKS", "Check", "Mongod", "check_database", "probe_mongod", "run_checks"]
 
@@ -68,6 +69,8 @@ def run_checks() -> list[Check]:
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         answer = check()
+    except PseudoMaskError as error:  # says by itself what to do
+        answer = Check("missing", str(error))
     except Exception as error:  # a broken installation can raise anything, and saying so is the whole purpose
         line = next(iter(str(error).splitlines()), "")
         answer = Check("missing", f"{type(error).__name__}: {line}", f"reinstall {DISTRIBUTION}")
@@ -212,7 +215,7 @@ def check_weights() -> Check:
     from .backbones import weights_origin
     from .backbones.offline import HOW_TO_INSTALL
 
-    origin = weights_origin(None, default_cache_dir())
+    origin = weights_origin(None, cache_dir())
     if origin == "nowhere":
         mend = f"run once with a network, or name a checkpoint with --backbone PATH, or {HOW_TO_INSTALL}"
         return Check("missing", "the model hub cannot be reached and nothing is cached", mend)
@@ -262,7 +265,7 @@ def _is_of_this_package(folder: Path) -> bool:
 
 def check_cache() -> Check:
     """The cache directory: writable, and how large."""
-    directory = default_cache_dir()
+    directory = cache_dir()
     parent = next(folder for folder in (directory, *directory.parents) if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         return Check("missing", f"{directory} cannot be written", "set PSEUDOMASK_CACHE to a folder of yours")

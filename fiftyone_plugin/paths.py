@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import UsageError
 
-__all__ = ["CACHE_ENV", "cache_dir", "default_cache_dir"]
+__all__ = ["CACHE_ENV", "cache_dir"]
 
 CACHE_ENV = "PSEUDOMASK_CACHE"
 FOLDER = "fiftyone-pseudomask"
@@ -40,6 +40,3 @@ def _user_cache_dir() -> Path:
     xdg = os.environ.get("XDG_CACHE_HOME", "")
     # the XDG base directory specification: relative paths are invalid and must be ignored
     return Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
-
-
-default_cache_dir = cache_dir

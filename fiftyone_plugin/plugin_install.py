@@ -21,7 +21,7 @@ __all__ = ["PLUGIN_NAME", "Outcome", "bundle_dir", "find_registered", "install",
 
 PLUGIN_NAME = "@pseudomask/pseudomask"
 MANIFEST = "fiftyone.yml"
-BUNDLE_PARTS = (MANIFEST, "__init__.py", "operators")
+BUNDLE_PARTS = (MANIFEST, "__init__.py", "operators", "requirements.txt")
 
 COPY_MARK = ".copied-by-pseudomask"
 """Lies in copies made here, so that only those are ever replaced or removed."""

@@ -142,10 +142,10 @@ def backbone():
     """The offline checkpoint, on the device a run would choose."""
     from fiftyone_plugin.backbones import OFFLINE_BACKBONE, load_backbone
     from fiftyone_plugin.errors import MissingDependencyError
-    from fiftyone_plugin.paths import default_cache_dir
+    from fiftyone_plugin.paths import cache_dir
 
     try:
-        return load_backbone(OFFLINE_BACKBONE, cache_dir=default_cache_dir())
+        return load_backbone(OFFLINE_BACKBONE, cache_dir=cache_dir())
     except MissingDependencyError as error:
         pytest.skip(str(error))
 

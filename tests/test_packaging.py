@@ -78,7 +78,9 @@ def test_wheel_holds_the_library_and_the_bundle_and_nothing_else(wheel, source_t
     library = {f"fiftyone_plugin/{name}" for name in files_below(source_tree / "fiftyone_plugin", "*.py")}
     operators = files_below(source_tree / "operators", "*.py")
     bundle = {f"fiftyone_plugin/_bundle/operators/{name}" for name in operators}
-    bundle |= {"fiftyone_plugin/_bundle/__init__.py", "fiftyone_plugin/_bundle/fiftyone.yml"}
+    bundle |= {
+        f"fiftyone_plugin/_bundle/{name}" for name in ("__init__.py", "fiftyone.yml", "requirements.txt")
+    }
     assert operators, "the plugin has no operators"
 
     info = f"fiftyone_pseudomask-{__version__}.dist-info/"
