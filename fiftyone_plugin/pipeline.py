@@ -366,7 +366,7 @@ def _open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
     from .features.store import FeatureStore
     from .paths import cache_dir
 
-    return FeatureStore(cache_dir() / "features", store_spec(backbone, size), limit_bytes=config.cache_limit)
+    return FeatureStore(cache_dir(), store_spec(backbone, size), limit_bytes=config.cache_limit)
 
 
 def _settings(
