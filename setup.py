@@ -1,9 +1,9 @@
 """Which packages a wheel holds; everything else is in pyproject.toml.
 
 FiftyOne discovers plugins as folders that hold a ``fiftyone.yml``, so the repository's root is the plugin.
-A wheel carries the same files (``fiftyone.yml``, ``__init__.py``, ``operators/``, ``requirements.txt``) inside
-the library, as ``fiftyone_plugin/_bundle``: a top-level package called ``operators`` would belong to everybody. A
-declarative ``packages.find`` cannot express that mapping without listing every sub-package by hand.
+A wheel carries the same files (``fiftyone.yml``, ``__init__.py``, ``operators/``, ``requirements.txt``) in
+the library, as ``fiftyone_plugin/_bundle``: a package ``operators`` at top level would belong to everybody.
+A declarative ``packages.find`` cannot express that mapping without listing every sub-package by hand.
 """
 
 from setuptools import find_packages, setup
