@@ -75,7 +75,9 @@ def read_samples(path: Path) -> list[SampleRow]:
     """Read a ``samples.csv``."""
     types = {"width": int, "height": int, "coverage": float, "seconds": float}
     with path.open(newline="", encoding="utf-8") as file:
-        return [SampleRow(**{k: types.get(k, str)(v) for k, v in row.items()}) for row in csv.DictReader(file)]
+        return [
+            SampleRow(**{k: types.get(k, str)(v) for k, v in row.items()}) for row in csv.DictReader(file)
+        ]
 
 
 class RunDirectory:
@@ -116,7 +118,9 @@ class RunDirectory:
         previous = self.read_run()
         if previous is None and self.masks.is_dir() and any(self.masks.iterdir()):
             self.close()
-            raise UsageError(f"{self.masks} holds files that no run of this command wrote; choose another --out")
+            raise UsageError(
+                f"{self.masks} holds files that no run of this command wrote; choose another --out"
+            )
         if previous is not None and restart:
             self.remove_outputs()
         elif previous is not None:
@@ -130,7 +134,9 @@ class RunDirectory:
             self.close()
             state = "a finished run" if complete else "an unfinished run"
             advice = "" if complete else "--resume to go on with it, "
-            raise UsageError(f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out")
+            raise UsageError(
+                f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out"
+            )
         changed = _differences(previous.get("settings", {}), json.loads(json.dumps(settings)))
         if changed:
             self.close()
@@ -146,7 +152,9 @@ class RunDirectory:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             self._lock = None
-            raise UsageError(f"another process is writing to {self.root}; wait for it or choose another --out") from error
+            raise UsageError(
+                f"another process is writing to {self.root}; wait for it or choose another --out"
+            ) from error
 
     def close(self) -> None:
         """Give the folder free; an empty ``.work`` of a run that never started is removed."""
@@ -158,7 +166,10 @@ class RunDirectory:
 
     def remove_outputs(self) -> None:
         """Remove the files that a run wrote here, and folders that this leaves empty; nothing else."""
-        for row in [*self.finished(), *(read_samples(self.samples_csv) if self.samples_csv.is_file() else [])]:
+        for row in [
+            *self.finished(),
+            *(read_samples(self.samples_csv) if self.samples_csv.is_file() else []),
+        ]:
             if row.mask:
                 (self.masks / row.mask).unlink(missing_ok=True)
         for name in ("run.json", "samples.csv", "classes.json", "contact_sheet.png"):
@@ -169,6 +180,12 @@ class RunDirectory:
         shutil.rmtree(self.work / "memo", ignore_errors=True)
         for folder in (self.model, self.masks):
             _remove_empty(folder)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder if nothing is left in it but this class's own working files."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        if self.root.is_dir() and not any(self.root.iterdir()):
+            self.root.rmdir()
 
     # ------------------------------------------------------------------ reading and writing
 
@@ -189,7 +206,9 @@ class RunDirectory:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UsageError(f"{path} cannot be read ({error}); move it away or choose another --out") from error
+            raise UsageError(
+                f"{path} cannot be read ({error}); move it away or choose another --out"
+            ) from error
         if not isinstance(document, dict):
             raise UsageError(f"{path} is not the record of a run; choose another --out")
         return document
@@ -200,7 +219,9 @@ class RunDirectory:
 
     def write_classes(self, names: dict[int, str]) -> None:
         """Write ``classes.json``: class id -> name."""
-        _write_text(self.root / "classes.json", json.dumps({str(k): v for k, v in names.items()}, indent=1) + "\n")
+        _write_text(
+            self.root / "classes.json", json.dumps({str(k): v for k, v in names.items()}, indent=1) + "\n"
+        )
 
     def finished(self) -> Iterator[SampleRow]:
         """Yield the journal's rows whose mask is there; a line cut short by a crash is ignored."""

@@ -1,0 +1,327 @@
+"""The one place that reads and writes FiftyOne samples, fields and runs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import MissingDependencyError, PseudoMaskError, UsageError
+from .parallel import batched
+from .pipeline import LabelConfig, LabelResult, label_items
+from .progress import NullProgress, Progress
+from .rundir import RunDirectory
+from .sources import ImageItem, list_images
+
+__all__ = ["ViewItem", "default_out", "label_dataset", "list_view", "load_dataset", "run_key", "undo"]
+
+logger = logging.getLogger(__name__)
+
+METHOD = "pseudomask"
+WRITE_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class ViewItem:
+    """One image file and the samples that show it.
+
+    Attributes:
+        item: the file, as the pipeline sees it.
+        sample_ids: ids of the samples with this ``filepath``; usually one.
+    """
+
+    item: ImageItem
+    sample_ids: tuple[str, ...]
+
+
+def load_dataset(name: str) -> Any:
+    """Load a FiftyOne dataset by name.
+
+    Raises:
+        UsageError: there is no such dataset.
+        MissingDependencyError: FiftyOne's database cannot be reached.
+    """
+    try:
+        import fiftyone as fo
+
+        if not fo.dataset_exists(name):
+            known = fo.list_datasets()
+            listed = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "") or "none yet"
+            raise UsageError(f"no FiftyOne dataset {name!r}; there are: {listed}")
+        return fo.load_dataset(name)
+    except PseudoMaskError:
+        raise
+    except Exception as error:  # the client raises its own types, a missing mongod others
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise MissingDependencyError(
+            f"FiftyOne's database cannot be reached ({line}). Run: pseudomask doctor"
+        ) from error
+
+
+def list_view(view: Any) -> list[ViewItem]:
+    """List the image files of a dataset or view.
+
+    Raises:
+        UsageError: the view is empty, or its samples are not plain images.
+    """
+    _check_images(view)
+    samples = defaultdict(list)
+    for filepath, sample_id in zip(*view.values(["filepath", "id"]), strict=True):
+        samples[str(Path(filepath).absolute())].append(sample_id)
+    return [ViewItem(item, tuple(samples[item.path])) for item in list_images(list(samples))]
+
+
+def _check_images(view: Any) -> None:
+    advice = {
+        "group": "pick the images of a group slice first: view.select_group_slices(media_type='image')",
+        "video": "sample frames to a dataset first: dataset.to_frames(sample_frames=True).clone()",
+        "point-cloud": "only images can be labelled",
+        "3d": "only images can be labelled",
+    }
+    if getattr(view, "_is_generated", False):
+        raise UsageError("this is a view of patches, frames or clips: open the view of the images themselves")
+    if len(view) == 0:
+        raise UsageError("the view is empty: add images, or clear its filters")
+    if view.media_type != "image":
+        raise UsageError(f"samples are of type {view.media_type!r}: {advice.get(view.media_type, advice['3d'])}")
+
+
+def run_key(field: str) -> str:
+    """Return the key of the custom run that fills ``field``."""
+    return f"{METHOD}_{field}"
+
+
+def default_out(dataset: Any, field: str) -> Path:
+    """Return where masks go if the caller names no folder: FiftyOne's default dataset folder."""
+    import fiftyone as fo
+
+    return Path(fo.config.default_dataset_dir) / METHOD / dataset.slug / field
+
+
+def label_dataset(
+    view: Any,
+    field: str = "pseudo_mask",
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    config: LabelConfig | None = None,
+    model: str | Path | None = None,
+    resume: bool = True,
+    restart: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> LabelResult:
+    """Label the images of a dataset or view and write the masks to new fields of its samples.
+
+    Written are ``field`` (a ``Segmentation`` with ``mask_path``, so nothing large enters the database),
+    ``<field>_classes`` (names of the classes present), ``<field>_coverage`` (share of labelled pixels), the
+    dataset's mask targets of ``field``, and a custom run ``pseudomask_<field>`` with the settings. A run that
+    was interrupted goes on where it stopped when it is called again; :func:`undo` removes all of it.
+
+    Args:
+        view: dataset or view of images.
+        field: name of the new field.
+        out: folder for masks and records; ``None`` for :func:`default_out`.
+        overwrite: replace the fields if they exist: an earlier run of this function is undone, values of
+            other origin are overwritten on the samples of ``view``.
+        config: settings, or give its fields as keywords, e.g. ``classes=10``.
+        model: folder of a fitted model, to label without fitting.
+        resume: go on with an unfinished run of the same field and settings.
+        restart: forget an unfinished run of the same field.
+        progress: where stages report to.
+        settings: fields of :class:`~fiftyone_plugin.pipeline.LabelConfig`, instead of ``config``.
+
+    Returns:
+        The result; its ``skipped`` rows are samples without a mask, with the reason.
+
+    Raises:
+        UsageError: not images, or a field exists and ``overwrite`` is false.
+    """
+    entries = list_view(view)
+    if config is not None and settings:
+        raise UsageError("give either config or its fields as keywords, not both")
+    try:
+        config = config or LabelConfig(**settings)
+    except TypeError as error:
+        raise UsageError(f"unknown setting: {error}") from error
+    dataset = view._dataset
+    _check_field_name(field)
+    record = _claim(dataset, field, out, overwrite=overwrite, restart=restart)
+    directory = Path(record.out)
+    unfinished = RunDirectory(directory).read_run() is not None
+    result = label_items(
+        [entry.item for entry in entries],
+        directory,
+        config,
+        model=Path(model) if model is not None else None,
+        resume=resume and unfinished and not restart,
+        restart=restart and unfinished,
+        progress=progress,
+    )
+    _write(dataset, record, result, entries, progress or NullProgress())
+    return result
+
+
+def undo(dataset: Any, key: str) -> None:
+    """Remove what a run of :func:`label_dataset` made: its fields, files and record, and nothing else.
+
+    Fields that existed before the run (``overwrite=True``) stay, without the values that the run wrote.
+
+    Args:
+        dataset: the dataset, or any view of it.
+        key: key of the run, ``pseudomask_<field>``.
+
+    Raises:
+        UsageError: there is no such run, or it was not made by this package.
+    """
+    dataset = dataset._dataset
+    record = _read_record(dataset, key)
+    if record is None:
+        raise UsageError(f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}")
+    schema = dataset.get_field_schema()
+    existed = [name for name in record.fields if name in schema and name not in record.created_fields]
+    _clear_own_values(dataset, record, existed)
+    for name in record.created_fields:
+        if name in schema:
+            dataset.delete_sample_field(name)
+    if record.field in dataset.mask_targets and record.field in record.created_fields:
+        targets = dict(dataset.mask_targets)
+        del targets[record.field]
+        dataset.mask_targets = targets
+        dataset.save()
+    directory = RunDirectory(Path(record.out))
+    directory.remove_outputs()
+    directory.remove_if_empty()
+    dataset.delete_run(key)
+
+
+# ---------------------------------------------------------------------- the record of a run
+
+
+@dataclass
+class _Record:
+    """What the custom run stores.
+
+    Attributes:
+        field: the mask field.
+        out: folder of masks and records.
+        fields: all fields that the run writes.
+        created_fields: those that did not exist before.
+        status: ``running`` or ``complete``.
+        settings: settings of the finished run, as in ``run.json``.
+        counts: images, labelled, skipped.
+    """
+
+    field: str
+    out: str
+    fields: list[str]
+    created_fields: list[str]
+    status: str
+    settings: dict[str, Any]
+    counts: dict[str, int]
+
+
+def _own_runs(dataset: Any) -> str:
+    return ", ".join(dataset.list_runs(method=METHOD)) or "none"
+
+
+def _read_record(dataset: Any, key: str) -> _Record | None:
+    if not dataset.has_run(key):
+        return None
+    config = dataset.get_run_info(key).config
+    if config.method != METHOD:
+        return None
+    return _Record(**{name: getattr(config, name) for name in _Record.__dataclass_fields__})
+
+
+def _save_record(dataset: Any, record: _Record) -> None:
+    key = run_key(record.field)
+    config = dataset.init_run(method=METHOD, **asdict(record))
+    dataset.register_run(key, config, overwrite=True)
+
+
+def _check_field_name(field: str) -> None:
+    if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", field):
+        raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _, beginning with a letter")
+
+
+def _claim(dataset: Any, field: str, out: str | Path | None, *, overwrite: bool, restart: bool) -> _Record:
+    """Reserve the fields for a run, taking up an unfinished one; recorded first, so a crash can be undone."""
+    record = _read_record(dataset, run_key(field))
+    if record is not None and record.status != "complete" and not restart:
+        return record
+    if record is not None:
+        if record.status == "complete" and not overwrite:
+            raise UsageError(
+                f"field {field!r} was filled by run {run_key(field)!r}: choose another field name, or "
+                f"overwrite=True to replace it"
+            )
+        undo(dataset, run_key(field))
+    fields = [field, f"{field}_classes", f"{field}_coverage"]
+    existing = [name for name in fields if dataset.has_sample_field(name)]
+    if existing and not overwrite:
+        raise UsageError(f"field {existing[0]!r} exists: choose another field name, or overwrite=True")
+    record = _Record(
+        field=field,
+        out=str(Path(out).absolute() if out is not None else default_out(dataset, field)),
+        fields=fields,
+        created_fields=[name for name in fields if name not in existing],
+        status="running",
+        settings={},
+        counts={},
+    )
+    _save_record(dataset, record)
+    return record
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def _write(
+    dataset: Any, record: _Record, result: LabelResult, entries: list[ViewItem], progress: Progress
+) -> None:
+    import fiftyone as fo
+
+    if not fo.dataset_exists(dataset.name):
+        raise PseudoMaskError(
+            f"dataset {dataset.name!r} was deleted while it was labelled; the masks are in {result.out}"
+        )
+    mask, classes, coverage = record.fields
+    dataset.add_sample_field(mask, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
+    dataset.add_sample_field(classes, fo.ListField, subfield=fo.StringField)
+    dataset.add_sample_field(coverage, fo.FloatField)
+    with progress.stage("write fields", total=len(result.labelled)) as stage:
+        for rows in batched(_rows_by_sample(result, entries), WRITE_BATCH):
+            names = result.class_names
+            masks = {i: fo.Segmentation(mask_path=str(result.mask_path(row).absolute())) for i, row in rows}
+            present = {i: [names[c] for c in row.class_ids] for i, row in rows}
+            dataset.set_values(mask, masks, key_field="id")
+            dataset.set_values(classes, present, key_field="id")
+            dataset.set_values(coverage, {i: row.coverage for i, row in rows}, key_field="id")
+            stage.update(len(rows))
+    dataset.mask_targets = {**dataset.mask_targets, mask: dict(result.class_names)}
+    dataset.save()
+    record.status, record.settings, record.counts = "complete", result.run["settings"], result.run["counts"]
+    _save_record(dataset, record)
+
+
+def _rows_by_sample(result: LabelResult, entries: list[ViewItem]) -> Iterator[tuple[str, Any]]:
+    ids = {entry.item.key: entry.sample_ids for entry in entries}
+    for row in result.labelled:
+        for sample_id in ids[row.image]:
+            yield sample_id, row
+
+
+def _clear_own_values(dataset: Any, record: _Record, names: list[str]) -> None:
+    """Empty fields that existed before, on the samples whose mask lies in the run's folder."""
+    if not names or not dataset.has_sample_field(record.field):
+        return
+    masks = str(RunDirectory(Path(record.out)).masks)
+    paths = zip(*dataset.values(["id", f"{record.field}.mask_path"]), strict=True)
+    ours = {sample_id: None for sample_id, path in paths if path and path.startswith(masks)}
+    for name in names if ours else []:
+        dataset.set_values(name, ours, key_field="id")
