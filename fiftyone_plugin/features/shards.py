@@ -54,7 +54,7 @@ class PartialShard:
         size: bytes that belong to whole images.
         images: number of whole images.
         rows: where the arrays of those images lie.
-        published: the file has its final name.
+        done: publishing or discarding it has begun, so that neither may be tried again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class PartialShard:
         self.size = 0
         self.images = 0
         self.rows: list[ArrayRow] = []
-        self.published = False
+        self.done = False
         self._file = open(self._partial, "xb")  # noqa: SIM115 - open for the life of this object
         _try_lock(self._file.fileno())
 
@@ -100,16 +100,17 @@ class PartialShard:
 
     def publish(self) -> None:
         """Give the sealed file its final name and close it."""
+        self.done = True
         if os.name == "nt":  # Windows renames closed files only
             self._file.close()
         os.replace(self._partial, self._final)
-        self.published = True
         self._file.close()
         _sync_folder(self._final.parent)
         touch_shard(self._final)
 
     def discard(self) -> None:
         """Remove the file, under either name."""
+        self.done = True
         with contextlib.suppress(OSError):  # closing flushes, which a full disk refuses
             self._file.close()
         for path in (self._partial, self._final):

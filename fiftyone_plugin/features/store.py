@@ -276,10 +276,10 @@ class FeatureStore:
                 else:
                     self._index.drop_shard(shard.name)
         except BaseException:
-            if shard.published:
+            if shard.done:
                 shard.discard()
             raise
-        if not shard.published:  # another process has stored the same images meanwhile
+        if not shard.done:  # another process has stored the same images meanwhile
             shard.discard()
 
 
@@ -331,7 +331,7 @@ class FeatureWriter:
             if not fresh or store.full:
                 return
             try:
-                if self._shard is None:
+                if self._shard is None or self._shard.done:
                     self._shard = store._new_shard()
                 self._shard.append(digest, fresh)
             except (OSError, sqlite3.Error) as error:
@@ -344,17 +344,12 @@ class FeatureWriter:
     def flush(self) -> None:
         """Finish the shard that is being written, if there is one."""
         with self._lock:
-            if self._shard is None:
-                return
             try:
-                self._store._finish(self._shard)
+                # an interrupt before the shard is done leaves it as it was, for another flush
+                if self._shard is not None and not self._shard.done:
+                    self._store._finish(self._shard)
             except (OSError, sqlite3.Error) as error:
                 self._give_up(error)
-            except BaseException:
-                # an interrupt before the shard was published leaves it as it was, for another flush
-                if self._shard.published:
-                    self._forget()
-                raise
             else:
                 self._forget()
 
