@@ -235,7 +235,14 @@ def _read_record(dataset: Any, key: str) -> _Record | None:
     config = dataset.get_run_info(key).config
     if config.method != METHOD:
         return None
-    return _Record(**{name: getattr(config, name) for name in _Record.__dataclass_fields__})
+    # the database client hands out lists and dicts of its own types
+    return _Record(**{name: _plain(getattr(config, name)) for name in _Record.__dataclass_fields__})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
 def _save_record(dataset: Any, record: _Record) -> None:

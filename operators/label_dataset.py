@@ -7,6 +7,7 @@ from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
+from fiftyone.operators.operator import RiskLevel
 
 from .progress import run_with_progress
 
@@ -32,7 +33,7 @@ class LabelDataset(foo.Operator):
             execute_as_generator=True,
             allow_immediate_execution=True,
             allow_delegated_execution=True,
-            risk_level=foo.RiskLevel.LOW if hasattr(foo, "RiskLevel") else None,
+            risk_level=RiskLevel.LOW,
         )
 
     def resolve_placement(self, ctx: Any) -> Any:
