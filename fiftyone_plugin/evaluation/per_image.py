@@ -31,6 +31,27 @@ class ImageCounts:
         self._ends = array("Q")
         self._pred, self._true, self._count = array("I"), array("I"), array("I")
 
+    @classmethod
+    def from_cells(
+        cls,
+        names: list[str],
+        sizes: np.ndarray,
+        pred: np.ndarray,
+        true: np.ndarray,
+        count: np.ndarray,
+        extras: dict[str, np.ndarray],
+    ) -> ImageCounts:
+        """Build from columns: ``sizes`` cells an image, and their ids and counts one after the other."""
+        images = cls()
+        images.names = list(names)
+        images._ends.frombytes(np.cumsum(sizes, dtype=np.uint64).tobytes())
+        for store, values in ((images._pred, pred), (images._true, true), (images._count, count)):
+            store.frombytes(values.astype(np.uint32).tobytes())
+        images.extras = {
+            key: array("d", values.astype(np.float64).tobytes()) for key, values in extras.items()
+        }
+        return images
+
     def __len__(self) -> int:
         return len(self.names)
 

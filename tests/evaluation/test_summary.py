@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from fiftyone_plugin.evaluation import (
     parse_classes,
 )
 from fiftyone_plugin.evaluation.bootstrap import pooled_replicates, resample, weighted_means
+from fiftyone_plugin.evaluation.compact import decode, encode
 from fiftyone_plugin.evaluation.report import format_result, format_table
 
 from .references import as_cells, blocky, masks
@@ -425,3 +427,13 @@ def test_the_report_says_what_was_done():
         "..",
     ):
         assert part in text
+
+
+@given(st.lists(masks(5, np.uint16), max_size=5))
+def test_counts_survive_the_compact_form(images):
+    stored = collect([(str(i), p, t) for i, (p, t) in enumerate(images)], ignore=[2])
+    stored.extras["value"] = array("d", range(len(images)))
+    again = decode(json.loads(json.dumps(encode(stored))), stored.names)
+    assert [as_cells(t) for t in again] == [as_cells(t) for t in stored]
+    assert again.names == stored.names
+    assert again.extras == stored.extras

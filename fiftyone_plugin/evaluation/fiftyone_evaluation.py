@@ -1,0 +1,248 @@
+"""Evaluations as FiftyOne keeps them: listed, loaded, deleted, shown in the Model Evaluation panel."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import fiftyone.core.fields as fof
+import fiftyone.core.labels as fol
+import fiftyone.core.utils as fou
+import fiftyone.core.validation as fov
+import fiftyone.utils.eval.segmentation as fous
+import numpy as np
+
+from .confusion import Contingency
+from .fiftyone_masks import map_mask_pairs
+from .fiftyone_metrics import custom_metrics
+from .fiftyone_results import LabelIds, PseudoMaskResults, mapping_options
+from .matching import Mapping
+from .per_image import ImageCounts
+from .protocols import DEFAULT, EvaluationProtocol, get_protocol
+from .summary import compare, map_images, parse_classes, score
+
+__all__ = ["PseudoMaskEvaluation", "PseudoMaskEvaluationConfig", "PseudoMaskResults", "evaluate"]
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_SCORES = ("iou", "accuracy", "coverage")
+
+
+def evaluate(
+    samples: Any,
+    pred_field: str,
+    gt_field: str = "ground_truth",
+    eval_key: str | None = None,
+    protocol: str | None = None,
+    *,
+    classes: dict[int, str] | list[str] | None = None,
+    ignore: Iterable[int] | None = None,
+    unlabelled: int | None = 0,
+    background: int = 0,
+    mapping: Mapping | None = None,
+    resize: bool = False,
+    boundary: float | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+    progress: bool | Callable[[Any], Any] | None = None,
+) -> PseudoMaskResults:
+    """Evaluate a Segmentation field against ground truth, as a FiftyOne evaluation.
+
+    With an ``eval_key``, the evaluation is saved with the dataset, and every sample gets the fields
+    ``<eval_key>_iou`` (mean over the classes that the image's ground truth holds), ``<eval_key>_accuracy``
+    and ``<eval_key>_coverage``. Nothing is written before all masks are compared.
+
+    Args:
+        samples: a FiftyOne dataset or view of images.
+        pred_field: Segmentation field of clusters or classes.
+        gt_field: Segmentation field of ground truth.
+        eval_key: name under which the evaluation is kept; an evaluation of the same fields is replaced.
+        protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
+            ``mapping``, else ``iou-hungarian``.
+        classes: names by id; default: the mask targets of ``gt_field``, else the dataset's default mask
+            targets.
+        ignore: ground-truth ids that take no part; default: where there are mask targets, the ids they do not
+            name (as FiftyOne's own evaluation does), else none.
+        unlabelled: predicted id that says "no label"; ``None`` if 0 is a cluster or class.
+        background: class of unmatched clusters under ``unmatched-background``.
+        mapping: use this mapping, e.g. ``results.mapping`` of another split.
+        resize: bring predictions of another size to the size of the ground truth (nearest).
+        boundary: also measure the boundary F with this tolerance (share of the image diagonal).
+        replicates: bootstrap replicates of the intervals; 0: none.
+        seed: seeds the bootstrap.
+        progress: as in FiftyOne: show a bar, or call a function with one.
+
+    Returns:
+        results with everything FiftyOne's segmentation results offer, ``evaluation`` (all scores) and
+        ``mapping``.
+
+    Raises:
+        UsageError: masks that cannot be compared, or options that contradict one another.
+        ValueError: the fields do not exist or hold no segmentations, or the key is invalid.
+    """
+    fov.validate_non_grouped_collection(samples)
+    fov.validate_collection_label_fields(samples, (pred_field, gt_field), fol.Segmentation, same_type=True)
+    spec = get_protocol(protocol or (mapping.protocol if mapping else DEFAULT))
+    config = PseudoMaskEvaluationConfig(
+        pred_field,
+        gt_field,
+        protocol=spec.name,
+        ignore=None if ignore is None else sorted({int(i) for i in ignore}),
+        unlabelled=unlabelled,
+        background=background,
+        mapping=mapping.to_dict() if mapping else None,
+        resize=resize,
+        boundary=boundary,
+        replicates=replicates,
+        seed=seed,
+    )
+    method = config.build()
+    if eval_key is not None:
+        method.validate_run(samples, eval_key)
+    results = method.compare(samples, eval_key, classes, progress)
+    if eval_key is not None:
+        method.register_run(samples, eval_key)
+        method.register_samples(samples, eval_key)
+        method.write_scores(samples, eval_key, results)
+        method.save_run_results(samples, eval_key, results)
+        method.add_fields_to_sidebar_group(samples, eval_key)
+    return results
+
+
+class PseudoMaskEvaluationConfig(fous.SegmentationEvaluationConfig):
+    """What decides an evaluation; arguments as in :func:`evaluate`, ``mapping`` as a dict."""
+
+    def __init__(
+        self,
+        pred_field: str,
+        gt_field: str,
+        protocol: str = DEFAULT,
+        ignore: list[int] | None = None,
+        unlabelled: int | None = 0,
+        background: int = 0,
+        mapping: dict[str, Any] | None = None,
+        resize: bool = False,
+        boundary: float | None = None,
+        replicates: int = 1000,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pred_field, gt_field, **kwargs)
+        self.protocol = protocol
+        self.ignore = ignore
+        self.unlabelled = unlabelled
+        self.background = background
+        self.mapping = mapping
+        self.resize = resize
+        self.boundary = boundary
+        self.replicates = replicates
+        self.seed = seed
+
+    @property
+    def method(self) -> str:
+        """Name of the method, as the panel shows it."""
+        return "pseudomask"
+
+
+class PseudoMaskEvaluation(fous.SegmentationEvaluation):
+    """The evaluation method: fields, comparison, clean-up."""
+
+    def get_fields(self, samples: Any, eval_key: str, include_custom_metrics: bool = True) -> list[str]:
+        """Return the fields that an evaluation writes."""
+        fields = [f"{eval_key}_{name}" for name in SAMPLE_SCORES]
+        return fields + (self.get_custom_metric_fields(samples, eval_key) if include_custom_metrics else [])
+
+    def register_samples(self, samples: Any, eval_key: str | None) -> None:
+        """Declare the fields."""
+        if eval_key is not None:
+            for field in self.get_fields(samples, eval_key, include_custom_metrics=False):
+                samples._dataset.add_sample_field(field, fof.FloatField)
+
+    def cleanup(self, samples: Any, eval_key: str) -> None:
+        """Delete the fields."""
+        fields = self.get_fields(samples, eval_key, include_custom_metrics=False)
+        samples._dataset.delete_sample_fields(fields, error_level=1)
+        self.cleanup_custom_metrics(samples, eval_key)
+        samples._delete_empty_sidebar_group(eval_key)
+
+    def evaluate_samples(
+        self, samples: Any, eval_key: str | None = None, mask_targets: Any = None, progress: Any = None
+    ) -> PseudoMaskResults:
+        """Evaluate on behalf of FiftyOne's ``evaluate_segmentations(method=PseudoMaskEvaluationConfig)``."""
+        results = self.compare(samples, eval_key, mask_targets, progress)
+        if eval_key is not None:
+            self.write_scores(samples, eval_key, results)
+        return results
+
+    def compare(self, samples: Any, eval_key: str | None, classes: Any, progress: Any) -> PseudoMaskResults:
+        """Compare all masks and score them; writes nothing.
+
+        Raises:
+            UsageError: see :func:`evaluate`.
+        """
+        config, spec = self.config, get_protocol(self.config.protocol)
+        names = _names(samples, config.gt_field, classes)
+        compare_masks = partial(_compare, spec=spec, config=config, names=names)
+        images, pred_ids, true_ids, missing = ImageCounts(), [], [], []
+        pairs = map_mask_pairs(samples, config.pred_field, config.gt_field, compare_masks)
+        with fou.ProgressBar(total=len(samples), progress=progress) as bar:
+            for sample_id, pred_id, true_id, compared in bar(pairs):
+                if compared is None:
+                    missing.append(sample_id)
+                    continue
+                images.append(sample_id, *compared)
+                pred_ids.append(pred_id)
+                true_ids.append(true_id)
+        if missing:
+            logger.warning(
+                "%d of %d samples have no mask in %r or %r and are left out",
+                len(missing),
+                len(samples),
+                config.pred_field,
+                config.gt_field,
+            )
+        mapped = map_images(images, **mapping_options(config, names))
+        evaluation = score(mapped, config.replicates, config.seed)
+        if config.ignore is None and names:
+            evaluation.settings["ignore"] = "ids without a name"
+        evaluation.settings["left_out"] = missing
+        labels = LabelIds(images.names, pred_ids, true_ids)
+        return PseudoMaskResults(
+            samples, config, eval_key, mapped, evaluation, labels, custom_metrics(evaluation), backend=self
+        )
+
+    def write_scores(self, samples: Any, eval_key: str, results: PseudoMaskResults) -> None:
+        """Write the scores of every sample."""
+        columns = results.evaluation.images
+        for name in SAMPLE_SCORES:
+            values = columns.get(name) or [results.evaluation.coverage] * len(columns["name"])
+            values = [None if math.isnan(value) else value for value in values]
+            samples.set_values(
+                f"{eval_key}_{name}", dict(zip(columns["name"], values, strict=True)), key_field="id"
+            )
+
+
+def _names(samples: Any, gt_field: str, classes: Any) -> dict[int, str] | None:
+    """Return the names of the classes: as given, or the mask targets of the field or the dataset."""
+    dataset = samples._root_dataset
+    targets = classes or dataset.mask_targets.get(gt_field) or dataset.default_mask_targets or None
+    if targets and not isinstance(targets, list) and fof.is_rgb_mask_targets(targets):
+        targets = {fof.hex_to_int(key): name for key, name in targets.items()}
+    return parse_classes(targets)
+
+
+def _compare(
+    pred: np.ndarray,
+    true: np.ndarray,
+    spec: EvaluationProtocol,
+    config: PseudoMaskEvaluationConfig,
+    names: dict[int, str] | None,
+) -> tuple[Contingency, dict[str, float]]:
+    ignore = config.ignore or []
+    if config.ignore is None and names and not spec.binary:
+        every = np.arange(256) if true.dtype == np.uint8 else np.unique(true)
+        ignore = np.setdiff1d(every, list(names)).tolist()
+    return compare(pred, true, spec, ignore=ignore, resize=config.resize, boundary=config.boundary)
