@@ -1,0 +1,220 @@
+"""Quality of methods and baselines against ground truth, mean and standard deviation over seeds.
+
+    python -m benchmarks.quality --data DIR... [--methods NAME...] [--seeds 0 1 2 3 4] [--markdown FILE] [--json FILE]
+
+K is the number of classes C of the data set. A method with a background (label 0) gets C - 1 classes and its
+background counts as one cluster, so that every pixel is predicted by one of C clusters. Salient-object data is
+scored as foreground IoU: for a method with a background directly, for others with K = 2 and the matching.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.baselines import BASELINES
+from benchmarks.data import BenchmarkData, load_folder
+from fiftyone_plugin.backbones import Backbone, load_backbone
+from fiftyone_plugin.errors import PseudoMaskError
+from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs, over_seeds
+from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
+from fiftyone_plugin.features.store import FeatureStore
+from fiftyone_plugin.methods.base import Method, create_method, list_methods
+from fiftyone_plugin.parallel import batched
+from fiftyone_plugin.paths import cache_dir
+from fiftyone_plugin.progress import ConsoleProgress, NullProgress, Progress
+from fiftyone_plugin.refinement import create_refiner, crf_available, resize_scores
+
+SCORES = ("miou", "pixel_accuracy", "ari")
+
+
+def build(name: str, k: int, seed: int, refine: str, options: dict[str, Any]) -> Any:
+    """Return an unfitted method or baseline of K clusters in all."""
+    if name in BASELINES:
+        return BASELINES[name](k, random_state=seed)
+    with_background = name in WITH_BACKGROUND
+    return create_method(name, n_classes=max(1, k - with_background), random_state=seed, refine=refine, **options)
+
+
+WITH_BACKGROUND = {"lightcluster"}
+
+
+def predictions(method: Method, source: ImageFeatureSource, refine: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (key, native (H, W) labels) of every readable image."""
+    refiner = create_refiner(refine)
+    for chunk in batched(source.lazy(), 32):
+        method.prefetch(chunk)
+        for image in chunk:
+            scores = method.predict(image)
+            values = scores.scores if scores.refined else refiner(scores.scores, image.read_image())
+            yield image.key, scores.labels[resize_scores(values, *image.size).argmax(0)]
+
+
+def evaluate_method(
+    name: str,
+    data: BenchmarkData,
+    backbone: Backbone,
+    seed: int,
+    args: argparse.Namespace,
+    progress: Progress,
+    store: FeatureStore,
+    work: Path,
+) -> EvaluationResult:
+    """Fit a method on a data set's images and score it against the ground truth."""
+    background = name in WITH_BACKGROUND
+    k = round(args.k_factor * data.n_classes)
+    if data.foreground:
+        k = args.foreground_classes + 1 if background else 2
+    method = build(name, k, seed, args.refine, dict(args.options))
+    source = ImageFeatureSource(
+        data.items, backbone, method.layers, size=args.size, store=store, memo_dir=work / "memo"
+    )
+    method.fit(source, progress=progress)
+    refine = "none" if name in BASELINES else args.refine
+    truth = {item.key: item for item in data.items}
+    pairs = ((key, mask, data.truth(truth[key])) for key, mask in predictions(method, source, refine))
+    protocol = "foreground" if data.foreground and background else args.protocol
+    # label 0 is a cluster of its own where the method has a background, and never occurs where it has none
+    unlabelled = 0 if data.foreground and background else None
+    return evaluate_pairs(
+        pairs, data.classes, data.ignore, protocol, unlabelled=unlabelled, replicates=0, seed=seed
+    )
+
+
+def extract(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace, progress: Progress) -> FeatureStore:
+    """Bring all layers that any of the methods reads into one store, in a single forward pass an image."""
+    store = FeatureStore(cache_dir(), store_spec(backbone, args.size), limit_bytes=None)
+    layers = {layer for name in args.methods for layer in build(name, 2, 0, "none", {}).layers}
+    ImageFeatureSource(data.items, backbone, sorted(layers), size=args.size, store=store).extract(progress)
+    return store
+
+
+def headline(data: BenchmarkData, result: EvaluationResult) -> dict[str, float]:
+    """Return the scores of one run that the table shows."""
+    if not data.foreground:
+        return {score: result.scores[score] for score in SCORES}
+    foreground = next(row for row in result.per_class if row["id"] == 1)
+    return {"foreground_iou": foreground["iou"], "pixel_accuracy": result.scores["pixel_accuracy"]}
+
+
+def table(data: BenchmarkData, runs: dict[str, list[dict[str, float]]]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: mean and standard deviation over seeds, in percent."""
+    columns = list(next(iter(runs.values()))[0])
+    rows = []
+    for name, scores in runs.items():
+        cells = []
+        for column in columns:
+            values = np.array([s[column] for s in scores]) * 100
+            spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.1f}{spread}")
+        rows.append([name, *cells])
+    return ["method", *[c.replace("_", " ") for c in columns]], rows
+
+
+def caption(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace) -> str:
+    """Say what a table shows: data, protocol, K, seeds, backbone, weights."""
+    ignored = f", ground-truth ids {', '.join(map(str, data.ignore))} ignored" if data.ignore else ""
+    weights = backbone.loaded
+    k = round(args.k_factor * data.n_classes)
+    what = (
+        "foreground IoU, pooled (methods with a background directly; others K = 2, Hungarian on IoU)"
+        if data.foreground
+        else f"C = {data.n_classes}, K = {k}, protocol {args.protocol}"
+    )
+    return (
+        f"{data.name}: {len(data.items)} images{ignored}; {what}; native size, every pixel predicted; "
+        f"{len(args.seeds)} seeds (mean ± standard deviation, %); backbone {backbone.name} "
+        f"({weights.origin} weights, sha256 {weights.state_sha256[:12]}), {backbone.round_size(args.size)} px, "
+        f"{backbone.precision}; refinement of methods: {args.refine}, of baselines: none"
+    )
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    default = os.environ.get("PSEUDOMASK_DATA", str(Path(__file__).parents[2] / "shared" / "data"))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser.add_argument("--data", nargs="+", type=Path, help="folders with images/ and masks/")
+    parser.add_argument("--methods", nargs="+", default=[*BASELINES, *list_methods()])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--k-factor", type=float, default=1.0, help="K as a multiple of the number of classes")
+    parser.add_argument("--foreground-classes", type=int, default=20, help="K of methods on salient-object data")
+    parser.add_argument("--protocol", default="iou-hungarian")
+    parser.add_argument("--backbone")
+    parser.add_argument("--size", type=int, default=448)
+    parser.add_argument("--refine", choices=["crf", "none"], default="crf" if crf_available() else "none")
+    parser.add_argument("--limit", type=int, help="first N images of every data set only")
+    parser.add_argument("--set", dest="options", nargs="*", default=[], help="OPTION=VALUE of the methods")
+    parser.add_argument("--json", type=Path, help="write all scores")
+    parser.add_argument("--markdown", type=Path, help="write the tables")
+    parser.add_argument("-q", "--quiet", action="store_true")
+    args = parser.parse_args(argv)
+    from fiftyone_plugin.commands.label import _parse_options
+
+    args.options = _parse_options(args.options)
+    if not args.data:
+        args.data = [p for p in sorted(Path(default).glob("*")) if (p / "images").is_dir() and (p / "masks").is_dir()]
+    if not args.data:
+        parser.error(f"no data: pass --data, or set PSEUDOMASK_DATA (looked in {default})")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark and print its tables."""
+    import tempfile
+
+    args = parse_arguments(argv)
+    progress: Progress = NullProgress() if args.quiet else ConsoleProgress()
+    document, text = [], []
+    try:
+        backbone = load_backbone(args.backbone, cache_dir=cache_dir())
+        for folder in args.data:
+            data = load_folder(folder, args.limit)
+            runs: dict[str, list[dict[str, float]]] = {}
+            results: dict[str, list[EvaluationResult]] = {}
+            store = extract(data, backbone, args, progress)
+            for name in args.methods:
+                for seed in args.seeds:
+                    with tempfile.TemporaryDirectory(prefix="pseudomask-bench-") as work:
+                        result = evaluate_method(name, data, backbone, seed, args, progress, store, Path(work))
+                    runs.setdefault(name, []).append(headline(data, result))
+                    results.setdefault(name, []).append(result)
+                    print(f"{data.name} {name} seed {seed}: {runs[name][-1]}", file=sys.stderr, flush=True)
+            header, rows = table(data, runs)
+            note = caption(data, backbone, args)
+            print(f"\n{note}\n{format_table(header, rows)}\n", flush=True)
+            text.append(_markdown(note, header, rows))
+            document.append(
+                {
+                    "data": data.name,
+                    "caption": note,
+                    "methods": {
+                        name: {"seeds": scores, "all": {k: list(v) for k, v in over_seeds(results[name]).items()}}
+                        for name, scores in runs.items()
+                    },
+                }
+            )
+    except PseudoMaskError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        args.json.write_text(json.dumps(document, indent=1) + "\n")
+    if args.markdown:
+        args.markdown.write_text("\n".join(text))
+    return 0
+
+
+def _markdown(note: str, header: list[str], rows: list[list[str]]) -> str:
+    lines = [note + ".", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return "\n".join([*lines, *["| " + " | ".join(row) + " |" for row in rows], ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
