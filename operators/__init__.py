@@ -12,9 +12,11 @@ def operator_classes() -> tuple[type, ...]:
 
     FiftyOne silently drops a class whose name the manifest lacks; a test compares the two.
     """
+    from .evaluate_masks import EvaluateMasks
     from .label_dataset import LabelDataset
+    from .metrics import METRIC_CLASSES
 
-    return (LabelDataset,)
+    return (LabelDataset, EvaluateMasks, *METRIC_CLASSES)
 
 
 def register(plugin: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import fiftyone.core.validation as fov
 import fiftyone.utils.eval.segmentation as fous
 import numpy as np
 
+from ..progress import NullProgress, Progress
 from .confusion import Contingency
 from .fiftyone_masks import map_mask_pairs
 from .fiftyone_metrics import custom_metrics
@@ -47,7 +48,7 @@ def evaluate(
     boundary: float | None = None,
     replicates: int = 1000,
     seed: int = 0,
-    progress: bool | Callable[[Any], Any] | None = None,
+    progress: Progress | None = None,
 ) -> PseudoMaskResults:
     """Evaluate a Segmentation field against ground truth, as a FiftyOne evaluation.
 
@@ -73,7 +74,7 @@ def evaluate(
         boundary: also measure the boundary F with this tolerance (share of the image diagonal).
         replicates: bootstrap replicates of the intervals; 0: none.
         seed: seeds the bootstrap.
-        progress: as in FiftyOne: show a bar, or call a function with one.
+        progress: where the comparison reports to.
 
     Returns:
         results with everything FiftyOne's segmentation results offer, ``evaluation`` (all scores) and
@@ -102,7 +103,8 @@ def evaluate(
     method = config.build()
     if eval_key is not None:
         method.validate_run(samples, eval_key)
-    results = method.compare(samples, eval_key, classes, progress)
+    with (progress or NullProgress()).stage("comparing masks", len(samples)) as stage:
+        results = method.compare(samples, eval_key, classes, stage)
     if eval_key is not None:
         method.register_run(samples, eval_key)
         method.register_samples(samples, eval_key)
@@ -172,12 +174,13 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         self, samples: Any, eval_key: str | None = None, mask_targets: Any = None, progress: Any = None
     ) -> PseudoMaskResults:
         """Evaluate on behalf of FiftyOne's ``evaluate_segmentations(method=PseudoMaskEvaluationConfig)``."""
-        results = self.compare(samples, eval_key, mask_targets, progress)
+        with fou.ProgressBar(total=len(samples), progress=progress) as bar:
+            results = self.compare(samples, eval_key, mask_targets, bar)
         if eval_key is not None:
             self.write_scores(samples, eval_key, results)
         return results
 
-    def compare(self, samples: Any, eval_key: str | None, classes: Any, progress: Any) -> PseudoMaskResults:
+    def compare(self, samples: Any, eval_key: str | None, classes: Any, stage: Any) -> PseudoMaskResults:
         """Compare all masks and score them; writes nothing.
 
         Raises:
@@ -188,14 +191,14 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         compare_masks = partial(_compare, spec=spec, config=config, names=names)
         images, pred_ids, true_ids, missing = ImageCounts(), [], [], []
         pairs = map_mask_pairs(samples, config.pred_field, config.gt_field, compare_masks)
-        with fou.ProgressBar(total=len(samples), progress=progress) as bar:
-            for sample_id, pred_id, true_id, compared in bar(pairs):
-                if compared is None:
-                    missing.append(sample_id)
-                    continue
-                images.append(sample_id, *compared)
-                pred_ids.append(pred_id)
-                true_ids.append(true_id)
+        for sample_id, pred_id, true_id, compared in pairs:
+            stage.update()
+            if compared is None:
+                missing.append(sample_id)
+                continue
+            images.append(sample_id, *compared)
+            pred_ids.append(pred_id)
+            true_ids.append(true_id)
         if missing:
             logger.warning(
                 "%d of %d samples have no mask in %r or %r and are left out",

@@ -1,4 +1,4 @@
-"""An evaluation as text: aligned tables for the terminal."""
+"""An evaluation as text: aligned tables for the terminal, Markdown for the App."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .protocols import get_protocol
 from .result import EvaluationResult
 
-__all__ = ["format_result", "format_table"]
+__all__ = ["format_markdown", "format_result", "format_table"]
 
 LABELS = {
     "miou": "mIoU",
@@ -47,6 +47,24 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def percent(value: float) -> str:
     """Return a share as a percentage with one decimal, ``-`` for nan."""
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def format_markdown(result: EvaluationResult) -> str:
+    """Return the scores as Markdown; shares in percent."""
+    lines = [
+        f"**{result.protocol}**: {get_protocol(result.protocol).explanation}",
+        "",
+        f"{result.n_images} images, {result.n_clusters} predicted ids, {result.n_classes} classes, "
+        f"coverage {percent(result.coverage)} %",
+        "",
+        "| score | % | 95 % interval |",
+        "| --- | ---: | ---: |",
+    ]
+    lines += [
+        f"| {LABELS.get(name, name)} | {percent(value)} | {_interval(result.confidence.get(name))} |"
+        for name, value in result.scores.items()
+    ]
+    return "\n".join(lines)
 
 
 def format_result(result: EvaluationResult) -> str:

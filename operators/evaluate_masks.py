@@ -1,0 +1,290 @@
+"""Operator ``evaluate_masks``: masks against ground truth, with clusters matched to classes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.operators as foo
+from fiftyone.operators import types
+from fiftyone.operators.operator import RiskLevel
+
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
+from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
+from fiftyone_plugin.evaluation.report import format_markdown
+
+from .progress import run_with_progress
+
+__all__ = ["EvaluateMasks"]
+
+TOO_FEW = "two segmentation fields are needed: masks and ground truth"
+PANEL = "model_evaluation_panel_builtin"
+IMMEDIATE_IMAGES = 5000  # about a minute on two cores
+TRUE_NAMES = ("ground_truth", "gt", "groundtruth", "labels", "segmentation", "segmentations", "masks")
+
+
+class EvaluateMasks(foo.Operator):
+    """Thin shell around :func:`fiftyone_plugin.evaluate`."""
+
+    @property
+    def config(self) -> Any:
+        """How the App shows and runs the operator."""
+        return foo.OperatorConfig(
+            name="evaluate_masks",
+            label="Evaluate masks against ground truth",
+            description="mIoU and other scores of pseudo-masks, with clusters matched to classes",
+            icon="checklist",
+            dynamic=True,
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+            risk_level=RiskLevel.LOW,
+        )
+
+    def resolve_execution_options(self, ctx: Any) -> Any:
+        """Offer delegation first where the run would take long."""
+        return foo.ExecutionOptions(
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+            default_choice_to_delegated=len(ctx.view) > IMMEDIATE_IMAGES,
+        )
+
+    def resolve_input(self, ctx: Any) -> Any:
+        """Build the form; every value has a default."""
+        inputs = types.Object()
+        fields = segmentation_fields(ctx.dataset) if ctx.dataset else []
+        if len(fields) < 2:
+            inputs.view(
+                "too_few",
+                types.Error(
+                    label=TOO_FEW,
+                    description=f"This dataset has {len(fields)}: {', '.join(fields) or 'none'}",
+                ),
+            )
+            prop = inputs.str("pred_field", view=types.HiddenView())
+            prop.invalid = True
+            prop.error_message = TOO_FEW
+            return types.Property(inputs, view=types.View(label="Evaluate masks"))
+        pred_field, gt_field = guess_fields(ctx.dataset, fields)
+        _choose(inputs, "pred_field", fields, pred_field, "Masks", "What is evaluated")
+        _choose(inputs, "gt_field", fields, gt_field, "Ground truth", "What is right")
+        pred_field = ctx.params.get("pred_field") or pred_field
+        _protocol(ctx, inputs)
+        inputs.str(
+            "eval_key",
+            default=free_key(ctx.dataset, pred_field),
+            label="Name",
+            description="The evaluation is kept under this name, and writes <name>_iou, _accuracy, _coverage",
+        )
+        inputs.str(
+            "ignore",
+            label="Ignored ids",
+            description="Ground-truth ids to leave out, e.g. 255; empty: those without a name, if any has",
+        )
+        inputs.bool(
+            "zero_is_class",
+            default=False,
+            label="0 is a class",
+            description="Otherwise a predicted 0 means no label, and is an error",
+        )
+        inputs.bool(
+            "resize",
+            default=False,
+            label="Resize masks",
+            description="Bring masks of another size to the size of the ground truth",
+        )
+        inputs.bool(
+            "boundary", default=False, label="Boundary F", description="Also score boundaries; slower"
+        )
+        inputs.bool(
+            "rename",
+            default=False,
+            label="Rename classes by this matching",
+            description=f"Adds {pred_field}_named, the same masks under the names of the classes they match",
+        )
+        _check(ctx, inputs)
+        return types.Property(inputs, view=types.View(label="Evaluate masks against ground truth"))
+
+    def execute(self, ctx: Any) -> Any:
+        """Evaluate the view: a stream of progress for the App, or the scores of a delegated run."""
+        if not ctx.delegated:
+            return self._steps(ctx)
+        summaries = []
+
+        def steps() -> Iterator[Any]:
+            summaries.append((yield from self._steps(ctx)))
+
+        # the value of a generator would not be stored with the operation
+        for _ in steps():
+            pass
+        return summaries[0]
+
+    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+        from fiftyone_plugin.evaluation import apply_mapping, evaluate
+
+        options = _options(ctx)
+        view, rename = ctx.view, bool(ctx.params.get("rename"))
+
+        def work(progress: Any) -> Any:
+            return evaluate(view, **options, progress=progress)
+
+        results = yield from run_with_progress(ctx, work)
+        named = None
+        if rename and results.mapping:
+            named = apply_mapping(view, options["pred_field"], results.mapping)
+        summary = {
+            "eval_key": options["eval_key"],
+            "report": format_markdown(results.evaluation),
+            "named": named,
+        }
+        if not ctx.delegated:
+            yield ctx.ops.reload_dataset()
+            yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
+            yield ctx.ops.show_output(_outputs(summary), summary)
+        return summary
+
+    def resolve_output(self, ctx: Any) -> Any:
+        """Show the scores."""
+        return _outputs(ctx.results or {})
+
+    def __call__(self, view: Any, pred_field: str, gt_field: str, eval_key: str, **params: Any) -> Any:
+        """Run from Python: ``foo.get_operator(uri)(view, ...)``.
+
+        Args:
+            view: dataset or view of images.
+            pred_field: Segmentation field that is evaluated.
+            gt_field: Segmentation field of ground truth.
+            eval_key: name of the evaluation.
+            params: other values of the form: ``protocol``, ``ignore``, ``zero_is_class``, ``resize``,
+                ``boundary``, ``rename``.
+
+        Returns:
+            FiftyOne's execution result.
+        """
+        params |= {"pred_field": pred_field, "gt_field": gt_field, "eval_key": eval_key}
+        return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
+
+
+def segmentation_fields(dataset: Any) -> list[str]:
+    """Return the names of the dataset's segmentation fields."""
+    return list(dataset.get_field_schema(embedded_doc_type=fo.Segmentation))
+
+
+def guess_fields(dataset: Any, fields: list[str]) -> tuple[str, str]:
+    """Guess which of two or more segmentation fields is predicted and which is ground truth.
+
+    Fields of this plugin's runs are predictions; ground truth is what has a usual name, else what has mask
+    targets and is no prediction.
+    """
+    labelled = [field for field in fields if dataset.has_run(f"pseudomask_{field}")]
+    others = [field for field in fields if field not in labelled] or fields
+    ranked = sorted(
+        others,
+        key=lambda field: (
+            TRUE_NAMES.index(field) if field in TRUE_NAMES else len(TRUE_NAMES),
+            field not in dataset.mask_targets,
+        ),
+    )
+    true = ranked[0]
+    return next(field for field in [*labelled, *fields] if field != true), true
+
+
+def free_key(dataset: Any, field: str) -> str:
+    """Return a name for an evaluation of ``field`` that is not taken."""
+    stem = f"eval_{field}"
+    taken = set(dataset.list_evaluations())
+    return next(key for key in (stem, *(f"{stem}_{i}" for i in range(2, len(taken) + 3))) if key not in taken)
+
+
+def _choose(inputs: Any, name: str, fields: list[str], default: str, label: str, description: str) -> None:
+    choices = types.Dropdown()
+    for field in fields:
+        choices.add_choice(field, label=field)
+    inputs.enum(
+        name,
+        choices.values(),
+        default=default,
+        label=label,
+        description=description,
+        view=choices,
+    )
+
+
+def _protocol(ctx: Any, inputs: Any) -> None:
+    choices = types.Dropdown()
+    for protocol in PROTOCOLS.values():
+        choices.add_choice(protocol.name, label=protocol.name, description=protocol.explanation)
+    chosen = PROTOCOLS.get(ctx.params.get("protocol"), PROTOCOLS[DEFAULT])
+    inputs.enum(
+        "protocol",
+        choices.values(),
+        default=DEFAULT,
+        label="Protocol",
+        description=chosen.explanation,
+        view=choices,
+    )
+
+
+def _ignored(text: str | None) -> list[int] | None:
+    """Return the ids of a text like ``0, 255``; ``None`` if it is empty.
+
+    Raises:
+        UsageError: something else than ids.
+    """
+    parts = (text or "").replace(",", " ").split()
+    if not all(part.isdigit() for part in parts):
+        raise UsageError("ids are whole numbers from 0 on, separated by spaces")
+    return [int(part) for part in parts] or None
+
+
+def _check(ctx: Any, inputs: Any) -> None:
+    """Mark inputs as invalid, with the reason, where the run would be refused."""
+
+    def refuse(name: str, message: str) -> None:
+        prop = inputs.properties[name]
+        prop.invalid = True
+        prop.error_message = message
+
+    params = ctx.params
+    if params.get("pred_field") and params.get("pred_field") == params.get("gt_field"):
+        refuse("gt_field", "this is the field that is evaluated: choose another one")
+    key = params.get("eval_key")
+    if key and not key.isidentifier():
+        refuse("eval_key", "letters, digits and underscores only, not starting with a digit")
+    elif key and key in ctx.dataset.list_evaluations():
+        refuse("eval_key", "there is an evaluation of this name: choose another name")
+    try:
+        _ignored(params.get("ignore"))
+    except UsageError as error:
+        refuse("ignore", str(error))
+
+
+def _options(ctx: Any) -> dict[str, Any]:
+    """Return the arguments of :func:`fiftyone_plugin.evaluate` that the form stands for."""
+    params = ctx.params
+    fields = segmentation_fields(ctx.dataset)
+    if len(fields) < 2:
+        raise UsageError(TOO_FEW)
+    pred_field, gt_field = guess_fields(ctx.dataset, fields)
+    pred_field = params.get("pred_field") or pred_field
+    return {
+        "pred_field": pred_field,
+        "gt_field": params.get("gt_field") or gt_field,
+        "eval_key": params.get("eval_key") or free_key(ctx.dataset, pred_field),
+        "protocol": params.get("protocol") or DEFAULT,
+        "ignore": _ignored(params.get("ignore")),
+        "unlabelled": None if params.get("zero_is_class") else 0,
+        "resize": bool(params.get("resize")),
+        "boundary": BOUNDARY_TOLERANCE if params.get("boundary") else None,
+    }
+
+
+def _outputs(summary: dict[str, Any]) -> Any:
+    outputs = types.Object()
+    outputs.str("eval_key", label="Kept as")
+    outputs.str("report", label="Scores", view=types.MarkdownView())
+    if summary.get("named"):
+        outputs.str("named", label="Classes under their names")
+    return types.Property(outputs, view=types.View(label="Scores of the masks"))
