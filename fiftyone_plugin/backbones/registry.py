@@ -43,7 +43,9 @@ BACKBONES: dict[str, BackboneSpec] = {
             "Apache-2.0",
             "DINOv2 ViT-B/14, about 4 x the cost",
         ),
-        BackboneSpec("vit_small_patch16_224.dino", "vit_small_patch16_224.dino", "Apache-2.0", "DINO ViT-S/16"),
+        BackboneSpec(
+            "vit_small_patch16_224.dino", "vit_small_patch16_224.dino", "Apache-2.0", "DINO ViT-S/16"
+        ),
         BackboneSpec("vit_small_patch8_224.dino", "vit_small_patch8_224.dino", "Apache-2.0", "DINO ViT-S/8"),
         BackboneSpec("vit_base_patch16_224.dino", "vit_base_patch16_224.dino", "Apache-2.0", "DINO ViT-B/16"),
         BackboneSpec("vit_base_patch8_224.dino", "vit_base_patch8_224.dino", "Apache-2.0", "DINO ViT-B/8"),

