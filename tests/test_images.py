@@ -151,7 +151,8 @@ def test_orientation_that_browsers_do_not_honour_is_ignored(tmp_path, photo):
         save(tmp_path / "a.webp", photo, exif=exif(6), lossless=True),
     ]
     for path in paths:
-        assert Image.open(path).getexif().get(0x0112) == 6
+        with Image.open(path) as opened:
+            assert opened.getexif().get(0x0112) == 6
         assert image_size(path) == photo.shape[:2]
         assert np.array_equal(read_image(path), photo)
 
@@ -220,7 +221,8 @@ def test_16_bit_rgb_png_keeps_the_high_byte(tmp_path):
 
 def test_32_bit_integers_are_stretched(tmp_path):
     path = save(tmp_path / "a.tif", np.array([[-100, 0, 100, 155]], np.int32))
-    assert Image.open(path).mode == "I"
+    with Image.open(path) as opened:
+        assert opened.mode == "I"
     assert read_image(path)[0, :, 0].tolist() == [0, 100, 200, 255]
 
 
@@ -277,7 +279,8 @@ def test_of_an_animation_the_first_frame(tmp_path, extension):
     options = {"lossless": True} if extension == "webp" else {}
     path = tmp_path / f"a.{extension}"
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
-    assert Image.open(path).n_frames == 3
+    with Image.open(path) as opened:
+        assert opened.n_frames == 3
     assert np.array_equal(read_image(path), np.array(frames[0]))
 
 
