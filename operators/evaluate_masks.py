@@ -142,7 +142,7 @@ class EvaluateMasks(foo.Operator):
         if not ctx.delegated:
             yield ctx.ops.reload_dataset()
             yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
-            yield ctx.ops.show_output(_outputs(summary), summary)
+            yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
     def resolve_output(self, ctx: Any) -> Any:

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
-
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 PANEL = "model_evaluation_panel_builtin"
+NAMES = {"night": 1, "dusk": 2, "dawn": 3, "day": 4}
 
 
 @pytest.fixture
 def labelled(fo, photos, tmp_path):
-    """The photographs with four brightness levels as truth and slightly wrong clusters, four of five matched."""
+    """The photographs; four brightness levels as truth, five slightly wrong clusters as prediction."""
     from PIL import Image
 
     dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
@@ -33,7 +32,7 @@ def labelled(fo, photos, tmp_path):
             sample[field] = fo.Segmentation(mask_path=str(file))
         dataset.add_sample(sample)
     dataset.mask_targets = {
-        "ground_truth": {1: "night", 2: "dusk", 3: "dawn", 4: "day"},
+        "ground_truth": {id_: name for name, id_ in NAMES.items()},
         "pseudo_mask": {i: f"cluster {i}" for i in range(11, 16)},
     }
     dataset.save()
@@ -41,24 +40,78 @@ def labelled(fo, photos, tmp_path):
     fo.delete_dataset(dataset.name)
 
 
-def open_panel(page):
-    page.locator("[data-cy=new-panel-btn]").first.click()
-    page.locator(f"[data-cy=new-panel-option-{PANEL}]").click()
-    return page.locator(f"[data-cy=panel-content-{PANEL}]")
+def picture(page, name):
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.wait_for_timeout(1500)  # panels and dialogs fade in
+    page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
 def test_an_evaluation_opens_in_the_model_evaluation_panel(labelled, page):
     from fiftyone_plugin import evaluate
 
-    results = evaluate(labelled, "pseudo_mask", "ground_truth", "eval_pseudo_mask")
+    scores = evaluate(labelled, "pseudo_mask", "ground_truth", "eval_pseudo_mask").evaluation.scores
     page.goto(f"/datasets/{labelled.name}")
     page.locator("[data-cy=looker]").first.wait_for()
-    panel = open_panel(page)
+    page.locator("[data-cy=new-panel-btn]").first.click()
+    page.locator(f"[data-cy=new-panel-option-{PANEL}]").click()
+    panel = page.locator(f"[data-cy=panel-content-{PANEL}]")
     panel.get_by_text("eval_pseudo_mask").first.click()
-    panel.get_by_text("mIoU").first.wait_for()
-    page.wait_for_timeout(2000)
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / "evaluation_panel.png")
-    text = panel.inner_text()
-    assert "Adjusted Rand index" in text
-    assert results.evaluation.scores["miou"] > 0.5
+    panel.get_by_text("Adjusted Rand index").wait_for()
+    picture(page, "evaluation_panel")
+    row = panel.locator("tr", has=page.get_by_text("mIoU", exact=True))
+    assert f"{scores['miou']:.3f}" in row.inner_text()
+    panel.get_by_text("Confusion Matrices").click()
+    panel.locator(".js-plotly-plot").last.wait_for()
+    picture(page, "evaluation_confusion")
+    shown = panel.inner_text()
+    for name in ("night", "dusk", "dawn", "day", "(none)"):
+        assert name in shown
+
+
+def test_the_form_works_in_one_click(labelled, page):
+    page.goto(f"/datasets/{labelled.name}")
+    page.locator("[data-cy=looker]").first.wait_for()
+    page.keyboard.press("Backquote")
+    page.locator("[data-cy=operators-browser]").wait_for()
+    page.keyboard.type("Evaluate masks against")
+    page.keyboard.press("Enter")
+    form = page.locator("[data-cy=operators-prompt-modal]")
+    form.get_by_text("the headline").first.wait_for()
+    picture(page, "evaluation_form")
+    page.get_by_role("button", name="Execute", exact=True).click()
+    # the scores are shown, and behind them the panel is open
+    page.get_by_text("frequency-weighted IoU").wait_for()
+    picture(page, "evaluation_output")
+    page.get_by_role("button", name="Done").click()
+    page.locator(f"[data-cy=panel-content-{PANEL}]").get_by_text("eval_pseudo_mask").first.wait_for()
+    labelled.reload()
+    assert labelled.list_evaluations() == ["eval_pseudo_mask"]
+    assert labelled.count("eval_pseudo_mask_iou") == len(labelled)
+
+
+def test_cells_of_the_confusion_matrix_lead_to_their_samples(labelled):
+    """What the panel asks of the results when a cell, a class, or "false negatives" is clicked."""
+    from plugins.panels import model_evaluation as panel
+
+    from fiftyone_plugin import evaluate
+
+    evaluate(labelled, "pseudo_mask", "ground_truth", "e", replicates=0)
+    labelled.clear_cache()
+    results = labelled.load_evaluation_results("e")
+    panel._init_segmentation_results(labelled, results, "ground_truth")
+    ids = [str(i) for i in panel._get_segmentation_tp_fp_fn_ids(results, "fn")[0]]
+    # the upper rows of every prediction are unlabelled
+    assert set(ids) == set(labelled.values("ground_truth.id"))
+    for true, pred in (("night", "night"), ("night", "day"), ("day", "night")):
+        found = {str(i) for i in panel._get_segmentation_conf_mat_ids(results, pred, true)[0]}
+        counts = [
+            int(np.isin(s.pseudo_mask.get_mask(), cluster)[s.ground_truth.get_mask() == id_].sum())
+            for s in labelled
+            for id_, cluster in [(NAMES[true], clusters_of(results, NAMES[pred]))]
+        ]
+        expected = {s.ground_truth.id for s, n in zip(labelled, counts, strict=True) if n}
+        assert found == expected
+
+
+def clusters_of(results, class_id):
+    return [k for k, c in results.mapping.clusters.items() if c == class_id]
