@@ -70,7 +70,7 @@ def list_images(spec: PathLike | Sequence[PathLike]) -> list[ImageItem]:
         text = os.path.expanduser(os.fsdecode(spec))
         if text.startswith(FIFTYONE_PREFIX):
             raise UsageError(
-                f"{text} names a FiftyOne dataset; what can be listed is a folder, a glob, a .txt list, a file"
+                f"{text} names a FiftyOne dataset; what can be listed: a folder, a glob, a .txt list, a file"
             )
         if os.path.isdir(text):
             root = os.path.abspath(text)
