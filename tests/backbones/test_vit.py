@@ -12,8 +12,8 @@ from fiftyone_plugin.backbones import Backbone, LoadedModel, load_backbone
 from fiftyone_plugin.backbones.vit import pick_device, pick_precision
 from fiftyone_plugin.errors import UsageError
 
-# small stand-ins of the families, with random weights: plain DINO, DINOv2 with registers, DINOv3 (rotary), and
-# the same with biases in qkv, rotary angles learnt a block, norms on queries and keys, no CLS token
+# small stand-ins of the families, random weights: plain DINO, DINOv2 with registers, DINOv3 (rotary), and
+# variants: biases in qkv, rotary angles learnt by every block, norms on queries and keys, no CLS token
 TINY = {"embed_dim": 48, "num_heads": 3, "num_classes": 0, "dynamic_img_size": True}
 MODELS = {
     "dino": ("vit_small_patch16_224.dino", {"depth": 4}),
@@ -152,7 +152,9 @@ def test_the_attention_map_materialises_no_attention_matrix(name):
     tokens = 7 * 7 + backbone.model.num_prefix_tokens
     with Shapes() as shapes:
         backbone.extract(pixels(side), ["attn", "cls", "k-1"])
-    assert any(shape[-1:] == (tokens,) for shape in shapes.seen), "the CLS row was not seen: the check is blind"
+    assert any(shape[-1:] == (tokens,) for shape in shapes.seen), (
+        "the CLS row was not seen: the check is blind"
+    )
     assert not [shape for shape in shapes.seen if shape[-2:] == (tokens, tokens)]
 
 
