@@ -13,7 +13,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def test_the_worst_twenty(fo, dataset, backbone, tmp_path, monkeypatch, capsys):
-    """The script as it is, on three photographs with brightness as ground truth; only the App does not open."""
+    """The script as it is, on three photographs with brightness as truth; only the App does not open."""
     dataset.delete_samples(dataset.skip(3))
     for sample in dataset.iter_samples(autosave=True):
         grey = np.asarray(Image.open(sample.filepath).convert("L"))
