@@ -130,7 +130,8 @@ class EvaluateMasks(foo.Operator):
         def work(progress: Any) -> Any:
             return evaluate(view, **options, progress=progress)
 
-        results = yield from run_with_progress(ctx, work)
+        running: Any = run_with_progress(ctx, work)
+        results = yield from running
         named = None
         if rename and results.mapping:
             named = apply_mapping(view, options["pred_field"], results.mapping)

@@ -221,8 +221,7 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         """Write the scores of every sample."""
         columns = results.evaluation.images
         for name in SAMPLE_SCORES:
-            values = columns.get(name) or [results.evaluation.coverage] * len(columns["name"])
-            values = [None if math.isnan(value) else value for value in values]
+            values = [None if math.isnan(value) else value for value in columns[name]]
             samples.set_values(
                 f"{eval_key}_{name}", dict(zip(columns["name"], values, strict=True)), key_field="id"
             )

@@ -23,7 +23,6 @@ LABELS = {
     "coverage_per_image": "coverage, mean over images",
     "boundary_f": "boundary F, mean over images",
     "miou_without_first": "mIoU without an image's first class",
-    "coverage": "coverage, mean over images",
     "iou": "foreground IoU, mean over images",
     "iou_pooled": "foreground IoU, pooled",
     "f_beta": "F-beta (beta^2 = 0.3), mean over images",

@@ -72,8 +72,7 @@ class Scorer:
             )
             chunks = [_image_values(matrix, spec) for matrix in dense]
             self._columns = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
-            if not spec.binary:
-                self._columns["coverage"] = self._coverage()
+            self._columns["coverage"] = self._coverage()
             self._columns |= {key: np.array(values) for key, values in self.images.extras.items()}
         return self._columns
 
@@ -152,6 +151,7 @@ def _image_values(matrix: np.ndarray, spec: EvaluationProtocol) -> dict[str, np.
         hits, predicted, true = matrix[:, 1, 1], matrix[:, 1].sum(-1), matrix[:, :, 1].sum(-1)
         return {
             "iou": iou[:, 1],
+            "accuracy": metrics.pixel_accuracy(matrix),
             "f_beta": metrics.f_beta(hits, predicted, true),
             "mae": metrics.mean_absolute_error(matrix),
         }
@@ -165,14 +165,14 @@ def _image_values(matrix: np.ndarray, spec: EvaluationProtocol) -> dict[str, np.
 
 def _mean_name(column: str, spec: EvaluationProtocol) -> str:
     """Return what the mean over images of a per-image column is called among the scores."""
-    if column == "box_found":
-        return "corloc"
-    if spec.per_image:
-        return {"iou": "miou", "accuracy": "pixel_accuracy", "iou_without_first": "miou_without_first"}.get(
-            column, column
-        )
+    names = {
+        "iou": "miou_per_image",
+        "accuracy": "accuracy_per_image",
+        "coverage": "coverage_per_image",
+        "box_found": "corloc",
+    }
     if spec.binary:
-        return column
-    return {"iou": "miou_per_image", "accuracy": "accuracy_per_image", "coverage": "coverage_per_image"}.get(
-        column, column
-    )
+        names |= {"iou": "iou"}
+    if spec.per_image:
+        names |= {"iou": "miou", "accuracy": "pixel_accuracy", "iou_without_first": "miou_without_first"}
+    return names.get(column, column)

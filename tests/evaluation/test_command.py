@@ -14,11 +14,6 @@ from fiftyone_plugin.evaluation.folders import pair_masks, read_classes, read_ma
 from .references import blocky
 
 
-@pytest.fixture(autouse=True)
-def only_this_command(monkeypatch):
-    monkeypatch.setattr(cli, "COMMANDS", ("evaluate",))
-
-
 def write(path, mask, dtype=np.uint8):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(mask, dtype)).save(path)
@@ -119,7 +114,9 @@ def test_foreground_reads_binary_masks_of_0_and_255(tmp_path, capsys):
     arguments = ["--protocol", "foreground", "--json", str(tmp_path / "o.json")]
     assert cli.main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "gt"), *arguments]) == 0
     scores = json.loads((tmp_path / "o.json").read_text())["scores"]
-    assert scores == {"iou_pooled": 1, "pixel_accuracy": 1, "iou": 1, "f_beta": 1, "mae": 0, "corloc": 1}
+    assert scores.pop("mae") == 0
+    assert set(scores) > {"iou_pooled", "pixel_accuracy", "iou", "f_beta", "corloc"}
+    assert set(scores.values()) == {1.0}
     assert "CorLoc" in capsys.readouterr().out
 
 

@@ -159,7 +159,8 @@ def test_every_protocol_is_stored_and_loaded(masks, protocol):
     loaded = dataset.load_evaluation_results("e")
     assert loaded.evaluation.to_dict() == results.evaluation.to_dict()
     np.testing.assert_array_equal(loaded.pixel_confusion_matrix, results.pixel_confusion_matrix)
-    assert dataset.count("e_iou") == 10
+    for name in ("iou", "accuracy", "coverage"):
+        assert dataset.values(f"e_{name}")[:10] == results.evaluation.images[name]
 
 
 def test_scores_are_among_the_metrics_of_the_results(masks):
