@@ -6,7 +6,13 @@ import numpy as np
 
 from ..errors import UsageError
 
-__all__ = ["FOREGROUND_RULES", "border_patches", "foreground_by_majority", "foreground_clusters", "soft_foreground"]
+__all__ = [
+    "FOREGROUND_RULES",
+    "border_patches",
+    "foreground_by_majority",
+    "foreground_clusters",
+    "soft_foreground",
+]
 
 FOREGROUND_RULES = ("border", "attention", "both")
 
@@ -52,7 +58,9 @@ def foreground_clusters(
         decided &= rate < border_ratio * border.mean()
     if rule in ("attention", "both"):
         if attention is None:
-            raise UsageError(f"foreground rule {rule!r} needs the CLS attention of a backbone with a CLS token")
+            raise UsageError(
+                f"foreground rule {rule!r} needs the CLS attention of a backbone with a CLS token"
+            )
         decided &= np.bincount(labels, weights=attention, minlength=n_clusters) / count > 1.0
     decided &= np.bincount(labels, minlength=n_clusters) > 0
     return decided

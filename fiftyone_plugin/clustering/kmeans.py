@@ -23,9 +23,9 @@ def squared_distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
 class ReproducibleKMeans(ClusterMixin, BaseEstimator):
     """scikit-learn's k-means, made safe for data with few distinct points and independent of thread count.
 
-    scikit-learn adds the partial sums of its threads in the order in which they finish, which changes the last
-    bits of the centres from run to run; here one thread does the arithmetic. Clusters that would stay empty
-    because there are fewer distinct points than ``n_clusters`` are not made.
+    scikit-learn adds the partial sums of its threads in the order in which they finish, which changes the
+    last bits of the centres from run to run; here one thread does the arithmetic. Clusters that would stay
+    empty because there are fewer distinct points than ``n_clusters`` are not made.
 
     Args:
         n_clusters: K, at least 1.
@@ -66,7 +66,12 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
         if len(x) == 0:
             raise UsageError("k-means needs at least one vector")
         k = min(self.n_clusters, _count_distinct(x, self.n_clusters))
-        shared = {"n_clusters": k, "n_init": self.n_init, "random_state": self.random_state, "max_iter": self.max_iter}
+        shared = {
+            "n_clusters": k,
+            "n_init": self.n_init,
+            "random_state": self.random_state,
+            "max_iter": self.max_iter,
+        }
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near-duplicates; empty clusters go below
             if self.batch_size is None:

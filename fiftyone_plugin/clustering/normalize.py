@@ -9,6 +9,8 @@ from ..errors import UsageError
 
 __all__ = ["VectorNormalizer", "l2_normalize"]
 
+CHUNK = 16_384
+
 
 def l2_normalize(x: np.ndarray) -> np.ndarray:
     """Scale the rows of (n, D) ``x`` to unit length as float32; rows of zeros stay zero."""
@@ -44,17 +46,14 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
             raise UsageError(f"whiten must be at least 1 component, got {self.whiten}")
         x = l2_normalize(x)
         centred = self.center or self.standardize or self.whiten is not None
-        self.mean_ = x.mean(0) if centred else np.zeros(x.shape[1], np.float32)
+        mean = x.mean(0, dtype=np.float64) if centred else np.zeros(x.shape[1])
+        self.mean_ = mean.astype(np.float32)
         self.projection_: np.ndarray | None = None
         x = x - self.mean_
         if self.standardize:
             self.projection_ = np.diag(_inverse(x.std(0))).astype(np.float32)
         elif self.whiten is not None:
-            variance, directions = np.linalg.eigh((x.T.astype(np.float64) @ x) / len(x))
-            keep = np.argsort(variance)[::-1][: min(self.whiten, x.shape[1])]
-            scale = _inverse(np.sqrt(np.maximum(variance[keep], 0.0)))
-            signs = np.sign(directions[np.abs(directions[:, keep]).argmax(0), keep])  # eigh leaves the sign open
-            self.projection_ = (directions[:, keep] * signs * scale).astype(np.float32)
+            self.projection_ = _whitening(x, min(self.whiten, x.shape[1]))
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
@@ -65,6 +64,20 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
         if self.projection_ is not None:
             x = x @ self.projection_
         return l2_normalize(x)
+
+
+def _whitening(x: np.ndarray, n_components: int) -> np.ndarray:
+    """Return the (D, n_components) float32 PCA whitening of centred (n, D) ``x``."""
+    covariance = np.zeros((x.shape[1], x.shape[1]))
+    for start in range(0, len(x), CHUNK):  # a float64 copy of everything would double the memory of the fit
+        rows = x[start : start + CHUNK].astype(np.float64)
+        covariance += rows.T @ rows
+    variance, directions = np.linalg.eigh(covariance / len(x))
+    directions = directions[:, ::-1][:, :n_components]
+    scale = _inverse(np.sqrt(np.maximum(variance[::-1][:n_components], 0.0)))
+    # eigh leaves the signs open
+    signs = np.sign(np.take_along_axis(directions, np.abs(directions).argmax(0)[None], axis=0))
+    return (directions * signs * scale).astype(np.float32)
 
 
 def _inverse(scale: np.ndarray) -> np.ndarray:

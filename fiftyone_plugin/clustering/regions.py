@@ -37,7 +37,9 @@ def connected_regions(mask: np.ndarray, min_area: float = 0.01, max_regions: int
 
 def region_boxes(regions: np.ndarray) -> list[Box]:
     """Return the tight box of regions 1..n of an (H, W) int map, in that order."""
-    return [(s[0].start, s[1].start, s[0].stop, s[1].stop) for s in ndimage.find_objects(regions) if s is not None]
+    return [
+        (s[0].start, s[1].start, s[0].stop, s[1].stop) for s in ndimage.find_objects(regions) if s is not None
+    ]
 
 
 def expand_box(box: Box, shape: tuple[int, int], context: float) -> Box:

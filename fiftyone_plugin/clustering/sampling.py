@@ -1,10 +1,11 @@
-"""A bounded, uniform sample of the patches of a data set, the same for any order, batching or interruption."""
+"""A bounded, uniform sample of the patches of a data set, the same for any batching or interruption."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,8 +51,8 @@ def sample_patches(
 ) -> PatchSample:
     """Draw about ``budget`` patches, the same number from every image.
 
-    Every image is treated alone (its own generator), so the sample does not depend on the order of the images
-    and could be drawn by many workers. Memory is bounded by ``budget`` and ``max_images``, not by ``n_images``.
+    Every image is treated alone (its own generator), so what is drawn does not depend on the order of the
+    images. Memory is bounded by ``budget`` and ``max_images``, not by ``n_images``.
 
     Args:
         images: stream of features with the layers ``vectors`` needs and ``cls``; ``attn`` is kept if there.
@@ -67,28 +68,59 @@ def sample_patches(
     """
     keep_probability = min(1.0, max_images / max(1, n_images))
     per_image = math.ceil(budget / max(1, min(n_images, max_images)))
-    parts: list[np.ndarray] = []
-    attention: list[np.ndarray] = []
-    border: list[np.ndarray] = []
-    cls: list[np.ndarray] = []
+    drawn: list[_Drawn] = []
+    passed_over: ImageFeatures | None = None
     for features in images:
         advance()
         rng = image_rng(seed, features.digest)
-        if rng.random() > keep_probability and cls:
+        if rng.random() > keep_probability:
+            passed_over = passed_over or features
             continue
-        patches = vectors(features)
-        take = np.sort(rng.permutation(len(patches))[:per_image])
-        parts.append(np.asarray(patches[take], dtype=np.float16))
-        border.append(border_patches(*features.grid)[take])
-        cls.append(np.asarray(features["cls"], dtype=np.float32))
-        if "attn" in features.layers:
-            weights = np.asarray(features["attn"], dtype=np.float32)
-            attention.append(weights[take] / max(float(weights.mean()), 1e-12))
-    counts = [len(part) for part in parts]
+        drawn.append(_draw(features, vectors, per_image, rng))
+    if not drawn and passed_over is not None:
+        drawn.append(_draw(passed_over, vectors, per_image, image_rng(seed, passed_over.digest)))
+    return _join(drawn)
+
+
+class _Drawn(NamedTuple):
+    vectors: np.ndarray
+    border: np.ndarray
+    attention: np.ndarray | None
+    cls: np.ndarray
+
+
+def _draw(
+    features: ImageFeatures,
+    vectors: Callable[[ImageFeatures], np.ndarray],
+    n_patches: int,
+    rng: np.random.Generator,
+) -> _Drawn:
+    patches = vectors(features)
+    take = np.sort(rng.permutation(len(patches))[:n_patches])
+    attention = None
+    if "attn" in features.layers:
+        weights = np.asarray(features["attn"], dtype=np.float32)
+        attention = weights[take] / max(float(weights.mean()), 1e-12)
+    return _Drawn(
+        np.asarray(patches[take], dtype=np.float16),
+        border_patches(*features.grid)[take],
+        attention,
+        np.asarray(features["cls"], dtype=np.float32),
+    )
+
+
+def _join(drawn: list[_Drawn]) -> PatchSample:
+    if not drawn:
+        nothing = np.zeros((0, 1), np.float16)
+        return PatchSample(
+            nothing, np.zeros(0, np.int32), np.zeros(0, bool), None, nothing.astype(np.float32)
+        )
+    counts = [len(one.vectors) for one in drawn]
+    attention = [one.attention for one in drawn if one.attention is not None]
     return PatchSample(
-        vectors=np.concatenate(parts) if parts else np.zeros((0, 1), np.float16),
-        image=np.repeat(np.arange(len(parts), dtype=np.int32), counts),
-        border=np.concatenate(border) if border else np.zeros(0, bool),
+        vectors=np.concatenate([one.vectors for one in drawn]),
+        image=np.repeat(np.arange(len(drawn), dtype=np.int32), counts),
+        border=np.concatenate([one.border for one in drawn]),
         attention=np.concatenate(attention) if attention else None,
-        cls=np.stack(cls) if cls else np.zeros((0, 1), np.float32),
+        cls=np.stack([one.cls for one in drawn]),
     )
