@@ -15,8 +15,8 @@ __all__ = [
     "DenseCRF",
     "Refiner",
     "Upsample",
-    "crf_available",
     "create_refiner",
+    "crf_available",
     "fit_within",
     "resize_scores",
 ]
@@ -37,7 +37,8 @@ class Upsample:
 
     def __call__(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Return the scores at the working resolution, see :data:`Refiner`."""
-        return resize_scores(scores, *fit_within(*image.shape[:2], self.max_side))
+        height, width = fit_within(image.shape[0], image.shape[1], self.max_side)
+        return resize_scores(scores, height, width)
 
 
 REFINERS: dict[str, Callable[[], Refiner]] = {"crf": DenseCRF, "none": Upsample}

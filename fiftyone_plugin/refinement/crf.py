@@ -59,13 +59,13 @@ class DenseCRF:
             image: (H, W, 3) uint8 RGB, native.
 
         Returns:
-            (L, h', w') float32 marginals that sum to 1 over L, at the working resolution: (H, W) scaled so that
-            its longer side is at most ``max_side``.
+            (L, h', w') float32 marginals that sum to 1 over L, at the working resolution: (H, W) scaled so
+            that its longer side is at most ``max_side``.
 
         Raises:
             MissingDependencyError: pydensecrf is not installed.
         """
-        height, width = fit_within(*image.shape[:2], self.max_side)
+        height, width = fit_within(image.shape[0], image.shape[1], self.max_side)
         scores = resize_scores(scores, height, width)
         n_labels = len(scores)
         if n_labels == 1 or height * width == 1:
