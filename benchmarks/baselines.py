@@ -1,4 +1,4 @@
-"""Baselines with the contract of a method: what any proposal has to beat, and what shows up a weak protocol."""
+"""Baselines with the contract of a method: what a proposal has to beat, and what shows up a weak protocol."""
 
 from __future__ import annotations
 
@@ -122,7 +122,12 @@ class RegionSpectral(_Baseline):
 
         with progress.stage("sample", total=len(features)) as stage:
             sample = sample_patches(
-                features, len(features), self._tokens, budget=65_536, seed=self.random_state, advance=stage.update
+                features,
+                len(features),
+                self._tokens,
+                budget=65_536,
+                seed=self.random_state,
+                advance=stage.update,
             )
         self.normalizer = VectorNormalizer(whiten=64).fit(sample.vectors)
         self.region_labels: dict[str, np.ndarray] = {}

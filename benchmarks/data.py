@@ -1,8 +1,9 @@
-"""Data sets for benchmarks: folders with images/, masks/ and, if there are any, classes.json and ignore.json."""
+"""Data sets for benchmarks: folders of images/ and masks/, with classes.json and ignore.json where needed."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,11 @@ class BenchmarkData:
         """Yield every image with its ground truth."""
         for item in self.items:
             yield item, self.truth(item)
+
+
+def default_folder() -> Path:
+    """Return the folder of data sets: ``PSEUDOMASK_DATA``, or ``../shared/data`` beside the checkout."""
+    return Path(os.environ.get("PSEUDOMASK_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def load_folder(folder: Path, limit: int | None = None) -> BenchmarkData:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.data import default_folder
 from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.paths import CACHE_ENV, cache_dir
 from fiftyone_plugin.sources import list_images
@@ -37,7 +38,16 @@ def peak_memory(images: Path, args: argparse.Namespace) -> int:
         cache.mkdir()
         if (cache_dir() / "weights").is_dir():
             (cache / "weights").symlink_to(cache_dir() / "weights")
-        command = [sys.executable, "-m", "fiftyone_plugin", "label", str(images), "--out", f"{folder}/run", "-q"]
+        command = [
+            sys.executable,
+            "-m",
+            "fiftyone_plugin",
+            "label",
+            str(images),
+            "--out",
+            f"{folder}/run",
+            "-q",
+        ]
         command += ["--method", args.method, "--size", str(args.size), "--refine", args.refine]
         code = (
             "import resource, subprocess, sys\n"
@@ -57,7 +67,7 @@ def peak_memory(images: Path, args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print a table."""
-    default = Path(os.environ.get("PSEUDOMASK_DATA", Path(__file__).parents[2] / "shared" / "data")) / "coco27"
+    default = default_folder() / "coco27"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--data", type=Path, default=default, help="folder with images/")
     parser.add_argument("--counts", nargs="+", type=int, default=[200, 2000])

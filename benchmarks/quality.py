@@ -1,17 +1,16 @@
 """Quality of methods and baselines against ground truth, mean and standard deviation over seeds.
 
-    python -m benchmarks.quality --data DIR... [--methods NAME...] [--seeds 0 1 2 3 4] [--markdown FILE] [--json FILE]
+    python -m benchmarks.quality --data DIR... [--methods NAME...] [--seeds 0 1 2 3 4] [--markdown FILE]
 
 K is the number of classes C of the data set. A method with a background (label 0) gets C - 1 classes and its
-background counts as one cluster, so that every pixel is predicted by one of C clusters. Salient-object data is
-scored as foreground IoU: for a method with a background directly, for others with K = 2 and the matching.
+background counts as one cluster, so that every pixel is predicted by one of C clusters. Salient-object data
+is scored as foreground IoU: for a method with a background directly, for others with K = 2 and the matching.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.baselines import BASELINES
-from benchmarks.data import BenchmarkData, load_folder
+from benchmarks.data import BenchmarkData, default_folder, load_folder
 from fiftyone_plugin.backbones import Backbone, load_backbone
 from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs, over_seeds
@@ -41,7 +40,9 @@ def build(name: str, k: int, seed: int, refine: str, options: dict[str, Any]) ->
     if name in BASELINES:
         return BASELINES[name](k, random_state=seed)
     with_background = name in WITH_BACKGROUND
-    return create_method(name, n_classes=max(1, k - with_background), random_state=seed, refine=refine, **options)
+    return create_method(
+        name, n_classes=max(1, k - with_background), random_state=seed, refine=refine, **options
+    )
 
 
 WITH_BACKGROUND = {"lightcluster"}
@@ -89,7 +90,9 @@ def evaluate_method(
     )
 
 
-def extract(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace, progress: Progress) -> FeatureStore:
+def extract(
+    data: BenchmarkData, backbone: Backbone, args: argparse.Namespace, progress: Progress
+) -> FeatureStore:
     """Bring all layers that any of the methods reads into one store, in a single forward pass an image."""
     store = FeatureStore(cache_dir(), store_spec(backbone, args.size), limit_bytes=None)
     layers = {layer for name in args.methods for layer in build(name, 2, 0, "none", {}).layers}
@@ -139,13 +142,17 @@ def caption(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace) -
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    default = os.environ.get("PSEUDOMASK_DATA", str(Path(__file__).parents[2] / "shared" / "data"))
+    default = default_folder()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("--data", nargs="+", type=Path, help="folders with images/ and masks/")
     parser.add_argument("--methods", nargs="+", default=[*BASELINES, *list_methods()])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--k-factor", type=float, default=1.0, help="K as a multiple of the number of classes")
-    parser.add_argument("--foreground-classes", type=int, default=20, help="K of methods on salient-object data")
+    parser.add_argument(
+        "--k-factor", type=float, default=1.0, help="K as a multiple of the number of classes"
+    )
+    parser.add_argument(
+        "--foreground-classes", type=int, default=20, help="K of methods on salient-object data"
+    )
     parser.add_argument("--protocol", default="iou-hungarian")
     parser.add_argument("--backbone")
     parser.add_argument("--size", type=int, default=448)
@@ -160,7 +167,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
     args.options = _parse_options(args.options)
     if not args.data:
-        args.data = [p for p in sorted(Path(default).glob("*")) if (p / "images").is_dir() and (p / "masks").is_dir()]
+        args.data = [
+            p for p in sorted(default.glob("*")) if (p / "images").is_dir() and (p / "masks").is_dir()
+        ]
     if not args.data:
         parser.error(f"no data: pass --data, or set PSEUDOMASK_DATA (looked in {default})")
     return args
@@ -183,7 +192,9 @@ def main(argv: list[str] | None = None) -> int:
             for name in args.methods:
                 for seed in args.seeds:
                     with tempfile.TemporaryDirectory(prefix="pseudomask-bench-") as work:
-                        result = evaluate_method(name, data, backbone, seed, args, progress, store, Path(work))
+                        result = evaluate_method(
+                            name, data, backbone, seed, args, progress, store, Path(work)
+                        )
                     runs.setdefault(name, []).append(headline(data, result))
                     results.setdefault(name, []).append(result)
                     print(f"{data.name} {name} seed {seed}: {runs[name][-1]}", file=sys.stderr, flush=True)
@@ -196,7 +207,10 @@ def main(argv: list[str] | None = None) -> int:
                     "data": data.name,
                     "caption": note,
                     "methods": {
-                        name: {"seeds": scores, "all": {k: list(v) for k, v in over_seeds(results[name]).items()}}
+                        name: {
+                            "seeds": scores,
+                            "all": {k: list(v) for k, v in over_seeds(results[name]).items()},
+                        }
                         for name, scores in runs.items()
                     },
                 }

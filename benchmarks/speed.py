@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.data import default_folder
 from fiftyone_plugin.backbones import load_backbone
 from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.images import read_image, resize_image
@@ -31,7 +32,7 @@ from fiftyone_plugin.sources import list_images
 
 
 def bare_forward(images: Path, backbone_name: str | None, size: int, batch_size: int) -> tuple[float, int]:
-    """Return seconds of the forward pass alone, and the number of images; one warm-up batch is not counted."""
+    """Return seconds of the forward pass alone, and the number of images; a warm-up is not counted."""
     import torch
 
     backbone = load_backbone(backbone_name, cache_dir=cache_dir())
@@ -39,8 +40,11 @@ def bare_forward(images: Path, backbone_name: str | None, size: int, batch_size:
     seconds, count = 0.0, 0
     for batch in batched(list_images(images), batch_size):
         x = backbone.normalise(np.stack([resize_image(read_image(item.path), side, side) for item in batch]))
-        with torch.inference_mode(), torch.autocast(
-            backbone.device.split(":")[0], dtype=torch.bfloat16, enabled=backbone.precision == "bfloat16"
+        with (
+            torch.inference_mode(),
+            torch.autocast(
+                backbone.device.split(":")[0], dtype=torch.bfloat16, enabled=backbone.precision == "bfloat16"
+            ),
         ):
             if count == 0:
                 backbone.model.forward_features(x)
@@ -53,16 +57,40 @@ def bare_forward(images: Path, backbone_name: str | None, size: int, batch_size:
     return seconds, count
 
 
-def whole_label(images: Path, method: str, refine: str, args: argparse.Namespace) -> tuple[float, dict[str, float]]:
+def whole_label(
+    images: Path, method: str, refine: str, args: argparse.Namespace
+) -> tuple[float, dict[str, float]]:
     """Return seconds of one ``label`` process with an empty feature cache, and its stage timings."""
     with tempfile.TemporaryDirectory(prefix="pseudomask-speed-") as folder:
         cache = Path(folder) / "cache"
         cache.mkdir()
         if (cache_dir() / "weights").is_dir():  # converting the offline weights is done once a machine
             (cache / "weights").symlink_to(cache_dir() / "weights")
-        command = [sys.executable, "-m", "fiftyone_plugin", "label", str(images), "--out", f"{folder}/run", "-q"]
-        command += ["--method", method, "--refine", refine, "--size", str(args.size), "--classes", str(args.classes)]
-        command += ["--batch-size", str(args.batch_size), *(["--backbone", args.backbone] if args.backbone else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "fiftyone_plugin",
+            "label",
+            str(images),
+            "--out",
+            f"{folder}/run",
+            "-q",
+        ]
+        command += [
+            "--method",
+            method,
+            "--refine",
+            refine,
+            "--size",
+            str(args.size),
+            "--classes",
+            str(args.classes),
+        ]
+        command += [
+            "--batch-size",
+            str(args.batch_size),
+            *(["--backbone", args.backbone] if args.backbone else []),
+        ]
         start = time.perf_counter()
         subprocess.run(command, check=True, env={**os.environ, CACHE_ENV: str(cache)})
         seconds = time.perf_counter() - start
@@ -71,7 +99,7 @@ def whole_label(images: Path, method: str, refine: str, args: argparse.Namespace
 
 def main(argv: list[str] | None = None) -> int:
     """Time both and print a table of medians over the runs, as ratios of the bare forward pass."""
-    default = Path(os.environ.get("PSEUDOMASK_DATA", Path(__file__).parents[2] / "shared" / "data")) / "coco27"
+    default = default_folder() / "coco27"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--data", type=Path, default=default, help="folder with images/")
     parser.add_argument("--methods", nargs="+", default=list_methods())
@@ -93,7 +121,12 @@ def main(argv: list[str] | None = None) -> int:
         names = list(rows[0])
         medians = {name: float(np.median([row[name] for row in rows])) for name in names}
         table = [
-            [name, f"{value:.1f}", f"{1000 * value / count:.0f}", f"{value / medians['bare forward pass']:.2f}"]
+            [
+                name,
+                f"{value:.1f}",
+                f"{1000 * value / count:.0f}",
+                f"{value / medians['bare forward pass']:.2f}",
+            ]
             for name, value in medians.items()
         ]
         print(f"\n{method}, refine {args.refine}: {count} images, {args.size} px, median of {args.runs} runs")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 __all__ = ["CallbackProgress", "ConsoleProgress", "NullProgress", "Progress", "Stage", "TimedProgress"]
@@ -20,7 +20,7 @@ class Stage(Protocol):
 class Progress(Protocol):
     """Where stages report to. ``stage`` is a context manager that yields a :class:`Stage`."""
 
-    def stage(self, name: str, total: int | None = None, unit: str = "img"):  # noqa: ANN201
+    def stage(self, name: str, total: int | None = None, unit: str = "img") -> AbstractContextManager[Stage]:
         """Open the stage ``name`` of ``total`` units (``None``: unknown)."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import fiftyone as fo
@@ -15,7 +15,7 @@ from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
 from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
 
-from .progress import run_with_progress
+from .progress import run_with_progress, stream_or_run
 
 __all__ = ["EvaluateMasks"]
 
@@ -109,17 +109,7 @@ class EvaluateMasks(foo.Operator):
 
     def execute(self, ctx: Any) -> Any:
         """Evaluate the view: a stream of progress for the App, or the scores of a delegated run."""
-        if not ctx.delegated:
-            return self._steps(ctx)
-        summaries = []
-
-        def steps() -> Iterator[Any]:
-            summaries.append((yield from self._steps(ctx)))
-
-        # the value of a generator would not be stored with the operation
-        for _ in steps():
-            pass
-        return summaries[0]
+        return stream_or_run(ctx, self._steps(ctx))
 
     def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
         from fiftyone_plugin.evaluation import apply_mapping, evaluate
@@ -130,8 +120,7 @@ class EvaluateMasks(foo.Operator):
         def work(progress: Any) -> Any:
             return evaluate(view, **options, progress=progress)
 
-        running: Any = run_with_progress(ctx, work)
-        results = yield from running
+        results = yield from run_with_progress(ctx, work)
         named = None
         if rename and results.mapping:
             named = apply_mapping(view, options["pred_field"], results.mapping)

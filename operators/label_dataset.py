@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from .progress import run_with_progress
+from .progress import run_with_progress, stream_or_run
 
 __all__ = ["LabelDataset"]
 
 DEFAULT_FIELD = "pseudo_mask"
 DEFAULT_CLASSES = 20
-IMMEDIATE_IMAGES = 100  # about a minute on two cores; immediate runs share the App's process and its 600 s limit
+IMMEDIATE_IMAGES = (
+    100  # about a minute on two cores; immediate runs share the App's process and its 600 s limit
+)
 
 
 class LabelDataset(foo.Operator):
@@ -74,8 +76,11 @@ class LabelDataset(foo.Operator):
         _check_field(ctx, inputs)
         return types.Property(inputs, view=types.View(label="Label images with pseudo-masks"))
 
-    def execute(self, ctx: Any) -> Iterator[Any]:
-        """Label the view; yields progress to the App, returns counts."""
+    def execute(self, ctx: Any) -> Any:
+        """Label the view: a stream of progress for the App, or the counts of a delegated run."""
+        return stream_or_run(ctx, self._steps(ctx))
+
+    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
         from fiftyone_plugin.datasets import label_dataset
 
         field = ctx.params.get("field") or DEFAULT_FIELD
@@ -91,29 +96,29 @@ class LabelDataset(foo.Operator):
             )
 
         result = yield from run_with_progress(ctx, work)
-        if not ctx.delegated:
-            yield ctx.ops.reload_dataset()
         summary = {
             "field": field,
             "labelled": len(result.labelled),
             "skipped": len(result.skipped),
+            "reasons": "; ".join(f"{row.image}: {row.error}" for row in result.skipped[:5]),
             "folder": str(result.out),
         }
         if not ctx.delegated:
-            yield ctx.ops.notify(f"{summary['labelled']} images labelled, {summary['skipped']} skipped", "success")
+            yield ctx.ops.reload_dataset()
+            yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
     def resolve_output(self, ctx: Any) -> Any:
         """Show the counts."""
-        outputs = types.Object()
-        outputs.str("field", label="Field")
-        outputs.int("labelled", label="Images labelled")
-        outputs.int("skipped", label="Images skipped")
-        outputs.str("folder", label="Masks and records")
-        return types.Property(outputs)
+        return _outputs(ctx.results or {})
 
     def __call__(
-        self, view: Any, field: str = DEFAULT_FIELD, *, classes: int = DEFAULT_CLASSES, overwrite: bool = False
+        self,
+        view: Any,
+        field: str = DEFAULT_FIELD,
+        *,
+        classes: int = DEFAULT_CLASSES,
+        overwrite: bool = False,
     ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
@@ -128,6 +133,17 @@ class LabelDataset(foo.Operator):
         """
         params = {"field": field, "classes": classes, "overwrite": overwrite}
         return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
+
+
+def _outputs(summary: dict[str, Any]) -> Any:
+    outputs = types.Object()
+    outputs.str("field", label="Field")
+    outputs.int("labelled", label="Images labelled")
+    outputs.int("skipped", label="Images skipped")
+    if summary.get("reasons"):
+        outputs.str("reasons", label="Why images were skipped")
+    outputs.str("folder", label="Masks and records")
+    return types.Property(outputs, view=types.View(label="Pseudo-masks"))
 
 
 def _check_field(ctx: Any, inputs: Any) -> None:

@@ -113,9 +113,23 @@ def fit_category_levels(
 
 
 def image_level(
-    x: np.ndarray, coarse: np.ndarray, n_clusters: int, *, n_init: int, random_state: int
-) -> ForegroundClusters:
-    """Cluster the (n, D) patches of one image; clusters mostly inside ``coarse`` (n,) bool are foreground."""
+    x: np.ndarray, coarse: list[np.ndarray], n_clusters: int, *, n_init: int, random_state: int
+) -> list[ForegroundClusters]:
+    """Cluster the (n, D) patches of one image, once, and decide its foreground against several coarser levels.
+
+    Args:
+        x: (n, D) float32 patches.
+        coarse: (n,) bool foreground at the coarser level, one array a decision.
+        n_clusters: clusters in the image.
+        n_init: restarts.
+        random_state: seed.
+
+    Returns:
+        For each of ``coarse`` the same centres; those whose patches are mostly inside it are foreground.
+    """
     kmeans = ReproducibleKMeans(n_clusters, n_init=n_init, random_state=random_state).fit(x)
-    foreground = foreground_by_majority(kmeans.labels_, len(kmeans.cluster_centers_), coarse)
-    return ForegroundClusters(kmeans.cluster_centers_, foreground)
+    centers = kmeans.cluster_centers_
+    return [
+        ForegroundClusters(centers, foreground_by_majority(kmeans.labels_, len(centers), inside))
+        for inside in coarse
+    ]

@@ -43,7 +43,10 @@ class Method(Protocol):
     """Learns from a stream of images in bounded memory, then labels one image at a time."""
 
     name: str
-    layers: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers to extract, see :mod:`fiftyone_plugin.backbones.vit`."""
 
     def fit(self, features: FeatureSource, *, progress: Progress) -> Method:
         """Learn from the data set."""
@@ -115,7 +118,9 @@ def load_method(directory: Path) -> Method:
     except (OSError, ValueError) as error:
         raise UsageError(f"{directory} holds no fitted method: {error}") from error
     if document.get("format") != FORMAT:
-        raise UsageError(f"{directory} was written in format {document.get('format')}, this version reads {FORMAT}")
+        raise UsageError(
+            f"{directory} was written in format {document.get('format')}, this version reads {FORMAT}"
+        )
     method = create_method(document["method"], **document["config"])
     method.set_state(document["state"], arrays)
     return method

@@ -50,7 +50,7 @@ class _Levels:
 
     normalizer: VectorNormalizer
     dataset: ForegroundClusters
-    categories: CategoryLevels
+    categories: list[CategoryLevels]
     config: dict[str, Any]
 
 
@@ -59,25 +59,29 @@ class LightCluster:
 
     Args:
         n_classes: K, number of classes to cluster the regions into; fewer if there are fewer regions.
-        layer: patch features of all three levels; ``k-1`` are the keys of the last block. Tokens (``out``) also
-            work, see docs/lightcluster.md for what each gives.
+        layer: patch features of all three levels; ``k-1`` are the keys of the last block. Tokens (``out``)
+            also work, see docs/lightcluster.md for what each gives.
         center: subtract the mean direction of the patches.
-        whiten: PCA components kept and whitened, ``None`` for none. Whitening blurs foreground and background.
+        whiten: PCA components kept and whitened, ``None`` for none. Whitening blurs foreground and
+            background.
         n_dataset_clusters: clusters of the data-set level; 2 is degenerate on some features.
-        n_categories: image groups of the category level; ``None`` for sqrt(images) / 2, between 1 and 32.
+        n_categories: image groups of the category level; ``None`` for sqrt(images) / 2, between 1 and 32. The
+            level is repeated with half as many groups and with one, and the votes are averaged: how images fall
+            into groups is the least stable part of the method, see docs/lightcluster.md.
         n_category_clusters: patch clusters inside each group.
         n_image_clusters: patch clusters inside one image.
         foreground_rule: ``border``, ``attention`` or ``both``, see
             :func:`~fiftyone_plugin.clustering.foreground.foreground_clusters`.
         border_ratio: threshold of the border rule.
         temperature: softness of each level's vote, in squared distance of unit vectors.
-        max_foreground: if the vote leaves nothing, or more than this share of patches, the data-set level alone
-            decides.
+        max_foreground: if the vote leaves nothing, or more than this share of patches, the data-set level
+            alone decides.
         sample_size: patches that the data-set and category levels are fitted on.
         batch_size: mini-batch size of these fits; ``None`` for Lloyd's algorithm.
         n_init: restarts of every k-means over the data set.
         refine: ``crf`` or ``none``.
-        min_region: smallest region, as a share of the image; smaller ones are background, unless all are small.
+        min_region: smallest region, as a share of the image; smaller ones are background, unless all are
+            small.
         max_regions: regions kept in one image.
         context: context around a region's box, as a share of its size on every side.
         random_state: seed.
@@ -149,14 +153,19 @@ class LightCluster:
             PseudoMaskError: the source yields no image.
         """
         progress = progress or NullProgress()
-        self._fit_levels(features, progress)
+        self.fit_foreground(features, progress=progress)
         region_cls, region_area = self._collect_regions(features, progress)
         with progress.stage("classes", total=1, unit="fit") as stage:
             self._fit_classes(region_cls, region_area)
             stage.update()
         return self
 
-    def _fit_levels(self, features: FeatureSource, progress: Progress) -> None:
+    def fit_foreground(self, features: FeatureSource, *, progress: Progress) -> LightCluster:
+        """Fit the three levels alone; enough for :meth:`vote`.
+
+        Raises:
+            PseudoMaskError: the source yields no image.
+        """
         config = self._config
         seed = config["random_state"]
         with progress.stage("sample", total=len(features)) as stage:
@@ -186,15 +195,30 @@ class LightCluster:
                 **shared,
             )
             stage.update()
-            self._categories = fit_category_levels(
-                sample,
-                vectors,
-                self._dataset,
-                n_categories=n_categories,
-                n_clusters=config["n_category_clusters"],
-                **shared,
-            )
+            self._categories = [
+                fit_category_levels(
+                    sample,
+                    vectors,
+                    self._dataset,
+                    n_categories=groups,
+                    n_clusters=config["n_category_clusters"],
+                    **shared,
+                )
+                for groups in sorted({n_categories, -(-n_categories // 2), 1}, reverse=True)
+            ]
             stage.update()
+        return self
+
+    def vote(self, image: ImageFeatures) -> np.ndarray:
+        """Return the three levels' vote for an image before refinement.
+
+        Returns:
+            (2, h, w) float32 scores of background and foreground at patch resolution.
+        """
+        return _vote_map(self._levels(), image[self.layer], image["cls"], image.grid, image.digest)
+
+    def _levels(self) -> _Levels:
+        return _Levels(self._normalizer, self._dataset, self._categories, self._config)
 
     def _collect_regions(self, features: FeatureSource, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
         """Return CLS features (n, D) and areas (n,) of a bounded sample of the regions of all images."""
@@ -258,8 +282,7 @@ class LightCluster:
         name = f"regions-{self._fingerprint()}"
         known = [image.memo.get(name) for image in images]
         new = [image for image, found in zip(images, known, strict=True) if found is None]
-        levels = _Levels(self._normalizer, self._dataset, self._categories, self._config)
-        tasks = [(levels, i[self.layer], i["cls"], i.grid, i.digest, i.read_image) for i in new]
+        tasks = [(self._levels(), i[self.layer], i["cls"], i.grid, i.digest, i.read_image) for i in new]
         foregrounds = parallel_map(_foreground_map, tasks, self.n_jobs)
         fresh = (self._describe(*pair, name) for pair in zip(new, foregrounds, strict=True))
         return [next(fresh) if found is None else found for found in known]
@@ -336,12 +359,16 @@ class LightCluster:
         arrays = {f"levels.{k}": v for k, v in self._level_arrays().items()}
         arrays |= {f"classes.{k}": v for k, v in _normalizer_arrays(self._class_normalizer).items()}
         arrays["classes.centers"] = self._class_centers
-        return {"n_groups": len(self._categories.groups), "n_classes": self.n_classes_}, arrays
+        n_groups = [len(level.groups) for level in self._categories]
+        return {"n_groups": n_groups, "n_classes": self.n_classes_}, arrays
 
     def _level_arrays(self) -> dict[str, np.ndarray]:
         arrays = _normalizer_arrays(self._normalizer)
-        arrays["cls_centers"] = self._categories.cls_centers
-        for name, level in [("dataset", self._dataset), *enumerate(self._categories.groups)]:
+        levels = [("dataset", self._dataset)]
+        for i, category in enumerate(self._categories):
+            arrays[f"category{i}.cls_centers"] = category.cls_centers
+            levels += [(f"category{i}.{j}", group) for j, group in enumerate(category.groups)]
+        for name, level in levels:
             arrays[f"{name}.centers"] = level.centers
             arrays[f"{name}.foreground"] = level.foreground.astype(np.uint8)
         return arrays
@@ -356,8 +383,13 @@ class LightCluster:
 
         self._normalizer = _restore_normalizer(arrays, "levels.")
         self._dataset = level("dataset")
-        groups = [level(str(i)) for i in range(values["n_groups"])]
-        self._categories = CategoryLevels(arrays["levels.cls_centers"], groups)
+        self._categories = [
+            CategoryLevels(
+                arrays[f"levels.category{i}.cls_centers"],
+                [level(f"category{i}.{j}") for j in range(n_groups)],
+            )
+            for i, n_groups in enumerate(values["n_groups"])
+        ]
         self._class_normalizer = _restore_normalizer(arrays, "classes.")
         self._class_centers = arrays["classes.centers"]
 
@@ -403,30 +435,40 @@ def _foreground_map(
         (h', w') uint8 probability x 255 at the refiner's working resolution; or the error of an image that
         cannot be read, returned and not raised so that it does not end the whole chunk.
     """
-    config = levels.config
     with threadpool_limits(1):
-        x = levels.normalizer.transform(patches)
-        vote = _soft_vote(levels, x, cls, digest)
-        scores = np.stack([1 - vote, vote]).reshape(2, *grid)
+        scores = _vote_map(levels, patches, cls, grid, digest)
         try:
-            refined = create_refiner(config["refine"])(scores, read_image())
+            refined = create_refiner(levels.config["refine"])(scores, read_image())
         except ImageReadError as error:
             return error
     return np.round(refined[1] * 255).astype(np.uint8)
 
 
+def _vote_map(
+    levels: _Levels, patches: np.ndarray, cls: np.ndarray, grid: tuple[int, int], digest: str
+) -> np.ndarray:
+    """Return (2, h, w) float32 scores of background and foreground."""
+    with threadpool_limits(1):
+        vote = _soft_vote(levels, levels.normalizer.transform(patches), cls, digest)
+    return np.stack([1 - vote, vote]).reshape(2, *grid)
+
+
 def _soft_vote(levels: _Levels, x: np.ndarray, cls: np.ndarray, digest: str) -> np.ndarray:
     """Mean of the three levels' foreground probabilities: (h*w,) float32.
 
-    With three voters the mean crosses 1/2 where at least two of them, weighted by their certainty, agree.
+    With three voters the mean crosses 1/2 where at least two of them, weighted by their certainty, agree. The
+    category and image levels vote once for every number of categories, and count with their mean.
     """
     config = levels.config
     temperature = config["temperature"]
-    group = levels.categories.groups[levels.categories.group_of(cls)]
-    coarse = group.hard(x)
+    groups = [level.groups[level.group_of(cls)] for level in levels.categories]
     seed = int(image_rng(config["random_state"], digest).integers(2**31))
-    own = image_level(x, coarse, config["n_image_clusters"], n_init=2, random_state=seed)
+    own = image_level(
+        x, [group.hard(x) for group in groups], config["n_image_clusters"], n_init=2, random_state=seed
+    )
     dataset_vote = levels.dataset.soft(x, temperature)
-    vote = (dataset_vote + group.soft(x, temperature) + own.soft(x, temperature)) / 3
+    category_vote = np.mean([group.soft(x, temperature) for group in groups], axis=0)
+    image_vote = np.mean([clusters.soft(x, temperature) for clusters in own], axis=0)
+    vote = (dataset_vote + category_vote + image_vote) / 3
     share = float((vote > 0.5).mean())
     return vote if 0 < share <= config["max_foreground"] else dataset_vote

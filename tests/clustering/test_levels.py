@@ -94,7 +94,7 @@ def test_image_level_follows_the_coarse_map_where_clusters_do():
     mine = sample.image == 3
     coarse = truth[mine].copy()
     coarse[np.flatnonzero(coarse)[:5]] = False  # five of sixteen object patches missed: most are still in
-    own = image_level(vectors[mine], coarse, 2, n_init=2, random_state=0)
+    (own,) = image_level(vectors[mine], [coarse], 2, n_init=2, random_state=0)
     np.testing.assert_array_equal(own.hard(vectors[mine]), truth[mine])
 
 
