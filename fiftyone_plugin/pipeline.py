@@ -22,7 +22,7 @@ from .images import read_image
 from .methods.base import LabelScores, Method, create_method, load_method, save_method
 from .parallel import batched
 from .progress import NullProgress, Progress, TimedProgress
-from .refinement import crf_available, create_refiner, resize_scores
+from .refinement import create_refiner, crf_available, resize_scores
 from .refinement.crf import INSTALL_HINT
 from .rundir import RunDirectory, SampleRow, write_mask
 from .sources import ImageItem, list_images
@@ -121,7 +121,9 @@ class LabelResult:
 
 
 def resolve_refinement(refine: str | None) -> str:
-    """Return the refiner to use; without a wish, ``crf`` where pydensecrf is installed, said in one line if not.
+    """Return the refiner to use; without a wish, ``crf`` where pydensecrf is installed.
+
+    Where it is not, one line says that refinement is skipped.
 
     Raises:
         MissingDependencyError: ``crf`` was asked for and is not installed.
@@ -132,7 +134,9 @@ def resolve_refinement(refine: str | None) -> str:
         return "crf" if crf_available() else "none"
     create_refiner(refine)
     if refine == "crf" and not crf_available():
-        raise MissingDependencyError(f"refinement 'crf' needs pydensecrf: {INSTALL_HINT}; or use --refine none")
+        raise MissingDependencyError(
+            f"refinement 'crf' needs pydensecrf: {INSTALL_HINT}; or use --refine none"
+        )
     return refine
 
 
@@ -319,7 +323,10 @@ class _Run:
             "versions": _versions(),
             "counts": {"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
             "classes": {str(k): v for k, v in names.items()},
-            "seconds": {"total": round(seconds, 3), **{k: round(v, 3) for k, v in self.progress.seconds.items()}},
+            "seconds": {
+                "total": round(seconds, 3),
+                **{k: round(v, 3) for k, v in self.progress.seconds.items()},
+            },
         }
         self.directory.write_samples(rows)
         self.directory.write_run(run)
@@ -336,7 +343,9 @@ class _Run:
 
     def _draw_sheet(self, rows: list[SampleRow], names: dict[int, str]) -> None:
         labelled = [row for row in rows if row.status == "labelled"]
-        picks = np.unique(np.linspace(0, len(labelled) - 1, min(SHEET_IMAGES, len(labelled))).round().astype(int))
+        picks = np.unique(
+            np.linspace(0, len(labelled) - 1, min(SHEET_IMAGES, len(labelled))).round().astype(int)
+        )
         pairs = []
         for row in (labelled[i] for i in picks):
             try:
@@ -370,7 +379,13 @@ def _open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
 
 
 def _settings(
-    method: Method, backbone: Any, size: int, refine: str, seed: int, items: Iterable[ImageItem], model: Path | None
+    method: Method,
+    backbone: Any,
+    size: int,
+    refine: str,
+    seed: int,
+    items: Iterable[ImageItem],
+    model: Path | None,
 ) -> dict[str, Any]:
     """Return all that the masks depend on, JSON-serialisable; a resumed run must have the same."""
     keys = hashlib.sha256("\n".join(item.key for item in items).encode()).hexdigest()

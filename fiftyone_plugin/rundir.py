@@ -1,4 +1,4 @@
-"""The folder of a run: settings, journal, masks; refused, resumed or restarted, never silently overwritten."""
+"""The folder of a run: settings, journal, masks; refused, resumed or restarted, never overwritten."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def read_samples(path: Path) -> list[SampleRow]:
 
 
 class RunDirectory:
-    """Files of one run below ``root``: masks/, model/, run.json, samples.csv, classes.json, contact_sheet.png.
+    """Files of one run below ``root``.
+
+    These are masks/, model/, run.json, samples.csv, classes.json and contact_sheet.png.
 
     While the run is not complete, ``.work`` holds a journal (one JSON line a finished image) and the arrays
     that methods keep; it is removed at the end.

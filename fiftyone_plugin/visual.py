@@ -97,7 +97,9 @@ def contact_sheet(
         x = gap + (i % columns) * (2 * width + 2 * gap)
         y = top + (i // columns) * (height + caption + gap)
         photo = _fit(image, width, height, Image.Resampling.BICUBIC)
-        small_mask = np.asarray(Image.fromarray(mask.astype(np.int32)).resize(photo.size, Image.Resampling.NEAREST))
+        small_mask = np.asarray(
+            Image.fromarray(mask.astype(np.int32)).resize(photo.size, Image.Resampling.NEAREST)
+        )
         sheet.paste(photo, (x, y))
         sheet.paste(Image.fromarray(overlay(np.asarray(photo), small_mask)), (x + photo.width + 4, y))
         draw.text((x, y + height + 1), _shorten(text, 2 * width // 7), fill=INK, font=small)

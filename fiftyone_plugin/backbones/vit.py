@@ -256,8 +256,9 @@ class Backbone:
             half = bool(getattr(attention, "rotate_half", False))
             turned = apply_rot_embed_cat(key[:, prefix:].transpose(1, 2), embedding, half=half)
             key = torch.cat([key[:, :prefix], turned.transpose(1, 2).to(key.dtype)], dim=1)
-        logits = torch.einsum("bqhd,bnhd->bhqn", query.float(), key.float())[:, :, 0] * attention.scale
-        return logits.softmax(-1)[:, :, prefix:].mean(1)
+        # not as a matrix product, whose rounding depends on the batch
+        logits = (query.float() * key.float()).sum(-1) * attention.scale
+        return logits.softmax(1)[:, prefix:].mean(2)
 
     @staticmethod
     def _to_numpy(name: str, tensor: torch.Tensor) -> np.ndarray:

@@ -26,9 +26,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "demo",
         help="label a few photographs that are already on this machine",
-        description="Label a few photographs that installed packages carry; needs no download and no database.",
+        description="Label a few photographs that installed packages carry. Needs no download and no database.",
     )
-    parser.add_argument("--out", type=Path, default=Path("pseudomask-demo"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("pseudomask-demo"), metavar="DIR", help="default: %(default)s"
+    )
     parser.add_argument("--method", default="lightcluster", help="method (default: %(default)s)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
     return parser

@@ -25,24 +25,46 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("images", help="folder (recursive), glob, text file of paths, or fiftyone:NAME")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
     parser.add_argument("--method", default="lightcluster", help="method (default: %(default)s)")
-    parser.add_argument("--classes", type=int, default=20, metavar="K", help="number of classes (default: %(default)s)")
-    parser.add_argument("--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)")
-    parser.add_argument("--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)")
+    parser.add_argument(
+        "--classes", type=int, default=20, metavar="K", help="number of classes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)"
+    )
+    parser.add_argument(
+        "--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)"
+    )
     parser.add_argument("--refine", choices=["crf", "none"], help="refinement (default: crf where installed)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of everything random (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
     parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images in a forward pass (default: 4 on CPU, else 32)")
-    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run")
-    parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="further options of the method")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images in a forward pass (default: 4 on CPU, else 32)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run"
+    )
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="OPTION=VALUE", help="further options of the method"
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
     again.add_argument("--restart", action="store_true", help="replace an earlier run in DIR")
     parser.add_argument("--no-cache", action="store_true", help="do not keep features on disk")
-    parser.add_argument("--cache-limit", type=float, default=20.0, metavar="GIB", help="size of the feature cache")
-    parser.add_argument("--field", help="with fiftyone:NAME, also write the masks to this new field of the dataset")
-    parser.add_argument("--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if images were skipped")
+    parser.add_argument(
+        "--cache-limit", type=float, default=20.0, metavar="GIB", help="size of the feature cache"
+    )
+    parser.add_argument(
+        "--field", help="with fiftyone:NAME, also write the masks to this new field of the dataset"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if images were skipped"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
     return parser
 

@@ -1,4 +1,4 @@
-"""What a method sees of an image, and of a data set: features that can be iterated again, in bounded memory."""
+"""What a method sees of an image and of a data set: features, iterated again at will in bounded memory."""
 
 from __future__ import annotations
 
