@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..parallel import parallel_map
 from .foreground import foreground_by_majority, foreground_clusters, soft_foreground
 from .kmeans import ReproducibleKMeans, squared_distances
 from .normalize import l2_normalize
@@ -93,8 +94,9 @@ def fit_category_levels(
     n_init: int,
     batch_size: int | None,
     random_state: int,
+    n_jobs: int = 1,
 ) -> CategoryLevels:
-    """Group the sampled images by CLS, cluster the patches of each group anew.
+    """Group the sampled images by CLS, cluster the patches of each group anew, in ``n_jobs`` processes.
 
     A cluster of a group is foreground if most of its patches are foreground at data-set level.
     """
@@ -102,20 +104,22 @@ def fit_category_levels(
     images = ReproducibleKMeans(n_categories, **shared).fit(l2_normalize(sample.cls))
     coarse = dataset.hard(vectors)
     group_of_patch = images.labels_[sample.image]
-    groups = []
-    for group in range(len(images.cluster_centers_)):
-        inside = group_of_patch == group
-        kmeans = ReproducibleKMeans(n_clusters, batch_size=batch_size, **shared).fit(vectors[inside])
-        k = len(kmeans.cluster_centers_)
-        foreground = foreground_by_majority(kmeans.labels_, k, coarse[inside])
-        groups.append(ForegroundClusters(kmeans.cluster_centers_, foreground))
+    inside = [group_of_patch == group for group in range(len(images.cluster_centers_))]
+    kmeans = ReproducibleKMeans(n_clusters, batch_size=batch_size, **shared)
+    groups = parallel_map(_fit_group, [(kmeans, vectors[rows], coarse[rows]) for rows in inside], n_jobs)
     return CategoryLevels(images.cluster_centers_, groups)
+
+
+def _fit_group(kmeans: ReproducibleKMeans, x: np.ndarray, coarse: np.ndarray) -> ForegroundClusters:
+    kmeans.fit(x)
+    centers = kmeans.cluster_centers_
+    return ForegroundClusters(centers, foreground_by_majority(kmeans.labels_, len(centers), coarse))
 
 
 def image_level(
     x: np.ndarray, coarse: list[np.ndarray], n_clusters: int, *, n_init: int, random_state: int
 ) -> list[ForegroundClusters]:
-    """Cluster the (n, D) patches of one image, once, and decide its foreground against several coarser levels.
+    """Cluster the (n, D) patches of one image, once, and decide its foreground against coarser levels.
 
     Args:
         x: (n, D) float32 patches.
@@ -129,7 +133,5 @@ def image_level(
     """
     kmeans = ReproducibleKMeans(n_clusters, n_init=n_init, random_state=random_state).fit(x)
     centers = kmeans.cluster_centers_
-    return [
-        ForegroundClusters(centers, foreground_by_majority(kmeans.labels_, len(centers), inside))
-        for inside in coarse
-    ]
+    decisions = [foreground_by_majority(kmeans.labels_, len(centers), inside) for inside in coarse]
+    return [ForegroundClusters(centers, foreground) for foreground in decisions]

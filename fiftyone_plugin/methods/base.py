@@ -43,6 +43,8 @@ class Method(Protocol):
     """Learns from a stream of images in bounded memory, then labels one image at a time."""
 
     name: str
+    n_jobs: int
+    """Worker processes for per-image work, 0 for all cores; does not change results."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -101,7 +103,7 @@ def save_method(method: Method, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, str(directory / "arrays.safetensors"))
     document = {"format": FORMAT, "method": method.name, "config": method.get_config(), "state": values}
-    (directory / "method.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    (directory / "method.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def load_method(directory: Path) -> Method:
@@ -110,17 +112,20 @@ def load_method(directory: Path) -> Method:
     Raises:
         UsageError: the directory holds no fitted method of a format this version reads.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        document = json.loads((directory / "method.json").read_text())
+        document = json.loads((directory / "method.json").read_text(encoding="utf-8"))
         arrays = load_file(str(directory / "arrays.safetensors"))
-    except (OSError, ValueError) as error:
+        found, name, config, state = (document[k] for k in ("format", "method", "config", "state"))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UsageError(f"{directory} holds no fitted method: {error}") from error
-    if document.get("format") != FORMAT:
-        raise UsageError(
-            f"{directory} was written in format {document.get('format')}, this version reads {FORMAT}"
-        )
-    method = create_method(document["method"], **document["config"])
-    method.set_state(document["state"], arrays)
+    if found != FORMAT:
+        raise UsageError(f"{directory} was written in format {found}, this version reads {FORMAT}")
+    method = create_method(name, **config)
+    try:
+        method.set_state(state, arrays)
+    except KeyError as error:
+        raise UsageError(f"{directory} holds no fitted method: it lacks {error}") from error
     return method

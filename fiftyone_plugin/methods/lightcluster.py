@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..clustering.kmeans import ReproducibleKMeans
+from ..clustering.foreground import FOREGROUND_RULES
+from ..clustering.kmeans import ReproducibleKMeans, squared_distances
 from ..clustering.levels import (
     CategoryLevels,
     ForegroundClusters,
@@ -35,6 +36,7 @@ from ..parallel import batched, parallel_map
 from ..progress import NullProgress, Progress
 from ..refinement import create_refiner, resize_scores
 from .base import LabelScores
+from .parameters import Number, check_flag, check_numbers
 
 __all__ = ["LightCluster"]
 
@@ -42,6 +44,26 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 32  # images handed to the workers at once: enough to keep them busy, few enough for memory
 MAX_REGIONS_FOR_FIT = 100_000
+
+
+NUMBERS = {
+    "n_classes": Number(1, 65_535),
+    "whiten": Number(1, optional=True),
+    "n_dataset_clusters": Number(2),
+    "n_categories": Number(1, optional=True),
+    "n_category_clusters": Number(1),
+    "n_image_clusters": Number(1),
+    "border_ratio": Number(0, whole=False),
+    "temperature": Number(1e-6, whole=False),
+    "max_foreground": Number(0, 1, whole=False),
+    "sample_size": Number(1),
+    "batch_size": Number(1, optional=True),
+    "n_init": Number(1),
+    "min_region": Number(0, 1, whole=False),
+    "max_regions": Number(1),
+    "context": Number(0, whole=False),
+    "random_state": Number(0, 2**32 - 2),  # scikit-learn's limit, less one for a second seed
+}
 
 
 @dataclass
@@ -66,8 +88,8 @@ class LightCluster:
             background.
         n_dataset_clusters: clusters of the data-set level; 2 is degenerate on some features.
         n_categories: image groups of the category level; ``None`` for sqrt(images) / 2, between 1 and 32. The
-            level is repeated with half as many groups and with one, and the votes are averaged: how images fall
-            into groups is the least stable part of the method, see docs/lightcluster.md.
+            level is repeated with half as many groups and with one, and the votes are averaged: how images
+            fall into groups is the least stable part of the method, see docs/lightcluster.md.
         n_category_clusters: patch clusters inside each group.
         n_image_clusters: patch clusters inside one image.
         foreground_rule: ``border``, ``attention`` or ``both``, see
@@ -77,7 +99,8 @@ class LightCluster:
         max_foreground: if the vote leaves nothing, or more than this share of patches, the data-set level
             alone decides.
         sample_size: patches that the data-set and category levels are fitted on.
-        batch_size: mini-batch size of these fits; ``None`` for Lloyd's algorithm.
+        batch_size: mini-batch size of these fits; ``None`` for Lloyd's algorithm, which on a sample of this
+            size costs a few seconds and, unlike mini-batches, finds the same clusters from nearly every seed.
         n_init: restarts of every k-means over the data set.
         refine: ``crf`` or ``none``.
         min_region: smallest region, as a share of the image; smaller ones are background, unless all are
@@ -108,9 +131,9 @@ class LightCluster:
         border_ratio: float = 0.8,
         temperature: float = 0.1,
         max_foreground: float = 0.95,
-        sample_size: int = 131_072,
-        batch_size: int | None = 4096,
-        n_init: int = 3,
+        sample_size: int = 32_768,
+        batch_size: int | None = None,
+        n_init: int = 5,
         refine: str = "crf",
         min_region: float = 0.01,
         max_regions: int = 8,
@@ -121,21 +144,21 @@ class LightCluster:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "n_jobs")}
         self._config = arguments
         self.n_jobs = n_jobs
-        self.n_classes = n_classes
         self.layer = layer
         self._validate()
 
     def _validate(self) -> None:
         config = self._config
-        at_least = {"n_classes": 1, "n_dataset_clusters": 2, "n_category_clusters": 1, "n_image_clusters": 1}
-        at_least |= {"sample_size": 1, "n_init": 1, "max_regions": 1}
-        for name, lowest in at_least.items():
-            if config[name] < lowest:
-                raise UsageError(f"{name} must be at least {lowest}, got {config[name]}")
-        if config["n_categories"] is not None and config["n_categories"] < 1:
-            raise UsageError(f"n_categories must be at least 1, got {config['n_categories']}")
-        if config["temperature"] <= 0:
-            raise UsageError(f"temperature must be above 0, got {config['temperature']}")
+        check_numbers(config, NUMBERS)
+        config["center"] = check_flag("center", config["center"])
+        self.n_classes = config["n_classes"]
+        if not isinstance(self.layer, str) or self.layer in ("cls", "attn"):
+            raise UsageError(
+                f"layer must be one of patch features (out, t<block>, k<block>), got {self.layer!r}"
+            )
+        if config["foreground_rule"] not in FOREGROUND_RULES:
+            known = ", ".join(FOREGROUND_RULES)
+            raise UsageError(f"unknown foreground rule {config['foreground_rule']!r}; known: {known}")
         create_refiner(config["refine"])
 
     @property
@@ -202,6 +225,7 @@ class LightCluster:
                     self._dataset,
                     n_categories=groups,
                     n_clusters=config["n_category_clusters"],
+                    n_jobs=self.n_jobs,
                     **shared,
                 )
                 for groups in sorted({n_categories, -(-n_categories // 2), 1}, reverse=True)
@@ -228,12 +252,12 @@ class LightCluster:
         with progress.stage("foreground, regions", total=len(features)) as stage:
             for chunk in batched(features, CHUNK):
                 for image, found in zip(chunk, self._regions_of(chunk), strict=True):
+                    stage.update()
                     if isinstance(found, ImageReadError):
                         continue  # labelling will meet it again and list it
                     if image_rng(self._config["random_state"] + 1, image.digest).random() <= keep:
                         cls.append(np.asarray(found["cls"], np.float32))
                         area.append(found["area"])
-                    stage.update()
         rows = [c for c in cls if len(c)]
         if not rows:
             return np.zeros((0, 1), np.float32), np.zeros(0)
@@ -280,12 +304,23 @@ class LightCluster:
         cannot be read any more gives its error instead.
         """
         name = f"regions-{self._fingerprint()}"
-        known = [image.memo.get(name) for image in images]
-        new = [image for image, found in zip(images, known, strict=True) if found is None]
-        tasks = [(self._levels(), i[self.layer], i["cls"], i.grid, i.digest, i.read_image) for i in new]
-        foregrounds = parallel_map(_foreground_map, tasks, self.n_jobs)
-        fresh = (self._describe(*pair, name) for pair in zip(new, foregrounds, strict=True))
-        return [next(fresh) if found is None else found for found in known]
+        levels = self._levels()
+        results: list[dict[str, np.ndarray] | ImageReadError | None] = []
+        new, tasks = [], []
+        for image in images:
+            found = image.memo.get(name)
+            results.append(found)
+            if found is None:
+                try:
+                    features = image[self.layer], image["cls"]  # lazy: this may read the image
+                except ImageReadError as error:
+                    results[-1] = error
+                    continue
+                new.append(len(results) - 1)
+                tasks.append((levels, *features, image.grid, image.digest, image.read_image))
+        for index, foreground in zip(new, parallel_map(_foreground_map, tasks, self.n_jobs), strict=True):
+            results[index] = self._describe(images[index], foreground, name)
+        return [result for result in results if result is not None]
 
     def _describe(
         self, image: ImageFeatures, foreground: np.ndarray | ImageReadError, name: str
@@ -346,7 +381,7 @@ class LightCluster:
         if len(cls) == 0 or len(self._class_centers) == 0:
             return np.zeros(len(cls), np.int64)
         vectors = self._class_normalizer.transform(cls)
-        return 1 + ((vectors[:, None] - self._class_centers[None]) ** 2).sum(-1).argmin(1)
+        return 1 + squared_distances(vectors, self._class_centers).argmin(1)
 
     # ------------------------------------------------------------------ saving
 
