@@ -67,7 +67,7 @@ class CallbackProgress:
 
         class _Reporter:
             done = 0
-            last = 0.0
+            last = time.monotonic()
 
             def update(self, n: int = 1) -> None:
                 self.done += n

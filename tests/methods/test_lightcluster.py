@@ -1,0 +1,514 @@
+"""LightCluster on made-up features, where the truth is known and every degenerate case can be had."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from fiftyone_plugin.clustering.levels import ForegroundClusters
+from fiftyone_plugin.errors import ImageReadError, PseudoMaskError, UsageError
+from fiftyone_plugin.methods.base import (
+    LabelScores,
+    Method,
+    create_method,
+    list_methods,
+    load_method,
+    save_method,
+)
+from fiftyone_plugin.methods.lightcluster import LightCluster
+from fiftyone_plugin.refinement import crf_available, resize_scores
+
+from .synthetic import GRID, MemorySource, make_image, scene, scenes
+
+FAST = {"layer": "out", "n_classes": 3, "refine": "none", "n_jobs": 1, "n_dataset_clusters": 5}
+
+
+def method(**options) -> LightCluster:
+    return LightCluster(**{**FAST, **options})
+
+
+def check_scores(scores: LabelScores, size: tuple[int, int], n_classes: int) -> np.ndarray:
+    """What every result must hold; returns the mask."""
+    assert scores.refined
+    assert scores.labels[0] == 0
+    assert (np.diff(scores.labels) > 0).all()
+    assert scores.labels[-1] <= n_classes
+    assert scores.scores.shape == (len(scores.labels), *size)
+    assert scores.scores.dtype == np.float32
+    assert scores.scores.min() >= 0
+    np.testing.assert_allclose(scores.scores.sum(0), 1, atol=1e-5)
+    mask = scores.argmax()
+    assert mask.shape == size
+    return mask
+
+
+def state_bytes(fitted: LightCluster) -> dict[str, bytes]:
+    values, arrays = fitted.get_state()
+    return {"values": json.dumps(values).encode()} | {name: array.tobytes() for name, array in arrays.items()}
+
+
+# --- what it is for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["border", "attention", "both"])
+@pytest.mark.parametrize("refine", ["none", "crf"])
+def test_finds_objects_and_tells_their_kinds_apart(rule, refine):
+    if refine == "crf" and not crf_available():
+        pytest.skip("pydensecrf is not installed")
+    source = scenes(12)
+    fitted = method(foreground_rule=rule, refine=refine).fit(source)
+    assert fitted.n_classes_ == 3
+    kinds, classes = [], []
+    for i, image in enumerate(source):
+        mask, truth = check_scores(fitted.predict(image), image.size, 3), scene(i)
+        overlap = ((mask > 0) & (truth > 1)).sum() / ((mask > 0) | (truth > 1)).sum()
+        assert overlap > (0.85 if refine == "crf" else 0.6)  # patches are 8 pixels wide
+        (found,) = set(np.unique(mask)) - {0}
+        kinds.append(truth.max())
+        classes.append(found)
+    assert adjusted_rand_score(kinds, classes) == 1.0
+
+
+def test_classes_are_numbered_by_falling_area():
+    source = MemorySource(make_image(scene(i, kinds=1 + (i % 4 == 0)), f"{i}.png") for i in range(16))
+    fitted = method(n_classes=2).fit(source)
+    area = np.bincount(np.concatenate([fitted.predict(image).argmax().ravel() for image in source]))
+    assert area[1] > area[2] > 0
+
+
+def test_layers_are_what_the_settings_need():
+    assert LightCluster().layers == ("k-1", "cls")
+    assert LightCluster(layer="t9", foreground_rule="both").layers == ("t9", "cls", "attn")
+
+
+def test_satisfies_the_contract():
+    assert isinstance(LightCluster(), Method)
+    assert list_methods() == ["lightcluster"]
+    assert isinstance(create_method("lightcluster", n_classes=4), LightCluster)
+    assert LightCluster(n_classes=np.int64(7)).get_config()["n_classes"] == 7
+    json.dumps(LightCluster(n_classes=np.int64(7), temperature=np.float32(0.5)).get_config())
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+def test_argmax_is_the_class_of_the_region():
+    """Every region shows its own class throughout, and nothing outside the regions has one."""
+    from fiftyone_plugin.clustering.regions import connected_regions
+
+    source = scenes(8)
+    fitted = method().fit(source)
+    for image in source:
+        mask = fitted.predict(image).argmax()
+        foreground = resize_scores(
+            fitted._regions_of([image])[0]["foreground"][None] / np.float32(255), *image.size
+        )
+        regions = connected_regions(foreground[0] > 0.5, 0.01, 8)
+        for number in range(1, regions.max() + 1):
+            assert len(np.unique(mask[regions == number])) == 1
+        np.testing.assert_array_equal(mask > 0, regions > 0)
+
+
+def test_several_classes_in_one_image():
+    two = np.zeros((64, 64), np.int64)
+    two[8:56, 8:24], two[8:56, 40:56] = 2, 3
+    source = MemorySource([*scenes(12, noise=0.02), make_image(two, "two.png")])
+    fitted = method().fit(source)
+    scores = fitted.predict(source[-1])
+    mask = check_scores(scores, (64, 64), 3)
+    assert len(scores.labels) == 3
+    assert len(set(mask[30, [12, 20]])) == 1
+    assert mask[30, 16] != mask[30, 48]
+    assert mask[30, 32] == 0
+
+
+def test_regions_that_are_too_small_or_too_many_are_background():
+    spots = np.zeros((80, 80), np.int64)
+    for row in (10, 30, 50):  # patches are 10 pixels wide
+        spots[row : row + 10, 10:20] = 2
+        spots[row : row + 10, 50:70] = 3
+    source = MemorySource([*scenes(10), make_image(spots, "spots.png")])
+    # what a single patch leaves after up-sampling is less than 1 % of the image
+    for options, expected in (
+        ({"min_region": 0.001}, 6),
+        ({}, 3),
+        ({"max_regions": 2}, 2),
+        ({"min_region": 0.9}, 1),
+    ):
+        fitted = method(**options).fit(source)
+        (found,) = fitted._regions_of([source[-1]])
+        assert len(found["area"]) == len(found["cls"]) == expected
+        assert (np.diff(found["area"]) <= 0).all()
+        check_scores(fitted.predict(source[-1]), (80, 80), 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 4), st.integers(0, 2**31))
+def test_invariants_hold_for_any_image(fitted, height, width, kinds, seed):
+    labels = np.random.default_rng(seed).integers(0, kinds + 1, (height, width))
+    image = make_image(labels, "random.png", noise=1.0)
+    first = fitted.predict(image)
+    check_scores(first, (height, width), fitted.n_classes_)
+    again = fitted.predict(make_image(labels, "random.png", noise=1.0))
+    assert first.scores.tobytes() == again.scores.tobytes()
+
+
+@pytest.fixture(scope="module")
+def fitted() -> LightCluster:
+    return method().fit(scenes(10))
+
+
+# --- what decides, and what does not ----------------------------------------------------------------
+
+
+def test_the_decision_depends_on_features_alone(fitted):
+    """Without refinement, other pixels under the same features and digest change nothing."""
+    image = make_image(scene(3), "a.png")
+    other = make_image(scene(3), "a.png")
+    other.read_image = lambda: np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(fitted.vote(image), fitted.vote(other))
+    np.testing.assert_array_equal(
+        fitted._regions_of([image])[0]["foreground"], fitted._regions_of([other])[0]["foreground"]
+    )
+    votes = fitted.vote(image)
+    assert votes.shape == (2, GRID, GRID)
+    np.testing.assert_allclose(votes.sum(0), 1, atol=1e-6)
+
+
+def test_names_play_no_part():
+    first = method().fit(scenes(8))
+    renamed = scenes(8)
+    for i, image in enumerate(renamed):
+        image.key = f"other/{i}.jpg"
+    assert state_bytes(method().fit(renamed)) == state_bytes(first)
+
+
+def test_same_seed_same_bytes_other_seed_not():
+    source = scenes(12, noise=0.8)
+    options = {"n_dataset_clusters": 3, "batch_size": 64}
+    first = method(**options, random_state=5).fit(source)
+    assert state_bytes(method(**options, random_state=5).fit(source)) == state_bytes(first)
+    assert state_bytes(method(**options, random_state=6).fit(source)) != state_bytes(first)
+
+
+def test_number_of_processes_changes_nothing():
+    one, two = (method(n_jobs=n).fit(scenes(6)) for n in (1, 2))
+    assert state_bytes(one) == state_bytes(two)
+    source = scenes(6, memo=True)
+    two.prefetch(list(source))
+    for image, with_memo in zip(scenes(6), source, strict=True):
+        assert len(with_memo.memo) == 1
+        assert one.predict(image).scores.tobytes() == two.predict(with_memo).scores.tobytes()
+
+
+def test_memory_of_an_image_is_used_and_bound_to_the_fit():
+    source = scenes(6, memo=True)
+    fitted = method().fit(source)
+    expected = [fitted.predict(image).scores.tobytes() for image in source]
+
+    def refuse(*_):
+        raise AssertionError("computed again although it is remembered")
+
+    for image in source:
+        image.crop_cls = image.read_image = refuse
+        image.layers = {}
+    assert [fitted.predict(image).scores.tobytes() for image in source] == expected
+    # another fit must not take what this one has left
+    other = method(min_region=0.02).fit(scenes(6))
+    with pytest.raises(KeyError):
+        other.predict(source[0])
+
+
+def test_bounded_number_of_passes_over_the_source():
+    """One pass for the sample and one for the regions; nothing holds on to all images."""
+
+    class Counting(MemorySource):
+        passes = 0
+
+        def __iter__(self):
+            Counting.passes += 1
+            return super().__iter__()
+
+    method().fit(Counting(scenes(5)))
+    assert Counting.passes == 2
+
+
+# --- degenerate outcomes ------------------------------------------------------------------------------
+
+
+def test_no_readable_image():
+    with pytest.raises(PseudoMaskError, match="nothing to learn from"):
+        method().fit(MemorySource())
+
+
+def test_one_image():
+    source = MemorySource([make_image(scene(2), "only.png")])
+    fitted = method().fit(source)
+    assert fitted.n_classes_ == 1
+    mask = check_scores(fitted.predict(source[0]), (64, 64), 1)
+    assert set(np.unique(mask)) == {0, 1}
+
+
+def test_fewer_regions_than_classes(caplog):
+    source = scenes(3)
+    fitted = method(n_classes=20).fit(source)
+    assert 1 <= fitted.n_classes_ <= 3
+    assert "20 classes asked for, but only" in caplog.text
+    for image in source:
+        assert (check_scores(fitted.predict(image), (64, 64), fitted.n_classes_) > 0).any()
+
+
+def test_one_class():
+    source = scenes(8)
+    fitted = method(n_classes=1).fit(source)
+    assert fitted.n_classes_ == 1
+    for image in source:
+        mask = check_scores(fitted.predict(image), (64, 64), 1)
+        assert set(np.unique(mask)) == {0, 1}
+
+
+def test_identical_images():
+    source = MemorySource(make_image(scene(1), f"{i}.png") for i in range(5))
+    fitted = method().fit(source)
+    assert fitted.n_classes_ == 1
+    masks = {fitted.predict(image).argmax().tobytes() for image in source}
+    assert len(masks) == 1
+    assert (fitted.predict(source[0]).argmax() == 1).any()
+
+
+def test_images_without_contrast_are_background(caplog):
+    """All patches equal: one cluster, which touches the border as much as the average: nothing stands out."""
+    source = MemorySource(make_image(np.zeros((40, 30 + i), np.int64), f"{i}.png", noise=0) for i in range(3))
+    fitted = method().fit(source)
+    assert fitted.n_classes_ == 0
+    assert "no foreground was found in any image" in caplog.text
+    for image in source:
+        scores = fitted.predict(image)
+        assert not check_scores(scores, image.size, 0).any()
+        assert scores.labels.tolist() == [0]
+
+
+def test_model_without_any_class_can_be_saved_and_labels_new_images(tmp_path):
+    source = MemorySource([make_image(np.zeros((40, 30), np.int64), "a.png", noise=0)])
+    save_method(method().fit(source), tmp_path)
+    again = load_method(tmp_path)
+    mask = check_scores(again.predict(make_image(scene(0), "new.png")), (64, 64), 0)
+    assert not mask.any()
+
+
+def with_levels(fitted: LightCluster, dataset, groups) -> LightCluster:
+    """Replace which clusters are foreground, at the data-set level and in every group."""
+    import copy
+
+    changed = copy.deepcopy(fitted)
+    level = changed._dataset
+    changed._dataset = ForegroundClusters(level.centers, dataset(level.foreground))
+    for category in changed._categories:
+        category.groups = [ForegroundClusters(g.centers, groups(g.foreground)) for g in category.groups]
+    return changed
+
+
+def test_vote_that_leaves_nothing_falls_back_to_the_dataset_level(fitted):
+    image = make_image(scene(3), "a.png")
+    changed = with_levels(fitted, lambda f: f, np.zeros_like)
+    expected = changed._dataset.soft(changed._normalizer.transform(image["out"]), 0.1)
+    np.testing.assert_array_equal(changed.vote(image)[1].ravel(), expected)
+    assert (changed.predict(image).argmax() > 0).any()
+
+
+def test_vote_for_everything_falls_back_to_the_dataset_level(fitted):
+    image = make_image(scene(3), "a.png")
+    changed = with_levels(fitted, lambda f: f, np.ones_like)
+    expected = changed._dataset.soft(changed._normalizer.transform(image["out"]), 0.1)
+    np.testing.assert_array_equal(changed.vote(image)[1].ravel(), expected)
+    mask = changed.predict(image).argmax()
+    assert 0 < (mask > 0).mean() < 0.9
+
+
+def test_all_levels_for_everything_is_one_region(fitted):
+    image = make_image(scene(3), "a.png")
+    mask = check_scores(with_levels(fitted, np.ones_like, np.ones_like).predict(image), (64, 64), 3)
+    assert (mask > 0).all()
+    assert len(np.unique(mask)) == 1
+
+
+def test_all_levels_for_nothing_is_background(fitted):
+    image = make_image(scene(3), "a.png")
+    scores = with_levels(fitted, np.zeros_like, np.zeros_like).predict(image)
+    assert not check_scores(scores, (64, 64), 3).any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (2, 300)])
+@pytest.mark.parametrize("refine", ["none", "crf"])
+def test_tiny_and_thin_images(size, refine):
+    if refine == "crf" and not crf_available():
+        pytest.skip("pydensecrf is not installed")
+    odd = make_image(np.full(size, 3, np.int64), "odd.png")
+    source = MemorySource([*scenes(6), odd])
+    fitted = method(refine=refine).fit(source)
+    check_scores(fitted.predict(odd), size, 3)
+    alone = method(refine=refine).fit(MemorySource([odd]))
+    check_scores(alone.predict(odd), size, 3)
+
+
+# --- images that fail on the way ------------------------------------------------------------------------
+
+
+def test_image_that_cannot_be_read_any_more(fitted):
+    good, broken = make_image(scene(1), "good.png"), make_image(scene(2), "bad.png", broken=True)
+    source = MemorySource([broken, good, make_image(scene(4), "bad2.png", broken=True), *scenes(4)])
+    refitted = method().fit(source)  # goes on without them
+    assert refitted.n_classes_ >= 1
+    with pytest.raises(ImageReadError, match=r"bad.png: truncated file"):
+        fitted.predict(broken)
+    fitted.prefetch(list(source))
+    assert (fitted.predict(good).argmax() > 0).any()
+
+
+def test_image_whose_features_are_lost(fitted):
+    """Features are loaded when they are asked for, and that may fail too."""
+
+    class Lost(dict):
+        def __getitem__(self, name):
+            raise ImageReadError("lost.png", "no such file")
+
+    lost = make_image(scene(1), "lost.png", memo=True)
+    lost.layers = Lost()
+    others = scenes(3, memo=True)
+    fitted.prefetch([others[0], lost, *others[1:]])
+    assert [len(image.memo) for image in others] == [1, 1, 1]
+    assert len(lost.memo) == 0
+    with pytest.raises(ImageReadError, match=r"lost.png: no such file"):
+        fitted.predict(lost)
+
+
+# --- saving -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"whiten": 6, "center": True}, {"foreground_rule": "attention"}])
+def test_saved_and_loaded_it_predicts_the_same(tmp_path, options):
+    source = scenes(8)
+    fitted = method(**options).fit(source)
+    save_method(fitted, tmp_path / "a")
+    again = load_method(tmp_path / "a")
+    assert again.get_config() == fitted.get_config()
+    assert again.n_classes_ == fitted.n_classes_
+    for image in [*source, make_image(scene(77), "new.png")]:
+        assert again.predict(image).scores.tobytes() == fitted.predict(image).scores.tobytes()
+    save_method(again, tmp_path / "b")
+    for name in ("method.json", "arrays.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def damage_nothing(folder):
+    (folder / "method.json").unlink()
+
+
+def damage_arrays(folder):
+    path = folder / "arrays.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def damage_missing_array(folder):
+    from safetensors.numpy import load_file, save_file
+
+    arrays = load_file(folder / "arrays.safetensors")
+    del arrays["levels.dataset.centers"]
+    save_file(arrays, folder / "arrays.safetensors")
+
+
+def edit(**changes):
+    def damage(folder):
+        document = json.loads((folder / "method.json").read_text())
+        document.update(changes)
+        (folder / "method.json").write_text(json.dumps(document))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (damage_nothing, "holds no fitted method"),
+        (damage_arrays, "holds no fitted method"),
+        (damage_missing_array, "holds no fitted method: it lacks 'levels.dataset.centers'"),
+        (lambda folder: (folder / "method.json").write_text("{"), "holds no fitted method"),
+        (lambda folder: (folder / "method.json").write_text("[1]"), "holds no fitted method"),
+        (lambda folder: (folder / "method.json").write_text("{}"), "holds no fitted method"),
+        (edit(format=99), "format 99, this version reads 1"),
+        (edit(method="nothing"), "unknown method 'nothing'"),
+        (edit(config={"no_such_option": 1}), "no_such_option"),
+    ],
+)
+def test_damaged_models_are_refused(fitted, tmp_path, damage, match):
+    save_method(fitted, tmp_path)
+    damage(tmp_path)
+    with pytest.raises(UsageError, match=match):
+        load_method(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n_classes": 0}, {"n_classes": 2.5}, {"n_classes": "many"}, {"n_classes": None}, {"n_classes": True},
+        {"n_classes": 70_000}, {"n_dataset_clusters": 1}, {"n_categories": 0}, {"n_category_clusters": 0},
+        {"n_image_clusters": 0}, {"temperature": 0}, {"temperature": float("nan")}, {"border_ratio": "much"},
+        {"max_foreground": 1.5}, {"sample_size": 0}, {"batch_size": 0}, {"n_init": "x"}, {"min_region": -1},
+        {"max_regions": 0}, {"context": -0.1}, {"random_state": -1}, {"random_state": 2**32},
+        {"whiten": 0}, {"whiten": 3.5}, {"center": "yes"}, {"layer": "cls"}, {"layer": "attn"}, {"layer": 5},
+        {"foreground_rule": "edge"}, {"refine": "blur"}, {"refine": ["crf"]}, {"no_such_option": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_options_are_refused_before_any_work(wrong):
+    (name,) = wrong
+    with pytest.raises(UsageError) as caught:
+        create_method("lightcluster", **wrong)
+    if name != "refine":
+        assert name.replace("_", " ") in str(caught.value).replace("_", " ")
+
+
+# --- with the real backbone ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photo_items(photos):
+    from fiftyone_plugin.sources import list_images
+
+    return [
+        item for item in list_images(photos) if item.key in ("astronaut.jpg", "chelsea.jpg", "coffee.jpg")
+    ]
+
+
+def real_source(backbone, items, fitted: LightCluster, **options):
+    from fiftyone_plugin.features.source import ImageFeatureSource
+
+    return ImageFeatureSource(items, backbone, fitted.layers, **{"size": 140, "crop_size": 98, **options})
+
+
+def test_photos_two_fits_are_equal_whatever_the_batch_and_the_processes(backbone, photo_items):
+    results = []
+    for batch_size, jobs in ((1, 1), (3, 2)):
+        fitted = LightCluster(n_classes=3, refine="none", n_jobs=jobs, foreground_rule="both")
+        source = real_source(backbone, photo_items, fitted, batch_size=batch_size)
+        fitted.fit(source)
+        masks = [fitted.predict(image).scores.tobytes() for image in source]
+        results.append((state_bytes(fitted), masks))
+    assert results[0] == results[1]
+
+
+def test_photos_get_sensible_masks(backbone, photo_items):
+    fitted = LightCluster(n_classes=3, refine="none", n_jobs=1)
+    source = real_source(backbone, photo_items, fitted, size=224)
+    fitted.fit(source)
+    for image in source:
+        mask = check_scores(fitted.predict(image), image.size, 3)
+        covered = mask > 0
+        assert 0.05 < covered.mean() < 0.9
+        centre = covered[image.size[0] // 4 : -image.size[0] // 4, image.size[1] // 4 : -image.size[1] // 4]
+        assert centre.mean() > covered.mean()  # what these photographs are of is in the middle
