@@ -51,6 +51,7 @@ os.environ.update(
     FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS="true",  # the App offers "Schedule"
     PSEUDOMASK_CACHE=str(ROOT / "cache"),
     HF_HUB_OFFLINE="1",  # the same weights with and without a network
+    OMP_WAIT_POLICY="PASSIVE",  # threads that spin while waiting crawl where others use the cores too
 )
 
 _processes: list[subprocess.Popen] = []
