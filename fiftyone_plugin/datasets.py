@@ -87,7 +87,9 @@ def _check_images(view: Any) -> None:
     if len(view) == 0:
         raise UsageError("the view is empty: add images, or clear its filters")
     if view.media_type != "image":
-        raise UsageError(f"samples are of type {view.media_type!r}: {advice.get(view.media_type, advice['3d'])}")
+        raise UsageError(
+            f"samples are of type {view.media_type!r}: {advice.get(view.media_type, advice['3d'])}"
+        )
 
 
 def run_key(field: str) -> str:
@@ -181,7 +183,9 @@ def undo(dataset: Any, key: str) -> None:
     dataset = dataset._dataset
     record = _read_record(dataset, key)
     if record is None:
-        raise UsageError(f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}")
+        raise UsageError(
+            f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}"
+        )
     schema = dataset.get_field_schema()
     existed = [name for name in record.fields if name in schema and name not in record.created_fields]
     _clear_own_values(dataset, record, existed)
@@ -253,7 +257,9 @@ def _save_record(dataset: Any, record: _Record) -> None:
 
 def _check_field_name(field: str) -> None:
     if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", field):
-        raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _, beginning with a letter")
+        raise UsageError(
+            f"{field!r} cannot be a field name: use letters, digits and _, beginning with a letter"
+        )
 
 
 def _claim(dataset: Any, field: str, out: str | Path | None, *, overwrite: bool, restart: bool) -> _Record:

@@ -1,0 +1,68 @@
+"""Operator ``label_dataset``: form, Python call, delegated run."""
+
+from __future__ import annotations
+
+import pytest
+
+from fiftyone_plugin import undo
+from fiftyone_plugin.plugin_install import PLUGIN_NAME
+
+URI = f"{PLUGIN_NAME}/label_dataset"
+
+pytestmark = pytest.mark.usefixtures("backbone")
+
+
+@pytest.fixture
+def foo(fo):
+    import fiftyone.operators as foo
+
+    return foo
+
+
+@pytest.fixture
+def two(dataset):
+    return dataset.limit(2)
+
+
+def field_of_form(foo, dataset, **params):
+    from fiftyone.operators.executor import ExecutionContext
+
+    context = ExecutionContext(
+        request_params={"dataset_name": dataset.name, "params": params}, operator_uri=URI, required_secrets=[]
+    )
+    return foo.get_operator(URI).resolve_input(context).type.properties["field"]
+
+
+def test_python_call_labels_the_view_and_nothing_else(foo, dataset, two):
+    foo.get_operator(URI)(two, "auto", classes=2)
+    assert dataset.exists("auto").values("id") == two.values("id")
+    assert dataset.list_runs() == ["pseudomask_auto"]
+    assert set(dataset.mask_targets["auto"].values()) <= {"class 1", "class 2"}
+    undo(dataset, "pseudomask_auto")
+    assert not dataset.has_sample_field("auto")
+
+
+def test_delegated_run_stores_its_result(foo, dataset, two):
+    from fiftyone.operators.delegated import DelegatedOperationService
+
+    foo.execute_operator(
+        URI, {"view": two.view()}, params={"field": "auto", "classes": 2}, request_delegation=True
+    )
+    service = DelegatedOperationService()
+    service.execute_queued_operations(dataset_name=dataset.name)
+    (operation,) = service.list_operations(dataset_name=dataset.name)
+    assert operation.run_state == "completed", operation.result and operation.result.error
+    assert operation.result.result["labelled"] == 2
+    assert operation.status.progress == pytest.approx(1.0)
+    assert len(dataset.exists("auto")) == 2
+    undo(dataset, "pseudomask_auto")
+
+
+def test_the_form_names_the_field_at_fault(fo, foo, dataset):
+    assert not field_of_form(foo, dataset).invalid
+    dataset.add_sample_field("pseudo_mask", fo.StringField)
+    prop = field_of_form(foo, dataset)
+    assert prop.invalid
+    assert "pseudo_mask" in prop.error_message
+    assert not field_of_form(foo, dataset, field="other").invalid
+    assert not field_of_form(foo, dataset, overwrite=True).invalid
