@@ -121,7 +121,7 @@ class ImageFeatureSource:
         layers: Sequence[str],
         *,
         size: int = 448,
-        crop_size: int = 224,
+        crop_size: int = 168,
         batch_size: int = 4,
         store: FeatureStore | None = None,
         memo_dir: Path | None = None,

@@ -32,7 +32,7 @@ class Upsample:
         max_side: longer side of the working resolution in pixels.
     """
 
-    def __init__(self, max_side: int = 320) -> None:
+    def __init__(self, max_side: int = 240) -> None:
         self.max_side = max_side
 
     def __call__(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ class DenseCRF:
     bilateral_sxy: float = 67.0
     bilateral_srgb: float = 3.0
     bilateral_compat: float = 4.0
-    max_side: int | None = 320
+    max_side: int | None = 240
     confidence: float = 0.9
 
     def __call__(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:
