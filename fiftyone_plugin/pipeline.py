@@ -2,91 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._version import __version__
-from .errors import ImageReadError, MissingDependencyError, PseudoMaskError, UsageError
+from .config import LabelConfig, resolve_refinement
+from .errors import ImageReadError, PseudoMaskError, UsageError
 from .features.types import ImageFeatures
 from .images import read_image
 from .methods.base import LabelScores, Method, create_method, load_method, save_method
 from .parallel import batched
 from .progress import NullProgress, Progress, TimedProgress
-from .refinement import create_refiner, crf_available, resize_scores
-from .refinement.crf import INSTALL_HINT
-from .rundir import RunDirectory, SampleRow, write_mask
+from .provenance import (
+    PIPELINE_NAME,
+    check_weights,
+    describe_model,
+    describe_settings,
+    read_model,
+    versions,
+)
+from .refinement import create_refiner, resize_scores
+from .rundir import RunDirectory, SampleRow, write_json, write_mask
 from .sources import ImageItem, list_images
 from .visual import contact_sheet
 
 __all__ = ["LabelConfig", "LabelResult", "label", "label_items", "resolve_refinement"]
 
-logger = logging.getLogger(__name__)
-
 PREDICT_CHUNK = 32
 SHEET_IMAGES = 12
-GIB = 1024**3
-
-
-@dataclass
-class LabelConfig:
-    """Settings of a run; every one has a default.
-
-    Attributes:
-        method: name of the method.
-        classes: number of classes K of the data set.
-        backbone: backbone name or checkpoint path, ``None`` for the default.
-        size: side of the network input in pixels.
-        refine: ``crf``, ``none``, or ``None`` for crf where it is installed.
-        seed: seed of everything random.
-        device: torch device or ``auto``.
-        precision: ``auto``, ``float32`` or ``bfloat16``.
-        batch_size: images in a forward pass, ``None`` for 4 on a CPU and 32 on other devices.
-        jobs: worker processes for per-image work, 0 for all cores.
-        cache: keep features on disk for other runs.
-        cache_limit: bytes that the cache may take.
-        options: further constructor arguments of the method.
-    """
-
-    method: str = "lightcluster"
-    classes: int = 20
-    backbone: str | None = None
-    size: int = 448
-    refine: str | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    batch_size: int | None = None
-    jobs: int = 0
-    cache: bool = True
-    cache_limit: int = 20 * GIB
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def validate(self) -> None:
-        """Check what can be checked without loading anything heavy.
-
-        Raises:
-            UsageError: a value is out of range.
-        """
-        if not 1 <= self.classes <= 65_535:
-            raise UsageError(f"the number of classes must be within 1..65535, got {self.classes}")
-        if not 14 <= self.size <= 4096:
-            raise UsageError(f"the input size must be within 14..4096 pixels, got {self.size}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"the batch size must be at least 1, got {self.batch_size}")
-        if self.seed < 0:
-            raise UsageError(f"the seed must not be negative, got {self.seed}")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise UsageError(f"unknown precision {self.precision!r}; known: auto, float32, bfloat16")
 
 
 @dataclass
@@ -120,26 +67,6 @@ class LabelResult:
         return self.out / "masks" / row.mask
 
 
-def resolve_refinement(refine: str | None) -> str:
-    """Return the refiner to use; without a wish, ``crf`` where pydensecrf is installed.
-
-    Where it is not, one line says that refinement is skipped.
-
-    Raises:
-        MissingDependencyError: ``crf`` was asked for and is not installed.
-    """
-    if refine is None:
-        if not crf_available():
-            logger.warning("refinement is skipped: pydensecrf is not installed; to add it: %s", INSTALL_HINT)
-        return "crf" if crf_available() else "none"
-    create_refiner(refine)
-    if refine == "crf" and not crf_available():
-        raise MissingDependencyError(
-            f"refinement 'crf' needs pydensecrf: {INSTALL_HINT}; or use --refine none"
-        )
-    return refine
-
-
 def label_items(
     items: Sequence[ImageItem],
     out: Path,
@@ -157,7 +84,8 @@ def label_items(
         out: the run's folder; made if absent.
         config: settings.
         model: folder of a fitted model (``DIR/model`` of an earlier run): label without fitting; its method,
-            backbone, size and refinement are used.
+            size, refinement, seed and, unless ``config`` names another place of the same weights, its
+            backbone are used.
         resume: go on with an unfinished run of the same settings in ``out``.
         restart: replace what an earlier run wrote to ``out``.
         progress: where stages report to.
@@ -173,34 +101,46 @@ def label_items(
     if not items:
         raise UsageError("no images to label")
     config.validate()
-    saved = _read_saved(model) if model is not None else None
-    refine = saved["refine"] if saved else resolve_refinement(config.refine)
-    if saved and refine == "crf":
-        refine = resolve_refinement("crf")
+    saved = read_model(model) if model is not None else None
+    if model is not None and model.resolve() == RunDirectory(out).model.resolve():
+        raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
+    refine = resolve_refinement(saved["refine"] if saved else config.refine)
+    method = load_method(model) if model is not None else _create(config, refine)
+    method.n_jobs = config.jobs
     timed = TimedProgress(progress or NullProgress())
     start = time.perf_counter()
     with timed.stage("load backbone", total=1, unit="model") as stage:
-        backbone = _load_backbone(saved["backbone"] if saved else config.backbone, config)
+        backbone = _load_backbone(config.backbone or saved["backbone"] if saved else config.backbone, config)
         stage.update()
-    size = int(saved["size"]) if saved else config.size
-    method = load_method(model) if model is not None else _create(config, refine)
     if saved:
-        _check_weights(saved, backbone)
-    method.n_jobs = config.jobs  # type: ignore[attr-defined]
-    settings = _settings(method, backbone, size, refine, config.seed, items, model)
+        check_weights(saved, backbone)
+    size = saved["size"] if saved else config.size
+    seed = saved["seed"] if saved else config.seed
+    settings = describe_settings(method, backbone, size, refine, seed, items, model)
     directory = RunDirectory(out)
-    directory.open(settings, resume=resume, restart=restart)
+    run = _Run(directory, items, backbone, method, size, refine, config, timed)
     try:
-        run = _Run(directory, items, backbone, method, size, refine, config, timed)
-        run.execute(fitted=model is not None, pipeline=_pipeline_document(backbone, size, refine))
+        directory.open(settings, resume=resume, restart=restart)
+        run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
         return run.conclude(settings, time.perf_counter() - start)
+    except OSError as error:
+        raise PseudoMaskError(f"the run in {out} stopped: {error}; mend that and use --resume") from error
     finally:
+        run.close()
         directory.close()
 
 
 def _create(config: LabelConfig, refine: str) -> Method:
-    options: dict[str, Any] = {"refine": refine, **config.options}
-    return create_method(config.method, n_classes=config.classes, random_state=config.seed, **options)
+    fixed = {
+        "n_classes": config.classes,
+        "random_state": config.seed,
+        "refine": refine,
+        "n_jobs": config.jobs,
+    }
+    twice = sorted(fixed.keys() & config.options)
+    if twice:
+        raise UsageError(f"{', '.join(twice)} cannot be an option of the method: there is a setting for it")
+    return create_method(config.method, **fixed, **config.options)
 
 
 def _load_backbone(name: str | None, config: LabelConfig) -> Any:
@@ -226,6 +166,7 @@ class _Run:
     ) -> None:
         from .features.source import ImageFeatureSource
 
+        self.config = config
         self.directory = directory
         self.items = {item.key: item for item in items}
         self.backbone = backbone
@@ -245,25 +186,39 @@ class _Run:
         )
         self.rows: dict[str, SampleRow] = {}
 
+    def close(self) -> None:
+        """Close the feature store."""
+        if self.store is not None:
+            self.store.close()
+
     def execute(self, *, fitted: bool, pipeline: dict[str, Any]) -> None:
         """Extract, fit unless fitted, predict and write; stages already done are not done again."""
         self.rows = {row.image: row for row in self.directory.finished() if row.image in self.items}
         model = self.directory.model
-        if not fitted and (model / "pipeline.json").is_file():
+        if not fitted and (model / PIPELINE_NAME).is_file():
             self.method = _with_jobs(load_method(model), self.method)
         else:
             todo = len(self.rows) < len(self.items)
             if todo:
                 self.source.extract(self.progress)
             if not fitted:
-                if len(self.source.failures) == len(self.items):
-                    self._raise_all_failed()
-                self.method.fit(self.source, progress=self.progress)
+                self._fit()
             save_method(self.method, model)
-            (model / "pipeline.json").write_text(json.dumps(pipeline, indent=2, sort_keys=True) + "\n")
+            # last: it tells a resumed run that the model is complete
+            write_json(model / PIPELINE_NAME, pipeline)
         self._predict()
         if not any(row.status == "labelled" for row in self.rows.values()):
             self._raise_all_failed()
+
+    def _fit(self) -> None:
+        if len(self.source.failures) == len(self.items):
+            self._raise_all_failed()
+        try:
+            self.method.fit(self.source, progress=self.progress)
+        except PseudoMaskError:
+            if len(self.source.failures) == len(self.items):  # found out only now, without a store
+                self._raise_all_failed()
+            raise
 
     def _raise_all_failed(self) -> None:
         listed = [f"{key}: {reason}" for key, reason in list(self.source.failures.items())[:5]]
@@ -288,7 +243,6 @@ class _Run:
             self.source.failures[image.key] = error.reason
             return
         name = self.items[image.key].mask_name
-        write_mask(self.directory.masks / name, mask)
         classes = np.unique(mask)
         row = SampleRow(
             image=image.key,
@@ -299,8 +253,9 @@ class _Run:
             coverage=float((mask > 0).mean()),
             seconds=time.perf_counter() - start,
         )
-        self.rows[image.key] = row
         self.directory.append([row])
+        write_mask(self.directory.masks / name, mask)
+        self.rows[image.key] = row
 
     def _to_mask(self, scores: LabelScores, image: ImageFeatures) -> np.ndarray:
         """Refine and up-sample soft scores to the (H, W) class ids of the native image."""
@@ -320,7 +275,8 @@ class _Run:
             "format": 1,
             "status": "complete",
             "settings": settings,
-            "versions": _versions(),
+            "config": asdict(self.config),
+            "versions": versions(),
             "counts": {"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
             "classes": {str(k): v for k, v in names.items()},
             "seconds": {
@@ -346,25 +302,27 @@ class _Run:
         picks = np.unique(
             np.linspace(0, len(labelled) - 1, min(SHEET_IMAGES, len(labelled))).round().astype(int)
         )
-        pairs = []
-        for row in (labelled[i] for i in picks):
-            try:
-                image = read_image(self.items[row.image].path)
-            except ImageReadError:
-                continue  # gone since it was labelled: its mask stays, the sheet shows the others
-            pairs.append((row.image, image, _read_mask(self.directory.masks / row.mask)))
+        pairs = filter(None, (self._read_pair(labelled[i]) for i in picks))
         title = f"{self.method.name} · {self.backbone.name} · {len(labelled)} images · {len(names)} classes"
         contact_sheet(pairs, names, title).save(self.directory.root / "contact_sheet.png")
+
+    def _read_pair(self, row: SampleRow) -> tuple[str, np.ndarray, np.ndarray] | None:
+        try:
+            image = read_image(self.items[row.image].path)
+        except ImageReadError:
+            return None  # gone since it was labelled: its mask stays, the sheet shows the others
+        return row.image, image, _read_mask(self.directory.masks / row.mask)
 
 
 def _read_mask(path: Path) -> np.ndarray:
     from PIL import Image
 
-    return np.asarray(Image.open(path))
+    with Image.open(path) as mask:
+        return np.asarray(mask)
 
 
 def _with_jobs(method: Method, like: Method) -> Method:
-    method.n_jobs = like.n_jobs  # type: ignore[attr-defined]
+    method.n_jobs = like.n_jobs
     return method
 
 
@@ -376,75 +334,6 @@ def _open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
     from .paths import cache_dir
 
     return FeatureStore(cache_dir(), store_spec(backbone, size), limit_bytes=config.cache_limit)
-
-
-def _settings(
-    method: Method,
-    backbone: Any,
-    size: int,
-    refine: str,
-    seed: int,
-    items: Iterable[ImageItem],
-    model: Path | None,
-) -> dict[str, Any]:
-    """Return all that the masks depend on, JSON-serialisable; a resumed run must have the same."""
-    keys = hashlib.sha256("\n".join(item.key for item in items).encode()).hexdigest()
-    return {
-        "method": method.name,
-        "method_config": method.get_config(),
-        "backbone": {
-            **backbone.fingerprint(),
-            "origin": backbone.loaded.origin,
-            "licence": backbone.loaded.licence,
-            "weights_file_sha256": backbone.loaded.file_sha256,
-        },
-        "size": backbone.round_size(size),
-        "refine": refine,
-        "seed": seed,
-        "images_sha256": keys,
-        "model": _file_digest(model) if model else None,
-    }
-
-
-def _file_digest(model: Path) -> str:
-    return hashlib.sha256((model / "arrays.safetensors").read_bytes()).hexdigest()
-
-
-def _pipeline_document(backbone: Any, size: int, refine: str) -> dict[str, Any]:
-    """Return what must be known beside the fitted method to label new images in the same way."""
-    return {
-        "backbone": backbone.loaded.source,
-        "weights_sha256": backbone.loaded.state_sha256,
-        "size": size,
-        "refine": refine,
-    }
-
-
-def _read_saved(model: Path) -> dict[str, Any]:
-    try:
-        return json.loads((model / "pipeline.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{model} is not the model folder of a run (no readable pipeline.json)") from error
-
-
-def _check_weights(saved: dict[str, Any], backbone: Any) -> None:
-    if saved["weights_sha256"] != backbone.loaded.state_sha256:
-        raise UsageError(
-            f"the model was fitted with other weights than {backbone.name} has here "
-            f"({saved['weights_sha256'][:12]} against {backbone.loaded.state_sha256[:12]}); "
-            f"use the weights it was fitted with"
-        )
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "timm", "numpy", "scikit-learn", "scipy", "pillow", "fiftyone", "pydensecrf2")
-    found = {"fiftyone-pseudomask": __version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def label(

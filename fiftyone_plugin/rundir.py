@@ -16,9 +16,11 @@ from PIL import Image
 
 from .errors import PseudoMaskError, UsageError
 
-__all__ = ["RunDirectory", "SampleRow", "read_samples", "write_mask"]
+__all__ = ["RunDirectory", "SampleRow", "read_samples", "write_json", "write_mask"]
 
 RUN_FORMAT = 1
+LOCK = "lock"
+NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
 
 
 @dataclass
@@ -66,7 +68,7 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
         raise UsageError(f"{path}: class ids must be within 0..65535, got {low}..{high}")
     dtype: type = np.uint8 if high <= 255 else np.uint16
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
     Image.fromarray(mask.astype(dtype)).save(partial, format="PNG")
     partial.replace(path)
 
@@ -74,10 +76,12 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 def read_samples(path: Path) -> list[SampleRow]:
     """Read a ``samples.csv``."""
     types = {"width": int, "height": int, "coverage": float, "seconds": float}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            SampleRow(**{k: types.get(k, str)(v) for k, v in row.items()}) for row in csv.DictReader(file)
-        ]
+    with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
+        try:
+            rows = csv.DictReader(file)
+            return [SampleRow(**{k: types.get(k, str)(v) for k, v in row.items()}) for row in rows]
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{path} is not the table of a run ({error}); choose another --out") from error
 
 
 class RunDirectory:
@@ -117,31 +121,44 @@ class RunDirectory:
         except OSError as error:
             raise UsageError(f"cannot write to {self.root}: {error.strerror or error}") from error
         self._take_lock()
-        previous = self.read_run()
-        if previous is None and self.masks.is_dir() and any(self.masks.iterdir()):
+        try:
+            previous = self.read_run()
+            if previous is None:
+                self._refuse_foreign_files()
+            elif restart:
+                self.remove_outputs()
+            else:
+                self._check_resumable(previous, settings, resume)
+            if previous is None or restart:
+                self.write_run({"format": RUN_FORMAT, "status": "running", "settings": settings})
+        except BaseException:
             self.close()
-            raise UsageError(
-                f"{self.masks} holds files that no run of this command wrote; choose another --out"
-            )
-        if previous is not None and restart:
-            self.remove_outputs()
-        elif previous is not None:
-            self._check_resumable(previous, settings, resume)
-        if previous is None or restart:
-            self.write_run({"format": RUN_FORMAT, "status": "running", "settings": settings})
+            raise
+
+    def _refuse_foreign_files(self) -> None:
+        foreign = [path for path in self._outputs() if path.exists()]
+        if self.masks.exists() and not (self.masks.is_dir() and not any(self.masks.iterdir())):
+            foreign.append(self.masks)
+        if foreign:
+            raise UsageError(f"{foreign[0]} was not written by a run of this command; choose another --out")
+
+    def _outputs(self) -> list[Path]:
+        """Every file that a run writes, but for the masks and run.json."""
+        return [
+            *(self.root / name for name in ("samples.csv", "classes.json", "contact_sheet.png")),
+            *(self.model / name for name in ("method.json", "arrays.safetensors", "pipeline.json")),
+        ]
 
     def _check_resumable(self, previous: dict[str, Any], settings: dict[str, Any], resume: bool) -> None:
-        complete = previous.get("status") == "complete"
         if not resume:
-            self.close()
+            complete = previous.get("status") == "complete"
             state = "a finished run" if complete else "an unfinished run"
             advice = "" if complete else "--resume to go on with it, "
             raise UsageError(
                 f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out"
             )
-        changed = _differences(previous.get("settings", {}), json.loads(json.dumps(settings)))
+        changed = _differences(previous["settings"], json.loads(json.dumps(settings)))
         if changed:
-            self.close()
             raise UsageError(
                 f"cannot resume {self.root}: {'; '.join(changed[:4])}. Use the same settings, or --restart"
             )
@@ -149,7 +166,7 @@ class RunDirectory:
     def _take_lock(self) -> None:
         from filelock import FileLock, Timeout
 
-        self._lock = FileLock(str(self.work / "lock"))
+        self._lock = FileLock(str(self.work / LOCK))
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -163,25 +180,25 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        if self.work.is_dir() and all(p.name == "lock" for p in self.work.iterdir()):
+        if self.work.is_dir() and all(path.name == LOCK for path in self.work.iterdir()):
             shutil.rmtree(self.work, ignore_errors=True)
 
     def remove_outputs(self) -> None:
         """Remove the files that a run wrote here, and folders that this leaves empty; nothing else."""
-        for row in [
-            *self.finished(),
-            *(read_samples(self.samples_csv) if self.samples_csv.is_file() else []),
-        ]:
+        for row in self._recorded():
             if row.mask:
-                (self.masks / row.mask).unlink(missing_ok=True)
-        for name in ("run.json", "samples.csv", "classes.json", "contact_sheet.png"):
-            (self.root / name).unlink(missing_ok=True)
-        for name in ("method.json", "arrays.safetensors", "pipeline.json"):
-            (self.model / name).unlink(missing_ok=True)
+                mask = self.masks / row.mask
+                mask.unlink(missing_ok=True)
+                _partial(mask).unlink(missing_ok=True)
+        for path in self._outputs():
+            path.unlink(missing_ok=True)
+            _partial(path).unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
         shutil.rmtree(self.work / "memo", ignore_errors=True)
         for folder in (self.model, self.masks):
             _remove_empty(folder)
+        # last: without it, what an interruption here leaves would be taken for somebody else's
+        (self.root / "run.json").unlink(missing_ok=True)
 
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is left in it but this class's own working files."""
@@ -211,43 +228,49 @@ class RunDirectory:
             raise UsageError(
                 f"{path} cannot be read ({error}); move it away or choose another --out"
             ) from error
-        if not isinstance(document, dict):
+        if not isinstance(document, dict) or not isinstance(document.get("settings"), dict):
             raise UsageError(f"{path} is not the record of a run; choose another --out")
+        if document.get("format") != RUN_FORMAT:
+            raise UsageError(
+                f"{path} was written in format {document.get('format')}, this version reads {RUN_FORMAT}; "
+                f"choose another --out"
+            )
         return document
 
     def write_run(self, document: dict[str, Any]) -> None:
         """Write ``run.json``, whole or not at all."""
-        _write_text(self.root / "run.json", json.dumps(document, indent=2, sort_keys=True) + "\n")
+        write_json(self.root / "run.json", document)
 
     def write_classes(self, names: dict[int, str]) -> None:
         """Write ``classes.json``: class id -> name."""
-        _write_text(
-            self.root / "classes.json", json.dumps({str(k): v for k, v in names.items()}, indent=1) + "\n"
-        )
+        write_json(self.root / "classes.json", {str(k): v for k, v in names.items()}, sort_keys=False)
 
     def finished(self) -> Iterator[SampleRow]:
-        """Yield the journal's rows whose mask is there; a line cut short by a crash is ignored."""
+        """Yield the rows whose mask is there: the journal's, or the table's where a run is complete."""
+        for row in self._recorded():
+            if row.mask and (self.masks / row.mask).is_file():
+                yield row
+
+    def _recorded(self) -> Iterator[SampleRow]:
+        """Yield the rows of the table of a complete run, then those of the journal."""
+        if self.samples_csv.is_file():
+            yield from read_samples(self.samples_csv)
         if not self._journal.is_file():
             return
         with self._journal.open(encoding="utf-8") as file:
-            for line in file:
-                try:
-                    row = SampleRow(**json.loads(line))
-                except (ValueError, TypeError):
-                    continue
-                if row.mask and (self.masks / row.mask).is_file():
-                    yield row
+            yield from filter(None, map(_parse_row, file))
 
     def append(self, rows: Iterable[SampleRow]) -> None:
-        """Add rows to the journal."""
+        """Add rows to the journal; call it before the masks are written, so that none goes unrecorded."""
         with self._journal.open("a", encoding="utf-8") as file:
             for row in rows:
-                file.write(json.dumps(asdict(row)) + "\n")
+                # the line break comes first: it ends a line that a crash has cut short
+                file.write("\n" + json.dumps(asdict(row)))
 
     def write_samples(self, rows: Iterable[SampleRow]) -> None:
         """Write ``samples.csv``, a row an image."""
-        partial = self.samples_csv.with_suffix(".partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        partial = _partial(self.samples_csv)
+        with partial.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
             writer = csv.DictWriter(file, [f.name for f in fields(SampleRow)], lineterminator="\n")
             writer.writeheader()
             for row in rows:
@@ -259,17 +282,38 @@ class RunDirectory:
 
     def finish(self) -> None:
         """Remove the working files of a complete run."""
+        for path in self.work.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink(missing_ok=True)
         self.close()
-        shutil.rmtree(self.work, ignore_errors=True)
 
 
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
+def _partial(path: Path) -> Path:
+    """Name of a file while it is being written."""
+    return path.with_name(path.name + ".partial")
+
+
+def write_json(path: Path, document: dict[str, Any], *, sort_keys: bool = True) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        PseudoMaskError: it cannot be written.
+    """
+    partial = _partial(path)
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(json.dumps(document, indent=2, sort_keys=sort_keys) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise PseudoMaskError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _parse_row(line: str) -> SampleRow | None:
+    try:
+        return SampleRow(**json.loads(line))
+    except (ValueError, TypeError):  # empty, or cut short by a crash
+        return None
 
 
 def _remove_empty(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -29,7 +29,7 @@ def hex_color(label: int) -> str:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndarray:
-    """Blend class colours over an image; label 0 stays as it is, classes get a thin dark outline.
+    """Blend class colours over an image; label 0 stays as it is, classes get a thin dark outline inside.
 
     Args:
         image: (H, W, 3) uint8.
@@ -45,20 +45,26 @@ def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndar
     weight = np.where(mask > 0, alpha, 0.0).astype(np.float32)[..., None]
     blended = image * (1 - weight) + colour * weight
     edge = np.zeros(mask.shape, bool)
-    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    edge[1:] |= mask[1:] != mask[:-1]
-    blended[edge] *= 0.4
+    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    blended[edge & (mask > 0)] *= 0.4
     return blended.round().clip(0, 255).astype(np.uint8)
 
 
-def _fit(image: np.ndarray, width: int, height: int, resample: Image.Resampling) -> Image.Image:
+def _fit(image: np.ndarray, mask: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bring a picture and its mask to the size of a cell, aspect kept."""
     scale = min(width / image.shape[1], height / image.shape[0])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return Image.fromarray(image).resize(size, resample)
+    photo = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    labels = Image.fromarray(mask.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(photo), np.asarray(labels)
 
 
 def contact_sheet(
-    pairs: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    pairs: Iterable[tuple[str, np.ndarray, np.ndarray]],
     names: Mapping[int, str],
     title: str,
     columns: int = 3,
@@ -67,7 +73,7 @@ def contact_sheet(
     """Draw photo and overlay side by side for every image, with a legend of the classes that occur.
 
     Args:
-        pairs: (caption, (H, W, 3) uint8 image, (H, W) int mask).
+        pairs: (caption, (H, W, 3) uint8 image, (H, W) int mask); read one at a time and shrunk at once.
         names: class id -> name.
         title: line at the top.
         columns: pairs in one row.
@@ -79,9 +85,13 @@ def contact_sheet(
     font, small = ImageFont.load_default(16), ImageFont.load_default(12)
     width, height = cell
     gap, caption = 10, 18
-    columns = max(1, min(columns, len(pairs)))
-    rows = -(-len(pairs) // columns)
-    present = sorted({int(v) for _, _, mask in pairs for v in np.unique(mask) if v})
+    present: set[int] = set()
+    cells: list[tuple[str, np.ndarray, np.ndarray]] = []
+    for text, image, mask in pairs:
+        present.update(int(label) for label in np.unique(mask) if label)
+        cells.append((text, *_fit(image, mask, width, height)))
+    columns = max(1, min(columns, len(cells)))
+    rows = -(-len(cells) // columns)
     sheet_width = max(columns * (2 * width + 2 * gap) + gap, 640)
     per_line = max(1, (sheet_width - 2 * gap) // 150)
     legend_lines = -(-len(present) // per_line)
@@ -89,19 +99,15 @@ def contact_sheet(
     sheet = Image.new("RGB", (sheet_width, top + rows * (height + caption + gap) + gap), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((gap, 10), title, fill=INK, font=font)
-    for i, label in enumerate(present):
+    for i, label in enumerate(sorted(present)):
         x, y = gap + (i % per_line) * 150, 38 + 22 * (i // per_line)
         draw.rectangle((x, y, x + 14, y + 14), fill=class_color(label), outline=INK)
         draw.text((x + 20, y), _shorten(names.get(label, str(label)), 18), fill=INK, font=small)
-    for i, (text, image, mask) in enumerate(pairs):
+    for i, (text, photo, labels) in enumerate(cells):
         x = gap + (i % columns) * (2 * width + 2 * gap)
         y = top + (i // columns) * (height + caption + gap)
-        photo = _fit(image, width, height, Image.Resampling.BICUBIC)
-        small_mask = np.asarray(
-            Image.fromarray(mask.astype(np.int32)).resize(photo.size, Image.Resampling.NEAREST)
-        )
-        sheet.paste(photo, (x, y))
-        sheet.paste(Image.fromarray(overlay(np.asarray(photo), small_mask)), (x + photo.width + 4, y))
+        sheet.paste(Image.fromarray(photo), (x, y))
+        sheet.paste(Image.fromarray(overlay(photo, labels)), (x + photo.shape[1] + 4, y))
         draw.text((x, y + height + 1), _shorten(text, 2 * width // 7), fill=INK, font=small)
     return sheet
 

@@ -18,7 +18,6 @@ PHOTOS = (
     ("matplotlib", "mpl-data/sample_data", ("grace_hopper.jpg",)),
 )
 DEMO_CLASSES = 5
-DATASET = "pseudomask-demo"
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -26,7 +25,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "demo",
         help="label a few photographs that are already on this machine",
-        description="Label a few photographs that installed packages carry. Needs no download and no database.",
+        description="Label a few photographs that installed packages carry; no download, no database.",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("pseudomask-demo"), metavar="DIR", help="default: %(default)s"
@@ -50,24 +49,26 @@ def demo_photos() -> list[Path]:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask demo``."""
-    from ..errors import MissingDependencyError
+    from ..errors import MissingDependencyError, UsageError
     from ..pipeline import LabelConfig, label_items
     from ..progress import ConsoleProgress, NullProgress
     from ..sources import list_images
-    from .label import _report, _show_messages
+    from .label import prepare_process, report
 
-    _show_messages()
+    prepare_process()
     photos = demo_photos()
     if not photos:
         raise MissingDependencyError("no photographs found: pip install 'fiftyone-pseudomask[demo]'")
     folder = args.out / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    for photo in photos:
-        shutil.copyfile(photo, folder / photo.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copies = [shutil.copyfile(photo, folder / photo.name) for photo in photos]
+    except OSError as error:
+        raise UsageError(f"cannot write to {args.out}: {error.strerror or error}") from error
     config = LabelConfig(method=args.method, classes=DEMO_CLASSES)
     progress = NullProgress() if args.quiet else ConsoleProgress()
-    result = label_items(list_images(folder), args.out, config, restart=True, progress=progress)
-    _report(result, quiet=False)
+    result = label_items(list_images(copies), args.out, config, restart=True, progress=progress)
+    report(result, quiet=False)
     _offer_app(result)
     return 0
 

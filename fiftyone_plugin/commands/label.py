@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "prepare_process", "report", "run"]
 
 EXIT_SKIPPED = 3
 FIFTYONE = "fiftyone:"
+GIB = 1024**3
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -50,14 +52,22 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run"
     )
     parser.add_argument(
-        "--set", nargs="*", default=[], metavar="OPTION=VALUE", help="further options of the method"
+        "--set",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="further option of the method; may be repeated",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
     again.add_argument("--restart", action="store_true", help="replace an earlier run in DIR")
     parser.add_argument("--no-cache", action="store_true", help="do not keep features on disk")
     parser.add_argument(
-        "--cache-limit", type=float, default=20.0, metavar="GIB", help="size of the feature cache"
+        "--cache-limit",
+        type=_gib,
+        default="20",
+        metavar="GIB",
+        help="size of the feature cache (default: 20)",
     )
     parser.add_argument(
         "--field", help="with fiftyone:NAME, also write the masks to this new field of the dataset"
@@ -69,14 +79,22 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     return parser
 
 
+def _gib(text: str) -> int:
+    """Parse a size in GiB to bytes."""
+    try:
+        return int(float(text) * GIB)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size in GiB") from error
+
+
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask label``."""
     from ..progress import ConsoleProgress, NullProgress
 
-    _show_messages()
+    prepare_process()
     progress = NullProgress() if args.quiet else ConsoleProgress()
     result = _label(args, progress)
-    _report(result, quiet=args.quiet)
+    report(result, quiet=args.quiet)
     return EXIT_SKIPPED if args.strict and result.skipped else 0
 
 
@@ -99,7 +117,7 @@ def _label(args: argparse.Namespace, progress: Any) -> Any:
         batch_size=args.batch_size,
         jobs=args.jobs,
         cache=not args.no_cache,
-        cache_limit=int(args.cache_limit * 1024**3),
+        cache_limit=args.cache_limit,
         options=_parse_options(args.set),
     )
     config.validate()
@@ -132,9 +150,14 @@ def _parse_options(pairs: list[str]) -> dict[str, Any]:
     return options
 
 
-def _show_messages() -> None:
-    """Send warnings and log lines of this package to stderr, one plain line each."""
-    handler = logging.StreamHandler(sys.stderr)
+def prepare_process() -> None:
+    """Send warnings and log lines of this package to stderr, and make threads wait without spinning.
+
+    OpenMP reads the variable when torch is loaded. Spinning threads gain nothing here, and where other
+    processes use the cores they make a forward pass many times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    handler = _AboveBars()
     handler.setFormatter(logging.Formatter("pseudomask: %(message)s"))
     package = logging.getLogger("fiftyone_plugin")
     if not package.handlers:
@@ -147,7 +170,17 @@ def _show_messages() -> None:
     warnings.showwarning = show  # type: ignore[assignment]
 
 
-def _report(result: Any, *, quiet: bool) -> None:
+class _AboveBars(logging.Handler):
+    """Prints on stderr without tearing a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        from tqdm.auto import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def report(result: Any, *, quiet: bool) -> None:
     """Print where the results are, and every skipped image with its reason."""
     for row in result.skipped:
         print(f"skipped {row.image}: {row.error}", file=sys.stderr)

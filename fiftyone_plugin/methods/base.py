@@ -80,7 +80,7 @@ def list_methods() -> list[str]:
     return list(_registry())
 
 
-def create_method(name: str, **config: Any) -> Method:
+def create_method(name: str, /, **config: Any) -> Method:
     """Build an unfitted method by name.
 
     Raises:
