@@ -42,5 +42,6 @@ def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_job
         return [function(*task) for task in tasks]
     from joblib import Parallel, delayed
 
-    results = Parallel(n_jobs=n_jobs, batch_size=1)(delayed(function)(*task) for task in tasks)
+    # no memory-mapped copies of arguments: they are small, and a killed process would leave them in /dev/shm
+    results = Parallel(n_jobs=n_jobs, batch_size=1, max_nbytes=None)(delayed(function)(*task) for task in tasks)
     return list(results)
