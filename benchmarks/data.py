@@ -31,6 +31,7 @@ class BenchmarkData:
         ignore: ground-truth ids that take no part.
         classes: id -> name of the classes that are scored.
         foreground: two classes, salient object against background.
+        note: what else a table has to say about the data, e.g. how papers score them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class BenchmarkData:
     ignore: tuple[int, ...]
     classes: dict[int, str]
     foreground: bool
+    note: str = ""
 
     @property
     def n_classes(self) -> int:

@@ -1,6 +1,8 @@
 """Quality of methods and baselines against ground truth, mean and standard deviation over seeds.
 
-    python -m benchmarks.quality --data DIR... [--methods NAME...] [--seeds 0 1 2 3 4] [--markdown FILE]
+    python -m benchmarks.quality --data DATA... [--methods NAME...] [--seeds 0 1 2 3 4] [--markdown FILE]
+
+DATA is a folder with images/ and masks/, or the name of a published benchmark: voc-2012-val, coco-2017-val.
 
 K is the number of classes C of the data set. A method with a background (label 0) gets C - 1 classes and its
 background counts as one cluster, so that every pixel is predicted by one of C clusters. Salient-object data
@@ -20,6 +22,7 @@ import numpy as np
 
 from benchmarks.baselines import BASELINES
 from benchmarks.data import BenchmarkData, default_folder, load_folder
+from benchmarks.zoo import ZOO, load_zoo, require_genuine_weights
 from fiftyone_plugin.backbones import Backbone, load_backbone
 from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs, over_seeds
@@ -33,6 +36,11 @@ from fiftyone_plugin.progress import ConsoleProgress, NullProgress, Progress
 from fiftyone_plugin.refinement import create_refiner, crf_available, resize_scores
 
 SCORES = ("miou", "pixel_accuracy", "ari")
+
+
+def load(name: str, limit: int | None = None) -> BenchmarkData:
+    """Return a published benchmark by its name, or the data of a folder."""
+    return load_zoo(name, limit) if name in ZOO else load_folder(Path(name), limit)
 
 
 def build(name: str, k: int, seed: int, refine: str, options: dict[str, Any]) -> Any:
@@ -135,8 +143,9 @@ def caption(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace) -
     return (
         f"{data.name}: {len(data.items)} images{ignored}; {what}; native size, every pixel predicted; "
         f"{len(args.seeds)} seeds (mean ± standard deviation, %); backbone {backbone.name} "
-        f"({weights.origin} weights, sha256 {weights.state_sha256[:12]}), {backbone.round_size(args.size)} px, "
-        f"{backbone.precision}; refinement of methods: {args.refine}, of baselines: none"
+        f"({weights.origin} weights, sha256 {weights.state_sha256[:12]}), "
+        f"{backbone.round_size(args.size)} px, {backbone.precision}; "
+        f"refinement of methods: {args.refine}, of baselines: none{'; ' if data.note else ''}{data.note}"
     )
 
 
@@ -144,7 +153,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     default = default_folder()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.add_argument("--data", nargs="+", type=Path, help="folders with images/ and masks/")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="DATA",
+        help="folders with images/ and masks/, or published benchmarks, downloaded on first use into "
+        "FiftyOne's zoo folder: coco-2017-val by FiftyOne's zoo, voc-2012-val by torchvision, as the zoo "
+        "drops its segmentation masks; they need weights from the hub or a file, unless --backbone is given",
+    )
     parser.add_argument("--methods", nargs="+", default=[*BASELINES, *list_methods()])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument(
@@ -168,7 +184,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     args.options = _parse_options(args.options)
     if not args.data:
         args.data = [
-            p for p in sorted(default.glob("*")) if (p / "images").is_dir() and (p / "masks").is_dir()
+            str(p) for p in sorted(default.glob("*")) if (p / "images").is_dir() and (p / "masks").is_dir()
         ]
     if not args.data:
         parser.error(f"no data: pass --data, or set PSEUDOMASK_DATA (looked in {default})")
@@ -184,8 +200,10 @@ def main(argv: list[str] | None = None) -> int:
     document, text = [], []
     try:
         backbone = load_backbone(args.backbone, cache_dir=cache_dir())
-        for folder in args.data:
-            data = load_folder(folder, args.limit)
+        if any(name in ZOO for name in args.data):
+            require_genuine_weights(backbone, named=args.backbone is not None)
+        for name_or_folder in args.data:
+            data = load(name_or_folder, args.limit)
             runs: dict[str, list[dict[str, float]]] = {}
             results: dict[str, list[EvaluationResult]] = {}
             store = extract(data, backbone, args, progress)
