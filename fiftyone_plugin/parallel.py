@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -43,5 +45,24 @@ def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_job
     from joblib import Parallel, delayed
 
     # no memory-mapped copies of arguments: they are small, and a killed process would leave them in /dev/shm
-    results = Parallel(n_jobs=n_jobs, batch_size=1, max_nbytes=None)(delayed(function)(*task) for task in tasks)
+    pool = Parallel(n_jobs=n_jobs, batch_size=1, max_nbytes=None, return_as="generator")
+    with _without_interrupts():
+        results = pool(delayed(function)(*task) for task in tasks)  # starts the workers and does not wait
     return list(results)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Block SIGINT in this thread; processes that it starts meanwhile inherit that.
+
+    A terminal sends Ctrl-C to every process of a command. The one that started the workers ends them, so they
+    need not hear of it, and would print tracebacks.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -122,11 +122,12 @@ def label_items(
     try:
         directory.open(settings, resume=resume, restart=restart)
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
-        return run.conclude(settings, time.perf_counter() - start)
+        result = run.conclude(settings, time.perf_counter() - start)
+        run.close()  # not after an error: what the store was writing is finished first, when it is freed
+        return result
     except OSError as error:
         raise PseudoMaskError(f"the run in {out} stopped: {error}; mend that and use --resume") from error
     finally:
-        run.close()
         directory.close()
 
 
