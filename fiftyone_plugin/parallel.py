@@ -45,10 +45,10 @@ def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_job
     from joblib import Parallel, delayed
 
     # no memory-mapped copies of arguments: they are small, and a killed process would leave them in /dev/shm
-    pool = Parallel(n_jobs=n_jobs, batch_size=1, max_nbytes=None, return_as="generator")
-    with _without_interrupts():
-        results = pool(delayed(function)(*task) for task in tasks)  # starts the workers and does not wait
-    return list(results)
+    with Parallel(n_jobs=n_jobs, batch_size=1, max_nbytes=None, return_as="generator") as pool:
+        with _without_interrupts():
+            results = pool(delayed(function)(*task) for task in tasks)  # starts the workers, does not wait
+        return list(results)
 
 
 @contextmanager
@@ -61,6 +61,10 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    from multiprocessing import resource_tracker
+
+    # joblib starts Python's resource tracker with the first worker, and Python unblocks SIGINT when it does
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

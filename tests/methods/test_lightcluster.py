@@ -163,7 +163,7 @@ def fitted() -> LightCluster:
     return method().fit(scenes(10))
 
 
-# --- what decides, and what does not ----------------------------------------------------------------
+# --- what decides, and what does not --------------------------------------------------------------
 
 
 def test_the_decision_depends_on_features_alone(fitted):
@@ -238,7 +238,7 @@ def test_bounded_number_of_passes_over_the_source():
     assert Counting.passes == 2
 
 
-# --- degenerate outcomes ------------------------------------------------------------------------------
+# --- degenerate outcomes --------------------------------------------------------------------------
 
 
 def test_no_readable_image():
@@ -356,7 +356,7 @@ def test_tiny_and_thin_images(size, refine):
     check_scores(alone.predict(odd), size, 3)
 
 
-# --- images that fail on the way ------------------------------------------------------------------------
+# --- images that fail on the way ------------------------------------------------------------------
 
 
 def test_image_that_cannot_be_read_any_more(fitted):
@@ -387,7 +387,7 @@ def test_image_whose_features_are_lost(fitted):
         fitted.predict(lost)
 
 
-# --- saving -------------------------------------------------------------------------------------------
+# --- saving ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [{}, {"whiten": 6, "center": True}, {"foreground_rule": "attention"}])
@@ -473,7 +473,7 @@ def test_wrong_options_are_refused_before_any_work(wrong):
         assert name.replace("_", " ") in str(caught.value).replace("_", " ")
 
 
-# --- with the real backbone ---------------------------------------------------------------------------------
+# --- with the real backbone -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
