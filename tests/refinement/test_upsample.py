@@ -88,7 +88,7 @@ def test_fit_within(height, width, side):
 def test_no_refinement_is_bilinear_at_the_working_resolution():
     scores = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
     for height, width, expected in ((640, 427, (320, 214)), (100, 60, (100, 60)), (20, 30_000, (1, 320))):
-        found = Upsample()(scores, np.zeros((height, width, 3), np.uint8))
+        found = Upsample(max_side=320)(scores, np.zeros((height, width, 3), np.uint8))
         assert found.shape == (2, *expected)
         np.testing.assert_array_equal(found, resize_scores(scores, *expected))
 
