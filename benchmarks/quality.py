@@ -1,6 +1,6 @@
 """Quality of methods and baselines against ground truth, mean and standard deviation over seeds.
 
-    python -m benchmarks.quality --data DATA... [--methods NAME...] [--seeds 0 1 2 3 4] [--markdown FILE]
+    python -m benchmarks.quality --data DATA... [--methods NAME...] [--seeds 0 1 2 3 4] [--json FILE]
 
 DATA is a folder with images/ and masks/, or the name of a published benchmark: voc-2012-val, coco-2017-val.
 
@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from benchmarks.data import BenchmarkData, default_folder, load_folder
 from benchmarks.zoo import ZOO, load_zoo, require_genuine_weights
 from fiftyone_plugin.backbones import Backbone, load_backbone
 from fiftyone_plugin.errors import PseudoMaskError
-from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs, over_seeds
+from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs
 from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
@@ -34,6 +35,9 @@ from fiftyone_plugin.parallel import batched
 from fiftyone_plugin.paths import cache_dir
 from fiftyone_plugin.progress import ConsoleProgress, NullProgress, Progress
 from fiftyone_plugin.refinement import create_refiner, crf_available, resize_scores
+
+Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
+"""method -> seed -> ``headline`` and ``all`` -> score -> value"""
 
 SCORES = ("miou", "pixel_accuracy", "ari")
 
@@ -142,7 +146,7 @@ def caption(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace) -
     )
     return (
         f"{data.name}: {len(data.items)} images{ignored}; {what}; native size, every pixel predicted; "
-        f"{len(args.seeds)} seeds (mean ± standard deviation, %); backbone {backbone.name} "
+        f"mean ± standard deviation over seeds, %; backbone {backbone.name} "
         f"({weights.origin} weights, sha256 {weights.state_sha256[:12]}), "
         f"{backbone.round_size(args.size)} px, {backbone.precision}; "
         f"refinement of methods: {args.refine}, of baselines: none{'; ' if data.note else ''}{data.note}"
@@ -175,7 +179,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--refine", choices=["crf", "none"], default="crf" if crf_available() else "none")
     parser.add_argument("--limit", type=int, help="first N images of every data set only")
     parser.add_argument("--set", dest="options", nargs="*", default=[], help="OPTION=VALUE of the methods")
-    parser.add_argument("--json", type=Path, help="write all scores")
+    parser.add_argument("--json", type=Path, help="keep scores here; a rerun adds what is missing")
     parser.add_argument("--markdown", type=Path, help="write the tables")
     parser.add_argument("-q", "--quiet", action="store_true")
     args = parser.parse_args(argv)
@@ -191,56 +195,87 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+class Results:
+    """Scores by data set, method and seed, kept in a JSON file as they come, so that a run can go on.
+
+    A stored score counts only under the same conditions: data, protocol, K, backbone, weights, size,
+    refinement and options, as the ``conditions`` of its data set say.
+
+    Args:
+        path: the file, ``None`` to keep nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.document: dict[str, Any] = {}
+        if path is not None and path.is_file():
+            self.document = json.loads(path.read_text())
+
+    def of(self, data: str, conditions: str) -> Scores:
+        """Return method -> seed -> scores of a data set; empty if they were measured otherwise."""
+        entry = self.document.get(data)
+        if entry is None or entry["conditions"] != conditions:
+            entry = self.document[data] = {"conditions": conditions, "methods": {}}
+        return entry["methods"]
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        if self.path is not None:
+            partial = self.path.with_name(self.path.name + ".partial")
+            partial.write_text(json.dumps(self.document, indent=1) + "\n")
+            partial.replace(self.path)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark and print its tables."""
-    import tempfile
-
     args = parse_arguments(argv)
     progress: Progress = NullProgress() if args.quiet else ConsoleProgress()
-    document, text = [], []
+    results = Results(args.json)
+    text = []
     try:
         backbone = load_backbone(args.backbone, cache_dir=cache_dir())
         if any(name in ZOO for name in args.data):
             require_genuine_weights(backbone, named=args.backbone is not None)
-        for name_or_folder in args.data:
-            data = load(name_or_folder, args.limit)
-            runs: dict[str, list[dict[str, float]]] = {}
-            results: dict[str, list[EvaluationResult]] = {}
-            store = extract(data, backbone, args, progress)
-            for name in args.methods:
-                for seed in args.seeds:
-                    with tempfile.TemporaryDirectory(prefix="pseudomask-bench-") as work:
-                        result = evaluate_method(
-                            name, data, backbone, seed, args, progress, store, Path(work)
-                        )
-                    runs.setdefault(name, []).append(headline(data, result))
-                    results.setdefault(name, []).append(result)
-                    print(f"{data.name} {name} seed {seed}: {runs[name][-1]}", file=sys.stderr, flush=True)
-            header, rows = table(data, runs)
+        for name in args.data:
+            data = load(name, args.limit)
             note = caption(data, backbone, args)
-            print(f"\n{note}\n{format_table(header, rows)}\n", flush=True)
-            text.append(_markdown(note, header, rows))
-            document.append(
-                {
-                    "data": data.name,
-                    "caption": note,
-                    "methods": {
-                        name: {
-                            "seeds": scores,
-                            "all": {k: list(v) for k, v in over_seeds(results[name]).items()},
-                        }
-                        for name, scores in runs.items()
-                    },
-                }
+            scores = results.of(data.name, note + f"; options {json.dumps(args.options, sort_keys=True)}")
+            run_methods(data, backbone, args, progress, scores, results.save)
+            seeds = [str(seed) for seed in args.seeds]
+            header, rows = table(
+                data, {m: [scores[m][seed]["headline"] for seed in seeds] for m in args.methods}
             )
+            print(f"\n{note}; seeds {' '.join(seeds)}\n{format_table(header, rows)}\n", flush=True)
+            text.append(_markdown(f"{note}; seeds {' '.join(seeds)}", header, rows))
+            if args.markdown:
+                args.markdown.write_text("\n".join(text))
     except PseudoMaskError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
-    if args.json:
-        args.json.write_text(json.dumps(document, indent=1) + "\n")
-    if args.markdown:
-        args.markdown.write_text("\n".join(text))
     return 0
+
+
+def run_methods(
+    data: BenchmarkData,
+    backbone: Backbone,
+    args: argparse.Namespace,
+    progress: Progress,
+    scores: Scores,
+    save: Callable[[], None],
+) -> None:
+    """Fill in the scores that are not known yet, one method and seed after the other."""
+    missing = [(m, s) for m in args.methods for s in args.seeds if str(s) not in scores.get(m, {})]
+    if not missing:
+        return
+    store = extract(data, backbone, args, progress)
+    for name, seed in missing:
+        with tempfile.TemporaryDirectory(prefix="pseudomask-bench-") as work:
+            result = evaluate_method(name, data, backbone, seed, args, progress, store, Path(work))
+        entry = {"headline": headline(data, result), "all": result.scores}
+        scores.setdefault(name, {})[str(seed)] = entry
+        print(f"{data.name} {name} seed {seed}: {entry['headline']}", file=sys.stderr, flush=True)
+        save()
+    store.close()
 
 
 def _markdown(note: str, header: list[str], rows: list[list[str]]) -> str:

@@ -11,22 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..clustering.foreground import FOREGROUND_RULES
 from ..clustering.kmeans import ReproducibleKMeans, squared_distances
-from ..clustering.levels import (
-    CategoryLevels,
-    ForegroundClusters,
-    fit_category_levels,
-    fit_dataset_level,
-    image_level,
-)
 from ..clustering.normalize import VectorNormalizer
 from ..clustering.regions import connected_regions, expand_box, region_boxes
 from ..clustering.sampling import image_rng, sample_patches
@@ -36,6 +26,7 @@ from ..parallel import batched, parallel_map
 from ..progress import NullProgress, Progress
 from ..refinement import create_refiner, resize_scores
 from .base import LabelScores
+from .foreground import Levels, foreground_map, normalizer_arrays, restore_normalizer
 from .parameters import Number, check_flag, check_numbers
 
 __all__ = ["LightCluster"]
@@ -64,16 +55,6 @@ NUMBERS = {
     "context": Number(0, whole=False),
     "random_state": Number(0, 2**32 - 2),  # scikit-learn's limit, less one for a second seed
 }
-
-
-@dataclass
-class _Levels:
-    """Everything a worker needs to find the foreground of one image."""
-
-    normalizer: VectorNormalizer
-    dataset: ForegroundClusters
-    categories: list[CategoryLevels]
-    config: dict[str, Any]
 
 
 class LightCluster:
@@ -202,35 +183,8 @@ class LightCluster:
             )
         if len(sample.vectors) == 0:
             raise PseudoMaskError("no image could be read, so there is nothing to learn from")
-        n_categories = config["n_categories"]
-        if n_categories is None:
-            n_categories = int(np.clip(round(np.sqrt(len(features)) / 2), 1, 32))
         with progress.stage("levels", total=2, unit="fit") as stage:
-            self._normalizer = VectorNormalizer(config["center"], config["whiten"]).fit(sample.vectors)
-            vectors = self._normalizer.transform(sample.vectors)
-            shared = {k: config[k] for k in ("n_init", "batch_size", "random_state")}
-            self._dataset = fit_dataset_level(
-                sample,
-                vectors,
-                config["n_dataset_clusters"],
-                rule=config["foreground_rule"],
-                border_ratio=config["border_ratio"],
-                **shared,
-            )
-            stage.update()
-            self._categories = [
-                fit_category_levels(
-                    sample,
-                    vectors,
-                    self._dataset,
-                    n_categories=groups,
-                    n_clusters=config["n_category_clusters"],
-                    n_jobs=self.n_jobs,
-                    **shared,
-                )
-                for groups in sorted({n_categories, -(-n_categories // 2), 1}, reverse=True)
-            ]
-            stage.update()
+            self._levels = Levels.fit(sample, len(features), config, self.n_jobs, stage.update)
         return self
 
     def vote(self, image: ImageFeatures) -> np.ndarray:
@@ -239,10 +193,7 @@ class LightCluster:
         Returns:
             (2, h, w) float32 scores of background and foreground at patch resolution.
         """
-        return _vote_map(self._levels(), image[self.layer], image["cls"], image.grid, image.digest)
-
-    def _levels(self) -> _Levels:
-        return _Levels(self._normalizer, self._dataset, self._categories, self._config)
+        return self._levels.vote(image[self.layer], image["cls"], image.grid, image.digest)
 
     def _collect_regions(self, features: FeatureSource, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
         """Return CLS features (n, D) and areas (n,) of a bounded sample of the regions of all images."""
@@ -304,7 +255,7 @@ class LightCluster:
         cannot be read any more gives its error instead.
         """
         name = f"regions-{self._fingerprint()}"
-        levels = self._levels()
+        levels = self._levels
         results: list[dict[str, np.ndarray] | ImageReadError | None] = []
         new, tasks = [], []
         for image in images:
@@ -318,7 +269,7 @@ class LightCluster:
                     continue
                 new.append(len(results) - 1)
                 tasks.append((levels, *features, image.grid, image.digest, image.read_image))
-        for index, foreground in zip(new, parallel_map(_foreground_map, tasks, self.n_jobs), strict=True):
+        for index, foreground in zip(new, parallel_map(foreground_map, tasks, self.n_jobs), strict=True):
             results[index] = self._describe(images[index], foreground, name)
         return [result for result in results if result is not None]
 
@@ -391,119 +342,31 @@ class LightCluster:
 
     def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return learnt values and arrays, see :class:`~.base.Method`."""
-        arrays = {f"levels.{k}": v for k, v in self._level_arrays().items()}
-        arrays |= {f"classes.{k}": v for k, v in _normalizer_arrays(self._class_normalizer).items()}
+        n_groups, levels = self._levels.get_state()
+        arrays = {f"levels.{k}": v for k, v in levels.items()}
+        arrays |= {f"classes.{k}": v for k, v in normalizer_arrays(self._class_normalizer).items()}
         arrays["classes.centers"] = self._class_centers
-        n_groups = [len(level.groups) for level in self._categories]
         return {"n_groups": n_groups, "n_classes": self.n_classes_}, arrays
-
-    def _level_arrays(self) -> dict[str, np.ndarray]:
-        arrays = _normalizer_arrays(self._normalizer)
-        levels = [("dataset", self._dataset)]
-        for i, category in enumerate(self._categories):
-            arrays[f"category{i}.cls_centers"] = category.cls_centers
-            levels += [(f"category{i}.{j}", group) for j, group in enumerate(category.groups)]
-        for name, level in levels:
-            arrays[f"{name}.centers"] = level.centers
-            arrays[f"{name}.foreground"] = level.foreground.astype(np.uint8)
-        return arrays
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Restore what :meth:`get_state` returned."""
 
-        def level(name: str) -> ForegroundClusters:
-            return ForegroundClusters(
-                arrays[f"levels.{name}.centers"], arrays[f"levels.{name}.foreground"].astype(bool)
-            )
+        def below(prefix: str) -> dict[str, np.ndarray]:
+            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-        self._normalizer = _restore_normalizer(arrays, "levels.")
-        self._dataset = level("dataset")
-        self._categories = [
-            CategoryLevels(
-                arrays[f"levels.category{i}.cls_centers"],
-                [level(f"category{i}.{j}") for j in range(n_groups)],
-            )
-            for i, n_groups in enumerate(values["n_groups"])
-        ]
-        self._class_normalizer = _restore_normalizer(arrays, "classes.")
+        self._levels = Levels.from_state(values["n_groups"], below("levels."), self._config)
+        self._class_normalizer = restore_normalizer(below("classes."))
         self._class_centers = arrays["classes.centers"]
 
     def _fingerprint(self) -> str:
         """Hash of all that the foreground and the regions of an image depend on."""
         digest = hashlib.sha256(json.dumps(self._config, sort_keys=True).encode())
-        for name, array in sorted(self._level_arrays().items()):
+        for name, array in sorted(self._levels.get_state()[1].items()):
             digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
-
-
-def _normalizer_arrays(normalizer: VectorNormalizer) -> dict[str, np.ndarray]:
-    arrays = {"mean": normalizer.mean_}
-    if normalizer.projection_ is not None:
-        arrays["projection"] = normalizer.projection_
-    return arrays
-
-
-def _restore_normalizer(arrays: dict[str, np.ndarray], prefix: str) -> VectorNormalizer:
-    normalizer = VectorNormalizer()
-    normalizer.mean_ = arrays[prefix + "mean"]
-    normalizer.projection_ = arrays.get(prefix + "projection")
-    return normalizer
 
 
 def _regions(foreground: np.ndarray, size: tuple[int, int], min_area: float, max_regions: int) -> np.ndarray:
     """Number the regions of an image from its stored uint8 foreground map, at native size."""
     probability = resize_scores(foreground[None] / np.float32(255), *size)[0]
     return connected_regions(probability > 0.5, min_area, max_regions)
-
-
-def _foreground_map(
-    levels: _Levels,
-    patches: np.ndarray,
-    cls: np.ndarray,
-    grid: tuple[int, int],
-    digest: str,
-    read_image: Callable[[], np.ndarray],
-) -> np.ndarray | ImageReadError:
-    """Foreground of one image: vote of the three levels, refined; runs in a worker process.
-
-    Returns:
-        (h', w') uint8 probability x 255 at the refiner's working resolution; or the error of an image that
-        cannot be read, returned and not raised so that it does not end the whole chunk.
-    """
-    with threadpool_limits(1):
-        scores = _vote_map(levels, patches, cls, grid, digest)
-        try:
-            refined = create_refiner(levels.config["refine"])(scores, read_image())
-        except ImageReadError as error:
-            return error
-    return np.round(refined[1] * 255).astype(np.uint8)
-
-
-def _vote_map(
-    levels: _Levels, patches: np.ndarray, cls: np.ndarray, grid: tuple[int, int], digest: str
-) -> np.ndarray:
-    """Return (2, h, w) float32 scores of background and foreground."""
-    with threadpool_limits(1):
-        vote = _soft_vote(levels, levels.normalizer.transform(patches), cls, digest)
-    return np.stack([1 - vote, vote]).reshape(2, *grid)
-
-
-def _soft_vote(levels: _Levels, x: np.ndarray, cls: np.ndarray, digest: str) -> np.ndarray:
-    """Mean of the three levels' foreground probabilities: (h*w,) float32.
-
-    With three voters the mean crosses 1/2 where at least two of them, weighted by their certainty, agree. The
-    category and image levels vote once for every number of categories, and count with their mean.
-    """
-    config = levels.config
-    temperature = config["temperature"]
-    groups = [level.groups[level.group_of(cls)] for level in levels.categories]
-    seed = int(image_rng(config["random_state"], digest).integers(2**31))
-    own = image_level(
-        x, [group.hard(x) for group in groups], config["n_image_clusters"], n_init=2, random_state=seed
-    )
-    dataset_vote = levels.dataset.soft(x, temperature)
-    category_vote = np.mean([group.soft(x, temperature) for group in groups], axis=0)
-    image_vote = np.mean([clusters.soft(x, temperature) for clusters in own], axis=0)
-    vote = (dataset_vote + category_vote + image_vote) / 3
-    share = float((vote > 0.5).mean())
-    return vote if 0 < share <= config["max_foreground"] else dataset_vote

@@ -40,14 +40,19 @@ def folder(photos, tmp_path_factory) -> Path:
 def run(folder, backbone, tmp_path_factory):
     """Run the command on the folder and return its JSON document and its Markdown."""
 
-    def run(*arguments: str) -> tuple[list, str]:
+    def run(*arguments: str) -> tuple[dict, str]:
         out = tmp_path_factory.mktemp("out")
         command = ["--data", str(folder), "--backbone", OFFLINE_BACKBONE, "--methods", *METHODS, "-q"]
         command += ["--size", "112", "--seeds", "0", "1", "--refine", "none", *arguments]
         assert quality.main([*command, "--json", str(out / "q.json"), "--markdown", str(out / "q.md")]) == 0
-        return json.loads((out / "q.json").read_text()), (out / "q.md").read_text()
+        (entry,) = json.loads((out / "q.json").read_text()).values()
+        return entry, (out / "q.md").read_text()
 
     return run
+
+
+def headlines(entry: dict, method: str) -> list[dict[str, float]]:
+    return [scores["headline"] for scores in entry["methods"][method].values()]
 
 
 def by_hand(predicted: list[np.ndarray], true: list[np.ndarray]) -> dict[str, float]:
@@ -70,9 +75,7 @@ def by_hand(predicted: list[np.ndarray], true: list[np.ndarray]) -> dict[str, fl
 
 
 def test_scores_are_those_of_evaluating_by_hand(run, folder, backbone, tmp_path):
-    document, _ = run()
-    (entry,) = document
-    assert entry["data"] == "bands"
+    entry, _ = run()
     assert list(entry["methods"]) == METHODS
     data = load_folder(folder)
     assert [item.key for item in data.items] == ["astronaut.jpg", "chelsea.jpg", "coffee.jpg"]
@@ -82,14 +85,14 @@ def test_scores_are_those_of_evaluating_by_hand(run, folder, backbone, tmp_path)
     quadrants = 1 + 2 * (np.arange(H)[:, None] >= H / 2) + (np.arange(W) >= W / 2)
     for name, mask in (("all-one-class", ones), ("grid", quadrants)):
         expected = by_hand([mask] * 3, truth)
-        for scores in entry["methods"][name]["seeds"]:
+        for scores in headlines(entry, name):
             assert scores["miou"] == pytest.approx(expected["miou"])
             assert scores["pixel_accuracy"] == pytest.approx(expected["pixel_accuracy"])
 
     arguments = ["--data", str(folder), "--methods", "patch-kmeans", "--size", "112", "--refine", "none"]
     args = quality.parse_arguments(arguments)
     store = quality.extract(data, backbone, args, NullProgress())
-    for seed, scores in enumerate(entry["methods"]["patch-kmeans"]["seeds"]):
+    for seed, scores in enumerate(headlines(entry, "patch-kmeans")):
         method = quality.build("patch-kmeans", 4, seed, "none", {})
         source = quality.ImageFeatureSource(data.items, backbone, method.layers, size=112, store=store)
         method.fit(source, progress=NullProgress())
@@ -101,28 +104,27 @@ def test_scores_are_those_of_evaluating_by_hand(run, folder, backbone, tmp_path)
 
 
 def test_runs_are_repeatable(run):
-    (first,), _ = run()
-    (second,), _ = run()
+    first, _ = run()
+    second, _ = run()
     assert first == second
-    grid, kmeans = (first["methods"][name]["seeds"] for name in ("grid", "patch-kmeans"))
+    grid, kmeans = (headlines(first, name) for name in ("grid", "patch-kmeans"))
     assert grid[0] == grid[1]
     assert kmeans[0] != kmeans[1]
 
 
 def test_tables_show_mean_and_deviation_and_how_they_were_made(run, backbone, capsys):
-    (entry,), markdown = run()
+    entry, markdown = run()
     printed = capsys.readouterr().out
-    caption = entry["caption"]
+    caption = entry["conditions"].split("; options")[0]
     assert caption.startswith("bands: 3 images, ground-truth ids 9 ignored; C = 4, K = 4")
     for part in (
         "protocol iou-hungarian",
-        "2 seeds",
         f"backbone {OFFLINE_BACKBONE} (offline weights, sha256 {backbone.loaded.state_sha256[:12]})",
         "112 px",
     ):
         assert part in caption
     assert caption in printed
-    assert markdown.startswith(f"{caption}.\n\n| method | miou | pixel accuracy | ari |\n| --- |")
+    assert markdown.startswith(f"{caption}; seeds 0 1.\n\n| method | miou | pixel accuracy | ari |\n| --- |")
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in markdown.splitlines()
@@ -130,19 +132,38 @@ def test_tables_show_mean_and_deviation_and_how_they_were_made(run, backbone, ca
     ]
     assert [row[0] for row in rows[2:]] == METHODS
     for row in rows[2:]:
-        a, b = entry["methods"][row[0]]["seeds"]
+        a, b = headlines(entry, row[0])
         for cell, column in zip(row[1:], ("miou", "pixel_accuracy", "ari"), strict=True):
             mean, deviation = (a[column] + b[column]) / 2, abs(a[column] - b[column]) / 2**0.5
             assert cell == f"{100 * mean:.1f} ± {100 * deviation:.1f}"
             assert cell in printed
-        stored = entry["methods"][row[0]]["all"]["miou"]
-        assert stored[0] == pytest.approx((a["miou"] + b["miou"]) / 2)
+
+
+def test_a_rerun_computes_only_what_is_missing(folder, backbone, tmp_path, capsys):
+    command = [
+        "--data",
+        str(folder),
+        "--backbone",
+        OFFLINE_BACKBONE,
+        "--size",
+        "112",
+        "--refine",
+        "none",
+        "-q",
+    ]
+    command += ["--json", str(tmp_path / "q.json"), "--methods", "grid"]
+    assert quality.main([*command, "--seeds", "0"]) == 0
+    capsys.readouterr()
+    assert quality.main([*command, "--seeds", "0", "1"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["bands grid seed 1"]
+    assert quality.main([*command, "--seeds", "0", "--k-factor", "2"]) == 0
+    assert "bands grid seed 0" in capsys.readouterr().err
 
 
 def test_limit_k_factor_and_one_seed(run):
-    (entry,), markdown = run("--limit", "1", "--k-factor", "2", "--seeds", "3", "--methods", "grid")
-    assert entry["caption"].startswith("bands: 1 images, ground-truth ids 9 ignored; C = 4, K = 8")
-    assert len(entry["methods"]["grid"]["seeds"]) == 1
+    entry, markdown = run("--limit", "1", "--k-factor", "2", "--seeds", "3", "--methods", "grid")
+    assert entry["conditions"].startswith("bands: 1 images, ground-truth ids 9 ignored; C = 4, K = 8")
+    assert list(entry["methods"]["grid"]) == ["3"]
     assert "±" not in markdown.split("|", 1)[1]
 
 
