@@ -135,19 +135,23 @@ class Levels:
         return [len(category.groups) for category in self.categories], arrays
 
     @classmethod
-    def from_state(cls, n_groups: list[int], arrays: dict[str, np.ndarray], config: dict[str, Any]) -> Levels:
-        """Rebuild what :meth:`get_state` returned."""
+    def from_state(
+        cls, n_groups: list[int], arrays: dict[str, np.ndarray], config: dict[str, Any], prefix: str
+    ) -> Levels:
+        """Rebuild what :meth:`get_state` returned; the arrays are found under ``prefix`` + name."""
 
         def clusters(name: str) -> ForegroundClusters:
-            return ForegroundClusters(arrays[f"{name}.centers"], arrays[f"{name}.foreground"].astype(bool))
+            centers = arrays[f"{prefix}{name}.centers"]
+            return ForegroundClusters(centers, arrays[f"{prefix}{name}.foreground"].astype(bool))
 
+        dataset = clusters("dataset")
         categories = [
             CategoryLevels(
-                arrays[f"category{i}.cls_centers"], [clusters(f"category{i}.{j}") for j in range(n)]
+                arrays[f"{prefix}category{i}.cls_centers"], [clusters(f"category{i}.{j}") for j in range(n)]
             )
             for i, n in enumerate(n_groups)
         ]
-        return cls(restore_normalizer(arrays), clusters("dataset"), categories, config)
+        return cls(restore_normalizer(arrays, prefix), dataset, categories, config)
 
 
 def foreground_map(
@@ -181,9 +185,9 @@ def normalizer_arrays(normalizer: VectorNormalizer) -> dict[str, np.ndarray]:
     return arrays
 
 
-def restore_normalizer(arrays: dict[str, np.ndarray]) -> VectorNormalizer:
-    """Rebuild a normalizer from :func:`normalizer_arrays`."""
+def restore_normalizer(arrays: dict[str, np.ndarray], prefix: str) -> VectorNormalizer:
+    """Rebuild a normalizer from :func:`normalizer_arrays`, found under ``prefix`` + name."""
     normalizer = VectorNormalizer()
-    normalizer.mean_ = arrays["mean"]
-    normalizer.projection_ = arrays.get("projection")
+    normalizer.mean_ = arrays[prefix + "mean"]
+    normalizer.projection_ = arrays.get(prefix + "projection")
     return normalizer

@@ -350,12 +350,8 @@ class LightCluster:
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Restore what :meth:`get_state` returned."""
-
-        def below(prefix: str) -> dict[str, np.ndarray]:
-            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-        self._levels = Levels.from_state(values["n_groups"], below("levels."), self._config)
-        self._class_normalizer = restore_normalizer(below("classes."))
+        self._levels = Levels.from_state(values["n_groups"], arrays, self._config, prefix="levels.")
+        self._class_normalizer = restore_normalizer(arrays, "classes.")
         self._class_centers = arrays["classes.centers"]
 
     def _fingerprint(self) -> str:
