@@ -108,7 +108,7 @@ def contact_sheet(
         y = top + (i // columns) * (height + caption + gap)
         sheet.paste(Image.fromarray(photo), (x, y))
         sheet.paste(Image.fromarray(overlay(photo, labels)), (x + photo.shape[1] + 4, y))
-        draw.text((x, y + height + 1), _shorten(text, 2 * width // 7), fill=INK, font=small)
+        draw.text((x, y + photo.shape[0] + 1), _shorten(text, 2 * width // 7), fill=INK, font=small)
     return sheet
 
 

@@ -151,6 +151,19 @@ def backbone():
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session")
+def tiny_weights() -> str:
+    """A weights file of a small ViT with random weights: for what must work whatever the features are."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    path = ROOT / "tiny.safetensors"
+    save_file(timm.create_model("vit_tiny_patch16_224", num_classes=0).state_dict(), str(path))
+    return str(path)
+
+
 # --- packaging ------------------------------------------------------------------------------------
 
 
