@@ -18,7 +18,11 @@ class Stage(Protocol):
 
 
 class Progress(Protocol):
-    """Where stages report to. ``stage`` is a context manager that yields a :class:`Stage`."""
+    """Where stages report to. ``stage`` is a context manager that yields a :class:`Stage`.
+
+    A stage that ends without an exception is complete, also where fewer units than ``total`` were reported:
+    images that cannot be read are found on the way.
+    """
 
     def stage(self, name: str, total: int | None = None, unit: str = "img") -> AbstractContextManager[Stage]:
         """Open the stage ``name`` of ``total`` units (``None``: unknown)."""
@@ -48,6 +52,7 @@ class ConsoleProgress:
 
         with tqdm(total=total, desc=f"{name:<22}", unit=unit, dynamic_ncols=True, mininterval=0.2) as bar:
             yield bar
+            bar.update(max(0, (total or 0) - bar.n))
 
 
 class CallbackProgress:
@@ -79,7 +84,7 @@ class CallbackProgress:
         reporter = _Reporter()
         callback(name, 0, total)
         yield reporter
-        callback(name, reporter.done, total)
+        callback(name, max(reporter.done, total or 0), total)
 
 
 class TimedProgress:

@@ -337,8 +337,8 @@ def interrupt(stage_name: str, after: int):
 
 @pytest.mark.parametrize(
     ("stage", "after"),
-    [("features", 0), ("features", 3), ("sample", 2), ("levels", 1), ("foreground, regions", 0),
-     ("foreground, regions", 2), ("classes", 1), ("masks", 0), ("masks", 2), ("contact sheet", 0)],
+    [("features", 0), ("features", 3), ("sample", 2), ("levels", 1), ("foreground, regions", 2),
+     ("classes", 1), ("masks", 0), ("masks", 2), ("contact sheet", 0)],
 )  # fmt: skip
 def test_resumed_it_writes_the_same_bytes(finished, few, settings, tmp_path, monkeypatch, stage, after):
     monkeypatch.setenv("PSEUDOMASK_CACHE", str(tmp_path / "cache"))

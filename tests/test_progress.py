@@ -76,6 +76,17 @@ def test_timed_sums_repeats_and_passes_on():
     assert ("a", 2, 2) in calls
 
 
+def test_a_stage_that_ends_well_is_complete(capsys):
+    calls = []
+    for progress in (CallbackProgress(lambda *args: calls.append(args), interval=60), ConsoleProgress()):
+        with progress.stage("masks", total=7) as stage:
+            stage.update(5)
+        with progress.stage("more", total=2) as stage:
+            stage.update(3)
+    assert calls == [("masks", 0, 7), ("masks", 7, 7), ("more", 0, 2), ("more", 3, 2)]
+    assert "7/7" in capsys.readouterr().err
+
+
 def test_null_is_silent(capsys):
     with NullProgress().stage("a", 3) as stage:
         stage.update(3)

@@ -157,8 +157,6 @@ class ImageFeatureSource:
             for batch in self._batches():
                 computed += sum(decoded.pixels is not None for decoded, _ in batch)
                 stage.update(len(batch))
-            missing = len(self.failures)
-            stage.update(missing)
         return computed
 
     def __iter__(self) -> Iterator[ImageFeatures]:
