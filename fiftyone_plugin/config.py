@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import MissingDependencyError, UsageError
+from .methods.parameters import Number, check_numbers
 from .refinement import create_refiner, crf_available
 from .refinement.crf import INSTALL_HINT
 
@@ -15,6 +16,14 @@ __all__ = ["LabelConfig", "resolve_refinement"]
 logger = logging.getLogger(__name__)
 
 GIB = 1024**3
+NUMBERS = {
+    "classes": Number(1, 65_535),
+    "size": Number(14, 4096),
+    "seed": Number(0, 2**32 - 2),
+    "batch_size": Number(1, optional=True),
+    "jobs": Number(0),
+    "cache_limit": Number(0),
+}
 
 
 @dataclass
@@ -57,16 +66,7 @@ class LabelConfig:
         Raises:
             UsageError: a value is out of range.
         """
-        if not 1 <= self.classes <= 65_535:
-            raise UsageError(f"the number of classes must be within 1..65535, got {self.classes}")
-        if not 14 <= self.size <= 4096:
-            raise UsageError(f"the input size must be within 14..4096 pixels, got {self.size}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"the batch size must be at least 1, got {self.batch_size}")
-        if not 0 <= self.seed < 2**32 - 1:
-            raise UsageError(f"the seed must be within 0..{2**32 - 2}, got {self.seed}")
-        if self.cache_limit < 0:
-            raise UsageError(f"the limit of the cache must not be negative, got {self.cache_limit}")
+        check_numbers(vars(self), NUMBERS)
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise UsageError(f"unknown precision {self.precision!r}; known: auto, float32, bfloat16")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ __all__ = ["LabelConfig", "LabelResult", "label", "label_items", "resolve_refine
 
 PREDICT_CHUNK = 32
 SHEET_IMAGES = 12
+RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit")  # what results do not depend on
 
 
 @dataclass
@@ -276,7 +277,7 @@ class _Run:
             "format": 1,
             "status": "complete",
             "settings": settings,
-            "config": asdict(self.config),
+            "resources": {name: getattr(self.config, name) for name in RESOURCES},
             "versions": versions(),
             "counts": {"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
             "classes": {str(k): v for k, v in names.items()},

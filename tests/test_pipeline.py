@@ -14,7 +14,7 @@ from PIL import Image
 from fiftyone_plugin.backbones import OFFLINE_BACKBONE
 from fiftyone_plugin.errors import ImageReadError, PseudoMaskError, UsageError
 from fiftyone_plugin.images import image_size, read_image
-from fiftyone_plugin.pipeline import LabelConfig, label
+from fiftyone_plugin.pipeline import label
 from fiftyone_plugin.progress import CallbackProgress
 from fiftyone_plugin.refinement import crf_available
 from fiftyone_plugin.rundir import read_samples
@@ -145,7 +145,7 @@ def test_tables_and_records_say_the_same(finished, settings, tiny_weights):
     assert run["settings"]["method_config"]["max_regions"] == 3
     assert run["settings"]["seed"] == run["settings"]["method_config"]["random_state"] == 0
     assert run["settings"]["size"] == 96
-    assert run["config"]["jobs"] == 1
+    assert run["resources"]["jobs"] == 1
     assert {"torch", "timm", "numpy", "scikit-learn", "python"} <= set(run["versions"])
     assert set(STAGES) <= set(run["seconds"])
     assert sum(run["seconds"][stage] for stage in STAGES) <= run["seconds"]["total"] + 0.1
@@ -442,10 +442,11 @@ def test_a_disk_that_refuses_can_be_mended(finished, few, settings, tmp_path):
     ("wrong", "match"),
     [
         ({"method": "magic"}, "unknown method 'magic'; known: "),
-        ({"classes": 0}, "number of classes"), ({"classes": 70_000}, "number of classes"),
-        ({"size": 5}, "input size"), ({"size": 10_000}, "input size"), ({"batch_size": 0}, "batch size"),
+        ({"classes": 0}, "classes must"), ({"classes": 70_000}, "classes must"), ({"jobs": -1}, "jobs must"),
+        ({"classes": "many"}, "classes must"), ({"classes": 2.5}, "classes must"), ({"size": 5}, "size must"),
+        ({"size": 10_000}, "size must"), ({"batch_size": 0}, "batch_size must"),
         ({"seed": -1}, "seed"), ({"seed": 2**40}, "seed"), ({"precision": "int4"}, "precision"),
-        ({"cache_limit": -1}, "limit of the cache"), ({"refine": "blur"}, "unknown refinement"),
+        ({"cache_limit": -1}, "cache_limit must"), ({"refine": "blur"}, "unknown refinement"),
         ({"device": "nowhere"}, "'nowhere' is not available"), ({"colour": "red"}, "unknown setting.*colour"),
         ({"backbone": "vit_nothing"}, "unknown backbone"),
         ({"backbone": "/no/weights.pth"}, "no weights file"),
@@ -480,10 +481,12 @@ def test_without_a_folder_a_new_one_is_made(few, settings):
         shutil.rmtree(result.out)
 
 
-def test_config_can_be_written_as_json():
-    from dataclasses import asdict
-
-    json.dumps(asdict(LabelConfig(options={"layer": "out"})))
+def test_numbers_of_numpy_are_as_good_as_pythons(few, settings, tmp_path):
+    numbers = {"classes": np.int64(2), "seed": np.int32(1), "size": np.int64(96), "batch_size": np.int8(2)}
+    options = {"max_regions": np.int16(2), "temperature": np.float32(0.2)}
+    result = label(few, out=tmp_path / "run", **{**settings, **numbers, "options": options})
+    config = json.loads((result.out / "run.json").read_text())["settings"]["method_config"]
+    assert (config["n_classes"], config["random_state"], config["max_regions"]) == (2, 1, 2)
 
 
 def test_progress_counts_every_image_once(few, settings, tmp_path):

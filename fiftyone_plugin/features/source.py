@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,12 +47,8 @@ class DirectoryMemo:
         try:
             with np.load(self._path(name)) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, EOFError, KeyError):
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
             return None
-        except Exception as error:  # zipfile.BadZipFile and zlib.error share no base class
-            if type(error).__name__ in ("BadZipFile", "error"):
-                return None
-            raise
 
     def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write the arrays; the file appears whole or not at all."""

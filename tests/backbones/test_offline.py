@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fiftyone_plugin.backbones import OFFLINE_BACKBONE, load_model, offline
-from fiftyone_plugin.errors import MissingDependencyError
+from fiftyone_plugin.errors import MissingDependencyError, UsageError
 from fiftyone_plugin.paths import cache_dir
 
 
@@ -96,6 +96,12 @@ def test_another_file_of_that_name_is_refused(tmp_path, monkeypatch):
         offline.convert_offline_checkpoint(tmp_path / "cache")
     assert str(other) in str(caught.value)
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_that_cannot_be_written(onnx_path, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match=r"cannot keep the converted weights at .*PSEUDOMASK_CACHE"):
+        offline.convert_offline_checkpoint(tmp_path / "file")
 
 
 def test_without_the_wheel_the_message_says_how_to_get_it(tmp_path, monkeypatch):
