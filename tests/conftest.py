@@ -279,9 +279,13 @@ def app(mongo) -> str:
     _stop(process)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium, the system's."""
+    """Headless Chromium, the system's.
+
+    Stopped after every module: while it runs, its event loop is this thread's, and operators that are called
+    from Python then return tasks instead of results.
+    """
     names = ("chromium", "chromium-browser", "google-chrome")
     executable = next(filter(None, map(shutil.which, names)), None)
     if executable is None:
@@ -305,6 +309,6 @@ def page(browser, app):
     )
     context.route(lambda url: urlparse(url).hostname != "127.0.0.1", lambda route: route.abort())
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     yield page
     context.close()

@@ -300,6 +300,6 @@ def test_the_command_scores_voc(voc, backbone, capsys, tmp_path):
     assert "voc-2012-val: 3 images, ground-truth ids 255 ignored; C = 21, K = 21" in caption
     assert "as published by MaskContrast" in caption
     counts = np.bincount(np.concatenate([voc[stem].ravel() for stem in VOC_MASKS]), minlength=256)[:21]
-    scores = json.loads(out.read_text())[0]["methods"]["all-one-class"]["seeds"][0]
+    scores = json.loads(out.read_text())["voc-2012-val"]["methods"]["all-one-class"]["0"]["headline"]
     assert scores["pixel_accuracy"] == pytest.approx(counts.max() / counts.sum())
     assert scores["miou"] == pytest.approx(counts.max() / counts.sum() / 21)
