@@ -1,0 +1,78 @@
+"""Mapping with worker processes."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from fiftyone_plugin.parallel import batched, parallel_map, usable_cores
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_results_come_in_order(n_jobs):
+    assert parallel_map(math.pow, [(i, 2) for i in range(20)], n_jobs) == [i**2 for i in range(20)]
+    assert parallel_map(math.pow, [], n_jobs) == []
+    assert parallel_map(math.pow, [(2, 3)], n_jobs) == [8.0]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_errors_of_workers_arrive(n_jobs):
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+        parallel_map(math.sqrt, [(1,), (-1,), (4,)], n_jobs)
+    assert parallel_map(math.sqrt, [(1,), (4,)], n_jobs) == [1.0, 2.0]  # and the workers are still there
+
+
+def test_work_is_done_elsewhere_by_the_number_of_processes_asked_for():
+    tasks = [()] * 40
+    assert set(parallel_map(os.getpid, tasks, 1)) == {os.getpid()}
+    workers = set(parallel_map(os.getpid, tasks, 2))
+    assert os.getpid() not in workers
+    assert 1 <= len(workers) <= 2
+    assert set(parallel_map(os.getpid, tasks, 2)) == workers  # reused
+
+
+def test_signals_are_left_as_found():
+    if not hasattr(signal, "pthread_sigmask"):
+        pytest.skip("no signal masks here")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    parallel_map(os.getpid, [(), ()], 2)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_workers_hear_nothing_of_ctrl_c():
+    """Ctrl-C reaches every process of a terminal's command; one traceback is enough, the caller's."""
+    code = textwrap.dedent("""
+        import os, signal, time
+        from fiftyone_plugin.parallel import parallel_map
+        parallel_map(time.sleep, [(0.1,)] * 4, 2)
+        try:
+            print("ready", flush=True)
+            parallel_map(time.sleep, [(1,)] * 8, 2)
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out == "interrupted\n"
+    assert err == ""
+
+
+def test_batches():
+    assert list(batched(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(batched([], 3)) == []
+    assert list(batched(iter("ab"), 5)) == [["a", "b"]]
+
+
+def test_cores():
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
