@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -319,8 +320,10 @@ class _Run:
 def _read_mask(path: Path) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as mask:
-        return np.asarray(mask)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own file, however large
+        with Image.open(path) as mask:
+            return np.asarray(mask)
 
 
 def _with_jobs(method: Method, like: Method) -> Method:

@@ -156,6 +156,18 @@ def test_usage_errors_are_one_line_and_exit_code_2(images, options, tmp_path, ca
     )
 
 
+def test_a_cache_that_cannot_be_written(backbone, images, options, tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("PSEUDOMASK_CACHE", str(tmp_path / "file"))
+    for named in (options, ["--backbone", "offline-vits14"]):
+        assert main(["label", str(images), "--out", str(tmp_path / "run"), "-q", *named]) == 2
+        err = capfd.readouterr().err
+        assert "PSEUDOMASK_CACHE" in err
+        assert "Traceback" not in err
+        assert not (tmp_path / "run").exists()
+    assert main(["label", str(images), "--out", str(tmp_path / "run"), "-q", "--no-cache", *options]) == 0
+
+
 def test_options_of_the_method(images, options, tmp_path):
     out = tmp_path / "run"
     command = ["label", str(images / "c*a.jpg"), "--out", str(out), "-q", *options]

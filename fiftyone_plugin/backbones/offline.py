@@ -106,7 +106,7 @@ def convert_offline_checkpoint(cache_dir: Path) -> Path:
     """Return the converted checkpoint, converting it on the first call.
 
     Args:
-        cache_dir: directory that keeps ``weights/offline-vits14.safetensors``.
+        cache_dir: directory that keeps it below ``weights/``.
 
     Returns:
         Path of a safetensors file with timm's key names, float32.

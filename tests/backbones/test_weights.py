@@ -329,6 +329,7 @@ class TestResolution:
         assert weights.weights_origin("a/b.pth", tmp_path) == f"file {Path('a/b.pth')}"
         assert "offline checkpoint" in weights.weights_origin(OFFLINE_BACKBONE, tmp_path)
         assert "offline checkpoint" in weights.weights_origin(None, tmp_path)
+        assert weights.weights_origin("vit_small_patch16_224.dino", tmp_path) == "nowhere"
 
 
 def test_a_fresh_process_without_a_hub(backbone, tmp_path):
