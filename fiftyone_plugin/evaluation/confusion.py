@@ -28,11 +28,13 @@ class Contingency:
         pred_ids: (K,) int64, ascending, >= 0.
         true_ids: (C,) int64, ascending, >= 0, none of them ignored.
         counts: (K, C) int64, pixels.
+        left_out: (C,) int64, pixels of each class in rows taken out by :meth:`without`; ``None``: no row was.
     """
 
     pred_ids: np.ndarray
     true_ids: np.ndarray
     counts: np.ndarray
+    left_out: np.ndarray | None = None
 
     @classmethod
     def empty(cls) -> Contingency:
@@ -45,6 +47,12 @@ class Contingency:
         """Pixels counted, i.e. not ignored."""
         return int(self.counts.sum())
 
+    @property
+    def class_pixels(self) -> np.ndarray:
+        """Pixels of each class, also those in rows that were taken out: (C,) int64."""
+        inside = self.counts.sum(axis=0)
+        return inside if self.left_out is None else inside + self.left_out
+
     def expand(self, pred_ids: Iterable[int] = (), true_ids: Iterable[int] = ()) -> Contingency:
         """Return the same counts with empty rows and columns added for ids not seen."""
         rows, columns = union(self.pred_ids, pred_ids), union(self.true_ids, true_ids)
@@ -52,12 +60,17 @@ class Contingency:
         counts[np.ix_(np.searchsorted(rows, self.pred_ids), np.searchsorted(columns, self.true_ids))] = (
             self.counts
         )
-        return Contingency(rows, columns, counts)
+        left_out = None
+        if self.left_out is not None:
+            left_out = np.zeros(columns.size, np.int64)
+            left_out[np.searchsorted(columns, self.true_ids)] = self.left_out
+        return Contingency(rows, columns, counts, left_out)
 
     def without(self, pred_id: int | None) -> Contingency:
         """Return the table without the row ``pred_id`` (``None``: unchanged)."""
         keep = self.pred_ids != (-1 if pred_id is None else pred_id)
-        return Contingency(self.pred_ids[keep], self.true_ids, self.counts[keep])
+        left_out = self.class_pixels - self.counts[keep].sum(axis=0)
+        return Contingency(self.pred_ids[keep], self.true_ids, self.counts[keep], left_out)
 
     def coverage(self, unlabelled: int | None) -> float:
         """Return the share of pixels whose prediction is not ``unlabelled``; nan without pixels."""

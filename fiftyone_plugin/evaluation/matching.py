@@ -126,10 +126,16 @@ class Mapping:
             raise UsageError(f"{path}: {error}") from error
 
 
-def iou_matrix(counts: np.ndarray) -> np.ndarray:
-    """Return (K, C) float: IoU of every cluster with every class; 0 where both are empty."""
+def iou_matrix(counts: np.ndarray, class_pixels: np.ndarray | None = None) -> np.ndarray:
+    """Return (K, C) float: IoU of every cluster with every class; 0 where both are empty.
+
+    Args:
+        counts: (K, C) pixels.
+        class_pixels: (C,) pixels of each class, where more than ``counts`` shows (unlabelled ones).
+    """
     counts = np.asarray(counts, np.float64)
-    unions = counts.sum(axis=1, keepdims=True) + counts.sum(axis=0, keepdims=True) - counts
+    of_class = counts.sum(axis=0) if class_pixels is None else np.asarray(class_pixels, np.float64)
+    unions = counts.sum(axis=1, keepdims=True) + of_class - counts
     return np.divide(counts, unions, out=np.zeros_like(counts), where=unions > 0)
 
 
@@ -145,8 +151,11 @@ def _assign(value: np.ndarray, table: Contingency, keep_empty: bool) -> dict[int
 
 
 def hungarian_iou(table: Contingency) -> dict[int, int]:
-    """Match one to one so that the sum of IoU is largest. Pairs that share no pixel are left unmatched."""
-    return _assign(iou_matrix(table.counts), table, keep_empty=False)
+    """Match one to one so that the sum of IoU is largest. Pairs that share no pixel are left unmatched.
+
+    Pixels of a class that were left unlabelled count in its union, as they do in the score.
+    """
+    return _assign(iou_matrix(table.counts, table.class_pixels), table, keep_empty=False)
 
 
 def hungarian_counts(table: Contingency, keep_empty: bool = False) -> dict[int, int]:

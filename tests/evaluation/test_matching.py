@@ -69,6 +69,20 @@ def test_iou_and_counts_can_choose_differently():
     assert hungarian_counts(t) == {2: 1}
 
 
+def test_unlabelled_pixels_count_in_the_union_that_is_matched_as_in_the_score():
+    t = table([[30, 0], [10, 0], [5, 10]], pred_ids=[0, 1, 2])
+    inner = t.without(0)
+    assert inner.class_pixels.tolist() == [45, 10]
+    assert inner.expand(true_ids=[7]).class_pixels.tolist() == [45, 10, 0]
+    np.testing.assert_allclose(
+        iou_matrix(inner.counts, inner.class_pixels), [[10 / 45, 0], [5 / 55, 10 / 15]]
+    )
+    # labelled pixels alone: 1 -> 1 is worth 6/7, 1 -> 2 only 1/7; with the others 6/97 against 1/7
+    t = table([[90, 0], [6, 1]], pred_ids=[0, 1], true_ids=[1, 2])
+    assert hungarian_iou(t.without(0)) == {1: 2}
+    assert hungarian_iou(table([[6, 1]], pred_ids=[1])) == {1: 1}
+
+
 def test_more_clusters_than_classes_leaves_clusters_without_a_class():
     assert hungarian_iou(table([[9, 0], [5, 0], [0, 7]])) == {1: 1, 3: 2}
 

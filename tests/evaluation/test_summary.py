@@ -6,7 +6,7 @@ from array import array
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
@@ -77,6 +77,11 @@ def test_scores_per_image_under_the_pooled_mapping():
 
 
 @given(st.lists(masks(4), min_size=1, max_size=4), st.permutations(range(1, 5)))
+@example(
+    images=[(np.array([[p]]), np.array([[t]])) for p, t in ((4, 2), (1, 0), (3, 0))]
+    + [(np.array([[4, 0]]), np.array([[1, 1]]))],
+    order=[1, 2, 4, 3],
+)
 @settings(max_examples=40)
 def test_names_of_clusters_do_not_matter(images, order):
     lut = np.array([0, *order])
