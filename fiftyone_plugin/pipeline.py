@@ -111,17 +111,19 @@ def label_items(
     method.n_jobs = config.jobs
     timed = TimedProgress(progress or NullProgress())
     start = time.perf_counter()
-    with timed.stage("load backbone", total=1, unit="model") as stage:
-        backbone = _load_backbone(config.backbone or saved["backbone"] if saved else config.backbone, config)
-        stage.update()
-    if saved:
-        check_weights(saved, backbone)
-    size = saved["size"] if saved else config.size
-    seed = saved["seed"] if saved else config.seed
-    settings = describe_settings(method, backbone, size, refine, seed, items, model)
     directory = RunDirectory(out)
-    run = _Run(directory, items, backbone, method, size, refine, config, timed)
+    directory.reserve(resume=resume, restart=restart)
     try:
+        with timed.stage("load backbone", total=1, unit="model") as stage:
+            name = config.backbone or saved["backbone"] if saved else config.backbone
+            backbone = _load_backbone(name, config)
+            stage.update()
+        if saved:
+            check_weights(saved, backbone)
+        size = saved["size"] if saved else config.size
+        seed = saved["seed"] if saved else config.seed
+        settings = describe_settings(method, backbone, size, refine, seed, items, model)
+        run = _Run(directory, items, backbone, method, size, refine, config, timed)
         directory.open(settings, resume=resume, restart=restart)
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
         result = run.conclude(settings, time.perf_counter() - start)

@@ -100,22 +100,23 @@ class RunDirectory:
         self.work = root / ".work"
         self._journal = self.work / "journal.jsonl"
         self._lock: Any = None
+        self._made_root = False
 
     # ------------------------------------------------------------------ opening
 
-    def open(self, settings: dict[str, Any], *, resume: bool, restart: bool) -> None:
-        """Take the folder for a run with these settings.
+    def reserve(self, *, resume: bool, restart: bool) -> None:
+        """Take the folder before anything costly is done; changes no file of an earlier run.
 
         Args:
-            settings: all that the masks depend on (JSON-serialisable).
-            resume: go on with an unfinished run of the same settings, or start if there is none.
-            restart: remove what an earlier run wrote (and nothing else), then start.
+            resume: an unfinished run may be there.
+            restart: any run may be there.
 
         Raises:
             UsageError: the folder holds another run, or other files where masks would go, or is in use.
         """
         if resume and restart:
             raise UsageError("--resume and --restart exclude each other")
+        self._made_root = not self.root.exists()
         try:
             self.work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -125,10 +126,31 @@ class RunDirectory:
             previous = self.read_run()
             if previous is None:
                 self._refuse_foreign_files()
-            elif restart:
+            elif not (resume or restart):
+                self._refuse_run(previous)
+        except BaseException:
+            self.close()
+            raise
+
+    def open(self, settings: dict[str, Any], *, resume: bool, restart: bool) -> None:
+        """Begin a run with these settings, or go on with it; reserves the folder if that was not done.
+
+        Args:
+            settings: all that the masks depend on (JSON-serialisable).
+            resume: go on with an unfinished run of the same settings, or start if there is none.
+            restart: remove what an earlier run wrote (and nothing else), then start.
+
+        Raises:
+            UsageError: as :meth:`reserve`, or the settings differ from those of the run to go on with.
+        """
+        if self._lock is None:
+            self.reserve(resume=resume, restart=restart)
+        try:
+            previous = self.read_run()
+            if previous is not None and restart:
                 self.remove_outputs()
-            else:
-                self._check_resumable(previous, settings, resume)
+            elif previous is not None:
+                self._check_resumable(previous, settings)
             if previous is None or restart:
                 self.write_run({"format": RUN_FORMAT, "status": "running", "settings": settings})
         except BaseException:
@@ -149,14 +171,13 @@ class RunDirectory:
             *(self.model / name for name in ("method.json", "arrays.safetensors", "pipeline.json")),
         ]
 
-    def _check_resumable(self, previous: dict[str, Any], settings: dict[str, Any], resume: bool) -> None:
-        if not resume:
-            complete = previous.get("status") == "complete"
-            state = "a finished run" if complete else "an unfinished run"
-            advice = "" if complete else "--resume to go on with it, "
-            raise UsageError(
-                f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out"
-            )
+    def _refuse_run(self, previous: dict[str, Any]) -> None:
+        complete = previous.get("status") == "complete"
+        state = "a finished run" if complete else "an unfinished run"
+        advice = "" if complete else "--resume to go on with it, "
+        raise UsageError(f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out")
+
+    def _check_resumable(self, previous: dict[str, Any], settings: dict[str, Any]) -> None:
         changed = _differences(previous["settings"], json.loads(json.dumps(settings)))
         if changed:
             raise UsageError(
@@ -176,12 +197,14 @@ class RunDirectory:
             ) from error
 
     def close(self) -> None:
-        """Give the folder free; an empty ``.work`` of a run that never started is removed."""
+        """Give the folder free; of a run that never started, what was made for it is removed."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
         if self.work.is_dir() and all(path.name == LOCK for path in self.work.iterdir()):
             shutil.rmtree(self.work, ignore_errors=True)
+            if self._made_root:
+                _remove_empty(self.root)
 
     def remove_outputs(self) -> None:
         """Remove the files that a run wrote here, and folders that this leaves empty; nothing else."""

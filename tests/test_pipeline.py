@@ -154,6 +154,19 @@ def test_tables_and_records_say_the_same(finished, settings, tiny_weights):
     assert list(classes) == [str(k) for k in range(1, len(classes) + 1)]
 
 
+def test_a_taken_folder_is_refused_before_weights_are_looked_for(few, settings, tmp_path, finished):
+    absent = settings | {"backbone": str(tmp_path / "absent.safetensors")}
+    with pytest.raises(UsageError, match="holds a finished run"):
+        label(few, out=finished.out, **absent)
+    with pytest.raises(PseudoMaskError, match="absent"):
+        label(few, out=tmp_path / "new", **absent)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(PseudoMaskError, match="absent"):
+        label(few, out=tmp_path / "mine", **absent)
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_odd_images_are_labelled(odd, settings, tmp_path):
     result = label(odd, out=tmp_path / "run", **settings)
     assert result.skipped == []

@@ -114,7 +114,7 @@ class LightCluster:
         max_foreground: float = 0.95,
         sample_size: int = 32_768,
         batch_size: int | None = None,
-        n_init: int = 5,
+        n_init: int = 2,
         refine: str = "crf",
         min_region: float = 0.01,
         max_regions: int = 8,

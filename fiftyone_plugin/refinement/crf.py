@@ -42,7 +42,7 @@ class DenseCRF:
             patch can still be overruled by the pixels.
     """
 
-    n_iter: int = 10
+    n_iter: int = 5
     gaussian_sxy: float = 1.0
     gaussian_compat: float = 3.0
     bilateral_sxy: float = 67.0
