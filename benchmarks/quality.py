@@ -51,13 +51,14 @@ def build(name: str, k: int, seed: int, refine: str, options: dict[str, Any]) ->
     """Return an unfitted method or baseline of K clusters in all."""
     if name in BASELINES:
         return BASELINES[name](k, random_state=seed)
-    with_background = name in WITH_BACKGROUND
     return create_method(
-        name, n_classes=max(1, k - with_background), random_state=seed, refine=refine, **options
+        name, n_classes=max(1, k - has_background(name)), random_state=seed, refine=refine, **options
     )
 
 
-WITH_BACKGROUND = {"lightcluster"}
+def has_background(name: str) -> bool:
+    """Tell whether a method's label 0 is a background that it finds."""
+    return name not in BASELINES and create_method(name).has_background
 
 
 def predictions(method: Method, source: ImageFeatureSource, refine: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -82,7 +83,7 @@ def evaluate_method(
     work: Path,
 ) -> EvaluationResult:
     """Fit a method on a data set's images and score it against the ground truth."""
-    background = name in WITH_BACKGROUND
+    background = has_background(name)
     k = round(args.k_factor * data.n_classes)
     if data.foreground:
         k = args.foreground_classes + 1 if background else 2

@@ -187,6 +187,7 @@ class ImageFeatureSource:
             layers=layers,
             read_image=partial(read_image, item.path),
             crop_cls=partial(self._crop_cls, item),
+            encode=self._encode,
         )
         if self.memo_dir is not None:
             features.memo = DirectoryMemo(self.memo_dir, known.digest)
@@ -283,12 +284,21 @@ class ImageFeatureSource:
 
     def _crop_cls(self, item: ImageItem, boxes: list[Box]) -> np.ndarray:
         """Return (n, D) float32 CLS features of the boxes' crops, batched through the backbone."""
+        if not boxes:
+            return np.zeros((0, self.backbone.dim), np.float32)
         image = read_image(item.path)
-        rows = []
-        for group in batched(boxes, max(self.batch_size, 4)):
-            crops = np.stack([crop_square(image, box, self.crop_size) for box in group])
-            rows.append(self.backbone.extract(crops, ["cls"])["cls"])
-        return np.concatenate(rows) if rows else np.zeros((0, self.backbone.dim), np.float32)
+        crops = np.stack([crop_square(image, box, self.crop_size) for box in boxes])
+        return self._encode(crops, ["cls"])["cls"]
+
+    def _encode(self, pixels: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the features of (n, S, S, 3) uint8 ``pixels``, n >= 1, by the names in ``layers``."""
+        step = max(self.batch_size, 4)
+        names = {name: self.backbone.resolve_layer(name) for name in layers}
+        parts = [
+            self.backbone.extract(pixels[start : start + step], sorted(set(names.values())))
+            for start in range(0, len(pixels), step)
+        ]
+        return {name: np.concatenate([part[found] for part in parts]) for name, found in names.items()}
 
 
 def crop_square(image: np.ndarray, box: Box, size: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class ImageFeatures:
             lazy: a layer is read or computed when it is first asked for.
         read_image: returns the native (H, W, 3) uint8 RGB image; picklable, for use in worker processes.
         crop_cls: boxes -> (n, D) float32 CLS features of those crops, through the backbone.
+        encode: (n, S, S, 3) uint8 pixels, layer names -> features of each, through the backbone in batches;
+            S a multiple of the patch size. For crops that :attr:`crop_cls` does not make.
         memo: keeps arrays derived from this image.
     """
 
@@ -59,6 +61,7 @@ class ImageFeatures:
     layers: Mapping[str, np.ndarray]
     read_image: Callable[[], np.ndarray]
     crop_cls: Callable[[list[Box]], np.ndarray]
+    encode: Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
     memo: Memo = field(default_factory=NoMemo)
 
     def __getitem__(self, layer: str) -> np.ndarray:

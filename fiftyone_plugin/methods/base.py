@@ -43,6 +43,8 @@ class Method(Protocol):
     """Learns from a stream of images in bounded memory, then labels one image at a time."""
 
     name: str
+    has_background: bool
+    """Label 0 is a background that the method finds; without it every pixel gets a class."""
     n_jobs: int
     """Worker processes for per-image work, 0 for all cores; does not change results."""
 

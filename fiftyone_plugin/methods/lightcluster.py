@@ -96,6 +96,7 @@ class LightCluster:
     """
 
     name = "lightcluster"
+    has_background = True
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class LightCluster:
         border_ratio: float = 0.8,
         temperature: float = 0.1,
         max_foreground: float = 0.95,
-        sample_size: int = 32_768,
+        sample_size: int = 16_384,
         batch_size: int | None = None,
         n_init: int = 2,
         refine: str = "crf",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -66,6 +66,17 @@ def make_image(
             unreadable(key)
         return np.stack([describe(box) for box in boxes]).astype(np.float32)
 
+    def encode(crops: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        assert list(layers) == ["cls"]
+        distance = np.abs(crops[..., None, :].astype(int) - COLOURS.astype(int)).sum(-1)
+        known = distance.min(-1) < 60  # not padding
+        kinds = distance.argmin(-1)
+        return {
+            "cls": np.stack(
+                [unit[k[ok]].mean(0) if ok.any() else unit[0] for k, ok in zip(kinds, known, strict=True)]
+            ).astype(np.float32)
+        }
+
     middle = (labels[np.ix_(rows, columns)].ravel() > 1).astype(np.float32)
     return ImageFeatures(
         key=key,
@@ -79,6 +90,7 @@ def make_image(
         },
         read_image=partial(unreadable, key) if broken else partial(pixels, labels),
         crop_cls=crop_cls,
+        encode=encode,
         memo=DictMemo() if memo else NoMemo(),
     )
 
