@@ -1,0 +1,166 @@
+"""From regions to categories: pooled region descriptors of all images, clustered into K classes.
+
+The stage that methods share whose regions have no identity across images. Recipe: mean of the L2-normalised
+tokens of a region, L2, PCA whitening, L2, clustering over the data set. Whitening before clustering is what
+MaskDistill does with CLS features (utils/cluster.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+from threadpoolctl import threadpool_limits
+
+from ..errors import UsageError
+from .kmeans import ReproducibleKMeans, squared_distances
+from .normalize import VectorNormalizer, l2_normalize
+
+__all__ = ["RegionClasses", "pool_regions", "stack_layers"]
+
+CLUSTERINGS = ("kmeans", "spectral")
+NEIGHBOURS = 30
+MAX_SPECTRAL = 20_000  # regions; beyond, the neighbour graph takes minutes
+
+
+def stack_layers(layers: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate layers of one image, each L2-normalised: (n, D_i) arrays -> (n, sum D_i) float32."""
+    return np.concatenate([l2_normalize(layer) for layer in layers], axis=1)
+
+
+def pool_regions(tokens: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Average the tokens of every region.
+
+    Args:
+        tokens: (n, D) float.
+        regions: (n,) int region of each token; negative ones take no part.
+
+    Returns:
+        (R,) ascending region ids that occur, (R, D) float32 means scaled to unit length, and (R,) float64
+        shares of the n tokens.
+    """
+    inside = regions >= 0
+    ids, rows = np.unique(regions[inside], return_inverse=True)
+    count = np.bincount(rows, minlength=len(ids))
+    member = (rows[None] == np.arange(len(ids))[:, None]).astype(np.float32)
+    with threadpool_limits(1):
+        mean = (member @ np.asarray(tokens, np.float32)[inside]) / np.maximum(count, 1)[:, None]
+    return ids, l2_normalize(mean), count / max(1, len(regions))
+
+
+class RegionClasses(ClusterMixin, BaseEstimator):
+    """Clusters region descriptors into classes 1..K, numbered by falling total area.
+
+    Args:
+        n_classes: K; fewer classes are made where there are fewer distinct regions.
+        whiten: PCA components kept and whitened, ``None`` for none; fewer where there are fewer regions.
+        clustering: ``kmeans``, or ``spectral``: on the graph of the 30 nearest neighbours, where k-means
+            cuts elongated clusters. New regions take the class of the nearest class mean in both.
+        n_init: restarts of k-means.
+        random_state: seed.
+
+    Attributes:
+        normalizer_: maps descriptors to the vectors that are clustered.
+        centers_: (K', d) float32 class means.
+        labels_: (n,) int64 class ids, 1..K', of the regions it was fitted on.
+    """
+
+    def __init__(
+        self,
+        n_classes: int = 20,
+        *,
+        whiten: int | None = 64,
+        clustering: str = "kmeans",
+        n_init: int = 10,
+        random_state: int = 0,
+    ) -> None:
+        self.n_classes = n_classes
+        self.whiten = whiten
+        self.clustering = clustering
+        self.n_init = n_init
+        self.random_state = random_state
+
+    def fit(self, x: np.ndarray, y: None = None, *, area: np.ndarray | None = None) -> RegionClasses:
+        """Cluster the rows of (n, D) ``x``.
+
+        Args:
+            x: descriptors; n may be 0, which gives no class.
+            y: ignored.
+            area: (n,) areas for the numbering; all alike if ``None``.
+
+        Raises:
+            UsageError: unknown clustering, or fewer than one class asked for.
+        """
+        if self.clustering not in CLUSTERINGS:
+            raise UsageError(f"unknown clustering {self.clustering!r}; known: {', '.join(CLUSTERINGS)}")
+        if self.n_classes < 1:
+            raise UsageError(f"regions need at least 1 class, got {self.n_classes}")
+        x = np.asarray(x, np.float32)
+        if len(x) == 0:
+            self.normalizer_ = VectorNormalizer()
+            self.normalizer_.mean_, self.normalizer_.projection_ = np.zeros(x.shape[1], np.float32), None
+            self.centers_, self.labels_ = np.zeros((0, x.shape[1]), np.float32), np.zeros(0, np.int64)
+            return self
+        # n centred vectors span n - 1 dimensions
+        whiten = None if self.whiten is None or len(x) < 3 else min(self.whiten, len(x) - 1)
+        with threadpool_limits(1):
+            self.normalizer_ = VectorNormalizer(whiten=whiten).fit(x)
+            vectors = self.normalizer_.transform(x)
+            labels = self._cluster(vectors)
+        k = int(labels.max()) + 1
+        weight = np.bincount(labels, weights=area, minlength=k)
+        order = np.argsort(-weight, kind="stable")
+        rank = np.empty(k, np.int64)
+        rank[order] = np.arange(k)
+        self.labels_ = 1 + rank[labels]
+        self.centers_ = np.stack([vectors[self.labels_ == c].mean(0) for c in range(1, k + 1)])
+        return self
+
+    def _cluster(self, vectors: np.ndarray) -> np.ndarray:
+        """Return (n,) cluster numbers 0..K'-1, each of which occurs."""
+        enough = 2 * self.n_classes < len(vectors) <= MAX_SPECTRAL
+        if self.clustering == "spectral" and enough and self.n_classes > 1:
+            from sklearn.cluster import SpectralClustering
+
+            spectral = SpectralClustering(
+                self.n_classes,
+                affinity="nearest_neighbors",
+                n_neighbors=min(NEIGHBOURS, len(vectors) - 1),
+                random_state=self.random_state,
+            )
+            return np.unique(spectral.fit_predict(vectors), return_inverse=True)[1]
+        kmeans = ReproducibleKMeans(self.n_classes, n_init=self.n_init, random_state=self.random_state)
+        return kmeans.fit(vectors).labels_
+
+    @property
+    def n_classes_(self) -> int:
+        """Number of classes found."""
+        return len(self.centers_)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the (n,) int64 class ids (from 1) of (n, D) descriptors; 0 where there is no class at all."""
+        if len(x) == 0 or len(self.centers_) == 0:
+            return np.zeros(len(x), np.int64)
+        with threadpool_limits(1):
+            vectors = self.normalizer_.transform(x)
+            return 1 + squared_distances(vectors, self.centers_).argmin(1)
+
+    def get_arrays(self) -> dict[str, np.ndarray]:
+        """Return the learnt arrays, as :meth:`set_arrays` takes them."""
+        arrays = {"mean": self.normalizer_.mean_, "centers": self.centers_}
+        if self.normalizer_.projection_ is not None:
+            arrays["projection"] = self.normalizer_.projection_
+        return arrays
+
+    def set_arrays(self, arrays: dict[str, np.ndarray]) -> RegionClasses:
+        """Restore what :meth:`get_arrays` returned; ``labels_`` of the fit is not part of it.
+
+        Raises:
+            KeyError: an array is missing.
+        """
+        self.normalizer_ = VectorNormalizer()
+        self.normalizer_.mean_ = arrays["mean"]
+        self.normalizer_.projection_ = arrays.get("projection")
+        self.centers_ = arrays["centers"]
+        return self
