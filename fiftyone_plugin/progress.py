@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-__all__ = ["CallbackProgress", "ConsoleProgress", "NullProgress", "Progress", "Stage", "TimedProgress"]
+__all__ = [
+    "CallbackProgress",
+    "ConsoleProgress",
+    "NullProgress",
+    "Progress",
+    "Stage",
+    "TimedProgress",
+    "annotate",
+]
 
 
 class Stage(Protocol):
@@ -26,6 +34,13 @@ class Progress(Protocol):
 
     def stage(self, name: str, total: int | None = None, unit: str = "img") -> AbstractContextManager[Stage]:
         """Open the stage ``name`` of ``total`` units (``None``: unknown)."""
+
+
+def annotate(stage: Stage, text: str) -> None:
+    """Show a few words, such as the loss, beside the bar of a stage; nothing where there is no bar."""
+    show = getattr(stage, "set_postfix_str", None)
+    if show is not None:
+        show(text, refresh=False)
 
 
 class _Silent:
