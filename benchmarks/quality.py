@@ -184,9 +184,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, help="write the tables")
     parser.add_argument("-q", "--quiet", action="store_true")
     args = parser.parse_args(argv)
-    from fiftyone_plugin.commands.label import _parse_options
+    from fiftyone_plugin.commands.label import parse_options
 
-    args.options = _parse_options(args.options)
+    args.options = parse_options(args.options)
     if not args.data:
         args.data = [
             str(p) for p in sorted(default.glob("*")) if (p / "images").is_dir() and (p / "masks").is_dir()

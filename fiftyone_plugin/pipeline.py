@@ -26,12 +26,22 @@ from .provenance import (
     read_model,
     versions,
 )
-from .refinement import create_refiner, resize_scores
+from .refinement import Refiner, create_refiner, resize_scores
 from .rundir import RunDirectory, SampleRow, write_json, write_mask
 from .sources import ImageItem, list_images
 from .visual import contact_sheet
 
-__all__ = ["LabelConfig", "LabelResult", "label", "label_items", "resolve_refinement"]
+__all__ = [
+    "LabelConfig",
+    "LabelResult",
+    "create_configured",
+    "label",
+    "label_items",
+    "load_configured_backbone",
+    "native_labels",
+    "open_store",
+    "resolve_refinement",
+]
 
 PREDICT_CHUNK = 32
 SHEET_IMAGES = 12
@@ -107,7 +117,7 @@ def label_items(
     if model is not None and model.resolve() == RunDirectory(out).model.resolve():
         raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
     refine = resolve_refinement(saved["refine"] if saved else config.refine)
-    method = load_method(model) if model is not None else _create(config, refine)
+    method = load_method(model) if model is not None else create_configured(config, refine)
     method.n_jobs = config.jobs
     timed = TimedProgress(progress or NullProgress())
     start = time.perf_counter()
@@ -116,7 +126,7 @@ def label_items(
     try:
         with timed.stage("load backbone", total=1, unit="model") as stage:
             name = config.backbone or saved["backbone"] if saved else config.backbone
-            backbone = _load_backbone(name, config)
+            backbone = load_configured_backbone(name, config)
             stage.update()
         if saved:
             check_weights(saved, backbone)
@@ -135,7 +145,12 @@ def label_items(
         directory.close()
 
 
-def _create(config: LabelConfig, refine: str) -> Method:
+def create_configured(config: LabelConfig, refine: str) -> Method:
+    """Build the unfitted method that ``config`` names; ``refine`` is the refinement that was resolved.
+
+    Raises:
+        UsageError: unknown method or option, or an option for which there is a setting.
+    """
     fixed = {
         "n_classes": config.classes,
         "random_state": config.seed,
@@ -148,7 +163,8 @@ def _create(config: LabelConfig, refine: str) -> Method:
     return create_method(config.method, **fixed, **config.options)
 
 
-def _load_backbone(name: str | None, config: LabelConfig) -> Any:
+def load_configured_backbone(name: str | None, config: LabelConfig) -> Any:
+    """Load a backbone on the device and in the precision that ``config`` names."""
     from .backbones import load_backbone
     from .paths import cache_dir
 
@@ -179,7 +195,7 @@ class _Run:
         self.refiner = create_refiner(refine)
         self.progress = progress
         batch_size = config.batch_size or (4 if backbone.device == "cpu" else 32)
-        self.store = _open_store(backbone, size, config)
+        self.store = open_store(backbone, size, config)
         self.source = ImageFeatureSource(
             items,
             backbone,
@@ -243,7 +259,7 @@ class _Run:
     def _predict_one(self, image: ImageFeatures) -> None:
         start = time.perf_counter()
         try:
-            mask = self._to_mask(self.method.predict(image), image)
+            mask = native_labels(self.method.predict(image), image, self.refiner)
         except ImageReadError as error:
             self.source.failures[image.key] = error.reason
             return
@@ -261,11 +277,6 @@ class _Run:
         self.directory.append([row])
         write_mask(self.directory.masks / name, mask)
         self.rows[image.key] = row
-
-    def _to_mask(self, scores: LabelScores, image: ImageFeatures) -> np.ndarray:
-        """Refine and up-sample soft scores to the (H, W) class ids of the native image."""
-        values = scores.scores if scores.refined else self.refiner(scores.scores, image.read_image())
-        return scores.labels[resize_scores(values, *image.size).argmax(0)]
 
     def conclude(self, settings: dict[str, Any], seconds: float) -> LabelResult:
         """Write the tables and pictures of a run whose masks are all there."""
@@ -319,6 +330,16 @@ class _Run:
         return row.image, image, _read_mask(self.directory.masks / row.mask)
 
 
+def native_labels(scores: LabelScores, image: ImageFeatures, refiner: Refiner) -> np.ndarray:
+    """Refine and up-sample soft scores to the (H, W) class ids of the native image.
+
+    Raises:
+        ImageReadError: the image cannot be read any more.
+    """
+    values = scores.scores if scores.refined else refiner(scores.scores, image.read_image())
+    return scores.labels[resize_scores(values, *image.size).argmax(0)]
+
+
 def _read_mask(path: Path) -> np.ndarray:
     from PIL import Image
 
@@ -333,7 +354,8 @@ def _with_jobs(method: Method, like: Method) -> Method:
     return method
 
 
-def _open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
+def open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
+    """Open the feature store of a backbone and input size, ``None`` where ``config`` wants no cache."""
     if not config.cache:
         return None
     from .features.source import store_spec

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_parser", "prepare_process", "report", "run"]
+__all__ = ["add_parser", "parse_options", "prepare_process", "report", "run"]
 
 EXIT_SKIPPED = 3
 FIFTYONE = "fiftyone:"
@@ -118,7 +118,7 @@ def _label(args: argparse.Namespace, progress: Any) -> Any:
         jobs=args.jobs,
         cache=not args.no_cache,
         cache_limit=args.cache_limit,
-        options=_parse_options(args.set),
+        options=parse_options(args.set),
     )
     config.validate()
     shared = {"model": args.model, "resume": args.resume, "restart": args.restart, "progress": progress}
@@ -132,8 +132,12 @@ def _label(args: argparse.Namespace, progress: Any) -> Any:
     return label_items([entry.item for entry in list_view(dataset)], args.out, config, **shared)
 
 
-def _parse_options(pairs: list[str]) -> dict[str, Any]:
-    """Parse ``name=value`` pairs; values are JSON where they parse as such, else strings."""
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """Parse ``name=value`` pairs; values are JSON where they parse as such, else strings.
+
+    Raises:
+        UsageError: a pair without ``=``, or whose name is no name.
+    """
     import json
 
     from ..errors import UsageError

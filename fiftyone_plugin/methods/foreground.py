@@ -106,7 +106,23 @@ class Levels:
         """Mean of the three levels' foreground probabilities: (h*w,) float32.
 
         With three voters the mean crosses 1/2 where at least two of them, weighted by their certainty, agree.
+        """
+        votes = self.level_votes(x, cls, digest)
+        vote = (votes[0] + votes[1] + votes[2]) / 3
+        share = float((vote > 0.5).mean())
+        return vote if 0 < share <= self.config["max_foreground"] else votes[0]
+
+    def level_votes(
+        self, x: np.ndarray, cls: np.ndarray, digest: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the foreground probabilities, (h*w,) float32, of the data-set, category and image level.
+
         The category and image levels vote once for every number of categories, and count with their mean.
+
+        Args:
+            x: (h*w, d) normalised patches.
+            cls: (D',) CLS feature.
+            digest: content of the image, seeds its own clustering.
         """
         config = self.config
         temperature = config["temperature"]
@@ -118,9 +134,7 @@ class Levels:
         dataset_vote = self.dataset.soft(x, temperature)
         category_vote = np.mean([group.soft(x, temperature) for group in groups], axis=0)
         image_vote = np.mean([clusters.soft(x, temperature) for clusters in own], axis=0)
-        vote = (dataset_vote + category_vote + image_vote) / 3
-        share = float((vote > 0.5).mean())
-        return vote if 0 < share <= config["max_foreground"] else dataset_vote
+        return dataset_vote, category_vote, image_vote
 
     def get_state(self) -> tuple[list[int], dict[str, np.ndarray]]:
         """Return the number of groups of every category level, and all arrays by name."""

@@ -27,6 +27,7 @@ from ..progress import NullProgress, Progress
 from ..refinement import create_refiner, resize_scores
 from .base import LabelScores
 from .foreground import Levels, foreground_map, normalizer_arrays, restore_normalizer
+from .panels import Panel
 from .parameters import Number, check_flag, check_numbers
 
 __all__ = ["LightCluster"]
@@ -327,6 +328,24 @@ class LightCluster:
         if len(labels) == 1:
             scores[0] = 1.0
         return LabelScores(labels, scores, refined=True)
+
+    def explain(self, image: ImageFeatures) -> list[Panel]:
+        """Show the three levels, their vote, the refined foreground and the regions with their classes."""
+        x = self._levels.normalizer.transform(image[self.layer])
+        names = ("data-set level", "category level", "image level")
+        panels = [
+            Panel(name, vote.reshape(image.grid), "heat")
+            for name, vote in zip(names, self._levels.level_votes(x, image["cls"], image.digest), strict=True)
+        ]
+        panels.append(Panel("vote of the three", self.vote(image)[1], "heat"))
+        found = self._regions_of([image])[0]
+        if isinstance(found, ImageReadError):
+            raise found
+        config = self._config
+        regions = _regions(found["foreground"], image.size, config["min_region"], config["max_regions"])
+        panels.append(Panel(f"refined ({config['refine']})", found["foreground"], "heat"))
+        panels.append(Panel(f"regions: {regions.max()}", regions, "labels"))
+        return panels
 
     def _classify(self, cls: np.ndarray) -> np.ndarray:
         """Return the class ids (from 1) of (n, D) region features: nearest centre."""
