@@ -15,7 +15,7 @@ from .config import LabelConfig, resolve_refinement
 from .errors import ImageReadError, PseudoMaskError, UsageError
 from .features.types import ImageFeatures
 from .images import read_image
-from .methods.base import LabelScores, Method, create_method, load_method, save_method
+from .methods.base import LabelScores, Method, Trainable, create_method, load_method, save_method
 from .parallel import batched
 from .progress import NullProgress, Progress, TimedProgress
 from .provenance import (
@@ -234,6 +234,9 @@ class _Run:
     def _fit(self) -> None:
         if len(self.source.failures) == len(self.items):
             self._raise_all_failed()
+        if isinstance(self.method, Trainable):
+            self.method.work_dir = self.directory.work / "fit"
+            self.method.device = self.backbone.device
         try:
             self.method.fit(self.source, progress=self.progress)
         except PseudoMaskError:

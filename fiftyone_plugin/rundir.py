@@ -217,7 +217,8 @@ class RunDirectory:
             path.unlink(missing_ok=True)
             _partial(path).unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
-        shutil.rmtree(self.work / "memo", ignore_errors=True)
+        for name in ("memo", "fit"):
+            shutil.rmtree(self.work / name, ignore_errors=True)
         for folder in (self.model, self.masks):
             _remove_empty(folder)
         # last: without it, what an interruption here leaves would be taken for somebody else's

@@ -139,7 +139,7 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         return len(self.centers_)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the (n,) int64 class ids (from 1) of (n, D) descriptors; 0 where there is no class at all."""
+        """Return the (n,) int64 class ids (from 1) of (n, D) descriptors; 0 if there is no class."""
         if len(x) == 0 or len(self.centers_) == 0:
             return np.zeros(len(x), np.int64)
         with threadpool_limits(1):

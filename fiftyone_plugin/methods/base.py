@@ -14,7 +14,15 @@ from ..errors import UsageError
 from ..features.types import FeatureSource, ImageFeatures
 from ..progress import Progress
 
-__all__ = ["LabelScores", "Method", "create_method", "list_methods", "load_method", "save_method"]
+__all__ = [
+    "LabelScores",
+    "Method",
+    "Trainable",
+    "create_method",
+    "list_methods",
+    "load_method",
+    "save_method",
+]
 
 FORMAT = 1
 
@@ -69,6 +77,17 @@ class Method(Protocol):
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Restore what :meth:`get_state` returned."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """Optional part of the contract: methods whose fit is long enough to go on with after an interruption."""
+
+    work_dir: Path | None
+    """Folder for checkpoints, set before fit and kept by an interrupted run; ``None``: keep none. A fit that
+    finds a checkpoint there of the same settings and images goes on from it, to the same result."""
+    device: str
+    """Torch device to train on."""
 
 
 def _registry() -> dict[str, Callable[..., Method]]:
