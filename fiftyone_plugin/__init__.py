@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ._version import DISTRIBUTION, __version__
 
 if TYPE_CHECKING:
+    from . import export as export
     from .datasets import label_dataset, undo
     from .evaluation import evaluate
+    from .export import import_masks
     from .pipeline import LabelConfig, LabelResult, label
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "LabelResult",
     "__version__",
     "evaluate",
+    "export",
+    "import_masks",
     "label",
     "label_dataset",
     "undo",
@@ -31,6 +35,7 @@ _LAZY = {
     "LabelConfig": "pipeline",
     "LabelResult": "pipeline",
     "evaluate": "evaluation",
+    "import_masks": "export",
     "label": "pipeline",
     "label_dataset": "datasets",
     "undo": "datasets",
@@ -38,6 +43,8 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "export":  # a package that can be called
+        return import_module(".export", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LAZY[name]}", __name__), name)

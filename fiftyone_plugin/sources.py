@@ -41,6 +41,12 @@ class ImageItem:
     path: str
     mask_name: str
 
+    @property
+    def root(self) -> str:
+        """Folder that the key is relative to; empty where images lie on several drives."""
+        root, separator, rest = PurePath(self.path).as_posix().rpartition(self.key)
+        return root if separator and not rest else ""
+
 
 def list_images(spec: PathLike | Sequence[PathLike]) -> list[ImageItem]:
     """List the images that ``spec`` names, sorted by key; the order of the file system plays no part.

@@ -1,0 +1,68 @@
+"""``pseudomask import``: masks and COCO files from outside, as masks or as a field of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+EXIT_SKIPPED = 3
+FIFTYONE = "fiftyone:"
+LISTED = 20
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "import",
+        help="read masks or COCO files of other tools",
+        description=(
+            "Read a COCO file (instances, stuff, panoptic), a VOC folder or a folder of masks, and write "
+            "masks/ and classes.json, or a Segmentation field of a FiftyOne dataset."
+        ),
+    )
+    parser.add_argument("source", metavar="SOURCE", help="COCO file, or folder")
+    parser.add_argument("--to", metavar="fiftyone:NAME", help="dataset that gets the masks as a field")
+    parser.add_argument("--field", default="imported_mask", help="the field (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the masks; needed without --to")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier import")
+    parser.add_argument("--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if masks failed")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import and print what was read."""
+    from ..errors import UsageError
+    from ..progress import ConsoleProgress, NullProgress
+
+    shared: dict[str, Any] = {
+        "overwrite": args.overwrite,
+        "progress": NullProgress() if args.quiet else ConsoleProgress(),
+    }
+    if args.to is None:
+        from ..export.importing import read_masks
+
+        if args.out is None:
+            raise UsageError("say where the masks go: --out DIR, or --to fiftyone:NAME")
+        result = read_masks(args.source, args.out, **shared)
+    else:
+        from ..datasets import load_dataset
+        from ..export.fiftyone_import import import_masks
+
+        if not args.to.startswith(FIFTYONE):
+            raise UsageError(f"--to takes fiftyone:NAME, not {args.to!r}")
+        dataset = load_dataset(args.to.removeprefix(FIFTYONE))
+        result = import_masks(dataset, args.source, args.field, out=args.out, **shared)
+    for entry in result.skipped[:LISTED]:
+        print(f"skipped {entry.key}: {entry.reason}", file=sys.stderr)
+    if len(result.skipped) > LISTED:
+        print(f"... and {len(result.skipped) - LISTED} more", file=sys.stderr)
+    if not args.quiet:
+        field = f", {result.matched} samples of {args.to}, field {args.field}" if args.to else ""
+        print(f"{len(result.masks)} masks, {len(result.names)} classes, {len(result.skipped)} skipped{field}")
+        print(f"written to {result.out}")
+    return EXIT_SKIPPED if args.strict and result.skipped else 0

@@ -1,0 +1,135 @@
+"""A FiftyOne dataset or view as the source of an export, read in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..datasets import ViewItem, list_view, run_key
+from ..errors import UsageError
+from ..parallel import batched
+from .categories import parse_mask_targets
+from .items import ExportItem, ExportSource, Skipped
+
+__all__ = ["segmentation_field", "view_source"]
+
+BATCH = 500
+
+
+def segmentation_field(collection: Any, field: str | None) -> str:
+    """Return the field to export: the one named, or the only segmentation field.
+
+    Raises:
+        UsageError: it does not exist, is no Segmentation field, or there are several.
+    """
+    import fiftyone as fo
+
+    fields = list(collection.get_field_schema(embedded_doc_type=fo.Segmentation))
+    listed = ", ".join(fields) or "none"
+    if field is None:
+        if len(fields) != 1:
+            raise UsageError(f"name the field to export; segmentation fields here: {listed}")
+        return fields[0]
+    if field not in fields:
+        raise UsageError(f"{field!r} is no segmentation field; there are: {listed}")
+    return field
+
+
+def view_source(
+    view: Any,
+    field: str | None = None,
+    *,
+    instances_field: str | None = None,
+    quality_field: str | None = None,
+) -> ExportSource:
+    """Read the samples of a dataset or view, sorted by the path of their image.
+
+    Args:
+        view: dataset or view of images.
+        field: Segmentation field with class ids; ``None`` if there is only one.
+        instances_field: Segmentation field with instance ids (0: none), where there is one.
+        quality_field: float field in [0, 1]; ``None`` for ``<field>_quality`` if it exists.
+
+    Raises:
+        UsageError: not images, or no such field.
+    """
+    field = segmentation_field(view, field)
+    if instances_field is not None:
+        segmentation_field(view, instances_field)
+    schema = view.get_field_schema()
+    if quality_field is not None and quality_field not in schema:
+        raise UsageError(f"there is no field {quality_field!r} for the quality of masks")
+    quality_field = quality_field or (f"{field}_quality" if f"{field}_quality" in schema else None)
+    entries = list_view(view)
+    dataset = view._dataset
+    targets = dataset.mask_targets.get(field) or dataset.default_mask_targets
+    skipped = [
+        Skipped(entry.item.key, "another sample of the same file is exported")
+        for entry in entries
+        for _ in entry.sample_ids[1:]
+    ]
+    without = set(view.exists(field, False).values("id"))
+    skipped += [Skipped(entry.item.key, "no mask") for entry in entries if entry.sample_ids[0] in without]
+    entries = [entry for entry in entries if entry.sample_ids[0] not in without]
+    return ExportSource(
+        name=dataset.name,
+        items=lambda: _items(view, entries, field, instances_field, quality_field),
+        total=len(entries),
+        names=parse_mask_targets(targets) if targets else None,
+        supercategories=_supercategories(dataset),
+        skipped=skipped,
+        provenance=_provenance(dataset, field),
+    )
+
+
+def _items(
+    view: Any, entries: list[ViewItem], field: str, instances_field: str | None, quality_field: str | None
+) -> Iterator[ExportItem]:
+    for batch in batched(entries, BATCH):
+        ids = [entry.sample_ids[0] for entry in batch]
+        samples = view.select(ids)
+        columns = ["id", "tags", *([quality_field] if quality_field else [])]
+        rows = {row[0]: row[1:] for row in zip(*samples.values(columns), strict=True)}
+        masks = _masks(view, ids, field)
+        instances = _masks(view, ids, instances_field) if instances_field else {}
+        for entry in batch:
+            sample_id = entry.sample_ids[0]
+            tags, *quality = rows[sample_id]
+            yield ExportItem(
+                entry.item.key,
+                entry.item.mask_name.removesuffix(".png"),
+                entry.item.path,
+                masks[sample_id],
+                instances.get(sample_id),
+                tuple(tags),
+                quality[0] if quality else None,
+            )
+
+
+def _masks(view: Any, ids: list[str], field: str) -> dict[str, Any]:
+    """Return sample id -> path of the mask, or the mask itself where the database holds it."""
+    samples = view.select(ids)
+    found = dict(zip(*samples.values(["id", f"{field}.mask_path"]), strict=True))
+    stored = [sample_id for sample_id, path in found.items() if not path]
+    if stored:
+        arrays = zip(*view.select(stored).values(["id", f"{field}.mask"]), strict=True)
+        # an empty label has neither: its missing file is reported when it is read
+        found |= {sample_id: "no mask in the label" if mask is None else mask for sample_id, mask in arrays}
+    return found
+
+
+def _supercategories(dataset: Any) -> dict[str, str]:
+    """Return the supercategories that an import of COCO has left in the dataset's info."""
+    categories = (dataset.info or {}).get("categories") or []
+    return {
+        entry["name"]: entry["supercategory"]
+        for entry in categories
+        if isinstance(entry, dict) and entry.get("name") and entry.get("supercategory")
+    }
+
+
+def _provenance(dataset: Any, field: str) -> dict[str, Any]:
+    key = run_key(field)
+    if not dataset.has_run(key):
+        return {"field": field}
+    return {"field": field, "run": key, "config": dataset.get_run_info(key).config.serialize()}

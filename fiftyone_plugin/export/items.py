@@ -1,0 +1,82 @@
+"""What can be exported: images with masks, their tags and qualities, in a fixed order."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ExportItem", "ExportSource", "Skipped"]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that is not in the export.
+
+    Attributes:
+        key: the image.
+        reason: why, e.g. ``"no mask"``.
+        expected: the caller's choices leave it out (quality, splits); otherwise something is wrong with it.
+    """
+
+    key: str
+    reason: str
+    expected: bool = False
+
+
+@dataclass(frozen=True)
+class ExportItem:
+    """One image with its mask.
+
+    Attributes:
+        key: relative POSIX path of the image, unique, without ``..``.
+        stem: relative POSIX path without extension for the files of this image in the export, unique even
+            where case does not count.
+        image: path of the image file.
+        mask: path of the mask file, or the (H, W) mask itself where a database holds it.
+        instances: the same for a map of instances, ``None`` where there is none.
+        tags: what splits are made of.
+        quality: of the mask, in [0, 1]; ``None`` if unknown.
+    """
+
+    key: str
+    stem: str
+    image: str
+    mask: str | np.ndarray
+    instances: str | np.ndarray | None = None
+    tags: tuple[str, ...] = ()
+    quality: float | None = None
+
+    @property
+    def placed(self) -> str:
+        """Path of the image in the export: the key, unless another key has the same stem."""
+        return self.stem + posixpath.splitext(self.key)[1]
+
+
+@dataclass
+class ExportSource:
+    """A data set to export.
+
+    Attributes:
+        name: what it is called in messages and in the export's description.
+        items: returns an iterator over the items, always in the same order.
+        total: how many there are.
+        names: mask id -> class name; ``None`` if unknown: then the masks are read to find their ids.
+        supercategories: class name -> supercategory, where known.
+        folders: folders that hold the source's files: an export must not replace them.
+        skipped: images without a usable mask.
+        provenance: facts about the masks for the export's record, JSON-serialisable.
+    """
+
+    name: str
+    items: Callable[[], Iterator[ExportItem]]
+    total: int
+    names: dict[int, str] | None
+    supercategories: dict[str, str] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+    skipped: list[Skipped] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)

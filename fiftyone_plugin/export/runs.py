@@ -1,0 +1,204 @@
+"""Runs of equal labels down the columns of a mask: components, areas, boxes and RLE of all segments at once.
+
+COCO's run-length encoding goes down the columns. One pass over the pixels finds the runs of the whole mask;
+everything after that works on runs, however many segments there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Runs", "Segments", "connected_runs", "find_runs", "find_segments", "rle_counts", "segment_rles"]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of equal labels, in column-major order; none reaches over the end of its column.
+
+    Attributes:
+        shape: (height, width) of the mask.
+        start: (R,) int64, column-major index of the first pixel, ascending.
+        length: (R,) int64, pixels, >= 1.
+        label: (R,) labels.
+    """
+
+    shape: tuple[int, int]
+    start: np.ndarray
+    length: np.ndarray
+    label: np.ndarray
+
+    def paint(self, values: np.ndarray) -> np.ndarray:
+        """Return the (H, W) map that has ``values[r]`` in the pixels of run ``r``."""
+        height, width = self.shape
+        return np.repeat(values, self.length).reshape(width, height).T
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Segments of one mask: disjoint sets of pixels with a label each, ordered by label, then first pixel.
+
+    Attributes:
+        runs: the runs of the mask.
+        group: (R,) int64, the segment of every run, -1 for label 0.
+        label: (S,) int64, >= 1.
+        area: (S,) int64, pixels.
+        box: (S, 4) int64, tight x, y, width, height in pixels.
+        instance: (S,) int64, the given instance, 0 where there is none.
+    """
+
+    runs: Runs
+    group: np.ndarray
+    label: np.ndarray
+    area: np.ndarray
+    box: np.ndarray
+    instance: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def to_map(self) -> np.ndarray:
+        """Return the (H, W) int64 map of segments, counted from 1; 0 is none."""
+        return self.runs.paint(self.group + 1)
+
+
+def find_runs(labels: np.ndarray) -> Runs:
+    """Find the runs of an (H, W) map of integers, H and W >= 1."""
+    height, width = labels.shape
+    flat = labels.ravel(order="F")
+    begins = np.empty(flat.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    begins[::height] = True
+    start = np.flatnonzero(begins)
+    return Runs((height, width), start, np.diff(start, append=flat.size), flat[start])
+
+
+def connected_runs(runs: Runs, connectivity: int = 4) -> np.ndarray:
+    """Number the connected components of equal label.
+
+    Args:
+        runs: runs of a mask.
+        connectivity: 4 (sides) or 8 (sides and corners).
+
+    Returns:
+        (R,) component of every run; labels do not share components, label 0 has some too.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    height, width = runs.shape
+    inner = slice(0, np.searchsorted(runs.start, (width - 1) * height))  # all but the last column's
+    start, length = runs.start[inner], runs.length[inner]
+    reach = 1 if connectivity == 8 else 0
+    column = (start // height + 1) * height
+    low = np.maximum(start + height - reach, column)
+    high = np.minimum(start + length - 1 + height + reach, column + height - 1)
+    first = np.searchsorted(runs.start, low, "right") - 1
+    count = np.searchsorted(runs.start, high, "right") - first
+    left = np.repeat(np.arange(len(start)), count)
+    right = np.arange(len(left)) + np.repeat(first - (np.cumsum(count) - count), count)
+    same = runs.label[left] == runs.label[right]
+    left, right = left[same], right[same]
+    n = len(runs.start)
+    graph = coo_matrix((np.ones(len(left), bool), (left, right)), (n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+def find_segments(
+    labels: np.ndarray,
+    *,
+    whole: Collection[int] | None = (),
+    instances: np.ndarray | None = None,
+    connectivity: int = 4,
+) -> Segments:
+    """Split a mask into segments.
+
+    Args:
+        labels: (H, W) unsigned integers; 0 is unlabelled and belongs to no segment.
+        whole: labels that are one segment each, however many parts they have; ``None`` for all.
+        instances: (H, W) integers >= 0: pixels of one label and instance are one segment, also in parts;
+            those of instance 0 are split as without this.
+        connectivity: 4 or 8: what is connected where components are segments.
+    """
+    if instances is None:
+        runs = find_runs(labels)
+        label, instance = runs.label.astype(np.int64), np.zeros(len(runs.label), np.int64)
+    else:
+        pairs, codes = np.unique(
+            np.stack([labels.ravel(), instances.ravel()]).astype(np.int64), axis=1, return_inverse=True
+        )
+        runs = find_runs(codes.reshape(labels.shape))
+        label, instance = pairs[0][runs.label], pairs[1][runs.label]
+    is_whole = np.isin(label, list(whole)) if whole is not None else np.ones(len(label), bool)
+    instance = np.where(is_whole, 0, instance)
+    if is_whole.all():
+        part = np.zeros(len(label), np.int64)
+    else:
+        part = np.where(is_whole | (instance > 0), 0, connected_runs(runs, connectivity) + 1)
+    labelled = np.flatnonzero(label)
+    group = np.full(len(label), -1, np.int64)
+    keys = np.stack([label, instance, part])[:, labelled]
+    unique, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    order = np.lexsort((first, unique[0]))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    group[labelled] = rank[inverse.reshape(-1)]
+    area, box = _measure(runs, group, len(order))
+    return Segments(runs, group, unique[0][order], area, box, unique[1][order])
+
+
+def _measure(runs: Runs, group: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return area (n,) and box (n, 4) of the segments."""
+    height = runs.shape[0]
+    order = np.flatnonzero(group >= 0)
+    order = order[np.argsort(group[order], kind="stable")]
+    area, box = np.zeros(n, np.int64), np.zeros((n, 4), np.int64)
+    if n == 0:
+        return area, box
+    length = runs.length[order]
+    column, top = np.divmod(runs.start[order], height)
+    first = np.searchsorted(group[order], np.arange(n))
+    area[:] = np.add.reduceat(length, first)
+    box[:, 0], box[:, 1] = np.minimum.reduceat(column, first), np.minimum.reduceat(top, first)
+    box[:, 2] = np.maximum.reduceat(column, first) + 1 - box[:, 0]
+    box[:, 3] = np.maximum.reduceat(top + length, first) - box[:, 1]
+    return area, box
+
+
+def rle_counts(segments: Segments) -> list[np.ndarray]:
+    """Return COCO's uncompressed counts of every segment: pixels outside, inside, outside, ... by columns."""
+    runs, group = segments.runs, segments.group
+    order = np.flatnonzero(group >= 0)
+    order = order[np.argsort(group[order], kind="stable")]
+    if len(order) == 0:
+        return []
+    owner, start = group[order], runs.start[order]
+    end = start + runs.length[order]
+    # a run that goes on in the next column continues the one before
+    begins = np.ones(len(order), bool)
+    begins[1:] = (owner[1:] != owner[:-1]) | (start[1:] != end[:-1])
+    heads = np.flatnonzero(begins)
+    owner, start, end = owner[heads], start[heads], end[np.append(heads[1:], len(order)) - 1]
+    before = np.zeros(len(heads), np.int64)
+    before[1:] = np.where(owner[1:] == owner[:-1], end[:-1], 0)
+    counts = np.stack([start - before, end - start], axis=1)
+    first = np.searchsorted(owner, np.arange(len(segments) + 1))
+    size = runs.shape[0] * runs.shape[1]
+    rests = size - end[first[1:] - 1]
+    return [
+        np.append(counts[a:b].ravel(), rest) if rest else counts[a:b].ravel()
+        for a, b, rest in zip(first[:-1], first[1:], rests, strict=True)
+    ]
+
+
+def segment_rles(segments: Segments) -> list[dict[str, Any]]:
+    """Return COCO's compressed RLE of every segment: ``{"size": [H, W], "counts": text}``."""
+    from pycocotools import mask as coco_mask
+
+    size = list(segments.runs.shape)
+    counts = [{"size": size, "counts": values} for values in rle_counts(segments)]
+    rles = coco_mask.frPyObjects(counts, *size) if counts else []
+    return [{"size": size, "counts": rle["counts"].decode("ascii")} for rle in rles]

@@ -1,0 +1,177 @@
+"""Sources of an export on disk: the folder of a run, or any folder with images/ and masks/."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import UsageError
+from ..evaluation.folders import SUFFIXES
+from ..rundir import NAMES, RunDirectory
+from ..sources import list_images
+from .categories import read_class_file
+from .items import ExportItem, ExportSource, Skipped
+from .staging import is_safe_name
+
+__all__ = ["folder_source", "mask_files"]
+
+CLASSES = "classes.json"
+
+
+def folder_source(root: str | Path, *, images: str | Path | None = None) -> ExportSource:
+    """Read what ``label`` wrote, or any folder with images/ and masks/ and perhaps instances/.
+
+    In such a folder an image and its mask have the same path below images/ and masks/, but for the extension;
+    class names come from ``classes.json`` where there is one, tags are the folders of an image's path
+    (``images/train/1.jpg`` has the tag ``train``).
+
+    Args:
+        root: the folder.
+        images: where the images are, if neither images/ nor the run's record says so.
+
+    Raises:
+        UsageError: no masks or images, or their place is not known.
+    """
+    folder = Path(root)
+    if not (folder / "masks").is_dir():
+        raise UsageError(f"{folder} has no folder masks/: give the output of `label`, or images/ and masks/")
+    names, groups = read_class_file(folder / CLASSES) if (folder / CLASSES).is_file() else (None, {})
+    run = RunDirectory(folder).read_run() if (folder / "run.json").is_file() else None
+    if run is not None and run.get("status") != "complete":
+        raise UsageError(
+            f"the run in {folder} is not finished; resume it first: pseudomask label ... --resume"
+        )
+    table = _read_table(folder / "samples.csv") if run is not None else None
+    image_root = _image_root(folder, images, run)
+    skipped: list[Skipped] = []
+    listing = _from_table(table, folder, image_root, skipped) if table else None
+    entries = listing if listing is not None else _from_folders(folder, image_root, skipped)
+    if not entries:
+        reason = f", e.g. {skipped[0].key}: {skipped[0].reason}" if skipped else ""
+        raise UsageError(f"{folder} has no image with a mask{reason}")
+    return ExportSource(
+        name=folder.resolve().name,
+        items=lambda: (entry.item() for entry in entries),
+        total=len(entries),
+        names=names,
+        supercategories=groups,
+        folders=(folder, image_root),
+        skipped=skipped,
+        provenance={name: run[name] for name in ("settings", "versions", "counts") if name in run}
+        if run
+        else {},
+    )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An item without what can be put together when it is needed: there may be many."""
+
+    key: str
+    stem: str
+    mask: str
+    image_root: str
+    instances: str | None
+    quality: float | None
+
+    def item(self) -> ExportItem:
+        return ExportItem(
+            self.key,
+            self.stem,
+            os.path.join(self.image_root, *self.key.split("/")),
+            self.mask,
+            self.instances,
+            PurePosixPath(self.key).parts[:-1],
+            self.quality,
+        )
+
+
+def _image_root(folder: Path, images: str | Path | None, run: dict[str, Any] | None) -> Path:
+    candidates = [images, folder / "images", run.get("images_root") if run else None]
+    for candidate in candidates:
+        if candidate is not None and Path(candidate).is_dir():
+            return Path(os.path.abspath(candidate))
+        if candidate is not None and candidate == images:
+            raise UsageError(f"the folder of images does not exist: {images}")
+    raise UsageError(f"where the images of {folder} are is not known; name their folder (--images DIR)")
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    """Read the columns of a run's table that matter here; other columns may come and go."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
+            rows = [
+                {name: row.get(name) or "" for name in ("image", "mask", "status", "error", "quality")}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, csv.Error) as error:
+        raise UsageError(f"cannot read the run's table {path}: {error}") from error
+    if not rows or not all(row["image"] for row in rows):
+        raise UsageError(f"{path} is not the table of a run")
+    return rows
+
+
+def _from_table(
+    rows: Sequence[dict[str, str]], folder: Path, image_root: Path, skipped: list[Skipped]
+) -> list[_Entry]:
+    entries = []
+    for row in rows:
+        key, mask = row["image"], row["mask"]
+        if not mask:
+            skipped.append(Skipped(key, f"not labelled: {row['error'] or row['status']}"))
+        elif not (is_safe_name(key) and is_safe_name(mask)):
+            skipped.append(Skipped(key, "its path leads out of the folder"))
+        else:
+            quality = _quality(row["quality"])
+            path = str(folder / "masks" / mask)
+            stem = mask.removesuffix(".png")
+            entries.append(_Entry(key, stem, path, str(image_root), None, quality))
+    return entries
+
+
+def _quality(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
+
+
+def mask_files(folder: Path) -> dict[str, Path]:
+    """Return the mask files below a folder by relative POSIX path without extension, sorted.
+
+    Raises:
+        UsageError: two files differ in the extension only.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in relative.parts):
+            name = relative.with_suffix("").as_posix()
+            if name in found:
+                raise UsageError(f"{found[name]} and {path} differ in the extension only: remove one of them")
+            found[name] = path
+    return found
+
+
+def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> list[_Entry]:
+    masks = mask_files(folder / "masks")
+    instances = mask_files(folder / "instances") if (folder / "instances").is_dir() else {}
+    entries = []
+    used = set()
+    for item in list_images(image_root):
+        stem = item.mask_name.removesuffix(".png")
+        # a run names the masks of a.jpg and a.png after the whole key
+        name = next((n for n in (stem, str(PurePosixPath(item.key).with_suffix(""))) if n in masks), None)
+        if name is None:
+            skipped.append(Skipped(item.key, "no mask"))
+            continue
+        used.add(name)
+        given = str(instances[name]) if name in instances else None
+        entries.append(_Entry(item.key, stem, str(masks[name]), str(image_root), given, None))
+    skipped += [Skipped(f"masks/{name}", "no image") for name in masks if name not in used]
+    return entries
