@@ -298,6 +298,7 @@ class _Run:
             "versions": versions(),
             "counts": {"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
             "classes": {str(k): v for k, v in names.items()},
+            "images_root": next(iter(self.items.values())).root,
             "seconds": {
                 "total": round(seconds, 3),
                 **{k: round(v, 3) for k, v in self.progress.seconds.items()},
