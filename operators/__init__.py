@@ -13,10 +13,12 @@ def operator_classes() -> tuple[type, ...]:
     FiftyOne silently drops a class whose name the manifest lacks; a test compares the two.
     """
     from .evaluate_masks import EvaluateMasks
+    from .export_masks import ExportMasks
+    from .import_masks import ImportMasks
     from .label_dataset import LabelDataset
     from .metrics import METRIC_CLASSES
 
-    return (LabelDataset, EvaluateMasks, *METRIC_CLASSES)
+    return (LabelDataset, EvaluateMasks, ExportMasks, ImportMasks, *METRIC_CLASSES)
 
 
 def register(plugin: Any) -> None:
