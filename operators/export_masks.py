@@ -63,7 +63,7 @@ class ExportMasks(foo.Operator):
             prop = inputs.str("field", view=types.HiddenView())
             prop.invalid, prop.error_message = True, message
             return types.Property(inputs, view=title)
-        _choose(inputs, "field", {field: "" for field in fields}, guess_field(ctx.dataset), "Masks", "")
+        _choose(inputs, "field", dict.fromkeys(fields, ""), guess_field(ctx.dataset), "Masks", "")
         _format(ctx, inputs)
         out = ctx.params.get("out")
         inputs.str(
@@ -84,7 +84,7 @@ class ExportMasks(foo.Operator):
             "reference": "left where they are",
         }
         _choose(inputs, "images", modes, "copy", "Images", "")
-        tags = {tag: "" for tag in ctx.dataset.distinct("tags")}
+        tags = dict.fromkeys(ctx.dataset.distinct("tags"), "")
         if tags:
             _choose(inputs, "tag", tags, None, "Only samples tagged", "For instance those that were accepted")
         inputs.int(
