@@ -96,8 +96,10 @@ def evaluate_method(
     truth = {item.key: item for item in data.items}
     pairs = ((key, mask, data.truth(truth[key])) for key, mask in predictions(method, source, refine))
     protocol = "foreground" if data.foreground and background else args.protocol
-    # label 0 is a cluster of its own where the method has a background, and never occurs where it has none
-    unlabelled = 0 if data.foreground and background else None
+    # label 0 is a cluster of its own where the method has a background, void where it has none (and a cluster
+    # like any other of baselines)
+    void = data.foreground if background else name not in BASELINES
+    unlabelled = 0 if void else None
     return evaluate_pairs(
         pairs, data.classes, data.ignore, protocol, unlabelled=unlabelled, replicates=0, seed=seed
     )

@@ -58,6 +58,7 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         clustering: ``kmeans``, or ``spectral``: on the graph of the 30 nearest neighbours, where k-means
             cuts elongated clusters. New regions take the class of the nearest class mean in both.
         n_init: restarts of k-means.
+        batch_size: rows in a mini-batch of k-means; ``None`` for Lloyd's algorithm on everything.
         random_state: seed.
 
     Attributes:
@@ -73,12 +74,14 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         whiten: int | None = 64,
         clustering: str = "kmeans",
         n_init: int = 10,
+        batch_size: int | None = None,
         random_state: int = 0,
     ) -> None:
         self.n_classes = n_classes
         self.whiten = whiten
         self.clustering = clustering
         self.n_init = n_init
+        self.batch_size = batch_size
         self.random_state = random_state
 
     def fit(self, x: np.ndarray, y: None = None, *, area: np.ndarray | None = None) -> RegionClasses:
@@ -130,7 +133,9 @@ class RegionClasses(ClusterMixin, BaseEstimator):
                 random_state=self.random_state,
             )
             return np.unique(spectral.fit_predict(vectors), return_inverse=True)[1]
-        kmeans = ReproducibleKMeans(self.n_classes, n_init=self.n_init, random_state=self.random_state)
+        kmeans = ReproducibleKMeans(
+            self.n_classes, n_init=self.n_init, batch_size=self.batch_size, random_state=self.random_state
+        )
         return kmeans.fit(vectors).labels_
 
     @property

@@ -18,6 +18,7 @@ from ..images import file_digest, image_size, read_image, resize_image
 from ..parallel import batched
 from ..progress import Progress
 from ..sources import ImageItem
+from .crops import CropEncoder
 from .types import Box, ImageFeatures
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class ImageFeatureSource:
         self.memo_dir = memo_dir
         self.failures: dict[str, str] = {}
         self._known: dict[str, _Known] = {}
+        self._encode_crops = CropEncoder(backbone, max(batch_size, 4), store)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -187,7 +189,7 @@ class ImageFeatureSource:
             layers=layers,
             read_image=partial(read_image, item.path),
             crop_cls=partial(self._crop_cls, item),
-            encode=self._encode,
+            encode=self._encode_crops,
         )
         if self.memo_dir is not None:
             features.memo = DirectoryMemo(self.memo_dir, known.digest)
@@ -288,17 +290,7 @@ class ImageFeatureSource:
             return np.zeros((0, self.backbone.dim), np.float32)
         image = read_image(item.path)
         crops = np.stack([crop_square(image, box, self.crop_size) for box in boxes])
-        return self._encode(crops, ["cls"])["cls"]
-
-    def _encode(self, pixels: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the features of (n, S, S, 3) uint8 ``pixels``, n >= 1, by the names in ``layers``."""
-        step = max(self.batch_size, 4)
-        names = {name: self.backbone.resolve_layer(name) for name in layers}
-        parts = [
-            self.backbone.extract(pixels[start : start + step], sorted(set(names.values())))
-            for start in range(0, len(pixels), step)
-        ]
-        return {name: np.concatenate([part[found] for part in parts]) for name, found in names.items()}
+        return self._encode_crops(crops, ["cls"])["cls"]
 
 
 def crop_square(image: np.ndarray, box: Box, size: int) -> np.ndarray:

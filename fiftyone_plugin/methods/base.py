@@ -91,9 +91,10 @@ class Trainable(Protocol):
 
 
 def _registry() -> dict[str, Callable[..., Method]]:
+    from .datus import DatUS
     from .lightcluster import LightCluster
 
-    return {"lightcluster": LightCluster}
+    return {"lightcluster": LightCluster, "datus": DatUS}
 
 
 def list_methods() -> list[str]:

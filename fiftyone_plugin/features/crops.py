@@ -1,0 +1,82 @@
+"""Features of crops, kept in the feature store by the crops' own pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .store import FeatureStore, FeatureWriter
+
+if TYPE_CHECKING:
+    from ..backbones import Backbone
+
+__all__ = ["CropEncoder"]
+
+CROPS_PER_SHARD = 512
+
+
+class CropEncoder:
+    """Turns crops into features, and remembers them over runs.
+
+    A crop is known by the hash of its pixels, whatever image and method it came from. Each size has a store
+    of its own beside that of the images. A shard is finished every 512 crops, and when the encoder is freed.
+
+    Args:
+        backbone: turns pixels into features.
+        batch_size: crops in one forward pass.
+        store: an open store, whose folder and limit are used; ``None`` remembers nothing.
+    """
+
+    def __init__(self, backbone: Backbone, batch_size: int, store: FeatureStore | None) -> None:
+        self.backbone = backbone
+        self.batch_size = batch_size
+        self._beside = (store.cache, store.limit_bytes) if store is not None else None
+        self._stores: dict[int, tuple[FeatureStore, FeatureWriter]] = {}
+        weakref.finalize(self, _close, self._stores)
+
+    def __call__(self, pixels: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the features of (n, S, S, 3) uint8 ``pixels``, n >= 1, by the names in ``layers``."""
+        names = {name: self.backbone.resolve_layer(name) for name in layers}
+        wanted = sorted(set(names.values()))
+        digests = [hashlib.sha256(crop.tobytes()).hexdigest() for crop in pixels]
+        stored = self._store(pixels.shape[1])
+        parts = []
+        for start in range(0, len(pixels), self.batch_size):
+            batch, keys = (x[start : start + self.batch_size] for x in (pixels, digests))
+            found = [stored[0].get(digest, wanted) for digest in keys] if stored else []
+            known = [arrays for arrays in found if arrays is not None]
+            if len(known) == len(keys):
+                parts.append({layer: np.stack([arrays[layer] for arrays in known]) for layer in wanted})
+                continue
+            # the whole batch, though some may be known: on some devices rounding depends on the batch
+            parts.append(self.backbone.extract(batch, wanted))
+            if stored:
+                for row, digest in enumerate(keys):
+                    stored[1].put(digest, {layer: array[row] for layer, array in parts[-1].items()})
+        return {name: np.concatenate([part[layer] for part in parts]) for name, layer in names.items()}
+
+    def _store(self, size: int) -> tuple[FeatureStore, FeatureWriter] | None:
+        if self._beside is None:
+            return None
+        if size not in self._stores:
+            directory, limit = self._beside
+            store = FeatureStore(directory, crop_spec(self.backbone, size), limit)
+            self._stores[size] = store, store.writer(images_per_shard=CROPS_PER_SHARD)
+        return self._stores[size]
+
+
+def crop_spec(backbone: Backbone, size: int) -> dict[str, Any]:
+    """Return what a store of crops is keyed by, besides crop and layer (JSON-serialisable)."""
+    return {**backbone.fingerprint(), "size": size, "input": "crops"}
+
+
+def _close(stores: dict[int, tuple[FeatureStore, FeatureWriter]]) -> None:
+    """Finish what is being written; also called when the interpreter ends."""
+    for store, writer in stores.values():
+        writer.flush()
+        store.close()
+    stores.clear()
