@@ -271,13 +271,14 @@ def run_methods(
     if not missing:
         return
     store = extract(data, backbone, args, progress)
-    for name, seed in missing:
-        with tempfile.TemporaryDirectory(prefix="pseudomask-bench-") as work:
+    # one folder for all: what does not depend on the seed is computed once
+    with tempfile.TemporaryDirectory(prefix="pseudomask-bench-") as work:
+        for name, seed in missing:
             result = evaluate_method(name, data, backbone, seed, args, progress, store, Path(work))
-        entry = {"headline": headline(data, result), "all": result.scores}
-        scores.setdefault(name, {})[str(seed)] = entry
-        print(f"{data.name} {name} seed {seed}: {entry['headline']}", file=sys.stderr, flush=True)
-        save()
+            entry = {"headline": headline(data, result), "all": result.scores}
+            scores.setdefault(name, {})[str(seed)] = entry
+            print(f"{data.name} {name} seed {seed}: {entry['headline']}", file=sys.stderr, flush=True)
+            save()
     store.close()
 
 

@@ -46,7 +46,7 @@ class CropEncoder:
         stored = self._store(pixels.shape[1])
         parts = []
         for start in range(0, len(pixels), self.batch_size):
-            batch, keys = (x[start : start + self.batch_size] for x in (pixels, digests))
+            batch, keys = pixels[start : start + self.batch_size], digests[start : start + self.batch_size]
             found = [stored[0].get(digest, wanted) for digest in keys] if stored else []
             known = [arrays for arrays in found if arrays is not None]
             if len(known) == len(keys):
