@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from ..evaluation.folders import read_mask
 from ..progress import NullProgress, Progress
 from ..rundir import write_mask
 from .categories import read_class_file
-from .coco import decode_segmentation
+from .coco import segmentation_rle
 from .items import Skipped
 from .panoptic import rgb_to_id
 from .sources import mask_files
@@ -160,11 +161,16 @@ def _mask_ids(categories: dict[Any, dict[str, Any]]) -> dict[Any, int]:
 
 def _instance_mask(image: dict[str, Any], entries: list[Any], ids: dict[Any, int]) -> np.ndarray:
     """Draw annotations, large ones first, so that small ones on top of them stay visible."""
+    from pycocotools import mask as coco_mask
+
     height, width = int(image["height"]), int(image["width"])
+    rles = [segmentation_rle(entry["segmentation"], height, width) for entry in entries]
+    areas = [int(coco_mask.area(rle)) for rle in rles]  # a list of more than 255 overflows in pycocotools
     mask = np.zeros((height, width), np.uint16)
-    shapes = [(decode_segmentation(e["segmentation"], height, width), ids[e["category_id"]]) for e in entries]
-    for shape, class_id in sorted(shapes, key=lambda pair: -int(pair[0].sum())):
-        mask[shape] = class_id
+    for index in sorted(range(len(rles)), key=lambda i: -areas[i]):
+        x, y, w, h = coco_mask.toBbox(rles[index]).astype(int)
+        inside = coco_mask.decode([rles[index]])[y : y + h, x : x + w, 0].astype(bool)
+        mask[y : y + h, x : x + w][inside] = ids[entries[index]["category_id"]]
     return mask
 
 
@@ -214,7 +220,7 @@ def read_masks(
     """
     opened = source if isinstance(source, MaskSource) else open_masks(source)
     result = ImportResult(Path(out).absolute(), names=opened.names)
-    targets = stems if stems is not None else {stem: stem for stem in opened.stems}
+    targets = stems if stems is not None else _relative(opened.stems)
     origin = Path(opened.name)
     sources = (origin if origin.is_dir() else origin.parent,)
     with ExportFolder(Path(out), overwrite=overwrite, sources=sources) as folder:
@@ -237,6 +243,15 @@ def read_masks(
                 (folder.path / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         folder.commit()
     return result
+
+
+def _relative(stems: list[str]) -> dict[str, str]:
+    """Return stem -> stem of the file; absolute ones become relative to the folder that holds them all."""
+    if not stems or not all(os.path.isabs(stem) for stem in stems):
+        return {stem: stem for stem in stems}
+    parents = [PurePosixPath(stem).parent for stem in stems]
+    root = os.path.commonpath(parents) if len({parent.anchor for parent in parents}) == 1 else ""
+    return {stem: PurePosixPath(stem).relative_to(root or "/").as_posix() for stem in stems}
 
 
 def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result: ImportResult) -> None:

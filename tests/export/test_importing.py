@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from fiftyone_plugin import export
+from fiftyone_plugin.errors import PseudoMaskError, UsageError
+from fiftyone_plugin.export import read_masks
+from fiftyone_plugin.export.coco import coco_annotations, decode_segmentation
+from fiftyone_plugin.export.runs import find_segments
+
+from .conftest import NAMES, read_folder
+from .strategies import masks
+
+ROUTES = [
+    ("coco-instances", {}),
+    ("coco-instances", {"polygons": True}),
+    ("coco-instances", {"images": "reference"}),
+    ("coco-stuff", {}),
+    ("coco-panoptic", {"stuff": ["night"]}),
+    ("masks", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), ROUTES)
+def test_masks_come_back_as_they_were(levels, originals, tmp_path, name, options):
+    export(levels, out=tmp_path / "o", format=name, **options)
+    result = read_masks(tmp_path / "o", tmp_path / "back")
+    assert result.skipped == []
+    assert result.names == {int(k): v for k, v in NAMES.items()}
+    again = read_folder(tmp_path / "back" / "masks")
+    assert len(again) == len(originals)
+    for stem, mask in again.items():
+        (original,) = [m for name, m in originals.items() if stem.endswith(name)]
+        assert np.array_equal(mask, original)
+    if options.get("images") == "reference":
+        return
+    # what was read is itself a source of masks
+    assert read_masks(tmp_path / "back", tmp_path / "again").names == result.names
+
+
+def test_voc_comes_back_with_its_own_ids(levels, originals, tmp_path):
+    export(levels, out=tmp_path / "o", format="voc", border=1, void=True)
+    result = read_masks(tmp_path / "o", tmp_path / "back")
+    assert result.names == dict(enumerate(NAMES.values(), 1))
+    again = read_folder(tmp_path / "back" / "masks")
+    ids = np.array([0, *map(int, NAMES)])
+    for stem, mask in originals.items():
+        kept = again[stem] > 0
+        assert kept.mean() > 0.2
+        assert np.array_equal(ids[again[stem]][kept], mask[kept])
+
+
+def test_real_instances_there_and_back(data_dir, tmp_path):
+    """COCO's own annotations -> masks -> export -> import: identical."""
+    root = data_dir / "coco_instances"
+    first = read_masks(root / "instances.json", tmp_path / "first")
+    assert first.skipped == []
+    drawn = read_folder(tmp_path / "first" / "masks")
+    coco = COCO(str(root / "instances.json"))
+    assert len(drawn) == len(coco.imgs) == 80
+    for image in list(coco.imgs.values())[:20]:
+        # large ones first, as documented
+        expected = np.zeros((image["height"], image["width"]), np.uint8)
+        entries = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
+        for entry in sorted(entries, key=lambda e: -int(coco_mask.area(coco.annToRLE(e)))):
+            expected[coco.annToMask(entry) > 0] = entry["category_id"]
+        assert np.array_equal(drawn[image["file_name"].split(".")[0]], expected)
+    (tmp_path / "first" / "images").symlink_to(root / "images")
+    for name in ("coco-instances", "coco-panoptic"):
+        export(tmp_path / "first", out=tmp_path / name, format=name, images="reference")
+        second = read_masks(tmp_path / name, tmp_path / f"{name}-back")
+        assert second.names == first.names
+        for stem, path in second.masks.items():
+            assert np.array_equal(np.asarray(Image.open(path)), drawn[stem.rsplit("/", 1)[-1]])
+        assert len(second.masks) == 80
+
+
+def test_uncompressed_rle_polygons_and_nothing():
+    mask = np.array([[0, 1], [1, 1]], bool)
+    assert np.array_equal(decode_segmentation({"size": [2, 2], "counts": [1, 3]}, 2, 2), mask)
+    square = [[0, 0, 2, 0, 2, 2, 0, 2]]
+    assert decode_segmentation(square, 2, 2).all()
+    assert not decode_segmentation([], 2, 2).any()
+    assert not decode_segmentation([[0, 0, 1, 1]], 2, 2).any()
+    for wrong in (
+        {"size": [3, 2], "counts": [1, 5]},
+        {"counts": 3},
+        "text",
+        [["a"] * 6],
+        None,
+        {"size": [2, 2]},
+    ):
+        with pytest.raises(UsageError):
+            decode_segmentation(wrong, 2, 2)
+
+
+@given(masks())
+def test_annotations_are_decoded_to_what_they_encode(mask):
+    for polygons in (False, True):
+        segments = find_segments(mask)
+        again = np.zeros_like(mask)
+        for entry in coco_annotations(segments, polygons=polygons):
+            again[decode_segmentation(entry["segmentation"], *mask.shape)] = entry["category_id"]
+        assert np.array_equal(again, mask)
+
+
+def coco_file(path, annotations, images=None, categories=None):
+    document = {
+        "images": images or [{"id": 1, "file_name": "a.jpg", "width": 2, "height": 2}],
+        "categories": categories or [{"id": 1, "name": "sky"}],
+        "annotations": annotations,
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_bad_annotations_are_a_listed_skip(tmp_path):
+    images = [{"id": i, "file_name": f"{n}.jpg", "width": 2, "height": 2} for i, n in enumerate("abcd")]
+    square = [[0, 0, 2, 0, 2, 2, 0, 2]]
+    source = coco_file(
+        tmp_path / "x.json",
+        [
+            {"image_id": 0, "category_id": 1, "segmentation": square},
+            {"image_id": 1, "category_id": 9, "segmentation": square},
+            {"image_id": 2, "category_id": 1, "segmentation": {"size": [5, 5], "counts": [25]}},
+        ],
+        images,
+    )
+    result = read_masks(source, tmp_path / "o")
+    assert sorted(result.masks) == ["a", "d"]  # no annotation: an empty mask
+    assert [entry.key for entry in result.skipped] == ["b", "c"]
+    assert "RLE of size [5, 5]" in result.skipped[1].reason
+
+
+def test_category_ids_that_fit_no_mask_are_numbered(tmp_path):
+    square = [[0, 0, 2, 0, 2, 2, 0, 2]]
+    source = coco_file(
+        tmp_path / "x.json",
+        [{"image_id": 1, "category_id": 100_000, "segmentation": square}],
+        categories=[{"id": 0, "name": "sky"}, {"id": 100_000, "name": "sea"}],
+    )
+    result = read_masks(source, tmp_path / "o")
+    assert result.names == {1: "sky", 2: "sea"}
+    assert (read_folder(tmp_path / "o" / "masks")["a"] == 2).all()
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "x/../../a.jpg", "/a.jpg"])
+def test_names_that_lead_out_of_the_folder_are_not_written(tmp_path, name):
+    images = [{"id": 1, "file_name": name, "width": 2, "height": 2}]
+    images.append({"id": 2, "file_name": "b.jpg", "width": 2, "height": 2})
+    result = read_masks(coco_file(tmp_path / "x.json", [], images), tmp_path / "deep" / "o")
+    assert [(entry.reason) for entry in result.skipped] == ["its path leads out of the folder"]
+    assert not list(tmp_path.glob("**/a*"))
+
+
+def test_masks_without_names(small, tmp_path):
+    root = small({"a": np.array([[0, 7, 9]], np.uint8)})
+    assert read_masks(root, tmp_path / "o").names == {7: "class 7", 9: "class 9"}
+    assert json.loads((tmp_path / "o" / "classes.json").read_text()) == {"7": "class 7", "9": "class 9"}
+    (root / "classes.json").write_text('{"7": "sky"}')
+    with pytest.raises(PseudoMaskError, match="ids without a name: 9"):
+        read_masks(root, tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+def test_several_coco_files_have_to_be_named(levels, tmp_path):
+    export(levels, out=tmp_path / "o", splits=("train", "val"))
+    with pytest.raises(UsageError, match=r"instances_train\.json, annotations/instances_val\.json"):
+        read_masks(tmp_path / "o", tmp_path / "p")
+    found = read_masks(tmp_path / "o" / "annotations" / "instances_val.json", tmp_path / "p")
+    assert len(found.masks) == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": [{}], "categories": [], "annotations": []}'])
+def test_files_that_are_not_coco(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(UsageError, match="is not a COCO file"):
+        read_masks(tmp_path / "x.json", tmp_path / "o")
+
+
+def test_sources_that_are_none(tmp_path):
+    with pytest.raises(UsageError, match="no such file or folder"):
+        read_masks(tmp_path / "none", tmp_path / "o")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no masks in"):
+        read_masks(tmp_path / "empty", tmp_path / "o")
+
+
+def test_an_import_replaces_an_import_only_when_told(small, tmp_path):
+    root = small({"a": np.ones((2, 2), np.uint8)}, {1: "sky"})
+    read_masks(root, tmp_path / "o")
+    with pytest.raises(UsageError, match="holds an export"):
+        read_masks(root, tmp_path / "o")
+    read_masks(root, tmp_path / "o", overwrite=True)
+    with pytest.raises(UsageError, match="holds what is to be exported"):
+        read_masks(tmp_path / "o", tmp_path / "o", overwrite=True)
