@@ -152,7 +152,7 @@ class ImageFeatureSource:
             return 0
         computed = 0
         with progress.stage("features", total=len(self.items)) as stage:
-            for batch in self._batches():
+            for batch in self._batches(distinct=True):
                 computed += sum(decoded.pixels is not None for decoded, _ in batch)
                 stage.update(len(batch))
         return computed
@@ -208,8 +208,11 @@ class ImageFeatureSource:
     def _stored_layers(self) -> list[str]:
         return sorted(set(self.resolved.values()))
 
-    def _batches(self) -> Iterator[list[tuple[_Decoded, dict[str, np.ndarray]]]]:
+    def _batches(self, distinct: bool = False) -> Iterator[list[tuple[_Decoded, dict[str, np.ndarray]]]]:
         """Yield batches of (image, its arrays); what the store lacks is computed and put there.
+
+        With ``distinct``, copies of an image that came before are left out: the shard that it went into may
+        still be open, so that the store would not know it yet.
 
         Images are decoded ahead in threads. Groups are cut from the list of readable images, in order, and
         shards hold whole groups, so a pass that is resumed forms the same batches as one that was not
@@ -220,7 +223,7 @@ class ImageFeatureSource:
             if self.store is not None:
                 images = max(1, SHARD_IMAGES // self.batch_size) * self.batch_size
                 writer = stack.enter_context(self.store.writer(images_per_shard=images))
-            for group in batched(self._decoded(stack), self.batch_size):
+            for group in batched(self._decoded(stack, distinct), self.batch_size):
                 waiting = [decoded for decoded in group if decoded.pixels is not None]
                 computed: dict[str, dict[str, np.ndarray]] = {}
                 if waiting:
@@ -250,8 +253,9 @@ class ImageFeatureSource:
         pixels = resize_image(read_image(decoded.item.path), self.size, self.size)
         return {name: array[0] for name, array in self.backbone.extract(pixels[None], layers).items()}
 
-    def _decoded(self, stack: ExitStack) -> Iterator[_Decoded]:
+    def _decoded(self, stack: ExitStack, distinct: bool) -> Iterator[_Decoded]:
         """Yield the readable images in order, decoded ahead by a few threads."""
+        seen: set[str] = set()
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode"))
         ahead: deque[tuple[ImageItem, Future[_Decoded]]] = deque()
         stack.callback(lambda: [future.cancel() for _, future in ahead])
@@ -263,9 +267,14 @@ class ImageFeatureSource:
                 return
             item, future = ahead.popleft()
             try:
-                yield future.result()
+                decoded = future.result()
             except ImageReadError as error:
                 self._fail(item, error)
+                continue
+            if distinct and decoded.known.digest in seen:
+                continue
+            seen.add(decoded.known.digest)
+            yield decoded
 
     def _decode(self, item: ImageItem) -> _Decoded:
         known = self._identify(item)

@@ -135,6 +135,16 @@ def test_extract_computes_what_is_missing(folder, tiny, tmp_path, monkeypatch):
     assert source(folder, tiny).extract(NullProgress()) == 0  # nothing to fill without a store
 
 
+def test_copies_of_an_image_are_computed_once_in_a_pass(folder, tiny, tmp_path):
+    for i in range(3):
+        shutil.copy(folder / "coffee.jpg", folder / f"copy{i}.jpg")
+    stream = source(folder, tiny, store=store_of(tmp_path, tiny))
+    assert stream.extract(NullProgress()) == 4
+    found = {image.key: image for image in stream}
+    assert sorted(found) == sorted([*GOOD, "copy0.jpg", "copy1.jpg", "copy2.jpg"])
+    np.testing.assert_array_equal(found["copy2.jpg"]["k-1"], found["coffee.jpg"]["k-1"])
+
+
 def test_an_interrupted_extraction_keeps_what_it_has(folder, tiny, tmp_path, monkeypatch):
     class Stop(Exception):
         pass
