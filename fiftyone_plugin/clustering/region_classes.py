@@ -7,6 +7,7 @@ MaskDistill does with CLS features (utils/cluster.py).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -132,7 +133,10 @@ class RegionClasses(ClusterMixin, BaseEstimator):
                 n_neighbors=min(NEIGHBOURS, len(vectors) - 1),
                 random_state=self.random_state,
             )
-            return np.unique(spectral.fit_predict(vectors), return_inverse=True)[1]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # a graph in several parts is no fault here
+                labels = spectral.fit_predict(vectors)
+            return np.unique(labels, return_inverse=True)[1]
         kmeans = ReproducibleKMeans(
             self.n_classes, n_init=self.n_init, batch_size=self.batch_size, random_state=self.random_state
         )

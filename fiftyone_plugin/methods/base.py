@@ -91,10 +91,11 @@ class Trainable(Protocol):
 
 
 def _registry() -> dict[str, Callable[..., Method]]:
+    from .alignseg import AlignSeg
     from .datus import DatUS
     from .lightcluster import LightCluster
 
-    return {"lightcluster": LightCluster, "datus": DatUS}
+    return {"lightcluster": LightCluster, "datus": DatUS, "alignseg": AlignSeg}
 
 
 def list_methods() -> list[str]:
