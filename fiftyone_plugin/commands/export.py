@@ -12,7 +12,7 @@ __all__ = ["add_parser", "run"]
 EXIT_SKIPPED = 3
 FIFTYONE = "fiftyone:"
 LISTED = 20
-FORMATS = ("coco-instances", "coco-results", "coco-panoptic", "coco-stuff", "voc", "masks", "yolo")
+FORMATS = ("coco-instances", "coco-panoptic", "coco-stuff", "coco-results", "voc", "masks", "yolo")
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:

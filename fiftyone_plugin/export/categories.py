@@ -163,7 +163,7 @@ def default_names(ids: Iterable[int]) -> dict[int, str]:
 
 
 def parse_mask_targets(targets: Mapping[Any, Any]) -> dict[int, str]:
-    """Read FiftyOne's mask targets: ``{1: "sky"}``, or colours ``{"#ff6d04": {"label": "sky"}}``.
+    """Read FiftyOne's mask targets: ``{1: "sky"}``, or colours ``{"#ff6d04": "sky"}``.
 
     A colour's id is 0xRRGGBB.
 
@@ -177,7 +177,7 @@ def parse_mask_targets(targets: Mapping[Any, Any]) -> dict[int, str]:
             number = int(text[1:], 16) if text.startswith("#") else int(text)
         except ValueError as error:
             raise UsageError(f"mask targets: {key!r} is neither an id nor a colour like '#ff6d04'") from error
-        names[number] = str(value.get("label", text) if isinstance(value, Mapping) else value)
+        names[number] = str(value)
     return names
 
 

@@ -1,0 +1,243 @@
+"""Datasets and views as sources, FiftyOne's own export and importers, and the way back into a field."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fiftyone_plugin import export, import_masks
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.export.formats import formats
+
+from .conftest import NAMES, read_folder
+
+
+@pytest.fixture
+def view(fo, levels, originals):
+    """Four samples with masks on disk, three in the database; qualities and tags."""
+    dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
+    for i, path in enumerate(sorted((levels / "images").rglob("*.*"))):
+        stem = path.relative_to(levels / "images").with_suffix("").as_posix()
+        label = {"mask": originals[stem]} if i % 2 else {"mask_path": str(levels / "masks" / f"{stem}.png")}
+        sample = fo.Sample(filepath=str(path), tags=[path.parent.name], masks=fo.Segmentation(**label))
+        sample["masks_quality"] = i / 10
+        dataset.add_sample(sample)
+    dataset.mask_targets = {"masks": {int(k): v for k, v in NAMES.items()}}
+    dataset.info = {"categories": [{"id": 1, "name": "night", "supercategory": "dark"}]}
+    dataset.save()
+    yield dataset
+    fo.delete_dataset(dataset.name)
+
+
+def load(path):
+    return json.loads(path.read_text())
+
+
+def test_a_view_is_exported_like_the_folder_with_the_same_masks(view, levels, tmp_path):
+    export(view, "masks", out=tmp_path / "view", images="symlink")
+    export(levels, out=tmp_path / "folder", images="symlink")
+    ours, theirs = (load(tmp_path / n / "annotations" / "instances.json") for n in ("view", "folder"))
+    assert [c["supercategory"] for c in ours["categories"]] == ["dark", "dusk", "dawn", "day"]
+    for image in ours["images"]:
+        image.pop("quality")
+    for annotation in ours["annotations"]:
+        annotation.pop("quality")
+    assert ours["images"] == theirs["images"]
+    assert ours["annotations"] == theirs["annotations"]
+
+
+def test_qualities_and_splits_of_a_view(view, tmp_path):
+    result = export(
+        view, out=tmp_path / "o", splits=["train", "val"], min_quality=0.15, format="coco-results"
+    )
+    assert len(result.skipped) == 2
+    results = [e for s in ("train", "val") for e in load(tmp_path / "o" / f"results_{s}.json")]
+    assert {round(e["score"], 6) for e in results} == {0.2, 0.3, 0.4, 0.5, 0.6}
+    assert result.splits == {"train": 2, "val": 3}
+
+
+def test_a_view_of_some_samples_without_masks_or_twice(fo, view, tmp_path):
+    first, second = view.first(), view.skip(1).first()
+    first["masks"] = None
+    first.save()
+    view.add_sample(
+        fo.Sample(filepath=second.filepath, masks=fo.Segmentation(mask=np.ones((2, 2), np.uint8)))
+    )
+    result = export(view, "masks", out=tmp_path / "o", format="masks")
+    assert result.images == 6
+    assert sorted(entry.reason for entry in result.failed) == [
+        "another sample of the same file is exported",
+        "no mask",
+    ]
+    empty = view.last()
+    empty["masks"] = fo.Segmentation()
+    empty.filepath = str(tmp_path / "other.jpg")
+    Image.new("L", (2, 2)).save(empty.filepath)
+    empty.save()
+    result = export(view.select(empty.id).concat(view.select(second.id)), out=tmp_path / "p", format="masks")
+    assert [entry.key.split("/")[-1] for entry in result.failed] == ["other.jpg"]
+
+
+def test_colour_masks_are_classes_by_their_colour(fo, small, tmp_path):
+    root = small({"a": np.zeros((2, 2), np.uint8)})
+    colours = np.zeros((2, 2, 3), np.uint8)
+    colours[0, 0], colours[1, 1] = (255, 109, 4), (0, 0, 2)
+    Image.fromarray(colours).save(tmp_path / "c.png")
+    dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
+    dataset.add_sample(
+        fo.Sample(
+            filepath=str(root / "images" / "a.jpg"), seg=fo.Segmentation(mask_path=str(tmp_path / "c.png"))
+        )
+    )
+    dataset.mask_targets = {"seg": {"#ff6d04": "sky", "#000002": "sea"}}
+    dataset.save()
+    try:
+        result = export(dataset, out=tmp_path / "o", format="masks")
+    finally:
+        fo.delete_dataset(dataset.name)
+    assert result.categories == {1: "sea", 2: "sky"}
+    assert read_folder(tmp_path / "o" / "masks")["a"].tolist() == [[2, 0], [0, 1]]
+    assert load(tmp_path / "o" / "classes.json") == {"1": "sea", "2": "sky"}
+
+
+def test_instances_of_another_field(fo, view, tmp_path):
+    for sample in view.iter_samples(autosave=True):
+        mask = sample.masks.get_mask()
+        halves = np.ones_like(mask)
+        halves[mask.shape[0] // 2 :] = 2
+        sample["instances"] = fo.Segmentation(mask=halves)
+    export(view, "masks", out=tmp_path / "o", instances_field="instances")
+    annotations = load(tmp_path / "o" / "annotations" / "instances.json")["annotations"]
+    keys = {(a["image_id"], a["category_id"], a["instance"]) for a in annotations}
+    assert len(keys) == len(annotations) <= 7 * 4 * 2
+
+
+def test_fields_that_cannot_be_exported(view, dataset, tmp_path):
+    with pytest.raises(UsageError, match="no segmentation field; there are: masks"):
+        export(view, "mask", out=tmp_path / "o")
+    with pytest.raises(UsageError, match="no field 'q' for the quality"):
+        export(view, out=tmp_path / "o", quality_field="q")
+    with pytest.raises(UsageError, match="segmentation fields here: none"):
+        export(dataset, out=tmp_path / "o")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- FiftyOne's own export and importers -----------------------------------------------------------
+
+
+def test_exporter_classes_work_in_view_export(view, tmp_path):
+    from fiftyone_plugin.export import CocoPanopticExporter, SegmentationExporter, VocExporter
+
+    calls = []
+    view.export(
+        dataset_exporter=VocExporter(tmp_path / "voc", images="symlink"), label_field="masks",
+        progress=lambda bar: calls.append(bar.progress),
+    )  # fmt: skip
+    assert calls
+    assert len(list((tmp_path / "voc" / "SegmentationClass").rglob("*.png"))) == 7
+    exporter = CocoPanopticExporter(tmp_path / "panoptic", "masks", stuff=["night"])
+    view.match_tags("val").export(dataset_exporter=exporter)
+    assert exporter.result.images == 3
+    for name in formats():
+        exporter = SegmentationExporter(tmp_path / "all" / name, "masks", name, images="symlink")
+        view.limit(1).export(dataset_exporter=exporter)
+        assert exporter.result.format == name
+
+
+def test_exporter_classes_stand_for_the_formats():
+    import fiftyone_plugin.export as package
+
+    classes = [getattr(package, name) for name in package.__all__ if name.endswith("Exporter")]
+    assert {cls.default_format for cls in classes} == set(formats())
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+def test_fiftyones_coco_importer_reads_it(fo, view, originals, tmp_path, polygons):
+    export(view, "masks", out=tmp_path / "o", polygons=polygons)
+    again = fo.Dataset.from_dir(
+        dataset_type=fo.types.COCODetectionDataset,
+        data_path=str(tmp_path / "o" / "images"),
+        labels_path=str(tmp_path / "o" / "annotations" / "instances.json"),
+        label_types="segmentations",
+        label_field="objects",
+        name=f"test-{uuid.uuid4().hex[:12]}",
+    )
+    try:
+        ids = {name: int(i) for i, name in NAMES.items()}
+        assert len(again) == 7
+        for sample in again:
+            (mask,) = [m for stem, m in originals.items() if sample.filepath.rsplit(".", 1)[0].endswith(stem)]
+            height, width = mask.shape
+            canvas = np.zeros_like(mask)
+            for detection in sample.objects.detections:
+                x, y, w, h = (
+                    np.multiply(detection.bounding_box, [width, height, width, height]).round().astype(int)
+                )
+                assert detection.mask.shape == (h, w)
+                canvas[y : y + h, x : x + w][detection.mask > 0] = ids[detection.label]
+            assert np.array_equal(canvas, mask)
+    finally:
+        fo.delete_dataset(again.name)
+
+
+# --- import ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["coco-instances", "coco-panoptic", "coco-stuff", "voc", "masks"])
+def test_a_corrected_export_becomes_a_field(view, tmp_path, name):
+    export(view, "masks", out=tmp_path / "o", format=name)
+    result = import_masks(view, tmp_path / "o", "again", out=tmp_path / "masks")
+    assert (result.matched, result.skipped) == (7, [])
+    names = {int(k): v for k, v in NAMES.items()}
+    to_id = {v: k for k, v in names.items()}
+    targets = view.mask_targets["again"]
+    assert set(targets.values()) == set(names.values())
+    table = np.zeros(256, np.uint8)
+    for key, value in targets.items():
+        table[int(key)] = to_id[value]
+    for sample in view:
+        assert sample.again.mask_path.startswith(str(tmp_path / "masks"))
+        assert np.array_equal(table[sample.again.get_mask()], sample.masks.get_mask())
+
+
+def test_names_match_by_path_or_absolute_path_or_file_name(view, levels, tmp_path):
+    export(view, "masks", out=tmp_path / "o", images="reference")
+    assert import_masks(view, tmp_path / "o", "absolute", out=tmp_path / "a").matched == 7
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in (levels / "masks").rglob("*.png"):
+        (flat / path.name).write_bytes(path.read_bytes())
+    (flat / "nobody.png").write_bytes(path.read_bytes())
+    (flat / "classes.json").write_text(json.dumps(NAMES))
+    result = import_masks(view, flat, "flat", out=tmp_path / "b")
+    assert result.matched == 7
+    assert [(entry.key, entry.reason) for entry in result.skipped] == [("nobody", "no sample of this name")]
+
+
+def test_what_does_not_fit_is_not_imported(view, levels, tmp_path):
+    folder = tmp_path / "wrong"
+    for path in (levels / "masks").rglob("*.png"):
+        target = folder / path.relative_to(levels / "masks")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(
+            np.ones((3, 3), np.uint8) if path.stem == "coffee" else np.asarray(Image.open(path))
+        ).save(target)
+    result = import_masks(view, folder, "again", out=tmp_path / "m")
+    assert result.matched == 6
+    (skipped,) = result.skipped
+    assert skipped.key.endswith("coffee")
+    assert "mask of shape (3, 3)" in skipped.reason
+    with pytest.raises(UsageError, match="field 'again' exists"):
+        import_masks(view, folder, "again", out=tmp_path / "n")
+    with pytest.raises(UsageError, match="cannot be a field name"):
+        import_masks(view, folder, "a b", out=tmp_path / "n")
+    (tmp_path / "alien").mkdir()
+    Image.fromarray(np.ones((3, 3), np.uint8)).save(tmp_path / "alien" / "x.png")
+    with pytest.raises(UsageError, match="has the name of an image"):
+        import_masks(view, tmp_path / "alien", "other", out=tmp_path / "n")
+    assert "other" not in view.get_field_schema()
+    assert not (tmp_path / "n").exists()
