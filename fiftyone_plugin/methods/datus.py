@@ -40,7 +40,6 @@ TYPICAL_SEGMENTS = 16  # in an image, to plan how many images the classes are le
 CROP_STEP = 112  # the least common multiple of the usual patch sizes, 8, 14 and 16
 
 SHARED = {
-    "layer": "k-1",
     "algorithm": "louvain",
     "resolution": 1.0,
     "min_patches": 5,
@@ -51,6 +50,7 @@ SHARED = {
 PRESETS: dict[str, dict[str, Any]] = {
     "default": SHARED
     | {
+        "layer": "out",
         "center": True,
         "weighted": True,
         "neighbours": 30,
@@ -59,13 +59,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "crop": "mean",
         "crop_fit": "pad",
         "whiten": 64,
-        "clustering": "spectral",
+        "clustering": "kmeans",
         "n_init": 10,
         "batch_size": None,
         "upsample": "soft",
     },
     "published": SHARED
     | {
+        "layer": "k-1",
         "center": False,
         "weighted": False,
         "neighbours": None,
