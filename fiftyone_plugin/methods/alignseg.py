@@ -334,13 +334,17 @@ class AlignSeg:
 
     # ------------------------------------------------------------------ one image
 
+    def tokens(self, image: ImageFeatures) -> np.ndarray:
+        """Return the (h*w, D) float32 tokens that the decoder sees, all of norm sqrt(D)."""
+        return self._tokens.embed(image.layers)
+
     def similarity(self, image: ImageFeatures) -> np.ndarray:
         """Return the (Q, h, w) float32 cosines of tokens to the adaptive prototypes of an image."""
         import torch
 
         from .alignseg_model import adapt, cosine, single_thread
 
-        tokens = torch.from_numpy(self._tokens.embed(image.layers))[None]
+        tokens = torch.from_numpy(self.tokens(image))[None]
         with torch.inference_mode(), single_thread():
             adapted = adapt(self._decoder(tokens), tokens, self._config["adapt_steps"])
             similarity = cosine(adapted, tokens)[0]
@@ -399,21 +403,26 @@ class AlignSeg:
         values = found["scores"].astype(np.float32)
         return LabelScores(found["labels"], values / values.sum(0, keepdims=True).clip(1), refined=True)
 
-    def _scores(self, image: ImageFeatures) -> LabelScores:
-        """Return soft labels at patch resolution: softmax over prototypes, summed over those of a class."""
+    def region_scores(self, image: ImageFeatures) -> LabelScores:
+        """Return soft regions at patch resolution: softmax over the prototypes that keep any patch.
+
+        Labels are those of :meth:`regions`.
+        """
         similarity = self._without_small(self.similarity(image))
-        regions = similarity.argmax(0)
-        present, descriptors, _ = self._describe(image, regions)
-        if self._config["output"] == "regions":
-            label_of_region = 1 + present.astype(np.int64)
-        else:
-            label_of_region = self._classes.predict(descriptors)
+        present = np.unique(similarity.argmax(0))
         logits = similarity[present] / self._config["score_temperature"]
         probability = np.exp(logits - logits.max(0))
-        probability /= probability.sum(0)
-        labels = np.unique(label_of_region)
-        scores = np.stack([probability[label_of_region == label].sum(0) for label in labels])
-        return LabelScores(labels, scores.astype(np.float32))
+        return LabelScores(1 + present.astype(np.int64), probability / probability.sum(0))
+
+    def _scores(self, image: ImageFeatures) -> LabelScores:
+        """Return soft labels at patch resolution: the scores of a class are those of its regions, summed."""
+        regions = self.region_scores(image)
+        if self._config["output"] == "regions":
+            return regions
+        _, descriptors, _ = self._describe(image, regions.scores.argmax(0))
+        class_of_region = self._classes.predict(descriptors)
+        labels = np.unique(class_of_region)
+        return LabelScores(labels, np.stack([regions.scores[class_of_region == k].sum(0) for k in labels]))
 
     def explain(self, image: ImageFeatures) -> list[Panel]:
         """Show the loss, the foreground of the attention if used, the prototypes and the regions."""
