@@ -68,9 +68,8 @@ class ExportMasks(foo.Operator):
         out = ctx.params.get("out")
         inputs.str(
             "out",
-            default=str(default_folder(ctx)),
             label="Folder",
-            description="On the machine of the App's server; must not exist, or be empty",
+            description=f"On the machine of the App's server; empty: {default_folder(ctx)}",
         )
         inputs.bool(
             "overwrite",
@@ -134,10 +133,10 @@ class ExportMasks(foo.Operator):
         summary = summarise(result)
         if not ctx.delegated:
             packed = pack_labels(result.out)
-            summary["downloaded"] = packed is not None
             if packed is not None:
                 url = f"data:application/zip;base64,{base64.b64encode(packed).decode('ascii')}"
-                yield ctx.ops.browser_download(url, filename=f"{result.out.name}.zip")
+                summary["download"] = f"{result.out.name}.zip"
+                yield ctx.ops.browser_download(url, filename=summary["download"])
             yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
@@ -251,6 +250,6 @@ def _outputs(summary: dict[str, Any]) -> Any:
     if summary.get("reasons"):
         outputs.str("reasons", label="Why images were left out")
     outputs.str("folder", label="Written to")
-    if summary.get("downloaded"):
-        outputs.str("download", label="The labels are also in your browser's downloads")
+    if summary.get("download"):
+        outputs.str("download", label="In your browser's downloads, without images")
     return types.Property(outputs, view=types.View(label="Export of masks"))
