@@ -149,7 +149,7 @@ class AlignSeg:
         score_temperature: float = 0.1,
         class_layers: str | Sequence[str] = ("t8", "t9", "t11"),
         class_whiten: int | None = 64,
-        class_clustering: str = "kmeans",
+        class_clustering: str = "spectral",
         n_init: int = 10,
         output: str = "classes",
         refine: str = "crf",

@@ -26,7 +26,7 @@ from fiftyone_plugin.progress import CallbackProgress
 from .synthetic import GRID, MemorySource, make_image, scene, scenes
 
 SMALL = {
-    "n_prototypes": 3, "class_layers": "out", "class_whiten": None, "steps": 12, "batch_size": 4,
+    "n_prototypes": 3, "class_layers": "out", "class_whiten": None, "class_clustering": "kmeans", "whiten": 4, "steps": 12, "batch_size": 4,
     "checkpoint_every": 5, "crop_tokens": 6, "hidden": 16, "min_patches": 2, "refine": "none", "n_jobs": 1,
 }  # fmt: skip
 
@@ -181,8 +181,8 @@ def test_batches_follow_the_content_of_the_images_and_not_their_order(source, fi
         return fitted._crops(kept).batch(np.random.default_rng(7), 20)
 
     first, second = batch(source), batch(list(reversed(source)))
-    assert first.world.shape == (20, 36, 16)  # more than there are images: some twice
-    assert first.local.shape == (20, 2, 36, 16)
+    assert first.world.shape == (20, 36, 4)  # more than there are images: some twice
+    assert first.local.shape == (20, 2, 36, 4)
     assert first.world.tobytes() == second.world.tobytes()
     assert first.local.tobytes() == second.local.tobytes()
 
@@ -344,7 +344,7 @@ def test_impossible_settings(wrong, match):
 
 
 def test_heads_must_divide_the_dimensions(source):
-    with pytest.raises(UsageError, match="n_heads must divide the 16 token dimensions, got 5"):
+    with pytest.raises(UsageError, match="n_heads must divide the 4 token dimensions, got 5"):
         method(n_heads=5).fit(source)
 
 
