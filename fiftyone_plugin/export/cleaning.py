@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .runs import Runs, connected_runs, find_runs
+from .runs import MAX_LABELS, Runs, connected_runs, find_runs
 
 __all__ = ["remove_small"]
 
@@ -49,8 +49,9 @@ def _merge(
         if not usable.any():
             return label, small
         a, b, n = inner[usable], label[outer[usable]].astype(np.int64), sides[usable]
-        pairs, inverse = np.unique(np.stack([a, b]), axis=1, return_inverse=True)
-        total = np.bincount(inverse.reshape(-1), weights=n)
+        keys, inverse = np.unique(a * MAX_LABELS + b, return_inverse=True)
+        pairs = np.divmod(keys, MAX_LABELS)
+        total = np.bincount(inverse, weights=n)
         # by component; within one, the longest border first, then the smaller label
         order = np.lexsort((pairs[1], -total, pairs[0]))
         component_of = pairs[0][order]
@@ -67,5 +68,6 @@ def _borders(components: np.ndarray, small: np.ndarray) -> tuple[np.ndarray, np.
         pairs += [np.stack([a[touch], b[touch]]), np.stack([b[touch], a[touch]])]
     both = np.concatenate(pairs, axis=1).astype(np.int64)
     both = both[:, small[both[0]]]
-    unique, count = np.unique(both, axis=1, return_counts=True)
-    return unique[0], unique[1], count
+    n = len(small)
+    unique, count = np.unique(both[0] * n + both[1], return_counts=True)
+    return unique // n, unique % n, count

@@ -12,7 +12,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Runs", "Segments", "connected_runs", "find_runs", "find_segments", "rle_counts", "segment_rles"]
+__all__ = [
+    "MAX_LABELS",
+    "Runs",
+    "Segments",
+    "connected_runs",
+    "find_runs",
+    "find_segments",
+    "rle_counts",
+    "segment_rles",
+]
+
+MAX_LABELS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def find_segments(
     """Split a mask into segments.
 
     Args:
-        labels: (H, W) unsigned integers; 0 is unlabelled and belongs to no segment.
+        labels: (H, W) integers within 0..65,535; 0 is unlabelled and belongs to no segment.
         whole: labels that are one segment each, however many parts they have; ``None`` for all.
         instances: (H, W) integers >= 0: pixels of one label and instance are one segment, also in parts;
             those of instance 0 are split as without this.
@@ -127,27 +138,35 @@ def find_segments(
         runs = find_runs(labels)
         label, instance = runs.label.astype(np.int64), np.zeros(len(runs.label), np.int64)
     else:
-        pairs, codes = np.unique(
-            np.stack([labels.ravel(), instances.ravel()]).astype(np.int64), axis=1, return_inverse=True
-        )
-        runs = find_runs(codes.reshape(labels.shape))
-        label, instance = pairs[0][runs.label], pairs[1][runs.label]
+        runs, label, instance = _pair_runs(labels, instances)
     is_whole = np.isin(label, list(whole)) if whole is not None else np.ones(len(label), bool)
-    instance = np.where(is_whole, 0, instance)
-    if is_whole.all():
-        part = np.zeros(len(label), np.int64)
-    else:
-        part = np.where(is_whole | (instance > 0), 0, connected_runs(runs, connectivity) + 1)
+    instance[is_whole] = 0
+    # a number for every segment, in three ranges: components, whole labels, pairs of label and instance
+    n = len(runs.start)
+    key = n + np.where(is_whole, label, MAX_LABELS + runs.label.astype(np.int64))
+    parts = ~is_whole & (instance == 0)
+    if parts.any():
+        key[parts] = connected_runs(runs, connectivity)[parts]
     labelled = np.flatnonzero(label)
     group = np.full(len(label), -1, np.int64)
-    keys = np.stack([label, instance, part])[:, labelled]
-    unique, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-    order = np.lexsort((first, unique[0]))
+    _, first, inverse = np.unique(key[labelled], return_index=True, return_inverse=True)
+    first_run = labelled[first]
+    order = np.lexsort((first, label[first_run]))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    group[labelled] = rank[inverse.reshape(-1)]
+    group[labelled] = rank[inverse]
+    runs_of = first_run[order]
     area, box = _measure(runs, group, len(order))
-    return Segments(runs, group, unique[0][order], area, box, unique[1][order])
+    return Segments(runs, group, label[runs_of], area, box, instance[runs_of])
+
+
+def _pair_runs(labels: np.ndarray, instances: np.ndarray) -> tuple[Runs, np.ndarray, np.ndarray]:
+    """Return the runs of equal label and instance, with the label and the instance of every run."""
+    numbers, codes = np.unique(instances, return_inverse=True)
+    pairs = labels.astype(np.int64) * len(numbers) + codes.reshape(labels.shape)
+    runs = find_runs(pairs)
+    label, code = np.divmod(runs.label, len(numbers))
+    return runs, label, numbers[code].astype(np.int64)
 
 
 def _measure(runs: Runs, group: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
