@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["add_parser", "run"]
 
-EXIT_SKIPPED = 3
+EXIT_SKIPPED, EXIT_INTERRUPTED = 3, 130
 FIFTYONE = "fiftyone:"
 LISTED = 20
 FORMATS = ("coco-instances", "coco-panoptic", "coco-stuff", "coco-results", "voc", "masks", "yolo")
@@ -78,6 +78,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Export and print what was written."""
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print("pseudomask: interrupted; nothing was exported", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
     from ..export.formats import ExportOptions
     from ..export.run import export_source
     from ..progress import ConsoleProgress, NullProgress

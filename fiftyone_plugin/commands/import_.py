@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["add_parser", "run"]
 
-EXIT_SKIPPED = 3
+EXIT_SKIPPED, EXIT_INTERRUPTED = 3, 130
 FIFTYONE = "fiftyone:"
 LISTED = 20
 
@@ -36,6 +36,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Import and print what was read."""
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print("pseudomask: interrupted; nothing was imported", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
     from ..errors import UsageError
     from ..progress import ConsoleProgress, NullProgress
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -67,8 +67,9 @@ class ExportFolder:
         self._made = missing[-1] if missing else None
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            self.path = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.", suffix=".partial", dir=parent))
-            self.path.chmod(0o777 & ~_umask())  # mkdtemp's folders are private
+            path = self._beside("partial")
+            path.mkdir()
+            self.path = path
         except OSError as error:
             self._remove_parents()
             raise UsageError(f"cannot write to {parent}: {error.strerror or error}") from error
@@ -103,14 +104,18 @@ class ExportFolder:
             if not self.out.exists():
                 self.path.rename(self.out)
                 return
-            old = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.", suffix=".old", dir=self.out.parent))
-            self.out.rename(old)  # replaces the empty folder
+            old = self._beside("old")
+            self.out.rename(old)
             try:
                 self.path.rename(self.out)
             except OSError:
                 old.rename(self.out)
                 raise
         shutil.rmtree(old, ignore_errors=True)
+
+    def _beside(self, what: str) -> Path:
+        """Return a new hidden name beside the target."""
+        return self.out.with_name(f".{self.out.name}.{uuid.uuid4().hex[:8]}.{what}")
 
     def __exit__(self, *_: object) -> None:
         if self.path != self.out:
@@ -126,13 +131,6 @@ class ExportFolder:
             while folder != self._made.parent:
                 folder.rmdir()
                 folder = folder.parent
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
 
 
 class JsonDocument:

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +17,7 @@ from fiftyone_plugin.export.formats import formats
 
 from .conftest import read_folder
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TWO = {1: "sky", 2: "sea"}
 PAIR = np.array([[0, 1, 1], [2, 2, 1]], np.uint8)
 
@@ -141,3 +148,18 @@ def test_a_dataset_its_views_and_tags(stored, tmp_path, capsys):
     assert stored.mask_targets["again"] == TWO
     assert main(arguments) == 2
     assert "field 'again' exists" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of a terminal")
+def test_ctrl_c_leaves_nothing(small, tmp_path):
+    rng = np.random.default_rng(0)
+    root = small({f"{i:03d}": rng.integers(0, 3, (300, 300), np.uint8) for i in range(40)}, TWO)
+    command = [sys.executable, "-m", "fiftyone_plugin", "export", str(root), "--out", str(tmp_path / "o")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        while not list(tmp_path.glob(".o.*/images/*")) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed.splitlines()[-1] == "pseudomask: interrupted; nothing was exported"
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
