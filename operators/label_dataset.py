@@ -15,6 +15,7 @@ __all__ = ["LabelDataset"]
 
 DEFAULT_FIELD = "pseudo_mask"
 DEFAULT_CLASSES = 20
+DEFAULT_METHOD = "lightcluster"
 IMMEDIATE_IMAGES = (
     100  # about a minute on two cores; immediate runs share the App's process and its 600 s limit
 )
@@ -67,6 +68,7 @@ class LabelDataset(foo.Operator):
         inputs.int(
             "classes", default=DEFAULT_CLASSES, min=1, max=65_535, label="Number of classes", required=True
         )
+        _add_method(inputs)
         inputs.bool(
             "overwrite",
             default=False,
@@ -91,6 +93,7 @@ class LabelDataset(foo.Operator):
                 view,
                 field,
                 classes=int(ctx.params.get("classes") or DEFAULT_CLASSES),
+                method=ctx.params.get("method") or DEFAULT_METHOD,
                 overwrite=bool(ctx.params.get("overwrite", False)),
                 progress=progress,
             )
@@ -118,6 +121,7 @@ class LabelDataset(foo.Operator):
         field: str = DEFAULT_FIELD,
         *,
         classes: int = DEFAULT_CLASSES,
+        method: str = DEFAULT_METHOD,
         overwrite: bool = False,
     ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -126,13 +130,22 @@ class LabelDataset(foo.Operator):
             view: dataset or view of images.
             field: new field for the masks.
             classes: number of classes.
+            method: name of the method.
             overwrite: replace an earlier result in this field.
 
         Returns:
             FiftyOne's execution result.
         """
-        params = {"field": field, "classes": classes, "overwrite": overwrite}
+        params = {"field": field, "classes": classes, "method": method, "overwrite": overwrite}
         return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
+
+
+def _add_method(inputs: Any) -> None:
+    """Offer the methods by name."""
+    from fiftyone_plugin.methods.base import list_methods
+
+    names = list_methods()
+    inputs.enum("method", names, default=DEFAULT_METHOD, label="Method", view=types.Dropdown(), required=True)
 
 
 def _outputs(summary: dict[str, Any]) -> Any:

@@ -1,0 +1,42 @@
+"""Operator ``label_dataset``: the choice of the method."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fiftyone_plugin.methods.base import list_methods
+from fiftyone_plugin.plugin_install import PLUGIN_NAME
+
+URI = f"{PLUGIN_NAME}/label_dataset"
+
+pytestmark = pytest.mark.usefixtures("backbone")
+
+
+@pytest.fixture
+def foo(fo):
+    import fiftyone.operators as foo
+
+    return foo
+
+
+def test_the_form_offers_every_method(foo, dataset):
+    from fiftyone.operators.executor import ExecutionContext
+
+    context = ExecutionContext(
+        request_params={"dataset_name": dataset.name, "params": {}}, operator_uri=URI, required_secrets=[]
+    )
+    method = foo.get_operator(URI).resolve_input(context).type.properties["method"]
+    assert method.type.values == list_methods()
+    assert method.default == "lightcluster"
+
+
+def test_the_chosen_method_labels_the_view(foo, dataset):
+    view = dataset.limit(2)
+    foo.get_operator(URI)(view, "segments", classes=3, method="datus")
+    record = dataset.get_run_info("pseudomask_segments").config.serialize()
+    assert "datus" in str(record)
+    for sample in view:
+        mask = sample["segments"].get_mask()
+        assert mask.min() >= 1  # this method leaves no pixel without a class
+        assert len(np.unique(mask)) <= 3
