@@ -136,7 +136,7 @@ class AlignSeg:
         contrast_temperature: float = 1.0,
         loss: str = "mean",
         alignment_weight: float = 10.0,
-        steps: int = 300,
+        steps: int = 200,
         batch_size: int = 16,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.04,
