@@ -35,6 +35,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     source.add_argument("--images-dir", type=Path, metavar="DIR", help="where the images of a run are")
     source.add_argument("--field", help="with fiftyone:NAME: the Segmentation field, if there are several")
     source.add_argument("--instances-field", help="with fiftyone:NAME: field of instance ids")
+    source.add_argument(
+        "--quality-field", help="with fiftyone:NAME: quality of masks, if not <field>_quality"
+    )
     source.add_argument("--view", metavar="NAME", help="with fiftyone:NAME: a saved view")
     source.add_argument("--tag", nargs="+", help="with fiftyone:NAME: samples with one of these tags")
     source.add_argument("--classes", nargs="+", metavar="CLASS", help="names or ids to export")
@@ -123,8 +126,9 @@ def _source(args: argparse.Namespace) -> Any:
     if not args.source.startswith(FIFTYONE):
         from ..export.sources import folder_source
 
-        if args.field or args.view or args.tag or args.instances_field:
-            raise UsageError("--field, --instances-field, --view and --tag need fiftyone:NAME")
+        for name in ("field", "instances_field", "quality_field", "view", "tag"):
+            if getattr(args, name):
+                raise UsageError(f"--{name.replace('_', '-')} needs a dataset: fiftyone:NAME")
         return folder_source(args.source, images=args.images_dir)
     from ..datasets import load_dataset
     from ..export.fiftyone_source import view_source
@@ -139,7 +143,9 @@ def _source(args: argparse.Namespace) -> Any:
         view = view.load_saved_view(args.view)
     if args.tag:
         view = view.match_tags(args.tag)
-    return view_source(view, args.field, instances_field=args.instances_field)
+    return view_source(
+        view, args.field, instances_field=args.instances_field, quality_field=args.quality_field
+    )
 
 
 def _report(result: Any) -> None:

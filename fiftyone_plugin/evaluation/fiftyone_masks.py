@@ -33,14 +33,23 @@ def load_mask(path: str | None, stored: np.ndarray | None) -> np.ndarray | None:
     """
     mask = stored
     if mask is None and path is not None:
-        import cv2
-
-        mask = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+        mask = _decode(path)
         if mask is None or mask.ndim == 3:
             mask = _read_other(path)
     if mask is None:
         return None
     return _colours_to_ids(mask) if mask.ndim == 3 else mask
+
+
+def _decode(path: str) -> np.ndarray | None:
+    """Decode a file with OpenCV, ``None`` if that fails; ``imread`` crashes on names that are not UTF-8."""
+    import cv2
+
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError:
+        return None
+    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
 
 
 def _read_other(path: str) -> np.ndarray:

@@ -78,6 +78,7 @@ def import_masks(
     pairs = [
         (sample_id, path) for stem, path in result.masks.items() for sample_id in samples[matches[stem]][1]
     ]
+    _clear_replaced(dataset, field, result.out, {sample_id for sample_id, _ in pairs})
     for batch in batched(pairs, WRITE_BATCH):
         labels = {sample_id: fo.Segmentation(mask_path=str(path)) for sample_id, path in batch}
         dataset.set_values(field, labels, key_field="id")
@@ -85,6 +86,18 @@ def import_masks(
     dataset.save()
     result.matched = len(pairs)
     return result
+
+
+def _clear_replaced(dataset: Any, field: str, folder: Path, written: set[str]) -> None:
+    """Empty the field where its mask was in the folder of an earlier import, which is gone."""
+    rows = zip(*dataset.values(["id", f"{field}.mask_path"]), strict=True)
+    gone = {
+        sample_id: None
+        for sample_id, path in rows
+        if path and sample_id not in written and folder in Path(path).parents
+    }
+    if gone:
+        dataset.set_values(field, gone, key_field="id")
 
 
 def _checked(read: Any, images: dict[str, str]) -> Any:

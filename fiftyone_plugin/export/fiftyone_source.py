@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ..datasets import ViewItem, list_view, run_key
@@ -77,9 +79,17 @@ def view_source(
         total=len(entries),
         names=parse_mask_targets(targets) if targets else None,
         supercategories=_supercategories(dataset),
+        folders=_folders(view, entries, field),
         skipped=skipped,
         provenance=_provenance(dataset, field),
     )
+
+
+def _folders(view: Any, entries: list[ViewItem], field: str) -> tuple[Path, ...]:
+    """Return the folders that hold images and masks."""
+    images = {os.path.dirname(entry.item.path) for entry in entries}
+    masks = {os.path.dirname(path) for path in view.values(f"{field}.mask_path") if path}
+    return tuple(map(Path, sorted(images | masks)))
 
 
 def _items(

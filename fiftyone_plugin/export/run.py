@@ -236,7 +236,9 @@ def _select(
     for item in items:
         found = [split for split in options.splits if split in item.tags]
         low = options.min_quality is not None and (item.quality or 0.0) < options.min_quality
-        if known is not None and item.key not in known:
+        if any(c in item.key for c in "\r\n"):
+            skipped.append(Skipped(item.key, "a line break in its name: lists have a line an image"))
+        elif known is not None and item.key not in known:
             skipped.append(Skipped(item.key, f"no image of this name in {options.like}"))
         elif len(found) > 1:
             skipped.append(Skipped(item.key, f"in more than one split: {', '.join(found)}"))

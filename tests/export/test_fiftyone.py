@@ -126,6 +126,21 @@ def test_fields_that_cannot_be_exported(view, dataset, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", ["copy", "symlink"])
+def test_a_dataset_that_lives_in_an_export_is_not_replaced(fo, view, tmp_path, mode):
+    export(view, "masks", out=tmp_path / "o", format="masks")
+    inside = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
+    for path in sorted((tmp_path / "o" / "images").rglob("*.*")):
+        mask = next((tmp_path / "o" / "masks").rglob(f"{path.stem}.png"))
+        inside.add_sample(fo.Sample(filepath=str(path), masks=fo.Segmentation(mask_path=str(mask))))
+    try:
+        with pytest.raises(UsageError, match="holds what is to be exported"):
+            export(inside, out=tmp_path / "o", overwrite=True, images=mode)
+    finally:
+        fo.delete_dataset(inside.name)
+    assert len(list((tmp_path / "o" / "images").rglob("*.*"))) == 7
+
+
 # --- FiftyOne's own export and importers -----------------------------------------------------------
 
 
@@ -241,3 +256,12 @@ def test_what_does_not_fit_is_not_imported(view, levels, tmp_path):
         import_masks(view, tmp_path / "alien", "other", out=tmp_path / "n")
     assert "other" not in view.get_field_schema()
     assert not (tmp_path / "n").exists()
+
+
+def test_a_second_import_leaves_no_labels_without_their_masks(view, tmp_path):
+    export(view, "masks", out=tmp_path / "all")
+    export(view.limit(2), "masks", out=tmp_path / "two")
+    import_masks(view, tmp_path / "all", "again", out=tmp_path / "masks")
+    import_masks(view, tmp_path / "two", "again", out=tmp_path / "masks", overwrite=True)
+    assert view.count("again") == 2
+    assert all(sample.again.get_mask() is not None for sample in view.exists("again"))

@@ -472,3 +472,22 @@ def test_masks_as_they_were(levels, originals, tmp_path):
     assert again.keys() == originals.keys()
     assert all(np.array_equal(again[name], originals[name]) for name in originals)
     assert json.loads((tmp_path / "o" / "classes.json").read_text()) == NAMES
+
+
+def test_names_that_are_no_text(small, tmp_path):
+    root = small({"a": PAIR, "b": PAIR, "c": PAIR}, TWO)
+    names = {"a": b"\xff\xfe", "b": b"line\nbreak"}
+    try:
+        for old, new in names.items():
+            for folder, suffix in (("images", ".jpg"), ("masks", ".png")):
+                path = os.fsencode(root / folder)
+                os.rename(path + f"/{old}{suffix}".encode(), path + b"/" + new + suffix.encode())
+    except OSError as error:
+        pytest.skip(f"no such names on this file system: {error}")
+    for kind in formats():
+        result = export(root, out=tmp_path / kind, format=kind)
+        assert result.images == 2
+        (skipped,) = result.failed
+        assert skipped.reason == "a line break in its name: lists have a line an image"
+    stems = (tmp_path / "voc" / "ImageSets" / "Segmentation" / "trainval.txt").read_bytes().split(b"\n")
+    assert sorted(stems) == [b"", b"c", b"\xff\xfe"]
