@@ -28,7 +28,7 @@ from .staging import RECORD, ExportFolder, WriteError
 __all__ = ["ExportResult", "export_source", "read_labels"]
 
 GROUP = 8  # images a worker converts in one go
-CHUNK = 32  # groups a core gets before results are written
+CHUNK = 8  # groups a core gets before results are written
 ALONE = 100  # fewer images than this are converted before workers would have started
 
 

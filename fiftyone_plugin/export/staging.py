@@ -79,13 +79,15 @@ class ExportFolder:
         """Refuse a target that is taken.
 
         Raises:
-            UsageError: it holds files and ``overwrite`` was not asked for, or they are no export's, or it
-                holds the masks or images that are to be exported.
+            UsageError: it is a mount point; or it holds files, and ``overwrite`` was not asked for, no export
+                wrote them, or they are what is to be exported.
         """
         if not self.out.exists() and not self.out.is_symlink():
             return
         if not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another folder for the export")
+        if os.path.ismount(self.out):  # it cannot be replaced by a rename
+            raise UsageError(f"{self.out} is a mount point; choose a folder inside it")
         if not any(self.out.iterdir()):
             return
         if not (self.out / RECORD).is_file():

@@ -426,6 +426,8 @@ def test_targets_that_cannot_be_written(small, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write to"):
         export(root, out=tmp_path / "file" / "o")
+    with pytest.raises(UsageError, match="is a mount point; choose a folder inside it"):
+        export(root, out=tmp_path.anchor)
     if os.geteuid() != 0:
         (tmp_path / "closed").mkdir(mode=0o500)
         with pytest.raises(UsageError, match="cannot write to"):
