@@ -47,6 +47,12 @@ def fitted(source) -> AlignSeg:
     return method(steps=60).fit(source)
 
 
+@pytest.fixture(scope="module")
+def short(source) -> AlignSeg:
+    """Twelve steps, never interrupted."""
+    return method().fit(source)
+
+
 def weights(fitted: AlignSeg) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in fitted.get_state()[1].items()}
 
@@ -184,10 +190,9 @@ def test_the_loss_falls(source, fitted):
     assert mean_loss(fitted, source) < 0.95 * mean_loss(untrained, source)
 
 
-def test_the_same_seed_gives_the_same_weights(source):
-    first = method().fit(source)
-    assert weights(method().fit(source)) == weights(first)
-    assert weights(method(random_state=1).fit(source)) != weights(first)
+def test_the_same_seed_gives_the_same_weights(source, short):
+    assert weights(method().fit(source)) == weights(short)
+    assert weights(method(random_state=1).fit(source)) != weights(short)
 
 
 def test_batches_follow_the_content_of_the_images_and_not_their_order(source, fitted):
@@ -210,12 +215,10 @@ def test_batches_follow_the_content_of_the_images_and_not_their_order(source, fi
      {"adapt_steps": 0}, {"class_clustering": "spectral"}],
     ids=str,
 )  # fmt: skip
-def test_every_switch_changes_the_result(source, options):
-    assert (
-        weights(method(**options).fit(source)) != weights(method().fit(source))
-        or (
-            method(**options).fit(source).similarity(source[0]) != method().fit(source).similarity(source[0])
-        ).any()
+def test_every_switch_changes_the_result(source, short, options):
+    other = method(**options).fit(source)
+    assert other.similarity(source[0]).tobytes() != short.similarity(source[0]).tobytes() or (
+        weights(other) != weights(short)
     )
 
 
@@ -227,9 +230,8 @@ def interrupt(after: int):
     return CallbackProgress(callback, interval=0)
 
 
-@pytest.mark.parametrize("after", [0, 1, 5, 7, 11])
-def test_resumed_training_ends_with_the_same_weights(source, tmp_path, after):
-    expected = weights(method().fit(source))
+@pytest.mark.parametrize("after", [0, 5, 7, 11])
+def test_resumed_training_ends_with_the_same_weights(source, short, tmp_path, after):
     first, second = method(), method()
     first.work_dir = second.work_dir = tmp_path
     with pytest.raises(KeyboardInterrupt):
@@ -241,17 +243,16 @@ def test_resumed_training_ends_with_the_same_weights(source, tmp_path, after):
     begun = []
     progress = CallbackProgress(lambda *args: begun.append(args), interval=0)
     second.fit(source, progress=progress)
-    assert weights(second) == expected
+    assert weights(second) == weights(short)
     steps = [done for stage, done, _ in begun if stage == "training"]
     assert after in steps
     assert not set(range(1, after)) & set(steps)
 
 
 def test_interrupted_in_the_middle_of_an_update_it_goes_on_from_the_last_checkpoint(
-    source, tmp_path, monkeypatch
+    source, short, tmp_path, monkeypatch
 ):
     """Half of the weights of step 8 are new then: that state must not be kept."""
-    expected = weights(method().fit(source))
     plain = torch.optim.AdamW.step
     calls = []
 
@@ -268,12 +269,11 @@ def test_interrupted_in_the_middle_of_an_update_it_goes_on_from_the_last_checkpo
         first.fit(source)
     monkeypatch.undo()
     assert len(torch.load(tmp_path / "training.pt", weights_only=True)["losses"]) == 5
-    assert weights(second.fit(source)) == expected
+    assert weights(second.fit(source)) == weights(short)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", None])
-def test_checkpoints_that_are_damaged_or_of_other_settings_are_not_used(source, tmp_path, damage):
-    expected = weights(method().fit(source))
+def test_checkpoints_that_are_damaged_or_of_other_settings_are_not_used(source, short, tmp_path, damage):
     other = method(random_state=3)
     other.work_dir = tmp_path
     other.fit(source)
@@ -281,7 +281,7 @@ def test_checkpoints_that_are_damaged_or_of_other_settings_are_not_used(source, 
         (tmp_path / "training.pt").write_bytes(damage)
     made = method()
     made.work_dir = tmp_path
-    assert weights(made.fit(source)) == expected
+    assert weights(made.fit(source)) == weights(short)
 
 
 def test_training_ends_early_on_a_plateau(source):
