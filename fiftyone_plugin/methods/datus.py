@@ -15,20 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ..clustering.communities import ALGORITHMS
 from ..clustering.normalize import l2_normalize
-from ..clustering.region_classes import CLUSTERINGS, RegionClasses
+from ..clustering.region_classes import RegionClasses
 from ..clustering.sampling import image_rng
-from ..errors import ImageReadError, PseudoMaskError, UsageError
+from ..errors import ImageReadError, PseudoMaskError
 from ..features.types import FeatureSource, ImageFeatures
 from ..parallel import batched, parallel_map
 from ..progress import NullProgress, Progress
-from ..refinement import create_refiner
 from .base import LabelScores
-from .datus_descriptors import CROP_FITS, CROPS, crop_descriptors, native_segments, pooled_descriptors
-from .datus_segments import NOISE, Segments, SegmentSettings, find_segments
+from .datus_descriptors import crop_descriptors, native_segments, pooled_descriptors
+from .datus_options import PRESETS, SEGMENT_FIELDS, SEGMENT_KNOBS, resolve_options
+from .datus_segments import Segments, SegmentSettings, find_segments
 from .panels import Panel
-from .parameters import Number, check_flag, check_numbers
 
 __all__ = ["PRESETS", "DatUS"]
 
@@ -37,72 +35,6 @@ logger = logging.getLogger(__name__)
 CHUNK = 32  # images handed to the workers at once
 MAX_SEGMENTS_FOR_FIT = 100_000
 TYPICAL_SEGMENTS = 16  # in an image, to plan how many images the classes are learnt from
-CROP_STEP = 112  # the least common multiple of the usual patch sizes, 8, 14 and 16
-
-SHARED = {
-    "algorithm": "louvain",
-    "resolution": 1.0,
-    "min_patches": 5,
-    "max_segments": 32,
-    "descriptor_layers": ["t-4", "t-3", "t-1"],
-    "crop_size": 224,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": SHARED
-    | {
-        "layer": "out",
-        "center": True,
-        "weighted": True,
-        "neighbours": 30,
-        "noise": "neighbour",
-        "descriptor": "pooled",
-        "crop": "mean",
-        "crop_fit": "pad",
-        "whiten": 64,
-        "clustering": "kmeans",
-        "n_init": 10,
-        "batch_size": None,
-        "upsample": "soft",
-    },
-    "published": SHARED
-    | {
-        "layer": "k-1",
-        "center": False,
-        "weighted": False,
-        "neighbours": None,
-        "noise": "void",
-        "descriptor": "cls",
-        "crop": "black",
-        "crop_fit": "center",
-        "whiten": None,
-        "clustering": "kmeans",
-        "n_init": 1,
-        "batch_size": 2048,
-        "upsample": "ids",
-    },
-}
-NUMBERS = {
-    "n_classes": Number(1, 65_535),
-    "neighbours": Number(2, optional=True),
-    "resolution": Number(1e-6, whole=False),
-    "min_patches": Number(0),
-    "max_segments": Number(1),
-    "crop_size": Number(CROP_STEP),
-    "whiten": Number(1, optional=True),
-    "n_init": Number(1),
-    "batch_size": Number(1, optional=True),
-    "random_state": Number(0, 2**32 - 2),
-}
-CHOICES = {
-    "preset": tuple(PRESETS),
-    "algorithm": ALGORITHMS,
-    "noise": NOISE,
-    "descriptor": ("pooled", "cls"),
-    "crop": CROPS,
-    "crop_fit": CROP_FITS,
-    "clustering": CLUSTERINGS,
-    "upsample": ("soft", "ids"),
-}
 
 
 class DatUS:
@@ -162,37 +94,10 @@ class DatUS:
         **knobs: Any,
     ) -> None:
         self.n_jobs = n_jobs
-        given = {"n_classes": n_classes, "preset": preset, "refine": refine, "random_state": random_state}
-        if preset not in PRESETS:
-            raise UsageError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-        if unknown := sorted(knobs.keys() - PRESETS[preset].keys()):
-            known = ", ".join(PRESETS[preset])
-            raise UsageError(f"method datus has no option {', '.join(unknown)}; it has: {known}")
-        self._config: dict[str, Any] = given | PRESETS[preset] | knobs
-        self._validate()
-
-    def _validate(self) -> None:
-        config = self._config
-        check_numbers(config, NUMBERS)
-        for name in ("center", "weighted"):
-            config[name] = check_flag(name, config[name])
-        for name, known in CHOICES.items():
-            if config[name] not in known:
-                raise UsageError(f"unknown {name} {config[name]!r}; known: {', '.join(known)}")
-        if config["crop_size"] % CROP_STEP:
-            raise UsageError(f"crop_size must be a multiple of {CROP_STEP}, got {config['crop_size']}")
-        if isinstance(config["descriptor_layers"], str):
-            config["descriptor_layers"] = [config["descriptor_layers"]]
-        config["descriptor_layers"] = [str(layer) for layer in config["descriptor_layers"]]
-        for layer in (config["layer"], *config["descriptor_layers"]):
-            if layer in ("cls", "attn"):
-                raise UsageError(f"layers must be of patch features (out, t<block>, k<block>), got {layer!r}")
-        if not config["descriptor_layers"]:
-            raise UsageError("descriptor_layers must name at least one layer")
-        create_refiner(config["refine"])
-        self.n_classes: int = config["n_classes"]
-        names = SegmentSettings.__dataclass_fields__
-        self._settings = SegmentSettings(**{name: config[name] for name in names})
+        shared = {"n_classes": n_classes, "refine": refine, "random_state": random_state}
+        self._config: dict[str, Any] = resolve_options(preset, knobs, shared)
+        self.n_classes: int = self._config["n_classes"]
+        self._settings = SegmentSettings(**{name: self._config[name] for name in SEGMENT_FIELDS})
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -383,12 +288,6 @@ class DatUS:
         self.n_segments_, self.n_fallbacks_ = values["n_segments"], values["n_fallbacks"]
         own = {k.removeprefix("classes."): v for k, v in arrays.items()}
         self._classes = RegionClasses(self.n_classes).set_arrays(own)
-
-
-SEGMENT_KNOBS = {
-    *SegmentSettings.__dataclass_fields__,
-    *("layer", "descriptor", "descriptor_layers", "crop", "crop_fit", "crop_size"),
-}
 
 
 def _cut(features: np.ndarray, grid: tuple[int, int], settings: SegmentSettings) -> tuple[np.ndarray, str]:
