@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,9 +14,10 @@ import numpy as np
 
 from ..errors import ImageReadError, PseudoMaskError, UsageError
 from ..evaluation.folders import read_mask
+from ..images import MAX_PIXELS
 from ..progress import NullProgress, Progress
-from ..rundir import write_mask
-from .categories import read_class_file
+from ..rundir import write_json, write_mask
+from .categories import default_names, read_class_file
 from .coco import segmentation_rle
 from .items import Skipped
 from .panoptic import rgb_to_id
@@ -126,7 +127,10 @@ def _open_coco(path: Path) -> MaskSource:
             annotations[entry["image_id"]].append(entry)
         ids = _mask_ids(categories)
         names = {ids[key]: str(entry["name"]) for key, entry in categories.items()}
-        stems = {_stem(entry): image_id for image_id, entry in images.items()}
+        stems: dict[str, Any] = {}
+        for image_id, entry in images.items():
+            stem = _stem(entry)
+            stems[stem if stem not in stems else entry["file_name"]] = image_id
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not a COCO file of images and annotations ({error!r})") from error
 
@@ -164,6 +168,8 @@ def _instance_mask(image: dict[str, Any], entries: list[Any], ids: dict[Any, int
     from pycocotools import mask as coco_mask
 
     height, width = int(image["height"]), int(image["width"])
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise UsageError(f"an image of {width} x {height} pixels")
     rles = [segmentation_rle(entry["segmentation"], height, width) for entry in entries]
     areas = [int(coco_mask.area(rle)) for rle in rles]  # a list of more than 255 overflows in pycocotools
     mask = np.zeros((height, width), np.uint16)
@@ -225,22 +231,19 @@ def read_masks(
     sources = (origin if origin.is_dir() else origin.parent,)
     with ExportFolder(Path(out), overwrite=overwrite, sources=sources) as folder:
         with (progress or NullProgress()).stage("import", total=len(targets)) as stage:
+            ids: set[int] = set()
             for stem, target in targets.items():
-                _import_one(opened, stem, target, folder.path, result)
+                ids |= _import_one(opened, stem, target, folder.path, result)
                 stage.update()
         if not result.masks:
             first = "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:5])
             raise PseudoMaskError(
                 f"no mask of {opened.name} could be read. First: {first or 'there is none'}"
             )
-        if not result.names:
-            result.names = _names_found(folder.path / "masks")
-        for name, document in (
-            ("classes.json", {str(k): v for k, v in result.names.items()}),
-            (RECORD, _record(opened, result)),
-        ):
-            with writing(folder.path / name):
-                (folder.path / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        result.names = result.names or default_names(ids)
+        class_names = {str(k): v for k, v in result.names.items()}
+        write_json(folder.path / "classes.json", class_names, sort_keys=False)
+        write_json(folder.path / RECORD, _record(opened, result), sort_keys=False)
         folder.commit()
     return result
 
@@ -254,41 +257,33 @@ def _relative(stems: list[str]) -> dict[str, str]:
     return {stem: PurePosixPath(stem).relative_to(root or "/").as_posix() for stem in stems}
 
 
-def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result: ImportResult) -> None:
-    if not is_safe_name(target):
-        result.skipped.append(Skipped(stem, "its path leads out of the folder"))
-        return
+def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result: ImportResult) -> set[int]:
+    """Write one mask, or list it as skipped; return the ids in it."""
     try:
+        if not is_safe_name(target):
+            raise UsageError("its path leads out of the folder")
         mask = source.read(stem)
-        _check_ids(mask, source.names)
-    except (ImageReadError, UsageError) as error:
+        ids = _check_ids(mask, source.names)
+    except PseudoMaskError as error:
         result.skipped.append(Skipped(stem, str(error)))
-        return
+        return set()
+    except Exception as error:  # decoders raise anything on damaged files
+        result.skipped.append(Skipped(stem, f"cannot be read ({type(error).__name__}: {error})"))
+        return set()
     name = f"{target}.png"
     with writing(folder / "masks" / name):
         write_mask(folder / "masks" / name, mask)
     result.masks[stem] = result.out / "masks" / name
+    return ids
 
 
-def _check_ids(mask: np.ndarray, names: dict[int, str]) -> None:
-    """Refuse ids that cannot be written or have no name, where there are names."""
+def _check_ids(mask: np.ndarray, names: dict[int, str]) -> set[int]:
+    """Return the ids; refuse those that cannot be written or have no name, where there are names."""
     ids = {int(i) for i in np.unique(mask)}
     wrong = sorted(i for i in ids if not 0 <= i <= 65_535 or (names and i and i not in names))
     if wrong:
         raise UsageError(f"ids without a name: {', '.join(map(str, wrong[:8]))}")
-
-
-def _names_found(folder: Path) -> dict[int, str]:
-    from .categories import default_names
-
-    ids: set[int] = set()
-    for path in _files(folder):
-        ids.update(np.unique(read_mask(path)).tolist())
-    return default_names(ids)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return iter(mask_files(folder).values())
+    return ids
 
 
 def _record(source: MaskSource, result: ImportResult) -> dict[str, Any]:

@@ -201,3 +201,17 @@ def test_an_import_replaces_an_import_only_when_told(small, tmp_path):
     read_masks(root, tmp_path / "o", overwrite=True)
     with pytest.raises(UsageError, match="holds what is to be exported"):
         read_masks(tmp_path / "o", tmp_path / "o", overwrite=True)
+
+
+def test_sizes_that_no_image_has_and_names_that_occur_twice(tmp_path):
+    images = [
+        {"id": i, "file_name": name, "width": width, "height": 2}
+        for i, (name, width) in enumerate(
+            [("a.jpg", 2), ("a.png", 3), ("b.jpg", 10**12), ("c.jpg", 0), ("d.jpg", -1)]
+        )
+    ]
+    result = read_masks(coco_file(tmp_path / "x.json", [], images), tmp_path / "o")
+    assert {name: mask.shape for name, mask in read_folder(tmp_path / "o" / "masks").items()} == {
+        "a": (2, 2), "a.png": (2, 3),
+    }  # fmt: skip
+    assert [entry.key for entry in result.skipped] == ["b", "c", "d"]
