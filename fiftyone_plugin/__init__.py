@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ._version import DISTRIBUTION, __version__
 
 if TYPE_CHECKING:
-    from . import export as export
     from .datasets import label_dataset, undo
     from .evaluation import evaluate
-    from .export import import_masks
+    from .export import export, import_masks
     from .pipeline import LabelConfig, LabelResult, label
 
 __all__ = [
