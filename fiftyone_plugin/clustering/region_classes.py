@@ -22,6 +22,7 @@ __all__ = ["RegionClasses", "pool_regions", "stack_layers"]
 
 CLUSTERINGS = ("kmeans", "spectral")
 NEIGHBOURS = 30
+PER_COMPONENT = 7  # fewest regions for each component that is kept
 MAX_SPECTRAL = 20_000  # regions; beyond, the neighbour graph takes minutes
 
 
@@ -55,7 +56,7 @@ class RegionClasses(ClusterMixin, BaseEstimator):
 
     Args:
         n_classes: K; fewer classes are made where there are fewer distinct regions.
-        whiten: PCA components kept and whitened, ``None`` for none; fewer where there are fewer regions.
+        whiten: PCA components kept and whitened, ``None`` for none; at most one for every seven regions.
         clustering: ``kmeans``, or ``spectral``: on the graph of the 30 nearest neighbours, where k-means
             cuts elongated clusters. New regions take the class of the nearest class mean in both.
         n_init: restarts of k-means.
@@ -106,8 +107,10 @@ class RegionClasses(ClusterMixin, BaseEstimator):
             self.normalizer_.mean_, self.normalizer_.projection_ = np.zeros(x.shape[1], np.float32), None
             self.centers_, self.labels_ = np.zeros((0, x.shape[1]), np.float32), np.zeros(0, np.int64)
             return self
-        # n centred vectors span n - 1 dimensions
-        whiten = None if self.whiten is None or len(x) < 3 else min(self.whiten, len(x) - 1)
+        # whitened to nearly as many components as there are regions, all regions would be equally far apart
+        whiten = (
+            None if self.whiten is None or len(x) < 3 else min(self.whiten, max(2, len(x) // PER_COMPONENT))
+        )
         with threadpool_limits(1):
             self.normalizer_ = VectorNormalizer(whiten=whiten).fit(x)
             vectors = self.normalizer_.transform(x)

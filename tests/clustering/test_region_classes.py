@@ -44,7 +44,15 @@ def test_groups_are_found(clustering, whiten):
     model = RegionClasses(3, clustering=clustering, whiten=whiten).fit(x)
     if whiten != 64:  # whitened to all dimensions, noise counts as much as the groups
         assert adjusted_rand_score(truth, model.labels_) == 1
-    np.testing.assert_array_equal(model.predict(x[model.labels_ == 1]) > 0, True)
+    assert set(model.predict(x)) == {1, 2, 3}
+
+
+def test_few_regions_are_not_whitened_to_as_many_components():
+    """Eighteen vectors whitened to seventeen components would all be orthogonal."""
+    x, truth = blobs(n=18, dim=40)
+    model = RegionClasses(3, whiten=64).fit(x)
+    assert model.normalizer_.projection_.shape == (40, 2)
+    assert adjusted_rand_score(truth, model.labels_) == 1
 
 
 def test_the_recipe_against_scikit_learn():
