@@ -97,7 +97,7 @@ def _image_root(folder: Path, images: str | Path | None, run: dict[str, Any] | N
             return Path(os.path.abspath(candidate))
         if candidate is not None and candidate == images:
             raise UsageError(f"the folder of images does not exist: {images}")
-    raise UsageError(f"where the images of {folder} are is not known; name their folder (--images DIR)")
+    raise UsageError(f"where the images of {folder} are is not known; name their folder (--images-dir DIR)")
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
