@@ -13,30 +13,25 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..clustering.kmeans import ReproducibleKMeans
 from ..clustering.normalize import VectorNormalizer
 from ..clustering.region_classes import RegionClasses, pool_regions, stack_layers
-from ..clustering.sampling import PatchSample, image_rng, sample_patches
-from ..errors import ImageReadError, PseudoMaskError, UsageError
+from ..clustering.sampling import image_rng, sample_patches
+from ..errors import ImageReadError, PseudoMaskError
 from ..features.types import FeatureSource, ImageFeatures
 from ..parallel import parallel_map
 from ..progress import NullProgress, Progress
 from ..refinement import create_refiner
 from .alignseg_panels import stage_panels
 from .alignseg_parameters import check_config
-from .alignseg_tokens import TokenEmbedding, TrainingImage, collect_images
+from .alignseg_tokens import TokenEmbedding, collect_images
 from .base import LabelScores
 from .foreground import normalizer_arrays, restore_normalizer
 from .panels import Panel
-
-if TYPE_CHECKING:
-    from .alignseg_model import Decoder
-    from .alignseg_training import Crops
 
 __all__ = ["AlignSeg"]
 
@@ -196,6 +191,8 @@ class AlignSeg:
 
     def fit_regions(self, features: FeatureSource, *, progress: Progress) -> AlignSeg:
         """Train the decoder alone; enough for :meth:`regions`."""
+        from .alignseg_fit import initial_decoder, train_decoder
+
         config = self._config
         with progress.stage("sample", total=len(features)) as stage:
             sample = sample_patches(
@@ -219,70 +216,17 @@ class AlignSeg:
                 seed=config["random_state"] + 1,
                 advance=stage.update,
             )
-        self._decoder = self._initial_decoder(sample)
-        self._train(images, progress)
-        return self
-
-    def _initial_decoder(self, sample: PatchSample) -> Decoder:
-        import torch
-
-        config = self._config
-        vectors = self._tokens.normalizer.transform(sample.vectors)
-        dim = vectors.shape[1]
-        if dim % config["n_heads"]:
-            raise UsageError(f"n_heads must divide the {dim} token dimensions, got {config['n_heads']}")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["random_state"])
-            decoder = self._build_decoder(dim)
-        if config["prototypes"] == "kmeans":
-            kmeans = ReproducibleKMeans(
-                config["n_prototypes"], n_init=3, random_state=config["random_state"]
-            ).fit(vectors)
-            centers = kmeans.cluster_centers_
-            centers = centers / np.linalg.norm(centers, axis=1, keepdims=True).clip(1e-12) * dim**0.5
-            decoder.prototypes.data[: len(centers)] = torch.from_numpy(centers)
-        return decoder
-
-    def _build_decoder(self, dim: int) -> Decoder:
-        from .alignseg_model import Decoder
-
-        config = self._config
-        names = ("n_layers", "n_heads", "chained")
-        options = {name: config[name] for name in names}
-        return Decoder(dim, config["n_prototypes"], hidden=config["hidden"] or 2 * dim, **options)
-
-    def _train(self, images: list[TrainingImage], progress: Progress) -> None:
-        from dataclasses import fields
-
-        from .alignseg_training import Recipe, Trainer
-
-        recipe = Recipe(**{field.name: self._config[field.name] for field in fields(Recipe)})
-        identity = hashlib.sha256(json.dumps([self._config, self.device], sort_keys=True).encode())
-        for image in sorted(images, key=lambda image: image.digest):
-            identity.update(image.digest.encode())
-        trainer = Trainer(
-            self._decoder,
-            recipe,
+        decoder = initial_decoder(config, self._tokens.normalizer.transform(sample.vectors))
+        self._decoder, self.losses_ = train_decoder(
+            decoder,
+            config,
+            self._tokens,
+            images,
             device=self.device,
-            checkpoint=self.work_dir / "training.pt" if self.work_dir is not None else None,
-            identity=identity.hexdigest(),
+            work_dir=self.work_dir,
+            progress=progress,
         )
-        self.losses_ = np.array(trainer.train(self._crops(images), progress), np.float64)
-        self._decoder = self._decoder.cpu().eval()
-
-    def _crops(self, images: list[TrainingImage]) -> Crops:
-        from .alignseg_training import PixelCrops, TokenCrops
-
-        config = self._config
-        shared = {
-            "n_local": config["n_local"],
-            "mass": config["attention"],
-            "released_order": config["crop_order"] == "released",
-        }
-        if config["crops"] == "tokens":
-            return TokenCrops(images, side=config["crop_tokens"], **shared)
-        layers = [*config["token_layers"], *(["attn"] if self._uses_attention else [])]
-        return PixelCrops(images, size=config["crop_size"], layers=layers, embed=self._tokens.embed, **shared)
+        return self
 
     def _describe_all(self, features: FeatureSource, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
         """Return descriptors (n, D) float32 and areas (n,) of a bounded sample of all images' regions."""
@@ -448,8 +392,10 @@ class AlignSeg:
         """Restore what :meth:`get_state` returned."""
         import torch
 
+        from .alignseg_fit import build_decoder
+
         self._tokens.normalizer = restore_normalizer(arrays, "tokens.")
-        self._decoder = self._build_decoder(arrays["decoder.prototypes"].shape[1]).eval()
+        self._decoder = build_decoder(self._config, arrays["decoder.prototypes"].shape[1]).eval()
         weights = {name: arrays[f"decoder.{name}"] for name in self._decoder.state_dict()}
         self._decoder.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in weights.items()})
         learnt = {k.removeprefix("classes."): v for k, v in arrays.items() if k.startswith("classes.")}

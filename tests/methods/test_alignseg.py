@@ -12,6 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from fiftyone_plugin.errors import ImageReadError, PseudoMaskError, UsageError
 from fiftyone_plugin.methods.alignseg import AlignSeg
+from fiftyone_plugin.methods.alignseg_fit import make_crops
 from fiftyone_plugin.methods.alignseg_tokens import collect_images
 from fiftyone_plugin.methods.alignseg_training import Recipe, Trainer
 from fiftyone_plugin.methods.base import (
@@ -173,7 +174,8 @@ def test_an_image_that_cannot_be_read_any_more(fitted):
 def mean_loss(made: AlignSeg, images: list) -> float:
     """Total loss over the same twenty batches, whatever was trained on."""
     options = {"attention": False, "max_images": 99, "seed": 0, "advance": lambda: None}
-    crops = made._crops(collect_images(images, len(images), made._tokens, **options))
+    kept = collect_images(images, len(images), made._tokens, **options)
+    crops = make_crops(made.get_config(), made._tokens, kept)
     trainer = Trainer(made._decoder, recipe(made), device="cpu", checkpoint=None, identity="")
     with torch.inference_mode():
         batches = [crops.batch(np.random.default_rng([99, i]), 8) for i in range(20)]
@@ -199,7 +201,7 @@ def test_batches_follow_the_content_of_the_images_and_not_their_order(source, fi
     def batch(images):
         options = {"attention": False, "max_images": 99, "seed": 0, "advance": lambda: None}
         kept = collect_images(images, len(source), fitted._tokens, **options)
-        return fitted._crops(kept).batch(np.random.default_rng(7), 20)
+        return make_crops(fitted.get_config(), fitted._tokens, kept).batch(np.random.default_rng(7), 20)
 
     first, second = batch(source), batch(list(reversed(source)))
     assert first.world.shape == (20, 36, 4)  # more than there are images: some twice
