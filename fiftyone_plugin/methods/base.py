@@ -94,8 +94,9 @@ def _registry() -> dict[str, Callable[..., Method]]:
     from .alignseg import AlignSeg
     from .datus import DatUS
     from .lightcluster import LightCluster
+    from .mosaic import Mosaic
 
-    return {"lightcluster": LightCluster, "datus": DatUS, "alignseg": AlignSeg}
+    return {"mosaic": Mosaic, "lightcluster": LightCluster, "datus": DatUS, "alignseg": AlignSeg}
 
 
 def list_methods() -> list[str]:

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import SpectralClustering
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
+
+from fiftyone_plugin.clustering.normalize import l2_normalize
+from fiftyone_plugin.clustering.spectral import (
+    LandmarkSpectral,
+    _laplacian_eigenvectors,
+    choose_n_clusters,
+    nearest,
+    neighbour_graph,
+)
+from fiftyone_plugin.errors import UsageError
+
+
+def blobs(n_clusters=5, per_cluster=60, dim=12, noise=0.25, seed=0):
+    rng = np.random.default_rng(seed)
+    centers = np.linalg.qr(rng.normal(size=(dim, dim)))[0][:n_clusters]
+    truth = np.repeat(np.arange(n_clusters), per_cluster)
+    x = l2_normalize(
+        (centers[truth] + noise * rng.normal(size=(len(truth), dim)) / np.sqrt(dim)).astype(np.float32)
+    )
+    order = rng.permutation(len(x))
+    return x[order], truth[order]
+
+
+@given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_nearest_against_scikit_learn(n, k, seed):
+    x = l2_normalize(np.random.default_rng(seed).normal(size=(n, 6)).astype(np.float32))
+    k = min(k, n - 1)
+    found = nearest(x, x, k, skip_self=True)
+    expected = NearestNeighbors(n_neighbors=k).fit(x).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(found, np.sort(expected, axis=1))
+
+
+def test_the_graph_is_scikit_learns_made_symmetric():
+    x, _ = blobs()
+    theirs = kneighbors_graph(x, 10, mode="connectivity")
+    np.testing.assert_array_equal(neighbour_graph(x, 10).toarray(), (0.5 * (theirs + theirs.T)).toarray())
+
+
+def test_clusters_are_found_as_by_scikit_learn():
+    x, truth = blobs(noise=0.9)
+    ours = LandmarkSpectral(5, neighbours=10).fit(x)
+    theirs = SpectralClustering(5, affinity="nearest_neighbors", n_neighbors=10, random_state=0).fit_predict(
+        x
+    )
+    assert adjusted_rand_score(truth, ours.labels_) >= adjusted_rand_score(truth, theirs) - 0.02
+    assert adjusted_rand_score(truth, ours.labels_) > 0.9
+    assert ours.labels_.dtype == np.int64
+    assert ours.n_clusters_ == 5
+    assert np.all(np.diff(ours.eigenvalues_) >= -1e-9)
+    assert ours.eigenvalues_[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_landmarks_stand_for_the_rest_and_new_rows():
+    x, truth = blobs(per_cluster=200)
+    fitted = LandmarkSpectral(5, neighbours=10, max_landmarks=150).fit(x)
+    assert len(fitted.landmarks_) == len(fitted.landmark_labels_) == 150
+    assert adjusted_rand_score(truth, fitted.labels_) == 1.0
+    new, new_truth = blobs(seed=0, noise=0.3)
+    assert adjusted_rand_score(new_truth, fitted.predict(new)) == 1.0
+
+
+def test_the_number_of_clusters_can_be_read_off_the_graph():
+    for k in (4, 7):
+        x, truth = blobs(k, dim=16)
+        fitted = LandmarkSpectral("auto", neighbours=15, auto_range=(2, 12)).fit(x)
+        assert fitted.n_clusters_ == k
+        assert len(fitted.eigenvalues_) == 13
+        assert adjusted_rand_score(truth, fitted.labels_) == 1.0
+
+
+def test_eigenvalues_against_a_dense_solver_also_where_the_graph_falls_apart():
+    for noise, parts in ((0.1, 5), (2.0, 1)):
+        graph = neighbour_graph(blobs(per_cluster=30, noise=noise)[0], 8)
+        degree = np.asarray(graph.sum(1)).ravel()
+        laplacian = np.eye(len(degree)) - graph.toarray() / np.sqrt(np.outer(degree, degree))
+        expected = np.linalg.eigvalsh(laplacian)[:9]
+        values, vectors = _laplacian_eigenvectors(graph, 9, seed=0)
+        assert (expected < 1e-9).sum() == parts
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+        vectors = vectors * np.sqrt(degree)[:, None]
+        np.testing.assert_allclose(laplacian @ vectors, vectors * values, atol=1e-2)
+        np.testing.assert_allclose(vectors.T @ vectors, np.eye(9), atol=1e-5)
+
+
+def test_the_largest_relative_gap_decides_within_its_range():
+    values = np.array([0.0, 0.01, 0.02, 0.3, 0.33, 0.36, 0.9])
+    assert choose_n_clusters(values, 2, 6) == 3
+    assert choose_n_clusters(values, 4, 6) == 6
+    assert choose_n_clusters(values, 4, 5) == 4
+    assert choose_n_clusters(values, 9, 20) == 6
+
+
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_any_few_rows_give_labels_and_the_same_ones_again(n, k, distinct):
+    rng = np.random.default_rng(n)
+    x = l2_normalize(rng.normal(size=(distinct + 1, 4)).astype(np.float32))[
+        rng.integers(distinct + 1, size=n)
+    ]
+    first, again = (LandmarkSpectral(k, neighbours=5).fit(x) for _ in range(2))
+    np.testing.assert_array_equal(first.labels_, again.labels_)
+    assert first.labels_.shape == (n,)
+    assert 0 <= first.labels_.min() <= first.labels_.max() < first.n_clusters_ <= k
+    for same in range(n):  # equal rows, equal clusters
+        assert first.labels_[same] == first.labels_[np.flatnonzero((x == x[same]).all(1))[0]]
+
+
+def test_impossible_requests_are_refused():
+    with pytest.raises(UsageError, match="at least 1 cluster"):
+        LandmarkSpectral(0).fit(np.ones((3, 2)))
+    with pytest.raises(UsageError, match="at least one vector"):
+        LandmarkSpectral(2).fit(np.ones((0, 2)))
