@@ -88,7 +88,7 @@ def test_layers_are_what_the_settings_need():
 
 def test_satisfies_the_contract():
     assert isinstance(LightCluster(), Method)
-    assert list_methods() == ["lightcluster"]
+    assert "lightcluster" in list_methods()
     assert isinstance(create_method("lightcluster", n_classes=4), LightCluster)
     assert LightCluster(n_classes=np.int64(7)).get_config()["n_classes"] == 7
     json.dumps(LightCluster(n_classes=np.int64(7), temperature=np.float32(0.5)).get_config())
