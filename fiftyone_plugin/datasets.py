@@ -120,9 +120,11 @@ def label_dataset(
     """Label the images of a dataset or view and write the masks to new fields of its samples.
 
     Written are ``field`` (a ``Segmentation`` with ``mask_path``, so nothing large enters the database),
-    ``<field>_classes`` (names of the classes present), ``<field>_coverage`` (share of labelled pixels), the
-    dataset's mask targets of ``field``, and a custom run ``pseudomask_<field>`` with the settings. A run that
-    was interrupted goes on where it stopped when it is called again; :func:`undo` removes all of it.
+    ``<field>_classes`` (names of the classes present), ``<field>_coverage`` (share of labelled pixels),
+    ``<field>_quality`` (how clearly the classes win, a ranking), ``<field>_confidence`` (the same for every
+    patch, a heat map), the dataset's mask targets of ``field``, and a custom run ``pseudomask_<field>`` with
+    the settings. A run that was interrupted goes on where it stopped when it is called again; :func:`undo`
+    removes all of it.
 
     Args:
         view: dataset or view of images.
@@ -274,7 +276,7 @@ def _claim(dataset: Any, field: str, out: str | Path | None, *, overwrite: bool,
                 f"overwrite=True to replace it"
             )
         undo(dataset, run_key(field))
-    fields = [field, f"{field}_classes", f"{field}_coverage"]
+    fields = [field, *(f"{field}_{name}" for name in ("classes", "coverage", "quality", "confidence"))]
     existing = [name for name in fields if dataset.has_sample_field(name)]
     if existing and not overwrite:
         raise UsageError(f"field {existing[0]!r} exists: choose another field name, or overwrite=True")
@@ -303,10 +305,12 @@ def _write(
         raise PseudoMaskError(
             f"dataset {dataset.name!r} was deleted while it was labelled; the masks are in {result.out}"
         )
-    mask, classes, coverage = record.fields
+    mask, classes, coverage, quality, confidence = record.fields
     dataset.add_sample_field(mask, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
     dataset.add_sample_field(classes, fo.ListField, subfield=fo.StringField)
     dataset.add_sample_field(coverage, fo.FloatField)
+    dataset.add_sample_field(quality, fo.FloatField)
+    dataset.add_sample_field(confidence, fo.EmbeddedDocumentField, embedded_doc_type=fo.Heatmap)
     with progress.stage("write fields", total=len(result.labelled)) as stage:
         for rows in batched(_rows_by_sample(result, entries), WRITE_BATCH):
             names = result.class_names
@@ -315,6 +319,12 @@ def _write(
             dataset.set_values(mask, masks, key_field="id")
             dataset.set_values(classes, present, key_field="id")
             dataset.set_values(coverage, {i: row.coverage for i, row in rows}, key_field="id")
+            dataset.set_values(quality, {i: row.quality for i, row in rows}, key_field="id")
+            maps = {
+                i: fo.Heatmap(map_path=str(result.confidence_path(row).absolute()), range=[0, 255])
+                for i, row in rows
+            }
+            dataset.set_values(confidence, maps, key_field="id")
             stage.update(len(rows))
     dataset.mask_targets = {**dataset.mask_targets, mask: dict(result.class_names)}
     dataset.save()

@@ -26,6 +26,7 @@ from .provenance import (
     read_model,
     versions,
 )
+from .quality import confidence_map, image_quality
 from .refinement import Refiner, create_refiner, resize_scores
 from .rundir import RunDirectory, SampleRow, write_json, write_mask
 from .sources import ImageItem, list_images
@@ -45,6 +46,7 @@ __all__ = [
 
 PREDICT_CHUNK = 32
 SHEET_IMAGES = 12
+CONFIDENCE_SIDE = 128  # longest side of a confidence map, pixels; patches are coarser
 RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit")  # what results do not depend on
 
 
@@ -77,6 +79,10 @@ class LabelResult:
     def mask_path(self, row: SampleRow) -> Path:
         """Return the path of a row's mask."""
         return self.out / "masks" / row.mask
+
+    def confidence_path(self, row: SampleRow) -> Path:
+        """Return the path of the confidence map beside a row's mask: (h, w) uint8, margin x 255."""
+        return self.out / "confidence" / row.mask
 
 
 def label_items(
@@ -262,7 +268,8 @@ class _Run:
     def _predict_one(self, image: ImageFeatures) -> None:
         start = time.perf_counter()
         try:
-            mask = native_labels(self.method.predict(image), image, self.refiner)
+            scores = self.method.predict(image)
+            mask = native_labels(scores, image, self.refiner)
         except ImageReadError as error:
             self.source.failures[image.key] = error.reason
             return
@@ -275,9 +282,11 @@ class _Run:
             width=image.size[1],
             classes=" ".join(str(int(c)) for c in classes if c),
             coverage=float((mask > 0).mean()),
+            quality=image_quality(scores.scores),
             seconds=time.perf_counter() - start,
         )
         self.directory.append([row])
+        write_mask(self.directory.confidence / name, _at_most(confidence_map(scores.scores), CONFIDENCE_SIDE))
         write_mask(self.directory.masks / name, mask)
         self.rows[image.key] = row
 
@@ -332,6 +341,12 @@ class _Run:
         except ImageReadError:
             return None  # gone since it was labelled: its mask stays, the sheet shows the others
         return row.image, image, _read_mask(self.directory.masks / row.mask)
+
+
+def _at_most(values: np.ndarray, side: int) -> np.ndarray:
+    """Thin (h, w) values out so that neither side exceeds ``side``."""
+    step = max(1, -(-max(values.shape) // side))
+    return values[step // 2 :: step, step // 2 :: step]
 
 
 def native_labels(scores: LabelScores, image: ImageFeatures, refiner: Refiner) -> np.ndarray:

@@ -35,6 +35,8 @@ class SampleRow:
         height: native height in pixels, 0 if unknown.
         classes: class ids present, ascending, joined by spaces.
         coverage: share of pixels that are not 0, in [0, 1].
+        quality: how clearly the classes win, in [0, 1]; ranks the masks of one run, see
+            :func:`fiftyone_plugin.quality.image_quality`.
         seconds: time spent on prediction and writing.
         error: why the image was skipped.
     """
@@ -46,6 +48,7 @@ class SampleRow:
     height: int = 0
     classes: str = ""
     coverage: float = 0.0
+    quality: float = 0.0
     seconds: float = 0.0
     error: str = ""
 
@@ -75,7 +78,7 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 
 def read_samples(path: Path) -> list[SampleRow]:
     """Read a ``samples.csv``."""
-    types = {"width": int, "height": int, "coverage": float, "seconds": float}
+    types = {"width": int, "height": int, "coverage": float, "quality": float, "seconds": float}
     with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
         try:
             rows = csv.DictReader(file)
@@ -87,7 +90,7 @@ def read_samples(path: Path) -> list[SampleRow]:
 class RunDirectory:
     """Files of one run below ``root``.
 
-    These are masks/, model/, run.json, samples.csv, classes.json and contact_sheet.png.
+    These are masks/, confidence/, model/, run.json, samples.csv, classes.json and contact_sheet.png.
 
     While the run is not complete, ``.work`` holds a journal (one JSON line a finished image) and the arrays
     that methods keep; it is removed at the end.
@@ -96,6 +99,7 @@ class RunDirectory:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.masks = root / "masks"
+        self.confidence = root / "confidence"
         self.model = root / "model"
         self.work = root / ".work"
         self._journal = self.work / "journal.jsonl"
@@ -159,8 +163,11 @@ class RunDirectory:
 
     def _refuse_foreign_files(self) -> None:
         foreign = [path for path in self._outputs() if path.exists()]
-        if self.masks.exists() and not (self.masks.is_dir() and not any(self.masks.iterdir())):
-            foreign.append(self.masks)
+        foreign += [
+            folder
+            for folder in (self.masks, self.confidence)
+            if folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+        ]
         if foreign:
             raise UsageError(f"{foreign[0]} was not written by a run of this command; choose another --out")
 
@@ -209,17 +216,16 @@ class RunDirectory:
     def remove_outputs(self) -> None:
         """Remove the files that a run wrote here, and folders that this leaves empty; nothing else."""
         for row in self._recorded():
-            if row.mask:
-                mask = self.masks / row.mask
-                mask.unlink(missing_ok=True)
-                _partial(mask).unlink(missing_ok=True)
+            for folder in (self.masks, self.confidence) if row.mask else ():
+                (folder / row.mask).unlink(missing_ok=True)
+                _partial(folder / row.mask).unlink(missing_ok=True)
         for path in self._outputs():
             path.unlink(missing_ok=True)
             _partial(path).unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
         for name in ("memo", "fit"):
             shutil.rmtree(self.work / name, ignore_errors=True)
-        for folder in (self.model, self.masks):
+        for folder in (self.model, self.masks, self.confidence):
             _remove_empty(folder)
         # last: without it, what an interruption here leaves would be taken for somebody else's
         (self.root / "run.json").unlink(missing_ok=True)
@@ -300,6 +306,7 @@ class RunDirectory:
             for row in rows:
                 values = asdict(row)
                 values["coverage"] = f"{row.coverage:.6f}"
+                values["quality"] = f"{row.quality:.6f}"
                 values["seconds"] = f"{row.seconds:.4f}"
                 writer.writerow(values)
         partial.replace(self.samples_csv)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fiftyone_plugin import label_dataset, undo
 from fiftyone_plugin.datasets import default_out, list_view, load_dataset, run_key
@@ -49,6 +50,19 @@ class TestLabelDataset:
         assert dataset.list_runs() == []
         assert [p.name for p in out.rglob("*")] == ["notes.txt"]
         assert all(Path(sample.filepath).is_file() for sample in dataset)
+
+    def test_quality_and_confidence_are_written(self, dataset, tmp_path, fo):
+        result = label_dataset(dataset, "auto", out=tmp_path / "run", **FAST)
+        rows = {row.image.rsplit("/")[-1]: row for row in result.labelled}
+        for sample in dataset:
+            row = rows[Path(sample.filepath).name]
+            assert sample.auto_quality == pytest.approx(row.quality)
+            assert 0 < row.quality <= 1
+            assert isinstance(sample.auto_confidence, fo.Heatmap)
+            assert sample.auto_confidence.range == [0, 255]
+            found = np.asarray(Image.open(sample.auto_confidence.map_path))
+            assert found.dtype == np.uint8
+            assert max(found.shape) <= 128
 
     def test_undo_leaves_no_folder_behind(self, dataset, tmp_path):
         label_dataset(dataset, "auto", out=tmp_path / "run", **FAST)

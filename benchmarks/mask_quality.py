@@ -1,0 +1,126 @@
+"""Do scores without ground truth tell good masks from bad ones?
+
+    python -m benchmarks.mask_quality --data DATA... [--methods NAME...] [--seeds 0 1 2 3 4]
+
+For every image the score is set beside its true IoU (mean over the classes present, under the IoU-Hungarian
+naming of the whole run): Spearman's rank correlation, AUROC for finding the worst fifth of the images, and
+the mean IoU of what is kept when the lowest-scored images are filtered out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.data import BenchmarkData, default_folder, load_folder
+from benchmarks.quality import build
+from fiftyone_plugin.backbones import Backbone, load_backbone
+from fiftyone_plugin.evaluation import evaluate_pairs
+from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
+from fiftyone_plugin.features.store import FeatureStore
+from fiftyone_plugin.parallel import batched
+from fiftyone_plugin.paths import cache_dir
+from fiftyone_plugin.progress import NullProgress
+from fiftyone_plugin.quality import image_quality
+from fiftyone_plugin.refinement import create_refiner, resize_scores
+
+KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
+
+
+def entropy(scores: np.ndarray) -> float:
+    p = np.clip(scores, 1e-9, 1)
+    return -float(-(p * np.log(p)).sum(0).mean())
+
+
+def largest(scores: np.ndarray) -> float:
+    return float(scores.max(0).mean())
+
+
+SCORES: dict[str, Callable[[np.ndarray], float]] = {
+    "margin (shipped)": image_quality,
+    "entropy": entropy,
+    "largest probability": largest,
+    "fewest classes": lambda scores: -float(len(scores)),
+}
+
+
+def run(
+    name: str, data: BenchmarkData, backbone: Backbone, seed: int, args: argparse.Namespace
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return every score of every image, (n,) each, and the true IoU, (n,)."""
+    method = build(name, data.n_classes, seed, args.refine, {})
+    store = FeatureStore(cache_dir(), store_spec(backbone, args.size), limit_bytes=None)
+    found: dict[str, list[float]] = {score: [] for score in SCORES}
+    refiner = create_refiner(args.refine)
+    with tempfile.TemporaryDirectory() as memo:
+        source = ImageFeatureSource(
+            data.items, backbone, method.layers, size=args.size, store=store, memo_dir=Path(memo)
+        )
+        method.fit(source, progress=NullProgress())
+        truth = {item.key: item for item in data.items}
+
+        def pairs():
+            for chunk in batched(source.lazy(), 32):
+                method.prefetch(chunk)
+                for image in chunk:
+                    scores = method.predict(image)
+                    for score, function in SCORES.items():
+                        found[score].append(function(scores.scores))
+                    values = scores.scores if scores.refined else refiner(scores.scores, image.read_image())
+                    mask = scores.labels[resize_scores(values, *image.size).argmax(0)]
+                    yield image.key, mask, data.truth(truth[image.key])
+
+        result = evaluate_pairs(
+            pairs(), data.classes, data.ignore, "iou-hungarian", unlabelled=None, replicates=0, seed=seed
+        )
+    return {k: np.array(v) for k, v in found.items()}, np.asarray(result.images["iou"])
+
+
+def judge(score: np.ndarray, iou: np.ndarray) -> list[float]:
+    """Return rank correlation, AUROC of the worst fifth, and the mean IoU of the best 100, 80, ... %."""
+    known = ~np.isnan(iou)
+    score, iou = score[known], iou[known]
+    worst = iou <= np.quantile(iou, 0.2)
+    order = np.argsort(-score, kind="stable")
+    kept = [float(iou[order[: max(1, round(share * len(iou)))]].mean()) for share in KEPT]
+    return [float(spearmanr(score, iou).statistic), float(roc_auc_score(worst, -score)), *kept]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mask_quality", description=__doc__)
+    default = [default_folder() / name for name in ("msrc_v2", "coco27")]
+    parser.add_argument("--data", type=Path, nargs="+", default=default)
+    parser.add_argument("--methods", nargs="+", default=["mosaic"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--refine", choices=["crf", "none"], default="none")
+    parser.add_argument("--size", type=int, default=448)
+    args = parser.parse_args(argv)
+    backbone = load_backbone(None, cache_dir=cache_dir())
+    header = ["data", "method", "score", "spearman", "auroc", *(f"best {share:.0%}" for share in KEPT)]
+    rows = []
+    for folder in args.data:
+        data = load_folder(folder)
+        for name in args.methods:
+            judged: dict[str, list[list[float]]] = {score: [] for score in SCORES}
+            for seed in args.seeds:
+                found, iou = run(name, data, backbone, seed, args)
+                for score, values in found.items():
+                    judged[score].append(judge(values, iou))
+            for score, numbers in judged.items():
+                mean, std = np.mean(numbers, axis=0), np.std(numbers, axis=0)
+                cells = [f"{m:.2f} ± {s:.2f}" for m, s in zip(mean, std, strict=True)]
+                rows.append([data.name, name, score, *cells])
+    print(format_table(header, rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
