@@ -17,8 +17,9 @@ def operator_classes() -> tuple[type, ...]:
     from .import_masks import ImportMasks
     from .label_dataset import LabelDataset
     from .metrics import METRIC_CLASSES
+    from .quick_label import QuickLabel
 
-    return (LabelDataset, EvaluateMasks, ExportMasks, ImportMasks, *METRIC_CLASSES)
+    return (LabelDataset, QuickLabel, EvaluateMasks, ExportMasks, ImportMasks, *METRIC_CLASSES)
 
 
 def register(plugin: Any) -> None:

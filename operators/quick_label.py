@@ -1,0 +1,100 @@
+"""Operator ``quick_label``: one click on the grid, no form, and the view has pseudo-masks."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+from fiftyone.operators.operator import RiskLevel
+
+from fiftyone_plugin.app_summary import free_field
+
+from .label_dataset import IMMEDIATE_IMAGES
+from .progress import run_with_progress, stream_or_run
+
+__all__ = ["QuickLabel"]
+
+STEM = "pseudomask"
+RUN_PREFIX = "pseudomask_"
+
+
+class QuickLabel(foo.Operator):
+    """:func:`fiftyone_plugin.label_dataset` with its defaults, into a new field of the current view."""
+
+    @property
+    def config(self) -> Any:
+        """How the App shows and runs the operator."""
+        return foo.OperatorConfig(
+            name="quick_label",
+            label="Label these images in one click",
+            description=f"Pseudo-masks of the default method, in a new field {STEM}, {STEM}_2, ...",
+            icon="bolt",
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+            risk_level=RiskLevel.LOW,
+        )
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """Put a button above the sample grid, which runs at once."""
+        return types.Placement(
+            types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
+            types.Button(label="Pseudo-masks: label in one click", icon="bolt", prompt=False),
+        )
+
+    def resolve_delegation(self, ctx: Any) -> bool | None:
+        """Delegate what would not end within the time that the App leaves an operator."""
+        return True if len(ctx.view) > IMMEDIATE_IMAGES else None
+
+    def execute(self, ctx: Any) -> Any:
+        """Label the view: a stream of progress for the App, or the counts of a delegated run."""
+        return stream_or_run(ctx, self._steps(ctx))
+
+    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+        from fiftyone_plugin.datasets import label_dataset
+
+        field, view = next_field(ctx.dataset), ctx.view
+        if not ctx.delegated:
+            yield ctx.ops.notify(f"Labelling {len(view)} images into {field!r}")
+        result = yield from run_with_progress(
+            ctx, lambda progress: label_dataset(view, field, progress=progress)
+        )
+        summary = {"field": field, "labelled": len(result.labelled), "skipped": len(result.skipped)}
+        if not ctx.delegated:
+            yield ctx.ops.reload_dataset()
+            yield ctx.ops.set_active_fields([field])
+            yield ctx.ops.notify(describe(summary), variant="success")
+        return summary
+
+    def resolve_output(self, ctx: Any) -> Any:
+        """Show the counts."""
+        outputs = types.Object()
+        outputs.str("field", label="Field")
+        outputs.int("labelled", label="Images labelled")
+        outputs.int("skipped", label="Images skipped")
+        return types.Property(outputs, view=types.View(label="Pseudo-masks"))
+
+    def __call__(self, view: Any) -> Any:
+        """Run from Python: ``foo.get_operator(uri)(view)``.
+
+        Args:
+            view: dataset or view of images.
+
+        Returns:
+            FiftyOne's execution result.
+        """
+        return foo.execute_operator(self.uri, {"view": view.view()})
+
+
+def next_field(dataset: Any) -> str:
+    """Return the name of the next field that a click fills, so that nothing is ever overwritten."""
+    reserved = [key.removeprefix(RUN_PREFIX) for key in dataset.list_runs() if key.startswith(RUN_PREFIX)]
+    return free_field([*dataset.get_field_schema(), *reserved], STEM)
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """Say in a line what a run did."""
+    skipped = f", {summary['skipped']} skipped" if summary["skipped"] else ""
+    return f"{summary['labelled']} images labelled in {summary['field']!r}{skipped}"

@@ -1,0 +1,103 @@
+"""Operator ``quick_label``: the button, the name of the field, the run, and when it is delegated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fiftyone_plugin import undo
+from fiftyone_plugin.app_summary import free_field
+from fiftyone_plugin.plugin_install import PLUGIN_NAME
+
+URI = f"{PLUGIN_NAME}/quick_label"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def foo(fo):
+    import fiftyone.operators as foo
+
+    return foo
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        ([], "m"),
+        (["other", "m2"], "m"),
+        (["m"], "m_2"),
+        (["m", "m_2", "m_4"], "m_3"),
+        (["m_quality"], "m_2"),  # a run would write this field too
+        (["m", "m_2_classes"], "m_3"),
+    ],
+)
+def test_a_free_field_has_none_of_the_names_that_a_run_writes(taken, expected):
+    assert free_field(taken, "m") == expected
+
+
+def test_the_suffixes_are_those_that_a_run_writes(dataset):
+    from fiftyone_plugin.app_summary import FIELD_SUFFIXES
+    from fiftyone_plugin.datasets import _claim
+
+    record = _claim(dataset, "m", None, overwrite=False, restart=False)
+    assert record.fields == ["m", *(f"m_{suffix}" for suffix in FIELD_SUFFIXES)]
+
+
+def test_the_button_runs_without_a_form(foo, dataset):
+    from fiftyone.operators.executor import ExecutionContext
+
+    context = ExecutionContext(
+        request_params={"dataset_name": dataset.name}, operator_uri=URI, required_secrets=[]
+    )
+    placement = foo.get_operator(URI).resolve_placement(context).to_json()
+    assert placement["view"]["prompt"] is False
+    assert placement["place"] == "samples-grid-secondary-actions"
+
+
+@pytest.mark.usefixtures("backbone")
+def test_each_run_fills_the_next_field(foo, dataset):
+    view = dataset.limit(2)
+    foo.get_operator(URI)(view)
+    first = view.values("pseudomask.mask_path")
+    foo.get_operator(URI)(dataset.limit(1))
+    assert dataset.list_runs() == ["pseudomask_pseudomask", "pseudomask_pseudomask_2"]
+    assert view.values("pseudomask.mask_path") == first
+    assert len(dataset.exists("pseudomask")) == 2
+    assert len(dataset.exists("pseudomask_2")) == 1
+    for key in dataset.list_runs():
+        undo(dataset, key)
+
+
+def test_a_large_view_is_delegated_and_a_small_one_is_not(fo, foo, dataset):
+    from fiftyone.operators.executor import ExecutionContext
+
+    operator = foo.get_operator(URI)
+
+    def delegates():
+        params = {"dataset_name": dataset.name}
+        return operator.resolve_delegation(
+            ExecutionContext(request_params=params, operator_uri=URI, required_secrets=[])
+        )
+
+    assert not delegates()
+    path = dataset.first().filepath
+    dataset.add_samples([fo.Sample(filepath=path) for _ in range(101)])
+    assert delegates()
+
+
+def test_buttons_load_nothing_heavy_but_what_fiftyone_has_loaded():
+    code = """
+import sys
+import fiftyone.operators
+heavy = {"torch", "timm", "sklearn", "scipy", "cv2", "faiss"} - set(sys.modules)
+import operators
+from operators.quick_label import QuickLabel
+operators.operator_classes()
+QuickLabel().resolve_placement(None)
+print(sorted(heavy & set(sys.modules)), "fiftyone_plugin.pipeline" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[] False"], done.stderr
