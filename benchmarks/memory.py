@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.data import default_folder
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.paths import CACHE_ENV, cache_dir
 from fiftyone_plugin.sources import list_images
 
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--data", type=Path, default=default, help="folder with images/")
     parser.add_argument("--counts", nargs="+", type=int, default=[200, 2000])
-    parser.add_argument("--method", default="lightcluster")
+    parser.add_argument("--method", default=DEFAULT_METHOD)
     parser.add_argument("--size", type=int, default=448)
     parser.add_argument("--refine", choices=["crf", "none"], default="crf")
     parser.add_argument("--distinct", action="store_true")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from .errors import MissingDependencyError, UsageError
+from .methods import DEFAULT_METHOD
 from .methods.parameters import Number, check_numbers
 from .refinement import create_refiner, crf_available
 from .refinement.crf import INSTALL_HINT
@@ -17,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 GIB = 1024**3
 NUMBERS = {
-    "classes": Number(1, 65_535),
     "size": Number(14, 4096),
     "seed": Number(0, 2**32 - 2),
     "batch_size": Number(1, optional=True),
@@ -32,7 +32,7 @@ class LabelConfig:
 
     Attributes:
         method: name of the method.
-        classes: number of classes K of the data set.
+        classes: number of classes K of the data set; ``auto`` where the method can find it (mosaic).
         backbone: backbone name or checkpoint path, ``None`` for the default.
         size: side of the network input in pixels.
         refine: ``crf``, ``none``, or ``None`` for crf where it is installed.
@@ -46,8 +46,8 @@ class LabelConfig:
         options: further constructor arguments of the method.
     """
 
-    method: str = "lightcluster"
-    classes: int = 20
+    method: str = DEFAULT_METHOD
+    classes: int | Literal["auto"] = 20
     backbone: str | None = None
     size: int = 448
     refine: str | None = None
@@ -67,6 +67,8 @@ class LabelConfig:
             UsageError: a value is out of range.
         """
         check_numbers(vars(self), NUMBERS)
+        if self.classes != "auto":
+            check_numbers(vars(self), {"classes": Number(1, 65_535)})
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise UsageError(f"unknown precision {self.precision!r}; known: auto, float32, bfloat16")
 

@@ -9,13 +9,14 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
+from fiftyone_plugin.methods import DEFAULT_METHOD
+
 from .progress import run_with_progress, stream_or_run
 
 __all__ = ["LabelDataset"]
 
 DEFAULT_FIELD = "pseudo_mask"
 DEFAULT_CLASSES = 20
-DEFAULT_METHOD = "lightcluster"
 IMMEDIATE_IMAGES = (
     100  # about a minute on two cores; immediate runs share the App's process and its 600 s limit
 )

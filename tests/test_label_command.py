@@ -73,7 +73,7 @@ def test_a_run(images, options, tmp_path, capfd, finished):
     for name in ("masks", "samples.csv", "contact_sheet.png"):
         assert str(out / name) in printed
     assert re.search(r"skipped broken.jpg: \S+", err)
-    for stage in ("load backbone", "features", "sample", "foreground, regions", "masks"):
+    for stage in ("load backbone", "features", "sample", "regions", "masks"):
         assert re.search(rf"{stage} +: 100%.*<00:00", err), stage
     assert "Traceback" not in err
     assert masks_of(out) == masks_of(finished)
@@ -171,7 +171,8 @@ def test_a_cache_that_cannot_be_written(backbone, images, options, tmp_path, mon
 def test_options_of_the_method(images, options, tmp_path):
     out = tmp_path / "run"
     command = ["label", str(images / "c*a.jpg"), "--out", str(out), "-q", *options]
-    assert main([*command, "--set", "layer=out", "--set", "n_init=2", "--set", "center=true"]) == 0
+    options = ["--set", "layer=out", "--set", "n_init=2", "--set", "center=true"]
+    assert main([*command, "--method", "lightcluster", *options]) == 0
     found = json.loads((out / "run.json").read_text())["settings"]["method_config"]
     assert (found["layer"], found["n_init"], found["center"]) == ("out", 2, True)
 

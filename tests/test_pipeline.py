@@ -81,7 +81,7 @@ def settings(tiny_weights) -> dict:
     return {
         "backbone": tiny_weights, "size": 96, "classes": 3, "jobs": 1,
         "device": "cpu", "precision": "float32",
-        "options": {"max_regions": 3},
+        "method": "lightcluster", "options": {"max_regions": 3},
     }  # fmt: skip
 
 

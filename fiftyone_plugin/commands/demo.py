@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..methods import DEFAULT_METHOD
+
 __all__ = ["add_parser", "demo_photos", "run"]
 
 # Photographs inside wheels: scikit-image (CC0 / public domain, see its data/README.txt), scikit-learn
@@ -30,7 +32,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("pseudomask-demo"), metavar="DIR", help="default: %(default)s"
     )
-    parser.add_argument("--method", default="lightcluster", help="method (default: %(default)s)")
+    parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
     return parser
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..methods import DEFAULT_METHOD
 from .label import parse_options, prepare_process
 
 __all__ = ["add_parser", "run"]
@@ -20,7 +21,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--model, the method is fitted first: on --fit-on, or on what IMAGE names.",
     )
     parser.add_argument("image", metavar="IMAGE", help="image; of a folder or glob, the first is drawn")
-    parser.add_argument("--method", default="lightcluster", help="method (default: %(default)s)")
+    parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, default=Path("explain.png"), metavar="FILE", help="default: %(default)s"
     )

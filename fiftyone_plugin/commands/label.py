@@ -10,6 +10,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ..methods import DEFAULT_METHOD
+
 __all__ = ["add_parser", "parse_options", "prepare_process", "report", "run"]
 
 EXIT_SKIPPED = 3
@@ -26,9 +28,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("images", help="folder (recursive), glob, text file of paths, or fiftyone:NAME")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
-    parser.add_argument("--method", default="lightcluster", help="method (default: %(default)s)")
+    parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
     parser.add_argument(
-        "--classes", type=int, default=20, metavar="K", help="number of classes (default: %(default)s)"
+        "--classes",
+        type=_classes,
+        default=20,
+        metavar="K",
+        help="number of classes, or auto to find it, with the default method (default: %(default)s)",
     )
     parser.add_argument(
         "--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)"
@@ -77,6 +83,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
     return parser
+
+
+def _classes(text: str) -> int | str:
+    """Parse a number of classes or ``auto``."""
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from error
 
 
 def _gib(text: str) -> int:

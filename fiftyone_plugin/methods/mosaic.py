@@ -12,15 +12,16 @@ Gansbeke et al., 2022), a head trained on its own clusters (self-training, e.g. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
-from ..clustering.foreground import soft_foreground
 from ..clustering.head import SoftmaxHead
-from ..clustering.kmeans import ReproducibleKMeans, squared_distances
-from ..clustering.levels import ForegroundClusters, fit_dataset_level
+from ..clustering.kmeans import ReproducibleKMeans
 from ..clustering.normalize import VectorNormalizer, l2_normalize
 from ..clustering.region_classes import pool_regions, stack_layers
 from ..clustering.sampling import image_rng, sample_patches
@@ -30,18 +31,22 @@ from ..features.types import FeatureSource, ImageFeatures
 from ..parallel import batched, parallel_map
 from ..progress import NullProgress, Progress
 from .base import LabelScores
-from .foreground import normalizer_arrays, restore_normalizer
+from .foreground import Levels, normalizer_arrays, restore_normalizer
+from .lightcluster import LightCluster
 from .panels import Panel
 from .parameters import Number, check_numbers
 
 __all__ = ["Mosaic"]
 
 CHUNK = 32  # images handed to the workers at once
-BORDER_RATIO = 0.8  # of the foreground cue, as in LightCluster
-TEMPERATURE = 0.1
+CUT_COMPONENTS = 64  # PCA components that images are cut by
+AUTO_GUESS = 20  # classes, where their number is yet to be found
+STACK = "stack"  # names the stacked layers among those to cut by
 
 NUMBERS = {
     "whiten": Number(1),
+    "cue_regions": Number(0, 255),
+    "blur": Number(0, whole=False),
     "neighbours": Number(1),
     "sample_size": Number(1),
     "max_images": Number(1),
@@ -58,12 +63,16 @@ class Mosaic:
     Args:
         n_classes: K; ``auto`` reads it off the eigenvalues of the region graph, between 5 and 60.
         layers: patch features, each L2-normalised and stacked; negative blocks count from the last.
-        cue: layer on which foreground is told from background, see ``foreground``.
-        whiten: PCA components of the stacked features.
-        granularities: regions an image is cut into, by k-means on its whitened patches; one cut each.
+        cuts: how images are cut into regions: pairs of a layer (or ``stack`` for all of ``layers``) and a
+            number of k-means clusters. Patches are whitened to 64 components and blurred lightly first.
+        cue: layer on which foreground is told from background, by LightCluster's three levels.
+        cue_regions: regions of one more cut, by the patches of ``cue`` as they are, whose outlines follow
+            objects where those of whitened patches follow surfaces; 0 for none.
+        whiten: PCA components of the stacked features, of regions for the graph and of patches for the head.
+        blur: sigma, in patches, of the Gaussian blur before an image is cut.
         foreground: weight of a region's foreground probability in its descriptor, beside a unit vector;
             ``auto``: 0.3 + 6 / K. Two classes alone should differ in it, among many it hardly matters.
-        neighbours: of every region in the graph over all images.
+        neighbours: of every region in the graph over all images, for each cut; fewer in small data sets.
         sample_size: patches that the whitening and the foreground cue are fitted on.
         max_images: images whose regions make the graph; beyond, a random subset of about this size.
         max_landmarks: regions in the graph; the others follow their nearest neighbours in it.
@@ -86,11 +95,13 @@ class Mosaic:
         n_classes: int | Literal["auto"] = 20,
         *,
         layers: tuple[str, ...] | list[str] = ("t-4", "t-3", "t-1"),
+        cuts: Sequence[tuple[str, int]] = (("out", 5), ("out", 9), ("stack", 5), ("stack", 9)),
         cue: str = "k-1",
-        whiten: int = 64,
-        granularities: tuple[int, ...] | list[int] = (5, 9, 14),
+        cue_regions: int = 6,
+        whiten: int = 96,
+        blur: float = 0.7,
         foreground: float | Literal["auto"] = "auto",
-        neighbours: int = 60,
+        neighbours: int = 30,
         sample_size: int = 65_536,
         max_images: int = 4_000,
         max_landmarks: int = 12_000,
@@ -101,7 +112,7 @@ class Mosaic:
         n_jobs: int = 0,
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "n_jobs")}
-        config["layers"], config["granularities"] = list(layers), list(granularities)
+        config["layers"], config["cuts"] = list(layers), [list(cut) for cut in cuts]
         self._config = config
         self.n_jobs = n_jobs
         self._validate()
@@ -117,16 +128,20 @@ class Mosaic:
             raise UsageError(
                 f"layers must be patch features (out, t<block>, k<block>), got {config['layers']}"
             )
-        cuts = {f"granularities[{i}]": k for i, k in enumerate(config["granularities"])}
-        if not cuts:
-            raise UsageError("granularities must name at least one number of regions")
-        check_numbers(cuts, {name: Number(1, 255) for name in cuts})
+        for cut in config["cuts"]:
+            if len(cut) != 2 or not isinstance(cut[0], str):
+                raise UsageError(f"cuts are pairs of a layer and a number of regions, got {cut}")
+            check_numbers({"cuts": cut[1]}, {"cuts": Number(1, 255)})
+        if not config["cuts"] and not config["cue_regions"]:
+            raise UsageError("cuts is empty and cue_regions is 0: there would be no regions")
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers to extract."""
-        cue = (self._config["cue"],) if self._foreground_weight else ()
-        return tuple(dict.fromkeys((*self._config["layers"], *cue, "cls")))
+        config = self._config
+        cue = [config["cue"]] if self._foreground_weight or config["cue_regions"] else []
+        cut_by = [layer for layer, _ in config["cuts"] if layer != STACK]
+        return tuple(dict.fromkeys([*config["layers"], *cut_by, *cue, "cls"]))
 
     @property
     def _foreground_weight(self) -> float:
@@ -159,15 +174,14 @@ class Mosaic:
         return self
 
     def _fit_features(self, features: FeatureSource, progress: Progress) -> None:
-        """Fit the whitening and the foreground cue on the same sampled patches."""
+        """Fit the whitenings and the foreground cue on the same sampled patches."""
         config = self._config
+        names = [layer for layer in self.layers if layer != "cls"]
         widths: list[int] = []
 
         def stacked(image: ImageFeatures) -> np.ndarray:
-            parts = [stack_layers([image[layer] for layer in config["layers"]])]
-            if self._foreground_weight:
-                parts.append(np.asarray(image[config["cue"]], np.float32))
-            widths[:] = [parts[0].shape[1]]
+            parts = [np.asarray(image[layer], np.float32) for layer in names]
+            widths[:] = [part.shape[1] for part in parts]
             return np.concatenate(parts, axis=1)
 
         with progress.stage("sample", total=len(features)) as stage:
@@ -181,21 +195,24 @@ class Mosaic:
             )
         if len(sample.vectors) == 0:
             raise PseudoMaskError("no image could be read, so there is nothing to learn from")
-        tokens = np.asarray(sample.vectors[:, : widths[0]], np.float32)
+        parts = dict(zip(names, np.split(sample.vectors, np.cumsum(widths)[:-1], axis=1), strict=True))
+        tokens = stack_layers([parts[layer] for layer in config["layers"]])
         self._normalizer = VectorNormalizer(whiten=config["whiten"]).fit(tokens)
-        self._cue: ForegroundClusters | None = None
+        self._cut_normalizers = {
+            layer: VectorNormalizer(whiten=CUT_COMPONENTS).fit(tokens if layer == STACK else parts[layer])
+            for layer in dict.fromkeys(layer for layer, _ in config["cuts"])
+        }
+        self._levels: Levels | None = None
         if self._foreground_weight:
-            keys = l2_normalize(sample.vectors[:, widths[0] :])
-            self._cue = fit_dataset_level(
+            cue = LightCluster(random_state=config["random_state"]).get_config()
+            step = -(-len(sample.vectors) // cue["sample_size"])
+            thinned = replace(
                 sample,
-                keys,
-                3,
-                rule="border",
-                border_ratio=BORDER_RATIO,
-                n_init=2,
-                batch_size=None,
-                random_state=config["random_state"],
+                vectors=parts[config["cue"]][::step],
+                image=sample.image[::step],
+                border=sample.border[::step],
             )
+            self._levels = Levels.fit(thinned, len(features), cue, self.n_jobs, lambda: None)
 
     def _collect(self, features: FeatureSource, progress: Progress) -> _Regions:
         """Cut a bounded subset of the images into regions, in worker processes."""
@@ -203,7 +220,7 @@ class Mosaic:
         keep = min(1.0, config["max_images"] / max(1, len(features)))
         n_images = min(len(features), config["max_images"])
         n_patches = -(-config["head_patches"] // max(1, n_images))
-        regions = _Regions(len(config["granularities"]))
+        regions = _Regions(len(config["cuts"]) + (config["cue_regions"] > 0))
         passed_over: ImageFeatures | None = None
         with progress.stage("regions", total=len(features)) as stage:
             for chunk in batched(features, CHUNK):
@@ -212,48 +229,74 @@ class Mosaic:
                 for image in chunk:
                     rng = image_rng(config["random_state"] + 1, image.digest)
                     if rng.random() <= keep:
-                        tasks.append(self._task(image, n_patches))
+                        tasks.append((self._levels, self._task(image, n_patches)))
                     else:
                         passed_over = passed_over or image
                 for cut in parallel_map(_cut, tasks, self.n_jobs):
-                    regions.add(*cut)
+                    regions.add(cut)
         if not regions.descriptors and passed_over is not None:
-            regions.add(*_cut(*self._task(passed_over, n_patches)))
+            regions.add(_cut(self._levels, self._task(passed_over, n_patches)))
         return regions
 
-    def _task(self, image: ImageFeatures, n_patches: int) -> tuple[Any, ...]:
-        seed = int(image_rng(self._config["random_state"], image.digest).integers(2**31))
-        cuts, weight = self._config["granularities"], self._foreground_weight
-        return self._vectors(image), self._foreground(image), weight, cuts, n_patches, seed
+    def _task(self, image: ImageFeatures, n_patches: int) -> _Task:
+        """Gather what a worker needs to cut one image."""
+        config = self._config
+        cuts = [(self._cut_vectors(image, layer), number) for layer, number in config["cuts"]]
+        if config["cue_regions"]:
+            cuts.append((l2_normalize(image[config["cue"]]), config["cue_regions"]))
+        return _Task(
+            tokens=self._tokens(image),
+            cuts=cuts,
+            cue=np.asarray(image[config["cue"]]) if self._levels is not None else None,
+            cls=np.asarray(image["cls"]),
+            grid=image.grid,
+            digest=image.digest,
+            n_patches=n_patches,
+            seed=int(image_rng(config["random_state"], image.digest).integers(2**31)),
+        )
 
-    def _vectors(self, image: ImageFeatures) -> np.ndarray:
-        """Return the (h*w, d) float32 whitened unit tokens of an image."""
-        with threadpool_limits(1):
-            return self._normalizer.transform(
-                stack_layers([image[layer] for layer in self._config["layers"]])
-            )
+    def _tokens(self, image: ImageFeatures) -> np.ndarray:
+        """Return the (h*w, D) float32 stacked tokens of an image."""
+        return stack_layers([image[layer] for layer in self._config["layers"]])
 
-    def _foreground(self, image: ImageFeatures) -> np.ndarray:
-        """Return the (h*w,) float32 foreground probability of the data-set level."""
-        if self._cue is None:
-            return np.zeros(len(image[self._config["layers"][0]]), np.float32)
+    def _cut_vectors(self, image: ImageFeatures, layer: str) -> np.ndarray:
+        """Return the (h*w, d) float32 whitened, blurred unit vectors that an image is cut by."""
+        tokens = self._tokens(image) if layer == STACK else image[layer]
         with threadpool_limits(1):
-            distances = squared_distances(l2_normalize(image[self._config["cue"]]), self._cue.centers)
-        return soft_foreground(distances, self._cue.foreground, TEMPERATURE)
+            vectors = self._cut_normalizers[layer].transform(tokens)
+        if not self._config["blur"]:
+            return vectors
+        sigma = (self._config["blur"], self._config["blur"], 0)
+        blurred = gaussian_filter(vectors.reshape(*image.grid, -1), sigma, mode="nearest")
+        return l2_normalize(blurred.reshape(vectors.shape))
 
     def _cluster(self, regions: _Regions) -> LandmarkSpectral:
         config = self._config
+        pooled = np.concatenate(regions.descriptors).astype(np.float32)
+        with threadpool_limits(1):
+            # n centred vectors span n - 1 dimensions, and few regions say little about many of them
+            whiten = max(1, min(config["whiten"], len(pooled) // 4))
+            vectors = VectorNormalizer(whiten=whiten).fit_transform(pooled)
+        inside = self._foreground_weight * np.concatenate(regions.foreground)
+        if self._foreground_weight:
+            vectors = np.column_stack([vectors, inside, self._foreground_weight - inside])
         spectral = LandmarkSpectral(
             config["n_classes"],
-            neighbours=config["neighbours"],
+            neighbours=self._neighbours(min(len(vectors), config["max_landmarks"]), regions.n_cuts),
             max_landmarks=config["max_landmarks"],
             random_state=config["random_state"],
-        ).fit(l2_normalize(np.concatenate(regions.descriptors)))
+        ).fit(l2_normalize(vectors))
         self.eigenvalues_ = spectral.eigenvalues_
         return spectral
 
+    def _neighbours(self, n_regions: int, n_cuts: int) -> int:
+        """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
+        k = self._config["n_classes"]
+        limit = n_regions // (2 * (AUTO_GUESS if k == "auto" else k))
+        return max(5, min(self._config["neighbours"] * n_cuts, limit))
+
     def _fit_head(self, regions: _Regions, spectral: LandmarkSpectral) -> None:
-        """Teach the head the classes that most granularities give a patch, weighted by their agreement.
+        """Teach the head the classes that most cuts give a patch, weighted by their agreement.
 
         Classes are numbered by falling area, so that ids are stable under relabelling of the clusters.
         """
@@ -263,9 +306,9 @@ class Mosaic:
             votes[np.arange(len(votes)), spectral.labels_[cut]] += 1 / regions.n_cuts
         order = np.argsort(-votes.sum(0), kind="stable")
         votes = votes[:, order]
-        patches = np.concatenate(regions.patches).astype(np.float32)
+        patches = self._head_vectors(np.concatenate(regions.patches))
         self._head = SoftmaxHead(self._config["regularization"]).fit(
-            _scaled(patches), votes.argmax(1), k, sample_weight=votes.max(1)
+            patches, votes.argmax(1), k, sample_weight=votes.max(1)
         )
 
     # ------------------------------------------------------------------ one image
@@ -280,23 +323,27 @@ class Mosaic:
             (L, h, w) probabilities of the head, scaled to sum to 1 over those classes.
         """
         with threadpool_limits(1):
-            probability = self._head.predict_proba(_scaled(self._vectors(features)))
+            probability = self._head.predict_proba(self._head_vectors(self._tokens(features)))
         present = np.unique(probability.argmax(1))
         scores = probability[:, present].T.reshape(len(present), *features.grid)
         return LabelScores(1 + present, np.ascontiguousarray(scores / scores.sum(0)))
 
+    def _head_vectors(self, tokens: np.ndarray) -> np.ndarray:
+        """Whiten (n, D) stacked tokens; scaled to a variance of about 1, as the head's C expects."""
+        with threadpool_limits(1):
+            vectors = self._normalizer.transform(tokens)
+        return vectors * np.float32(np.sqrt(vectors.shape[1]))
+
     def explain(self, image: ImageFeatures) -> list[Panel]:
         """Return the stages for one image, see :class:`~.panels.Explainable`."""
-        vectors, cue, _, cuts, _, seed = self._task(image, 1)
+        probability = self._head.predict_proba(self._head_vectors(self._tokens(image)))
         panels = []
-        if self._cue is not None:
-            panels.append(Panel("foreground cue", cue.reshape(image.grid), "heat"))
-        for count in cuts:
-            labels = _kmeans(vectors, count, seed)
-            panels.append(Panel(f"{labels.max() + 1} regions", 1 + labels.reshape(image.grid), "labels"))
-        probability = self._head.predict_proba(_scaled(vectors))
-        panels.append(Panel("confidence of the head", probability.max(1).reshape(image.grid), "heat"))
-        panels.append(Panel("classes of patches", 1 + probability.argmax(1).reshape(image.grid), "labels"))
+        seed = int(image_rng(self._config["random_state"], image.digest).integers(2**31))
+        for layer, number in self._config["cuts"]:
+            labels = _kmeans(self._cut_vectors(image, layer), number, seed)
+            panels.append(Panel(f"{labels.max() + 1} regions by {layer}", _grid(1 + labels, image), "labels"))
+        panels.append(Panel("confidence of the head", _grid(probability.max(1), image), "heat"))
+        panels.append(Panel("classes of patches", _grid(1 + probability.argmax(1), image), "labels"))
         return panels
 
     # ------------------------------------------------------------------ saving
@@ -308,24 +355,63 @@ class Mosaic:
     def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return learnt values and arrays, see :class:`~.base.Method`."""
         arrays = {f"features.{k}": v for k, v in normalizer_arrays(self._normalizer).items()}
+        for layer, normalizer in self._cut_normalizers.items():
+            arrays |= {f"cut.{layer}.{k}": v for k, v in normalizer_arrays(normalizer).items()}
         arrays |= {"head.weight": self._head.weight_, "head.bias": self._head.bias_}
         arrays["eigenvalues"] = self.eigenvalues_
-        if self._cue is not None:
-            arrays |= {
-                "cue.centers": self._cue.centers,
-                "cue.foreground": self._cue.foreground.astype(np.uint8),
-            }
         return {"n_classes": self.n_classes_}, arrays
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Restore what :meth:`get_state` returned."""
         self._normalizer = restore_normalizer(arrays, "features.")
+        self._cut_normalizers = {
+            layer: restore_normalizer(arrays, f"cut.{layer}.") for layer, _ in self._config["cuts"]
+        }
         self._head = SoftmaxHead(self._config["regularization"])
         self._head.weight_, self._head.bias_ = arrays["head.weight"], arrays["head.bias"]
         self.eigenvalues_ = arrays["eigenvalues"]
-        self._cue = None
-        if "cue.centers" in arrays:
-            self._cue = ForegroundClusters(arrays["cue.centers"], arrays["cue.foreground"].astype(bool))
+
+
+@dataclass
+class _Task:
+    """One image to cut.
+
+    Attributes:
+        tokens: (n, D) float32 stacked tokens.
+        cuts: for each cut the (n, d) vectors to cut by, and the number of regions.
+        cue: (n, D') features of the foreground cue, ``None`` for none.
+        cls: CLS feature.
+        grid: (h, w), h * w = n.
+        digest: of the image.
+        n_patches: patches to draw for the head.
+        seed: of this image.
+    """
+
+    tokens: np.ndarray
+    cuts: list[tuple[np.ndarray, int]]
+    cue: np.ndarray | None
+    cls: np.ndarray
+    grid: tuple[int, int]
+    digest: str
+    n_patches: int
+    seed: int
+
+
+@dataclass
+class _Cut:
+    """What is kept of one image.
+
+    Attributes:
+        descriptors: (R, D) float16 mean tokens of the regions of all cuts.
+        foreground: (R,) float32 mean foreground probability.
+        patches: (m, D) float16 drawn patches.
+        region_of_patch: (m, cuts) int64 regions they lie in.
+    """
+
+    descriptors: np.ndarray
+    foreground: np.ndarray
+    patches: np.ndarray
+    region_of_patch: np.ndarray
 
 
 class _Regions:
@@ -334,63 +420,52 @@ class _Regions:
     def __init__(self, n_cuts: int) -> None:
         self.n_cuts = n_cuts
         self.descriptors: list[np.ndarray] = []
+        self.foreground: list[np.ndarray] = []
         self.patches: list[np.ndarray] = []
         self.region_of_patch: list[np.ndarray] = []
         self._count = 0
 
-    def add(self, descriptors: np.ndarray, patches: np.ndarray, region_of_patch: np.ndarray) -> None:
-        """Add one image; ``region_of_patch`` (n, cuts) counts within the image."""
-        self.descriptors.append(descriptors)
-        self.patches.append(patches)
-        self.region_of_patch.append(region_of_patch + self._count)
-        self._count += len(descriptors)
+    def add(self, cut: _Cut) -> None:
+        """Add one image."""
+        self.descriptors.append(cut.descriptors)
+        self.foreground.append(cut.foreground)
+        self.patches.append(cut.patches)
+        self.region_of_patch.append(cut.region_of_patch + self._count)
+        self._count += len(cut.descriptors)
 
     def __len__(self) -> int:
         return sum(map(len, self.patches))
 
 
-def _cut(
-    vectors: np.ndarray, foreground: np.ndarray, weight: float, cuts: list[int], n_patches: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut one image into regions at every granularity; runs in a worker process.
-
-    Args:
-        vectors: (n, d) whitened unit tokens.
-        foreground: (n,) foreground probability.
-        weight: of the foreground probability in a descriptor; 0 leaves it out.
-        cuts: regions of each cut.
-        n_patches: patches to draw for the head.
-        seed: of this image.
-
-    Returns:
-        (R, d') float32 descriptors of the regions of all cuts, (m, d) float16 drawn patches, and (m, cuts)
-        int64 the regions they lie in.
-    """
-    take = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:n_patches])
-    descriptors: list[np.ndarray] = []
-    region_of_patch = []
+def _cut(levels: Levels | None, task: _Task) -> _Cut:
+    """Cut one image into regions in every way; runs in a worker process."""
+    n = len(task.tokens)
+    foreground = np.zeros(n, np.float32)
+    if levels is not None and task.cue is not None:
+        foreground = levels.vote(task.cue, task.cls, task.grid, task.digest)[1].ravel()
+    take = np.sort(np.random.default_rng(task.seed).permutation(n)[: task.n_patches])
+    descriptors, inside, region_of_patch = [], [], []
     count = 0
-    for number in cuts:
-        labels = _kmeans(vectors, number, seed)
-        _, pooled, share = pool_regions(vectors, labels)
-        if weight:
-            inside = np.bincount(labels, weights=foreground) / (share * len(labels))
-            pooled = np.column_stack([pooled, weight * inside, weight * (1 - inside)]).astype(np.float32)
+    for vectors, number in task.cuts:
+        labels = _kmeans(vectors, number, task.seed)
+        _, pooled, share = pool_regions(task.tokens, labels)
         descriptors.append(pooled)
+        inside.append(np.bincount(labels, weights=foreground) / (share * n))
         region_of_patch.append(labels[take] + count)
         count += len(pooled)
-    return np.concatenate(descriptors), vectors[take].astype(np.float16), np.stack(region_of_patch, axis=1)
+    return _Cut(
+        np.concatenate(descriptors).astype(np.float16),
+        np.concatenate(inside).astype(np.float32),
+        task.tokens[take].astype(np.float16),
+        np.stack(region_of_patch, axis=1),
+    )
 
 
 def _kmeans(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     """Return (n,) int64 regions 0..R-1, each of which occurs."""
-    return (
-        ReproducibleKMeans(n_clusters, n_init=1, max_iter=30, random_state=seed)
-        .fit(vectors)
-        .labels_.astype(np.int64)
-    )
+    kmeans = ReproducibleKMeans(n_clusters, n_init=1, max_iter=30, random_state=seed)
+    return kmeans.fit(vectors).labels_.astype(np.int64)
 
 
-def _scaled(vectors: np.ndarray) -> np.ndarray:
-    """Scale unit vectors so that one dimension has a variance of about 1, which the head's C refers to."""
-    return vectors * np.float32(np.sqrt(vectors.shape[1]))
+def _grid(values: np.ndarray, image: ImageFeatures) -> np.ndarray:
+    return values.reshape(image.grid)

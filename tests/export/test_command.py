@@ -99,7 +99,7 @@ def test_a_run_is_exported_without_naming_its_images(photos, tiny_weights, tmp_p
         areas[entry["image_id"]] += entry["area"]
     assert sorted(areas.values()) == sorted(int((mask > 0).sum()) for mask in masks.values())
     record = json.loads((tmp_path / "o" / "export.json").read_text())
-    assert record["provenance"]["settings"]["method"] == "lightcluster"
+    assert record["provenance"]["settings"]["method"] == "mosaic"
 
 
 @pytest.fixture

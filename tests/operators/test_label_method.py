@@ -28,7 +28,7 @@ def test_the_form_offers_every_method(foo, dataset):
     )
     method = foo.get_operator(URI).resolve_input(context).type.properties["method"]
     assert method.type.values == list_methods()
-    assert method.default == "lightcluster"
+    assert method.default == "mosaic"
 
 
 def test_the_chosen_method_labels_the_view(foo, dataset):
