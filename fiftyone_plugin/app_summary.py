@@ -2,11 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-__all__ = ["FIELD_SUFFIXES", "free_field"]
+from .errors import UsageError
+from .rundir import RunDirectory
 
+__all__ = [
+    "FIELD_SUFFIXES",
+    "METHOD",
+    "ClassRow",
+    "Histogram",
+    "RunSummary",
+    "bar_view",
+    "class_rows",
+    "class_view",
+    "free_field",
+    "list_runs",
+    "score_field",
+    "score_histogram",
+    "setting_rows",
+    "stage_seconds",
+]
+
+METHOD = "pseudomask"  # how FiftyOne tells this package's runs from others
 FIELD_SUFFIXES = ("classes", "coverage", "quality", "confidence")  # of the fields beside a mask field
+BINS = 20
+SHORT = 40  # characters of a setting's value
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run that fills a field of a dataset.
+
+    Attributes:
+        key: key of the custom run.
+        field: the mask field.
+        status: ``running`` (or interrupted) or ``complete``.
+        out: folder of masks and records.
+        settings: all that the masks depend on; empty until the run is complete.
+        counts: ``images``, ``labelled``, ``skipped``; empty until the run is complete.
+    """
+
+    key: str
+    field: str
+    status: str
+    out: str
+    settings: dict[str, Any]
+    counts: dict[str, int]
+
+    @property
+    def title(self) -> str:
+        """One line that tells runs apart."""
+        if self.status != "complete":
+            return f"{self.field} (not complete)"
+        parts = (self.settings.get("method"), f"{self.counts.get('labelled', 0)} images")
+        return f"{self.field} ({', '.join(filter(None, parts))})"
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class name of a mask field.
+
+    Attributes:
+        name: name of the class.
+        ids: ids in the masks that bear the name, ascending; several once classes are merged.
+        images: number of images that show the class.
+        share: ``images`` over the number of labelled images, in [0, 1].
+    """
+
+    name: str
+    ids: tuple[int, ...]
+    images: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of a score.
+
+    Attributes:
+        path: field of the score.
+        edges: n + 1 ascending edges; bar ``i`` counts ``edges[i] <= score < edges[i + 1]``.
+        counts: n counts.
+    """
+
+    path: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+def list_runs(dataset: Any) -> list[RunSummary]:
+    """List the runs of :func:`fiftyone_plugin.label_dataset` on a dataset, newest first."""
+    infos = [dataset.get_run_info(key) for key in dataset.list_runs(method=METHOD)]
+    infos.sort(key=lambda info: info.timestamp, reverse=True)
+    return [
+        RunSummary(
+            key=info.key,
+            field=info.config.field,
+            status=info.config.status,
+            out=info.config.out,
+            settings=dict(info.config.settings),
+            counts=dict(info.config.counts),
+        )
+        for info in infos
+    ]
+
+
+def setting_rows(run: RunSummary) -> list[tuple[str, str]]:
+    """Return a run's settings as (name, value) pairs, what a person asks for first; hashes are left out."""
+    settings = run.settings
+    backbone = settings.get("backbone") or {}
+    rows = {
+        "method": settings.get("method"),
+        "backbone": backbone.get("name") or backbone.get("model"),
+        "weights": backbone.get("origin"),
+        "input size": settings.get("size"),
+        "refinement": settings.get("refine"),
+        "seed": settings.get("seed"),
+        **(settings.get("method_config") or {}),
+        **run.counts,
+        "folder": run.out,
+    }
+    return [(name, _short(value, name)) for name, value in rows.items() if value is not None]
+
+
+def _short(value: Any, name: str) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if name == "folder" or len(text) <= SHORT else text[: SHORT - 1] + "\u2026"
+
+
+def class_rows(dataset: Any, field: str) -> list[ClassRow]:
+    """Return the classes of a mask field, those in most images first; one aggregation, no mask is read."""
+    path = f"{field}_classes"
+    if not dataset.has_sample_field(path):
+        return []
+    import fiftyone as fo
+
+    counts, labelled = dataset.aggregate([fo.CountValues(path), fo.Count(field)])
+    ids = ids_by_name(dataset.mask_targets.get(field) or {})
+    rows = [
+        ClassRow(name, tuple(ids.get(name, ())), counts.get(name, 0), counts.get(name, 0) / max(1, labelled))
+        for name in {**ids, **counts}
+        if name is not None
+    ]
+    return sorted(rows, key=lambda row: (-row.images, row.ids, row.name))
+
+
+def ids_by_name(targets: Mapping[Any, str]) -> dict[str, list[int]]:
+    """Turn mask targets round: name -> ids, ascending; 0 is no class."""
+    names: dict[str, list[int]] = {}
+    for id_ in sorted(int(key) for key in targets):
+        if id_:
+            names.setdefault(targets[id_] if id_ in targets else targets[str(id_)], []).append(id_)
+    return names
+
+
+def class_view(dataset: Any, field: str, name: str) -> Any:
+    """Return the view of the images that show a class."""
+    from fiftyone import ViewField
+
+    return dataset.match(ViewField(f"{field}_classes").contains(name))
+
+
+def score_field(dataset: Any, field: str) -> str | None:
+    """Return the field by which the masks are ranked: quality, or coverage where there is no quality."""
+    names = (f"{field}_quality", f"{field}_coverage")
+    return next((name for name in names if dataset.has_sample_field(name)), None)
+
+
+def score_histogram(dataset: Any, path: str, bins: int = BINS) -> Histogram:
+    """Count the values of a field in ``bins`` bars between their smallest and largest.
+
+    Raises:
+        UsageError: no sample has a value.
+    """
+    low, high = dataset.bounds(path)
+    if low is None or not math.isfinite(high - low):
+        raise UsageError(f"no sample of {dataset.name!r} has a value in {path!r}")
+    bins = bins if high > low else 1
+    # a bar leaves its upper edge out
+    counts, edges, _ = dataset.histogram_values(path, bins=bins, range=(low, math.nextafter(high, math.inf)))
+    return Histogram(path, tuple(float(edge) for edge in edges), tuple(int(count) for count in counts))
+
+
+def bar_view(dataset: Any, histogram: Histogram, bar: int) -> Any:
+    """Return the view of the images that one bar counts, lowest score first."""
+    from fiftyone import ViewField
+
+    low, high = histogram.edges[bar], histogram.edges[bar + 1]
+    value = ViewField(histogram.path)
+    return dataset.match((value >= low) & (value < high)).sort_by(histogram.path)
+
+
+def stage_seconds(run: RunSummary) -> dict[str, float]:
+    """Return the seconds of a run's stages, longest first; empty if its folder is gone or unfinished."""
+    try:
+        document = RunDirectory(Path(run.out)).read_run() or {}
+    except UsageError:
+        return {}
+    seconds = dict(document.get("seconds") or {})
+    seconds.pop("total", None)
+    return dict(sorted(seconds.items(), key=lambda stage: -stage[1]))
 
 
 def free_field(taken: Iterable[str], stem: str) -> str:

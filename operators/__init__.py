@@ -17,9 +17,20 @@ def operator_classes() -> tuple[type, ...]:
     from .import_masks import ImportMasks
     from .label_dataset import LabelDataset
     from .metrics import METRIC_CLASSES
+    from .panel_pseudomasks import PseudoMasksPanel
     from .quick_label import QuickLabel
+    from .rename_classes import RenameClasses
 
-    return (LabelDataset, QuickLabel, EvaluateMasks, ExportMasks, ImportMasks, *METRIC_CLASSES)
+    return (
+        LabelDataset,
+        QuickLabel,
+        EvaluateMasks,
+        ExportMasks,
+        ImportMasks,
+        RenameClasses,
+        PseudoMasksPanel,
+        *METRIC_CLASSES,
+    )
 
 
 def register(plugin: Any) -> None:

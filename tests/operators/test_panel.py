@@ -1,0 +1,182 @@
+"""The panel "Pseudo-masks" and the figures behind it, against loops over the samples."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from fiftyone_plugin import app_summary
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.plugin_install import PLUGIN_NAME
+
+URI = f"{PLUGIN_NAME}/pseudomasks"
+FAST = {
+    "method": "lightcluster",
+    "size": 140,
+    "classes": 4,
+    "refine": "none",
+    "backbone": "offline-vits14",
+    "jobs": 1,
+}
+
+
+@pytest.fixture
+def labelled(dataset, backbone, tmp_path):
+    from fiftyone_plugin import label_dataset
+
+    label_dataset(dataset.limit(5), "auto", out=tmp_path / "auto", **FAST)
+    return dataset
+
+
+@pytest.fixture
+def panel(fo):
+    """``panel(dataset, method, state, **params)`` does what the App asks; returns (messages, state after)."""
+    import fiftyone.operators as foo
+    from fiftyone.operators.executor import ExecutionContext
+
+    def call(dataset, method, state=None, **params):
+        params = {"__method__": method, "panel_id": "p", "panel_state": state or {}, **params}
+        request = {"dataset_name": dataset.name, "params": params}
+        context = ExecutionContext(
+            request_params=request, executor=foo.executor.Executor(), operator_uri=URI, required_secrets=[]
+        )
+        foo.get_operator(URI).execute(context)
+        requests = json.loads(json.dumps(context.executor.to_json()))["requests"]
+        return [(r["operator_uri"].split("/")[-1], r["params"]) for r in requests], context.panel.state._data
+
+    return call
+
+
+def filled(sent):
+    """Merge the messages that fill the panel's tables and plots."""
+    merged = {}
+    for name, params in sent:
+        if name == "patch_panel_data":
+            merged |= params["data"]
+    return merged
+
+
+def sent_view(fo, dataset, sent):
+    (params,) = (params for name, params in sent if name == "set_view")
+    return fo.DatasetView._build(dataset, params["view"])
+
+
+def slow_counts(dataset, field):
+    """Count the images of every class by reading every mask."""
+    names = dataset.mask_targets[field]
+    counts = dict.fromkeys(names.values(), 0)
+    for sample in dataset.exists(field):
+        for id_ in np.unique(sample[field].get_mask()):
+            if id_:
+                counts[names[int(id_)]] += 1
+    return counts
+
+
+def test_loading_fills_tables_and_plots(labelled, panel):
+    sent, state = panel(labelled, "on_load")
+    data, counts = filled(sent), slow_counts(labelled, "auto")
+    assert {row["name"]: row["images"] for row in data["classes"]} == counts
+    assert [row["name"] for row in data["classes"]] == state["class_names"]
+    images = [row["images"] for row in data["classes"]]
+    assert images == sorted(images, reverse=True)
+    assert data["classes"][0]["share"] == f"{images[0] / 5:.0%}"
+    settings = {row["name"]: row["value"] for row in data["settings"]}
+    assert settings["method"] == "lightcluster"
+    assert settings["labelled"] == "5"
+    assert sum(data["scores"][0]["y"]) == 5
+    assert "masks" in data["seconds"][0]["y"]
+
+
+def test_a_click_on_a_class_shows_its_images(fo, labelled, panel):
+    _, state = panel(labelled, "on_load")
+    for row, name in enumerate(state["class_names"]):
+        sent, _ = panel(labelled, "click_class", state, row=row)
+        expected = [s.id for s in labelled.exists("auto") if name in s.auto_classes]
+        assert sent_view(fo, labelled, sent).values("id") == expected
+    assert panel(labelled, "click_class", state, row=99)[0][0][0] != "set_view"
+
+
+def test_the_bars_share_the_images_out(fo, labelled, panel):
+    _, state = panel(labelled, "on_load")
+    histogram = app_summary.score_histogram(labelled, "auto_quality")
+    shown = []
+    for bar, count in enumerate(histogram.counts):
+        sent, _ = panel(labelled, "click_bar", state, idx=bar)
+        ids = sent_view(fo, labelled, sent).values("id")
+        assert len(ids) == count
+        shown += ids
+    assert sorted(shown) == sorted(labelled.exists("auto").values("id"))
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0, 0.5, 0.5], [0.3], [0.7, 0.7], [0.1, None, 1 / 3, 0.9]])
+def test_every_value_is_in_one_bar(fo, dataset, values):
+    dataset.add_sample_field("score", fo.FloatField)
+    dataset.limit(len(values)).set_values("score", values)
+    histogram = app_summary.score_histogram(dataset, "score")
+    found = np.array([value for value in values if value is not None])
+    assert sum(histogram.counts) == len(found)
+    expected = [((low <= found) & (found < high)).sum() for low, high in pairwise(histogram.edges)]
+    assert list(histogram.counts) == expected
+    views = [app_summary.bar_view(dataset, histogram, bar) for bar in range(len(histogram.counts))]
+    assert [len(view) for view in views] == expected
+
+
+def test_a_field_without_values_has_no_histogram(fo, dataset):
+    dataset.add_sample_field("score", fo.FloatField)
+    with pytest.raises(UsageError, match="score"):
+        app_summary.score_histogram(dataset, "score")
+
+
+def test_coverage_stands_in_for_quality(labelled):
+    assert app_summary.score_field(labelled, "auto") == "auto_quality"
+    labelled.delete_sample_field("auto_quality")
+    assert app_summary.score_field(labelled, "auto") == "auto_coverage"
+
+
+def test_deleting_asks_first_and_leaves_other_fields(labelled, panel, tmp_path):
+    before = set(labelled.get_field_schema())
+    labelled.set_values("note", ["mine"] * 7)
+    _, state = panel(labelled, "on_load")
+    _, state = panel(labelled, "ask_delete", state)
+    assert labelled.has_run("pseudomask_auto")
+    _, kept = panel(labelled, "keep", dict(state))
+    panel(labelled, "delete", kept)  # not asked any more
+    assert labelled.has_run("pseudomask_auto")
+    sent, _ = panel(labelled, "delete", state)
+    assert [name for name, _ in sent if name in {"clear_view", "reload_dataset"}] == [
+        "clear_view",
+        "reload_dataset",
+    ]
+    labelled.reload()
+    assert labelled.list_runs() == []
+    gone = {"auto", *(f"auto_{suffix}" for suffix in app_summary.FIELD_SUFFIXES)}
+    assert set(labelled.get_field_schema()) == (before - gone) | {"note"}
+    assert not (tmp_path / "auto").exists()
+
+
+def test_events_with_an_empty_state_and_no_run_do_nothing(dataset, panel):
+    for method in (
+        "on_load",
+        "on_change_dataset",
+        "click_class",
+        "click_bar",
+        "ask_delete",
+        "delete",
+        "rename",
+    ):
+        sent, _ = panel(dataset, method)
+        assert "set_view" not in [name for name, _ in sent]
+        assert filled(sent).get("classes", []) == []
+
+
+def test_runs_come_newest_first_and_an_interrupted_one_is_marked(labelled):
+    from fiftyone_plugin.datasets import _claim
+
+    _claim(labelled, "late", None, overwrite=False, restart=False)
+    late, auto = app_summary.list_runs(labelled)
+    assert late.title == "late (not complete)"
+    assert auto.title == "auto (lightcluster, 5 images)"
+    assert app_summary.stage_seconds(late) == {}
