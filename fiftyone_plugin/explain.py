@@ -140,12 +140,12 @@ def _stages(
     method: Any, source: ImageFeatureSource, backbone_name: str, refine: str, fitted_on: str
 ) -> Explanation:
     """Label the one image of ``source`` and collect its panels."""
-    from .pipeline import native_labels
+    from .native import native_labels
     from .refinement import create_refiner
 
     for image in source.lazy():
         pixels = image.read_image()
-        labels = native_labels(method.predict(image), image, create_refiner(refine))
+        labels = native_labels(method.predict(image), image.size, image.read_image, create_refiner(refine))
         n = len(np.unique(labels[labels > 0]))
         panels = [
             Panel("photo", pixels, "photo"),

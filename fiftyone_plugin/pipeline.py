@@ -16,7 +16,8 @@ from .errors import ImageReadError, PseudoMaskError, UsageError
 from .features.types import ImageFeatures
 from .images import read_image
 from .methods.base import LabelScores, Method, Trainable, create_method, load_method, save_method
-from .parallel import batched
+from .native import at_most, labels_or_error
+from .parallel import batched, parallel_map
 from .progress import NullProgress, Progress, TimedProgress
 from .provenance import (
     PIPELINE_NAME,
@@ -27,7 +28,7 @@ from .provenance import (
     versions,
 )
 from .quality import confidence_map, image_quality
-from .refinement import Refiner, create_refiner, resize_scores
+from .refinement import Upsample, create_refiner
 from .rundir import RunDirectory, SampleRow, write_json, write_mask
 from .sources import ImageItem, list_images
 from .visual import contact_sheet
@@ -39,7 +40,6 @@ __all__ = [
     "label",
     "label_items",
     "load_configured_backbone",
-    "native_labels",
     "open_store",
     "resolve_refinement",
 ]
@@ -261,18 +261,32 @@ class _Run:
         with self.progress.stage("masks", total=len(todo)) as stage:
             for chunk in batched(self.source.lazy(todo), PREDICT_CHUNK):
                 self.method.prefetch(chunk)
-                for image in chunk:
-                    self._predict_one(image)
+                start = time.perf_counter()
+                scored = [(image, scores) for image in chunk if (scores := self._score(image)) is not None]
+                masks = self._refine(scored)
+                seconds = (time.perf_counter() - start) / len(chunk)
+                for (image, scores), mask in zip(scored, masks, strict=True):
+                    if isinstance(mask, ImageReadError):
+                        self.source.failures[image.key] = mask.reason
+                    else:
+                        self._write(image, scores, mask, seconds)
                     stage.update()
+                stage.update(len(chunk) - len(scored))
 
-    def _predict_one(self, image: ImageFeatures) -> None:
-        start = time.perf_counter()
+    def _score(self, image: ImageFeatures) -> LabelScores | None:
         try:
-            scores = self.method.predict(image)
-            mask = native_labels(scores, image, self.refiner)
+            return self.method.predict(image)
         except ImageReadError as error:
             self.source.failures[image.key] = error.reason
-            return
+            return None
+
+    def _refine(self, scored: list[tuple[ImageFeatures, LabelScores]]) -> list[np.ndarray | ImageReadError]:
+        """Return the native masks of a chunk; a refiner that takes its time runs in worker processes."""
+        tasks = [(scores, image.size, image.read_image, self.refiner) for image, scores in scored]
+        costly = not isinstance(self.refiner, Upsample) and not all(scores.refined for _, scores in scored)
+        return parallel_map(labels_or_error, tasks, self.config.jobs if costly else 1)
+
+    def _write(self, image: ImageFeatures, scores: LabelScores, mask: np.ndarray, seconds: float) -> None:
         name = self.items[image.key].mask_name
         classes = np.unique(mask)
         row = SampleRow(
@@ -283,10 +297,10 @@ class _Run:
             classes=" ".join(str(int(c)) for c in classes if c),
             coverage=float((mask > 0).mean()),
             quality=image_quality(scores.scores),
-            seconds=time.perf_counter() - start,
+            seconds=seconds,
         )
         self.directory.append([row])
-        write_mask(self.directory.confidence / name, _at_most(confidence_map(scores.scores), CONFIDENCE_SIDE))
+        write_mask(self.directory.confidence / name, at_most(confidence_map(scores.scores), CONFIDENCE_SIDE))
         write_mask(self.directory.masks / name, mask)
         self.rows[image.key] = row
 
@@ -341,22 +355,6 @@ class _Run:
         except ImageReadError:
             return None  # gone since it was labelled: its mask stays, the sheet shows the others
         return row.image, image, _read_mask(self.directory.masks / row.mask)
-
-
-def _at_most(values: np.ndarray, side: int) -> np.ndarray:
-    """Thin (h, w) values out so that neither side exceeds ``side``."""
-    step = max(1, -(-max(values.shape) // side))
-    return values[step // 2 :: step, step // 2 :: step]
-
-
-def native_labels(scores: LabelScores, image: ImageFeatures, refiner: Refiner) -> np.ndarray:
-    """Refine and up-sample soft scores to the (H, W) class ids of the native image.
-
-    Raises:
-        ImageReadError: the image cannot be read any more.
-    """
-    values = scores.scores if scores.refined else refiner(scores.scores, image.read_image())
-    return scores.labels[resize_scores(values, *image.size).argmax(0)]
 
 
 def _read_mask(path: Path) -> np.ndarray:

@@ -1,0 +1,49 @@
+"""From soft scores at any resolution to the mask of the native image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from .errors import ImageReadError
+from .methods.base import LabelScores
+from .refinement import Refiner, resize_scores
+
+__all__ = ["at_most", "labels_or_error", "native_labels"]
+
+
+def at_most(values: np.ndarray, side: int) -> np.ndarray:
+    """Thin (h, w) values out so that neither side exceeds ``side``."""
+    step = max(1, -(-max(values.shape) // side))
+    return values[step // 2 :: step, step // 2 :: step]
+
+
+def labels_or_error(
+    scores: LabelScores, size: tuple[int, int], read_image: Callable[[], np.ndarray], refiner: Refiner
+) -> np.ndarray | ImageReadError:
+    """Call :func:`native_labels`; the error is returned, so that it does not end the whole chunk."""
+    try:
+        return native_labels(scores, size, read_image, refiner)
+    except ImageReadError as error:
+        return error
+
+
+def native_labels(
+    scores: LabelScores, size: tuple[int, int], read_image: Callable[[], np.ndarray], refiner: Refiner
+) -> np.ndarray:
+    """Refine and up-sample soft scores to the (H, W) class ids of the native image.
+
+    Args:
+        scores: of the image.
+        size: (H, W).
+        read_image: returns the native (H, W, 3) uint8 image; called only where a refiner needs it.
+        refiner: refines scores that the method has not refined.
+
+    Raises:
+        ImageReadError: the image cannot be read any more.
+    """
+    with threadpool_limits(1):
+        values = scores.scores if scores.refined else refiner(scores.scores, read_image())
+        return scores.labels[resize_scores(values, *size).argmax(0)]
