@@ -21,6 +21,7 @@ __all__ = [
     "class_rows",
     "class_view",
     "free_field",
+    "ids_by_name",
     "list_runs",
     "score_field",
     "score_histogram",

@@ -10,6 +10,8 @@ from fiftyone.operators import types
 
 from fiftyone_plugin import app_summary as summary
 
+from .quick_label import color_scheme
+
 __all__ = ["PseudoMasksPanel"]
 
 NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
@@ -60,8 +62,7 @@ class PseudoMasksPanel(foo.Panel):
         names = ctx.panel.state.class_names or []
         row = ctx.params.get("row")
         if run and row is not None and int(row) < len(names):
-            ctx.ops.set_view(summary.class_view(ctx.dataset, run.field, names[int(row)]))
-            ctx.ops.set_active_fields([run.field])
+            _show(ctx, run, summary.class_view(ctx.dataset, run.field, names[int(row)]))
 
     def click_bar(self, ctx: Any) -> None:
         """Show the images that a bar counts."""
@@ -69,8 +70,7 @@ class PseudoMasksPanel(foo.Panel):
         histogram = _histogram(ctx.dataset, run)
         bar = ctx.params.get("idx")
         if run and histogram and bar is not None and int(bar) < len(histogram.counts):
-            ctx.ops.set_view(summary.bar_view(ctx.dataset, histogram, int(bar)))
-            ctx.ops.set_active_fields([run.field])
+            _show(ctx, run, summary.bar_view(ctx.dataset, histogram, int(bar)))
 
     def show_all(self, ctx: Any) -> None:
         """Leave the view that a click has set."""
@@ -176,6 +176,14 @@ def _chosen(ctx: Any, runs: list[Any] | None = None) -> Any:
         runs = summary.list_runs(ctx.dataset) if ctx.dataset else []
     key = ctx.panel.state.run
     return next((run for run in runs if run.key == key), runs[0] if runs else None)
+
+
+def _show(ctx: Any, run: Any, view: Any) -> None:
+    """Set the view of the grid, with the masks of the run switched on and their classes told apart."""
+    ctx.ops.set_view(view)
+    ctx.ops.set_active_fields([run.field])
+    ids = summary.ids_by_name(ctx.dataset.mask_targets.get(run.field) or {}).values()
+    ctx.trigger("set_color_scheme", color_scheme(sorted(id_ for group in ids for id_ in group)))
 
 
 def _histogram(dataset: Any, run: Any) -> Any:

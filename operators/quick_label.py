@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import fiftyone.operators as foo
@@ -65,6 +65,7 @@ class QuickLabel(foo.Operator):
         if not ctx.delegated:
             yield ctx.ops.reload_dataset()
             yield ctx.ops.set_active_fields([field])
+            yield ctx.trigger("set_color_scheme", color_scheme(result.class_names))
             yield ctx.ops.notify(describe(summary), variant="success")
         return summary
 
@@ -92,6 +93,18 @@ def next_field(dataset: Any) -> str:
     """Return the name of the next field that a click fills, so that nothing is ever overwritten."""
     reserved = [key.removeprefix(RUN_PREFIX) for key in dataset.list_runs() if key.startswith(RUN_PREFIX)]
     return free_field([*dataset.get_field_schema(), *reserved], STEM)
+
+
+def color_scheme(classes: Iterable[int]) -> dict[str, Any]:
+    """Return what tells classes apart in the App, which else paints a field in one colour.
+
+    Args:
+        classes: ids of classes; their colours are those of the run's contact sheet.
+    """
+    from fiftyone_plugin.visual import hex_color
+
+    targets = [{"intTarget": id_, "color": hex_color(id_)} for id_ in classes]
+    return {"color_by": "value", "default_mask_targets_colors": targets}
 
 
 def describe(summary: dict[str, Any]) -> str:

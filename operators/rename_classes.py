@@ -128,7 +128,8 @@ def _add_lines(ctx: Any, inputs: Any, field: str) -> None:
     for row in class_rows(ctx.dataset, field):
         for id_ in row.ids:
             key = _line(field, id_)
-            inputs.str(key, default=row.name, label=f"Class {id_}", description=f"in {row.images} images")
+            shown = f"in {row.images} image{'' if row.images == 1 else 's'}"
+            inputs.str(key, default=row.name, label=f"Class {id_}", description=shown)
             if key in ctx.params and not (ctx.params[key] or "").strip():
                 prop = inputs.properties[key]
                 prop.invalid, prop.error_message = True, f"class {id_} needs a name"

@@ -89,7 +89,11 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     page.wait_for_timeout(1500)
     picture(page, "rename_form")
     page.get_by_role("button", name="Execute", exact=True).click()
-    panel.get_by_role("cell", name="thing").wait_for()
+    page.get_by_text("Images whose list of classes changed").wait_for()
+    picture(page, "rename_output")
+    page.get_by_role("button", name="Close").click()
+    panel.get_by_role("cell", name="thing").wait_for(timeout=20_000)
+    panel.get_by_role("cell", name="1, 2", exact=True).wait_for()
     picture(page, "rename_done")
     labelled.reload()
     assert list(labelled.mask_targets["second"].values()).count("thing") == 2
