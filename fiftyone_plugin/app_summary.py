@@ -119,7 +119,7 @@ def setting_rows(run: RunSummary) -> list[tuple[str, str]]:
     backbone = settings.get("backbone") or {}
     rows = {
         "method": settings.get("method"),
-        "backbone": backbone.get("name") or backbone.get("model"),
+        "backbone": backbone.get("backbone"),
         "weights": backbone.get("origin"),
         "input size": settings.get("size"),
         "refinement": settings.get("refine"),

@@ -33,3 +33,20 @@ def test_one_click_labels_the_view_and_shows_the_masks(dataset, page):
     assert len(dataset.exists("pseudomask")) == len(dataset)
     assert dataset.list_runs() == ["pseudomask_pseudomask"]
     assert page.locator('[data-cy="checkbox-pseudomask"] input').is_checked()
+
+
+def test_a_large_view_is_scheduled(fo, dataset, page):
+    from fiftyone.operators.delegated import DelegatedOperationService
+
+    path = dataset.first().filepath
+    dataset.add_samples([fo.Sample(filepath=path) for _ in range(101)])
+    page.goto(f"/datasets/{dataset.name}")
+    page.locator("[data-cy=looker]").first.wait_for()
+    page.locator(BUTTON).click()
+    page.wait_for_timeout(4000)
+    page.screenshot(path=ARTIFACTS / "quick_label_scheduled.png")
+    service = DelegatedOperationService()
+    (operation,) = service.list_operations(dataset_name=dataset.name)
+    assert operation.operator == f"{PLUGIN_NAME}/quick_label"
+    assert operation.run_state == "queued"
+    service.delete_operation(operation.id)

@@ -85,6 +85,7 @@ def test_loading_fills_tables_and_plots(labelled, panel):
     assert data["classes"][0]["share"] == f"{images[0] / 5:.0%}"
     settings = {row["name"]: row["value"] for row in data["settings"]}
     assert settings["method"] == "lightcluster"
+    assert settings["backbone"] == "offline-vits14"
     assert settings["labelled"] == "5"
     assert sum(data["scores"][0]["y"]) == 5
     assert "masks" in data["seconds"][0]["y"]
