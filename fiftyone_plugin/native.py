@@ -17,7 +17,8 @@ __all__ = ["at_most", "labels_or_error", "native_labels"]
 def at_most(values: np.ndarray, side: int) -> np.ndarray:
     """Thin (h, w) values out so that neither side exceeds ``side``."""
     step = max(1, -(-max(values.shape) // side))
-    return values[step // 2 :: step, step // 2 :: step]
+    rows, columns = (np.arange(min(step // 2, n - 1), n, step) for n in values.shape)
+    return values[np.ix_(rows, columns)]
 
 
 def labels_or_error(

@@ -142,7 +142,7 @@ def label_items(
         run = _Run(directory, items, backbone, method, size, refine, config, timed)
         directory.open(settings, resume=resume, restart=restart)
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
-        result = run.conclude(settings, time.perf_counter() - start)
+        result = run.conclude(settings, start)
         run.close()  # not after an error: what the store was writing is finished first, when it is freed
         return result
     except OSError as error:
@@ -304,8 +304,8 @@ class _Run:
         write_mask(self.directory.masks / name, mask)
         self.rows[image.key] = row
 
-    def conclude(self, settings: dict[str, Any], seconds: float) -> LabelResult:
-        """Write the tables and pictures of a run whose masks are all there."""
+    def conclude(self, settings: dict[str, Any], start: float) -> LabelResult:
+        """Write the tables and pictures of a run whose masks are all there; it began at ``start``."""
         rows = list(self._all_rows())
         names = {k: f"class {k}" for k in range(1, int(getattr(self.method, "n_classes_", 0)) + 1)}
         self.directory.write_classes(names)
@@ -323,7 +323,7 @@ class _Run:
             "classes": {str(k): v for k, v in names.items()},
             "images_root": next(iter(self.items.values())).root,
             "seconds": {
-                "total": round(seconds, 3),
+                "total": round(time.perf_counter() - start, 3),
                 **{k: round(v, 3) for k, v in self.progress.seconds.items()},
             },
         }
