@@ -146,7 +146,7 @@ def _add_method(inputs: Any) -> None:
     from fiftyone_plugin.methods.base import list_methods
 
     names = list_methods()
-    inputs.enum("method", names, default=DEFAULT_METHOD, label="Method", view=types.Dropdown(), required=True)
+    inputs.enum("method", names, default=DEFAULT_METHOD, label="Method", view=types.Dropdown())
 
 
 def _outputs(summary: dict[str, Any]) -> Any:

@@ -24,7 +24,7 @@ def image(index: int, grid: tuple[int, int] = (6, 5), attention: bool = False) -
         raise AssertionError("sampling reads no pixels")
 
     digest = hashlib.sha256(f"image {index}".encode()).hexdigest()
-    return ImageFeatures(f"{index}.jpg", digest, (60, 50), grid, layers, refuse, refuse)
+    return ImageFeatures(f"{index}.jpg", digest, (60, 50), grid, layers, refuse, refuse, refuse)
 
 
 def draw(images, n_images=None, **options):
