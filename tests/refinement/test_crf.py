@@ -43,9 +43,11 @@ def test_improves_coarse_and_noisy_scores(grid, flipped):
     image, truth = two_colours()
     scores = patch_scores(truth, grid=grid, flipped=flipped)
     before = accuracy(resize_scores(scores, *truth.shape), truth)
-    after = accuracy(DenseCRF()(scores, image), truth)
+    converged = accuracy(DenseCRF(n_iter=10)(scores, image), truth)
+    default = accuracy(DenseCRF()(scores, image), truth)  # fewer iterations leave some of the noise
     assert before < 0.985
-    assert after > 0.995
+    assert converged > 0.995
+    assert 1 - default < (1 - before) / 2
 
 
 @needs_crf
