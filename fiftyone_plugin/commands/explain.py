@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..methods import DEFAULT_METHOD
-from .label import parse_options, prepare_process
+from .label import add_method_arguments, method_settings, prepare_process
 
 __all__ = ["add_parser", "run"]
 
@@ -21,7 +20,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--model, the method is fitted first: on --fit-on, or on what IMAGE names.",
     )
     parser.add_argument("image", metavar="IMAGE", help="image; of a folder or glob, the first is drawn")
-    parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, default=Path("explain.png"), metavar="FILE", help="default: %(default)s"
     )
@@ -29,27 +27,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--model", type=Path, metavar="DIR", help="RUN/model of an earlier run, instead of fitting"
     )
     parser.add_argument("--fit-on", metavar="IMAGES", help="folder, glob or list to fit the method on")
-    parser.add_argument(
-        "--classes", type=int, default=20, metavar="K", help="number of classes (default: %(default)s)"
-    )
-    parser.add_argument("--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file")
-    parser.add_argument(
-        "--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)"
-    )
-    parser.add_argument("--refine", choices=["crf", "none"], help="refinement (default: crf where installed)")
-    parser.add_argument("--seed", type=int, default=0, help="seed (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
-    parser.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="OPTION=VALUE", help="further option of the method"
-    )
+    add_method_arguments(parser)
     parser.add_argument("--columns", type=int, metavar="N", help="panels in one row (default: all)")
     parser.add_argument(
         "--width", type=int, default=240, metavar="PX", help="width of a panel (default: %(default)s)"
     )
-    parser.add_argument("--no-cache", action="store_true", help="do not keep features on disk")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
     return parser
 
@@ -70,16 +52,7 @@ def run(args: argparse.Namespace) -> int:
         fit_on=args.fit_on,
         model=args.model,
         progress=NullProgress() if args.quiet else ConsoleProgress(),
-        method=args.method,
-        classes=args.classes,
-        backbone=args.backbone,
-        size=args.size,
-        refine=args.refine,
-        seed=args.seed,
-        device=args.device,
-        jobs=args.jobs,
-        cache=not args.no_cache,
-        options=parse_options(args.set),
+        **method_settings(args),
     )
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)

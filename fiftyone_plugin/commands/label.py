@@ -12,7 +12,7 @@ from typing import Any
 
 from ..methods import DEFAULT_METHOD
 
-__all__ = ["add_parser", "parse_options", "prepare_process", "report", "run"]
+__all__ = ["add_method_arguments", "add_parser", "method_settings", "prepare_process", "report", "run"]
 
 EXIT_SKIPPED = 3
 FIFTYONE = "fiftyone:"
@@ -28,6 +28,36 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("images", help="folder (recursive), glob, text file of paths, or fiftyone:NAME")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
+    add_method_arguments(parser)
+    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images in a forward pass (default: 4 on CPU, else 32)"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run"
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
+    again.add_argument("--restart", action="store_true", help="replace an earlier run in DIR")
+    parser.add_argument(
+        "--cache-limit",
+        type=_gib,
+        default="20",
+        metavar="GIB",
+        help="size of the feature cache (default: 20)",
+    )
+    parser.add_argument(
+        "--field", help="with fiftyone:NAME, also write the masks to this new field of the dataset"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if images were skipped"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
+    return parser
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says how images are labelled; :func:`method_settings` reads it back."""
     parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
     parser.add_argument(
         "--classes",
@@ -47,15 +77,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="seed of everything random (default: %(default)s)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
-    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
-    parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="images in a forward pass (default: 4 on CPU, else 32)"
-    )
     parser.add_argument(
         "--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)"
-    )
-    parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run"
     )
     parser.add_argument(
         "--set",
@@ -64,25 +87,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="OPTION=VALUE",
         help="further option of the method; may be repeated",
     )
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
-    again.add_argument("--restart", action="store_true", help="replace an earlier run in DIR")
     parser.add_argument("--no-cache", action="store_true", help="do not keep features on disk")
-    parser.add_argument(
-        "--cache-limit",
-        type=_gib,
-        default="20",
-        metavar="GIB",
-        help="size of the feature cache (default: 20)",
-    )
-    parser.add_argument(
-        "--field", help="with fiftyone:NAME, also write the masks to this new field of the dataset"
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if images were skipped"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
-    return parser
+
+
+def method_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what :func:`add_method_arguments` added, as fields of :class:`~..config.LabelConfig`."""
+    names = ("method", "classes", "backbone", "size", "refine", "seed", "device", "jobs")
+    settings = {name: getattr(args, name) for name in names}
+    return {**settings, "cache": not args.no_cache, "options": parse_options(args.set)}
 
 
 def _classes(text: str) -> int | str:
@@ -122,19 +134,10 @@ def _label(args: argparse.Namespace, progress: Any) -> Any:
     if args.field and not args.images.startswith(FIFTYONE):
         raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
     config = LabelConfig(
-        method=args.method,
-        classes=args.classes,
-        backbone=args.backbone,
-        size=args.size,
-        refine=args.refine,
-        seed=args.seed,
-        device=args.device,
+        **method_settings(args),
         precision=args.precision,
         batch_size=args.batch_size,
-        jobs=args.jobs,
-        cache=not args.no_cache,
         cache_limit=args.cache_limit,
-        options=parse_options(args.set),
     )
     config.validate()
     shared = {"model": args.model, "resume": args.resume, "restart": args.restart, "progress": progress}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ class Crops(Protocol):
         """Draw ``size`` images and their crops; a result of the generator's state alone."""
 
 
-class _Crops:
+class _Crops(ABC):
     def __init__(
         self, images: list[TrainingImage], *, n_local: int, mass: float, released_order: bool
     ) -> None:
@@ -109,9 +110,9 @@ class _Crops:
             masks[:, 1:],
         )
 
+    @abstractmethod
     def _crops_of(self, image: TrainingImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return (1 + L, n, D) float32 tokens and (1 + L, n) bool foreground of one image's crops."""
-        raise NotImplementedError
 
     def _foreground(self, attention: np.ndarray | None, n_tokens: int) -> np.ndarray:
         if attention is None:
