@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from .areas import class_shares, total_areas
 from .config import LabelConfig, resolve_refinement
 from .errors import ImageReadError, PseudoMaskError, UsageError
+from .exemplars import write_exemplars
 from .features.types import ImageFeatures
 from .images import read_image
 from .methods.base import LabelScores, Method, Trainable, create_method, load_method, save_method
@@ -288,13 +290,14 @@ class _Run:
 
     def _write(self, image: ImageFeatures, scores: LabelScores, mask: np.ndarray, seconds: float) -> None:
         name = self.items[image.key].mask_name
-        classes = np.unique(mask)
+        classes, shares = class_shares(mask)
         row = SampleRow(
             image=image.key,
             mask=name,
             height=image.size[0],
             width=image.size[1],
-            classes=" ".join(str(int(c)) for c in classes if c),
+            classes=classes,
+            shares=shares,
             coverage=float((mask > 0).mean()),
             quality=image_quality(scores.scores),
             seconds=seconds,
@@ -312,6 +315,9 @@ class _Run:
         with self.progress.stage("contact sheet", total=1, unit="sheet") as stage:
             self._draw_sheet(rows, names)
             stage.update()
+        with self.progress.stage("exemplars", total=1, unit="set") as stage:
+            write_exemplars(self.directory, rows, {key: item.path for key, item in self.items.items()})
+            stage.update()
         labelled = [row for row in rows if row.status == "labelled"]
         run = {
             "format": 1,
@@ -321,6 +327,7 @@ class _Run:
             "versions": versions(),
             "counts": {"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
             "classes": {str(k): v for k, v in names.items()},
+            "areas": {str(k): share for k, share in total_areas(labelled).items()},
             "images_root": next(iter(self.items.values())).root,
             "seconds": {
                 "total": round(time.perf_counter() - start, 3),

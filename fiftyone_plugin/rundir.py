@@ -34,6 +34,7 @@ class SampleRow:
         width: native width in pixels, 0 if unknown.
         height: native height in pixels, 0 if unknown.
         classes: class ids present, ascending, joined by spaces.
+        shares: share of the pixels that each of these classes covers, in [0, 1], joined by spaces.
         coverage: share of pixels that are not 0, in [0, 1].
         quality: how clearly the classes win, in [0, 1]; ranks the masks of one run, see
             :func:`fiftyone_plugin.quality.image_quality`.
@@ -47,6 +48,7 @@ class SampleRow:
     width: int = 0
     height: int = 0
     classes: str = ""
+    shares: str = ""
     coverage: float = 0.0
     quality: float = 0.0
     seconds: float = 0.0
@@ -56,6 +58,11 @@ class SampleRow:
     def class_ids(self) -> list[int]:
         """Class ids present, ascending."""
         return [int(value) for value in self.classes.split()]
+
+    @property
+    def class_shares(self) -> dict[int, float]:
+        """Class id -> share of the pixels; empty for rows of versions that did not record shares."""
+        return dict(zip(self.class_ids, map(float, self.shares.split()), strict=False))
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
@@ -90,7 +97,8 @@ def read_samples(path: Path) -> list[SampleRow]:
 class RunDirectory:
     """Files of one run below ``root``.
 
-    These are masks/, confidence/, model/, run.json, samples.csv, classes.json and contact_sheet.png.
+    These are masks/, confidence/, exemplars/, model/, run.json, samples.csv, classes.json and
+    contact_sheet.png.
 
     While the run is not complete, ``.work`` holds a journal (one JSON line a finished image) and the arrays
     that methods keep; it is removed at the end.
@@ -100,6 +108,7 @@ class RunDirectory:
         self.root = root
         self.masks = root / "masks"
         self.confidence = root / "confidence"
+        self.exemplars = root / "exemplars"
         self.model = root / "model"
         self.work = root / ".work"
         self._journal = self.work / "journal.jsonl"
@@ -165,7 +174,7 @@ class RunDirectory:
         foreign = [path for path in self._outputs() if path.exists()]
         foreign += [
             folder
-            for folder in (self.masks, self.confidence)
+            for folder in (self.masks, self.confidence, self.exemplars)
             if folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
         ]
         if foreign:
@@ -222,10 +231,12 @@ class RunDirectory:
         for path in self._outputs():
             path.unlink(missing_ok=True)
             _partial(path).unlink(missing_ok=True)
+        for path in self.exemplars.glob("class_[0-9]*.jpg*"):
+            path.unlink()
         self._journal.unlink(missing_ok=True)
         for name in ("memo", "fit"):
             shutil.rmtree(self.work / name, ignore_errors=True)
-        for folder in (self.model, self.masks, self.confidence):
+        for folder in (self.model, self.masks, self.confidence, self.exemplars):
             _remove_empty(folder)
         # last: without it, what an interruption here leaves would be taken for somebody else's
         (self.root / "run.json").unlink(missing_ok=True)

@@ -109,6 +109,7 @@ def test_files_of_a_run(finished, few):
             for folder in ("masks", "confidence")
             for name in ("astronaut", "chelsea", "sub/coffee", "sub/rocket")
         ),
+        *(f"exemplars/class_{k:04d}.jpg" for k in {k for row in finished.labelled for k in row.class_ids}),
     }  # fmt: skip
     assert not (out / ".work").exists()
     with Image.open(out / "contact_sheet.png") as sheet:
