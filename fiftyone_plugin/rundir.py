@@ -16,10 +16,11 @@ from PIL import Image
 
 from .errors import PseudoMaskError, UsageError
 
-__all__ = ["RunDirectory", "SampleRow", "read_samples", "write_json", "write_mask"]
+__all__ = ["EDITS", "RunDirectory", "SampleRow", "read_samples", "write_json", "write_mask"]
 
 RUN_FORMAT = 1
 LOCK = "lock"
+EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.editing
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
 
 
@@ -234,12 +235,20 @@ class RunDirectory:
         for path in self.exemplars.glob("class_[0-9]*.jpg*"):
             path.unlink()
         self._journal.unlink(missing_ok=True)
+        self._remove_edits()
         for name in ("memo", "fit"):
             shutil.rmtree(self.work / name, ignore_errors=True)
         for folder in (self.model, self.masks, self.confidence, self.exemplars):
             _remove_empty(folder)
         # last: without it, what an interruption here leaves would be taken for somebody else's
         (self.root / "run.json").unlink(missing_ok=True)
+
+    def _remove_edits(self) -> None:
+        """Remove what edits have written, see :mod:`fiftyone_plugin.editing.run`."""
+        for record in (self.root / EDITS).glob("*/edit.json"):
+            shutil.rmtree(record.parent, ignore_errors=True)
+        (self.root / EDITS / LOCK).unlink(missing_ok=True)
+        _remove_empty(self.root / EDITS)
 
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is left in it but this class's own working files."""
