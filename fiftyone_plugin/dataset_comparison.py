@@ -1,0 +1,220 @@
+"""Comparison of two runs of a dataset: a field of agreement, a saved view of where they differ, a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import UsageError
+from .parallel import batched
+from .progress import NullProgress, Progress
+from .run_keys import METHOD, reserved_fields, run_key
+from .saved_views import delete_views, list_views, save_own_view
+
+__all__ = [
+    "COMPARISON_METHOD",
+    "StoredComparison",
+    "compare_runs",
+    "comparison_key",
+    "is_comparison",
+    "list_comparisons",
+    "undo_comparison",
+]
+
+COMPARISON_METHOD = f"{METHOD}_comparison"
+DISAGREEMENT = "disagreement"
+BATCH = 64  # samples whose masks may be held at once
+THREADS = 4  # decoding releases the interpreter
+LISTED = 20  # samples left out that the record names
+
+
+@dataclass(frozen=True)
+class StoredComparison:
+    """What the record of a comparison holds.
+
+    Attributes:
+        key: key of the custom run.
+        a: mask field of the first run.
+        b: mask field of the second run.
+        field: per-sample field of agreement, the share of pixels that have matching classes, in [0, 1].
+        view: name of the saved view that begins with the images that differ most; ``None`` if it is gone.
+        images: number of images compared.
+        agreement: share of pixels that have matching classes, in [0, 1].
+        ari: adjusted Rand index.
+        nmi: normalised mutual information.
+        classes: matching classes, those that agree least first: ``a`` and ``b`` (ids, ``None`` without a
+            counterpart) and ``iou`` each.
+        left_out: number of samples that could not be compared.
+        reasons: sample id -> reason, of the first of them.
+    """
+
+    key: str
+    a: str
+    b: str
+    field: str
+    view: str | None
+    images: int
+    agreement: float
+    ari: float
+    nmi: float
+    classes: list[dict[str, Any]]
+    left_out: int
+    reasons: dict[str, str]
+
+
+def comparison_key(a: str, b: str) -> str:
+    """Return the key of the custom run that compares the mask fields ``a`` and ``b``."""
+    return f"compare_{a}_vs_{b}"
+
+
+def compare_runs(
+    samples: Any, a: str, b: str, field: str | None = None, progress: Progress | None = None
+) -> StoredComparison:
+    """Compare the masks of two runs of a dataset, and write where they differ.
+
+    Written are a float field of agreement for each sample, a saved view "disagreement" on it, lowest first,
+    and a custom run ``compare_<a>_vs_<b>`` with the result. :func:`undo_comparison` removes them, and so does
+    undoing one of the two runs. An earlier comparison of the two is replaced.
+
+    Args:
+        samples: dataset or view; samples without one of the two masks take no part.
+        a: mask field of the first run.
+        b: mask field of the second run.
+        field: field for the agreement; ``None`` for ``<a>_vs_<b>_agreement``.
+        progress: where the work reports to.
+
+    Returns:
+        The result as it is stored.
+
+    Raises:
+        UsageError: not two finished runs, the field is taken, or no sample has both masks.
+    """
+    import fiftyone as fo
+
+    from .comparison import compare_counts
+    from .evaluation.per_image import ImageCounts
+
+    dataset = samples._dataset
+    field = field or f"{a}_vs_{b}_agreement"
+    key = comparison_key(a, b)
+    _check(dataset, a, b, field, key)
+    both = samples.exists(a).exists(b)
+    images, left_out = ImageCounts(), {}
+    with (progress or NullProgress()).stage("comparing masks", total=len(both)) as stage:
+        for sample_id, found in _tables(both, a, b):
+            if isinstance(found, str):
+                left_out[sample_id] = found
+            else:
+                images.append(sample_id, found)
+            stage.update()
+    result = compare_counts(images, left_out)
+    if is_comparison(dataset, key):
+        undo_comparison(dataset, key)
+    config = dataset.init_run(
+        method=COMPARISON_METHOD,
+        a=a,
+        b=b,
+        field=field,
+        images=result.images,
+        agreement=result.agreement,
+        ari=result.ari,
+        nmi=result.nmi,
+        classes=[{"a": match.a, "b": match.b, "iou": round(match.iou, 4)} for match in result.classes],
+        left_out=len(left_out),
+        reasons=dict(list(left_out.items())[:LISTED]),
+    )
+    dataset.register_run(key, config)  # first, so that a crash can be undone
+    dataset.add_sample_field(field, fo.FloatField)
+    dataset.set_values(field, result.per_image, key_field="id")
+    view = dataset.exists(field).sort_by(field)
+    text = f"{a} against {b}, images that differ most first ({result.agreement:.1%} of the pixels agree)"
+    save_own_view(dataset, key, view, DISAGREEMENT, f"{a} vs {b}: {DISAGREEMENT}", text)
+    return _read(dataset, key)
+
+
+def is_comparison(dataset: Any, key: str) -> bool:
+    """Return whether ``key`` is a custom run of :func:`compare_runs`."""
+    return dataset.has_run(key) and dataset.get_run_info(key).config.method == COMPARISON_METHOD
+
+
+def list_comparisons(samples: Any, field: str | None = None) -> list[StoredComparison]:
+    """Return the comparisons of a dataset, those that a mask field takes part in if one is named."""
+    dataset = samples._dataset
+    found = [_read(dataset, key) for key in dataset.list_runs(method=COMPARISON_METHOD)]
+    return [comparison for comparison in found if field is None or field in (comparison.a, comparison.b)]
+
+
+def undo_comparison(samples: Any, key: str) -> None:
+    """Remove the field, saved view and record of a comparison, and nothing else.
+
+    Raises:
+        UsageError: there is no such comparison.
+    """
+    dataset = samples._dataset
+    if not is_comparison(dataset, key):
+        known = ", ".join(dataset.list_runs(method=COMPARISON_METHOD)) or "none"
+        raise UsageError(f"{dataset.name!r} has no comparison {key!r}; there are: {known}")
+    delete_views(dataset, key)
+    field = dataset.get_run_info(key).config.field
+    if dataset.has_sample_field(field):
+        dataset.delete_sample_field(field)
+    dataset.delete_run(key)
+
+
+def _read(dataset: Any, key: str) -> StoredComparison:
+    config = dataset.get_run_info(key).config
+    views = list_views(dataset, key)
+    return StoredComparison(
+        key=key,
+        a=config.a,
+        b=config.b,
+        field=config.field,
+        view=views[0].name if views else None,
+        images=config.images,
+        agreement=config.agreement,
+        ari=config.ari,
+        nmi=config.nmi,
+        classes=[dict(match) for match in config.classes],
+        left_out=config.left_out,
+        reasons=dict(config.reasons),
+    )
+
+
+def _check(dataset: Any, a: str, b: str, field: str, key: str) -> None:
+    if a == b:
+        raise UsageError(f"{a!r} cannot be compared with itself: name two runs")
+    finished = dataset.list_runs(method=METHOD, status="complete")
+    for name in (a, b):
+        if run_key(name) not in finished:
+            fields = ", ".join(reserved_fields(finished)) or "none"
+            raise UsageError(f"no finished run fills {name!r}; there are: {fields}")
+    if not field.isidentifier() or field.startswith("_"):
+        raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _")
+    ours = is_comparison(dataset, key)
+    if dataset.has_run(key) and not ours:
+        raise UsageError(f"{dataset.name!r} has a run {key!r} of something else: delete or rename it first")
+    replaced = dataset.get_run_info(key).config.field if ours else None
+    if field != replaced and dataset.has_sample_field(field):
+        raise UsageError(f"field {field!r} exists: choose another name for the agreement")
+
+
+def _tables(samples: Any, a: str, b: str) -> Iterator[tuple[str, Any]]:
+    """Yield sample id and the table of its two masks, or the reason why there is none."""
+    from .comparison import count_or_reason
+    from .evaluation.fiftyone_masks import load_mask
+
+    def read(path: str | None) -> Any:
+        if path is None:
+            raise UsageError("a mask has no file")
+        return load_mask(path, None)
+
+    def count(a_path: str | None, b_path: str | None) -> Any:
+        return count_or_reason(a_path, b_path, read)
+
+    rows = zip(*samples.values(["id", f"{a}.mask_path", f"{b}.mask_path"]), strict=True)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for batch in batched(rows, BATCH):
+            ids, a_paths, b_paths = zip(*batch, strict=True)
+            yield from zip(ids, pool.map(count, a_paths, b_paths), strict=True)
