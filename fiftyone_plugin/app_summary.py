@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .run_keys import METHOD
 from .rundir import RunDirectory
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "stage_seconds",
 ]
 
-METHOD = "pseudomask"  # how FiftyOne tells this package's runs from others
 FIELD_SUFFIXES = ("classes", "coverage", "quality", "confidence")  # of the fields beside a mask field
 BINS = 20
 SHORT = 40  # characters of a setting's value

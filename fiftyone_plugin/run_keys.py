@@ -1,0 +1,22 @@
+"""How the runs of this package are called in FiftyOne; light enough for placements and forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["METHOD", "reserved_fields", "run_key"]
+
+METHOD = "pseudomask"
+"""How FiftyOne tells this package's runs from others."""
+
+PREFIX = f"{METHOD}_"
+
+
+def run_key(field: str) -> str:
+    """Return the key of the custom run that fills ``field``."""
+    return PREFIX + field
+
+
+def reserved_fields(keys: Iterable[str]) -> list[str]:
+    """Return the fields that runs fill, of whatever status; keys of other packages are left out."""
+    return [key.removeprefix(PREFIX) for key in keys if key.startswith(PREFIX)]
