@@ -14,6 +14,7 @@ import numpy as np
 from .areas import class_shares, total_areas
 from .config import LabelConfig, resolve_refinement
 from .errors import ImageReadError, PseudoMaskError, UsageError
+from .estimate import layer_bytes, learn
 from .exemplars import write_exemplars
 from .features.types import ImageFeatures
 from .images import read_image
@@ -145,6 +146,7 @@ def label_items(
         directory.open(settings, resume=resume, restart=restart)
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
         result = run.conclude(settings, start)
+        learn(result)
         run.close()  # not after an error: what the store was writing is finished first, when it is freed
         return result
     except OSError as error:
@@ -214,6 +216,7 @@ class _Run:
             memo_dir=directory.work / "memo",
         )
         self.rows: dict[str, SampleRow] = {}
+        self.work: dict[str, Any] = {}
 
     def close(self) -> None:
         """Close the feature store."""
@@ -229,7 +232,7 @@ class _Run:
         else:
             todo = len(self.rows) < len(self.items)
             if todo:
-                self.source.extract(self.progress)
+                self._extract()
             if not fitted:
                 self._fit()
             save_method(self.method, model)
@@ -238,6 +241,15 @@ class _Run:
         self._predict()
         if not any(row.status == "labelled" for row in self.rows.values()):
             self._raise_all_failed()
+
+    def _extract(self) -> None:
+        computed = self.source.extract(self.progress)
+        layers = set(self.source.resolved.values())
+        self.work = {
+            "whole": not self.rows and self.store is not None,  # else its seconds tell nothing of a whole run
+            "computed": computed,
+            "feature_bytes": layer_bytes(layers, self.source.grid, self.backbone.dim),
+        }
 
     def _fit(self) -> None:
         if len(self.source.failures) == len(self.items):
@@ -328,6 +340,7 @@ class _Run:
             "counts": {"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
             "classes": {str(k): v for k, v in names.items()},
             "areas": {str(k): share for k, share in total_areas(labelled).items()},
+            "work": self.work,
             "images_root": next(iter(self.items.values())).root,
             "seconds": {
                 "total": round(time.perf_counter() - start, 3),

