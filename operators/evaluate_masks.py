@@ -14,14 +14,15 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
 from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
+from fiftyone_plugin.run_keys import run_key
 
-from .progress import run_with_progress, stream_or_run
+from .progress import count_images, execution_options, run_with_progress, stream_or_run
 
 __all__ = ["EvaluateMasks"]
 
 TOO_FEW = "two segmentation fields are needed: masks and ground truth"
 PANEL = "model_evaluation_panel_builtin"
-IMMEDIATE_IMAGES = 5000  # about a minute on two cores
+SECONDS_AN_IMAGE = 0.012  # on two cores
 TRUE_NAMES = ("ground_truth", "gt", "groundtruth", "labels", "segmentation", "segmentations", "masks")
 
 
@@ -45,11 +46,7 @@ class EvaluateMasks(foo.Operator):
 
     def resolve_execution_options(self, ctx: Any) -> Any:
         """Offer delegation first where the run would take long."""
-        return foo.ExecutionOptions(
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            default_choice_to_delegated=len(ctx.view) > IMMEDIATE_IMAGES,
-        )
+        return execution_options(SECONDS_AN_IMAGE * count_images(ctx))
 
     def resolve_input(self, ctx: Any) -> Any:
         """Build the form; every value has a default."""
@@ -168,7 +165,7 @@ def guess_fields(dataset: Any, fields: list[str]) -> tuple[str, str]:
     Fields of this plugin's runs are predictions; ground truth is what has a usual name, else what has mask
     targets and is no prediction.
     """
-    labelled = [field for field in fields if dataset.has_run(f"pseudomask_{field}")]
+    labelled = [field for field in fields if dataset.has_run(run_key(field))]
     others = [field for field in fields if field not in labelled] or fields
     ranked = sorted(
         others,

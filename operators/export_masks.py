@@ -14,13 +14,15 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
+from fiftyone_plugin.run_keys import run_key
+
 from .evaluate_masks import segmentation_fields
-from .progress import run_with_progress, stream_or_run
+from .progress import count_images, execution_options, run_with_progress, stream_or_run
 
 __all__ = ["ExportMasks"]
 
 DEFAULT_FORMAT = "coco-instances"
-IMMEDIATE_IMAGES = 5000  # about a minute on two cores, with images copied
+SECONDS_AN_IMAGE = 0.012  # on two cores, with images copied
 DOWNLOAD_BYTES = 8 << 20  # of labels, before they are packed; they travel inside a message to the browser
 MEDIA_FOLDERS = ("images", "JPEGImages")
 LISTED = 5
@@ -46,11 +48,7 @@ class ExportMasks(foo.Operator):
 
     def resolve_execution_options(self, ctx: Any) -> Any:
         """Offer delegation first where the export would take long."""
-        return foo.ExecutionOptions(
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            default_choice_to_delegated=len(ctx.view) > IMMEDIATE_IMAGES,
-        )
+        return execution_options(SECONDS_AN_IMAGE * count_images(ctx))
 
     def resolve_input(self, ctx: Any) -> Any:
         """Build the form; every value has a default."""
@@ -164,7 +162,7 @@ class ExportMasks(foo.Operator):
 def guess_field(dataset: Any) -> str | None:
     """Return the first field that a run of this plugin has filled, else the first segmentation field."""
     fields = segmentation_fields(dataset)
-    labelled = [field for field in fields if dataset.has_run(f"pseudomask_{field}")]
+    labelled = [field for field in fields if dataset.has_run(run_key(field))]
     return next(iter([*labelled, *fields]), None)
 
 

@@ -10,6 +10,7 @@ from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.app_summary import free_field
+from fiftyone_plugin.run_keys import reserved_fields
 
 from .label_dataset import IMMEDIATE_IMAGES
 from .progress import run_with_progress, stream_or_run
@@ -17,7 +18,6 @@ from .progress import run_with_progress, stream_or_run
 __all__ = ["QuickLabel"]
 
 STEM = "pseudomask"
-RUN_PREFIX = "pseudomask_"
 
 
 class QuickLabel(foo.Operator):
@@ -91,8 +91,7 @@ class QuickLabel(foo.Operator):
 
 def next_field(dataset: Any) -> str:
     """Return the name of the next field that a click fills, so that nothing is ever overwritten."""
-    reserved = [key.removeprefix(RUN_PREFIX) for key in dataset.list_runs() if key.startswith(RUN_PREFIX)]
-    return free_field([*dataset.get_field_schema(), *reserved], STEM)
+    return free_field([*dataset.get_field_schema(), *reserved_fields(dataset.list_runs())], STEM)
 
 
 def color_scheme(classes: Iterable[int]) -> dict[str, Any]:
