@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class RunSummary:
         out: folder of masks and records.
         settings: all that the masks depend on; empty until the run is complete.
         counts: ``images``, ``labelled``, ``skipped``; empty until the run is complete.
+        areas: class id -> share of all pixels, in [0, 1]; empty for runs that did not record it.
     """
 
     key: str
@@ -54,6 +55,7 @@ class RunSummary:
     out: str
     settings: dict[str, Any]
     counts: dict[str, int]
+    areas: dict[int, float] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -73,12 +75,14 @@ class ClassRow:
         ids: ids in the masks that bear the name, ascending; several once classes are merged.
         images: number of images that show the class.
         share: ``images`` over the number of labelled images, in [0, 1].
+        area: share of all pixels of the labelled images, in [0, 1]; ``None`` if the run did not record it.
     """
 
     name: str
     ids: tuple[int, ...]
     images: int
     share: float
+    area: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ def list_runs(dataset: Any) -> list[RunSummary]:
             out=info.config.out,
             settings=dict(info.config.settings),
             counts=dict(info.config.counts),
+            areas={int(k): float(v) for k, v in (getattr(info.config, "areas", None) or {}).items()},
         )
         for info in infos
     ]
@@ -136,8 +141,14 @@ def _short(value: Any, name: str) -> str:
     return text if name == "folder" or len(text) <= SHORT else text[: SHORT - 1] + "\u2026"
 
 
-def class_rows(dataset: Any, field: str) -> list[ClassRow]:
-    """Return the classes of a mask field, those in most images first; one aggregation, no mask is read."""
+def class_rows(dataset: Any, field: str, areas: Mapping[int, float] | None = None) -> list[ClassRow]:
+    """Return the classes of a mask field, those in most images first; one aggregation, no mask is read.
+
+    Args:
+        dataset: the dataset.
+        field: the mask field.
+        areas: class id -> share of all pixels, as the run recorded it; merged classes add up.
+    """
     path = f"{field}_classes"
     if not dataset.has_sample_field(path):
         return []
@@ -146,7 +157,13 @@ def class_rows(dataset: Any, field: str) -> list[ClassRow]:
     counts, labelled = dataset.aggregate([fo.CountValues(path), fo.Count(field)])
     ids = ids_by_name(dataset.mask_targets.get(field) or {})
     rows = [
-        ClassRow(name, tuple(ids.get(name, ())), counts.get(name, 0), counts.get(name, 0) / max(1, labelled))
+        ClassRow(
+            name,
+            tuple(ids.get(name, ())),
+            counts.get(name, 0),
+            counts.get(name, 0) / max(1, labelled),
+            sum(areas.get(id_, 0.0) for id_ in ids.get(name, ())) if areas else None,
+        )
         for name in {**ids, **counts}
         if name is not None
     ]

@@ -7,21 +7,24 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
+from .dataset_comparison import is_comparison, list_comparisons, undo_comparison
 from .errors import MissingDependencyError, PseudoMaskError, UsageError
 from .parallel import batched
 from .pipeline import LabelConfig, LabelResult, label_items
 from .progress import NullProgress, Progress
+from .run_keys import METHOD, run_key
 from .rundir import RunDirectory
+from .saved_views import create_views, delete_views
 from .sources import ImageItem, list_images
 
 __all__ = ["ViewItem", "default_out", "label_dataset", "list_view", "load_dataset", "run_key", "undo"]
 
 logger = logging.getLogger(__name__)
 
-METHOD = "pseudomask"
 WRITE_BATCH = 1000
 
 
@@ -92,11 +95,6 @@ def _check_images(view: Any) -> None:
         )
 
 
-def run_key(field: str) -> str:
-    """Return the key of the custom run that fills ``field``."""
-    return f"{METHOD}_{field}"
-
-
 def default_out(dataset: Any, field: str) -> Path:
     """Return where masks go if the caller names no folder: FiftyOne's default dataset folder."""
     import fiftyone as fo
@@ -123,8 +121,8 @@ def label_dataset(
     ``<field>_classes`` (names of the classes present), ``<field>_coverage`` (share of labelled pixels),
     ``<field>_quality`` (how clearly the classes win, a ranking), ``<field>_confidence`` (the same for every
     patch, a heat map), the dataset's mask targets of ``field``, and a custom run ``pseudomask_<field>`` with
-    the settings. A run that was interrupted goes on where it stopped when it is called again; :func:`undo`
-    removes all of it.
+    the settings, and the saved views of :func:`fiftyone_plugin.saved_views.create_views`. A run that was
+    interrupted goes on where it stopped when it is called again; :func:`undo` removes all of it.
 
     Args:
         view: dataset or view of images.
@@ -171,23 +169,31 @@ def label_dataset(
 
 
 def undo(dataset: Any, key: str) -> None:
-    """Remove what a run of :func:`label_dataset` made: its fields, files and record, and nothing else.
+    """Remove what a run of :func:`label_dataset` made, its fields, files, views and record, and nothing else.
 
     Fields that existed before the run (``overwrite=True``) stay, without the values that the run wrote.
+    Comparisons with the run go too.
 
     Args:
         dataset: the dataset, or any view of it.
-        key: key of the run, ``pseudomask_<field>``.
+        key: key of the run, ``pseudomask_<field>``; or of a comparison, see
+            :func:`fiftyone_plugin.dataset_comparison.compare_runs`.
 
     Raises:
         UsageError: there is no such run, or it was not made by this package.
     """
     dataset = dataset._dataset
+    if is_comparison(dataset, key):
+        undo_comparison(dataset, key)
+        return
     record = _read_record(dataset, key)
     if record is None:
         raise UsageError(
             f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}"
         )
+    for comparison in list_comparisons(dataset, record.field):
+        undo_comparison(dataset, comparison.key)
+    delete_views(dataset, key)
     schema = dataset.get_field_schema()
     existed = [name for name in record.fields if name in schema and name not in record.created_fields]
     _clear_own_values(dataset, record, existed)
@@ -220,6 +226,8 @@ class _Record:
         status: ``running`` or ``complete``.
         settings: settings of the finished run, as in ``run.json``.
         counts: images, labelled, skipped.
+        areas: class id -> share of all pixels.
+        saved_views: purpose -> name of the saved views made with the run.
     """
 
     field: str
@@ -229,6 +237,8 @@ class _Record:
     status: str
     settings: dict[str, Any]
     counts: dict[str, int]
+    areas: dict[str, float] = dataclass_field(default_factory=dict)
+    saved_views: dict[str, str] = dataclass_field(default_factory=dict)
 
 
 def _own_runs(dataset: Any) -> str:
@@ -242,7 +252,8 @@ def _read_record(dataset: Any, key: str) -> _Record | None:
     if config.method != METHOD:
         return None
     # the database client hands out lists and dicts of its own types
-    return _Record(**{name: _plain(getattr(config, name)) for name in _Record.__dataclass_fields__})
+    known = [name for name in _Record.__dataclass_fields__ if hasattr(config, name)]  # old runs have fewer
+    return _Record(**{name: _plain(getattr(config, name)) for name in known})
 
 
 def _plain(value: Any) -> Any:
@@ -329,7 +340,9 @@ def _write(
     dataset.mask_targets = {**dataset.mask_targets, mask: dict(result.class_names)}
     dataset.save()
     record.status, record.settings, record.counts = "complete", result.run["settings"], result.run["counts"]
+    record.areas = result.run["areas"]
     _save_record(dataset, record)
+    create_views(dataset, run_key(record.field))
 
 
 def _rows_by_sample(result: LabelResult, entries: list[ViewItem]) -> Iterator[tuple[str, Any]]:
