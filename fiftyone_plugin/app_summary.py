@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ __all__ = [
     "Histogram",
     "RunSummary",
     "bar_view",
+    "choose_run",
     "class_rows",
     "class_view",
+    "finished_fields",
     "free_field",
     "ids_by_name",
     "list_runs",
@@ -116,6 +118,16 @@ def list_runs(dataset: Any) -> list[RunSummary]:
         )
         for info in infos
     ]
+
+
+def choose_run(runs: Sequence[RunSummary], key: str | None) -> RunSummary | None:
+    """Return the run of this key, else the first, else ``None``."""
+    return next((run for run in runs if run.key == key), runs[0] if runs else None)
+
+
+def finished_fields(dataset: Any) -> list[str]:
+    """Return the mask fields that finished runs fill, newest first; none without a dataset."""
+    return [run.field for run in list_runs(dataset) if run.status == "complete"] if dataset else []
 
 
 def setting_rows(run: RunSummary) -> list[tuple[str, str]]:

@@ -18,8 +18,10 @@ __all__ = [
     "StoredComparison",
     "compare_runs",
     "comparison_key",
+    "disagreement_view",
     "is_comparison",
     "list_comparisons",
+    "match_view",
     "undo_comparison",
 ]
 
@@ -128,8 +130,9 @@ def compare_runs(
     dataset.register_run(key, config)  # first, so that a crash can be undone
     dataset.add_sample_field(field, fo.FloatField)
     dataset.set_values(field, result.per_image, key_field="id")
-    view = dataset.exists(field).sort_by(field)
+    stored = _read(dataset, key)
     text = f"{a} against {b}, images that differ most first ({result.agreement:.1%} of the pixels agree)"
+    view = disagreement_view(dataset, stored)
     save_own_view(dataset, key, view, DISAGREEMENT, f"{a} vs {b}: {DISAGREEMENT}", text)
     return _read(dataset, key)
 
@@ -144,6 +147,31 @@ def list_comparisons(samples: Any, field: str | None = None) -> list[StoredCompa
     dataset = samples._dataset
     found = [_read(dataset, key) for key in dataset.list_runs(method=COMPARISON_METHOD)]
     return [comparison for comparison in found if field is None or field in (comparison.a, comparison.b)]
+
+
+def disagreement_view(samples: Any, comparison: StoredComparison) -> Any:
+    """Return the view of the images that were compared, those that differ most first."""
+    return samples._dataset.exists(comparison.field).sort_by(comparison.field)
+
+
+def match_view(samples: Any, comparison: StoredComparison, number: int) -> Any:
+    """Return the view of the images that show one of two matched classes, those that differ most first.
+
+    Args:
+        samples: the dataset, or any view of it.
+        comparison: the comparison.
+        number: position of the pair in its ``classes``.
+    """
+    from fiftyone import ViewExpression, ViewField
+
+    dataset, pair = samples._dataset, comparison.classes[number]
+    shown = []
+    for field, id_ in ((comparison.a, pair["a"]), (comparison.b, pair["b"])):
+        name = (dataset.mask_targets.get(field) or {}).get(id_)
+        if name is not None:
+            shown.append(ViewField(f"{field}_classes").contains(name))
+    view = disagreement_view(dataset, comparison)
+    return view.match(ViewExpression.any(shown)) if shown else view
 
 
 def undo_comparison(samples: Any, key: str) -> None:

@@ -12,6 +12,7 @@ def operator_classes() -> tuple[type, ...]:
 
     FiftyOne silently drops a class whose name the manifest lacks; a test compares the two.
     """
+    from .compare_runs import CompareRuns
     from .evaluate_masks import EvaluateMasks
     from .export_masks import ExportMasks
     from .import_masks import ImportMasks
@@ -20,6 +21,7 @@ def operator_classes() -> tuple[type, ...]:
     from .panel_pseudomasks import PseudoMasksPanel
     from .quick_label import QuickLabel
     from .rename_classes import RenameClasses
+    from .save_views import SaveViews
 
     return (
         LabelDataset,
@@ -28,6 +30,8 @@ def operator_classes() -> tuple[type, ...]:
         ExportMasks,
         ImportMasks,
         RenameClasses,
+        CompareRuns,
+        SaveViews,
         PseudoMasksPanel,
         *METRIC_CLASSES,
     )

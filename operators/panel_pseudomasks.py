@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin import app_summary as summary
+from fiftyone_plugin.saved_views import create_views, list_views
 
-from .quick_label import color_scheme
+from . import panel_parts as parts
+from .panel_comparison import ComparisonSection
 
 __all__ = ["PseudoMasksPanel"]
 
 NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
-PLOT_HEIGHT = 230
 
 
-class PseudoMasksPanel(foo.Panel):
+class PseudoMasksPanel(ComparisonSection, foo.Panel):
     """What :mod:`fiftyone_plugin.app_summary` says of the dataset's runs.
 
     Several hooks may be called at once with an empty state after the panel opens, so every value that is read
@@ -58,19 +59,45 @@ class PseudoMasksPanel(foo.Panel):
 
     def click_class(self, ctx: Any) -> None:
         """Show the images with the class of a row."""
+        self._show_class(ctx, _row_name(ctx.panel.state.class_names, ctx.params.get("row")))
+
+    def click_strip(self, ctx: Any) -> None:
+        """Show the images with the class of a strip of crops."""
+        self.click_class(ctx)
+
+    def click_area(self, ctx: Any) -> None:
+        """Show the images with the class of a bar."""
+        self._show_class(ctx, _row_name(ctx.panel.state.area_names, ctx.params.get("idx")))
+
+    def _show_class(self, ctx: Any, name: str | None) -> None:
         run = _chosen(ctx)
-        names = ctx.panel.state.class_names or []
-        row = ctx.params.get("row")
-        if run and row is not None and int(row) < len(names):
-            _show(ctx, run, summary.class_view(ctx.dataset, run.field, names[int(row)]))
+        if run and name is not None:
+            parts.show(ctx, run, summary.class_view(ctx.dataset, run.field, name))
 
     def click_bar(self, ctx: Any) -> None:
         """Show the images that a bar counts."""
         run = _chosen(ctx)
-        histogram = _histogram(ctx.dataset, run)
+        found = _histogram(ctx.dataset, run)
         bar = ctx.params.get("idx")
-        if run and histogram and bar is not None and int(bar) < len(histogram.counts):
-            _show(ctx, run, summary.bar_view(ctx.dataset, histogram, int(bar)))
+        if run and found and bar is not None and int(bar) < len(found.counts):
+            parts.show(ctx, run, summary.bar_view(ctx.dataset, found, int(bar)))
+
+    def show_saved(self, ctx: Any) -> None:
+        """Open a saved view of the run."""
+        run, name = _chosen(ctx), ctx.params.get("name")
+        if run and name and ctx.dataset.has_saved_view(name):
+            parts.show(ctx, run, name)
+        else:
+            ctx.ops.notify("This view is gone: renew the saved views", variant="warning")
+
+    def create_views(self, ctx: Any) -> None:
+        """Save the views of the run anew."""
+        run = _chosen(ctx)
+        if run and run.status == "complete":
+            names = create_views(ctx.dataset, run.key)
+            ctx.ops.reload_dataset()
+            ctx.ops.notify(f"Saved views: {', '.join(names.values()) or 'none'}", variant="success")
+        self._refresh(ctx)
 
     def show_all(self, ctx: Any) -> None:
         """Leave the view that a click has set."""
@@ -93,7 +120,7 @@ class PseudoMasksPanel(foo.Panel):
         ctx.panel.state.confirm = None
 
     def delete(self, ctx: Any) -> None:
-        """Delete the run that was asked about: its fields, files and record."""
+        """Delete the run that was asked about: its fields, files, views and record."""
         from fiftyone_plugin.datasets import undo
 
         key = ctx.panel.state.confirm
@@ -112,15 +139,25 @@ class PseudoMasksPanel(foo.Panel):
         run = _chosen(ctx)
         ctx.panel.state.run = run.key if run else None
         ctx.panel.state.confirm = None
-        rows = summary.class_rows(ctx.dataset, run.field) if run else []
+        rows = summary.class_rows(ctx.dataset, run.field, run.areas) if run else []
         ctx.panel.state.class_names = [row.name for row in rows]
-        ctx.panel.data.classes = [_class_row(row) for row in rows]
+        ctx.panel.state.area_names = [row.name for row in parts.area_classes(rows)]
+        ctx.panel.data.classes = [parts.class_row(row) for row in rows]
+        ctx.panel.data.areas = parts.area_bars(rows)
+        self._fill_strips(ctx, parts.strips(rows, Path(run.out)) if run else [])
         ctx.panel.data.settings = (
             [{"name": name, "value": value} for name, value in summary.setting_rows(run)] if run else []
         )
-        histogram = _histogram(ctx.dataset, run)
-        ctx.panel.data.scores = _bars(histogram) if histogram else []
-        ctx.panel.data.seconds = _stages(run) if run else []
+        found = _histogram(ctx.dataset, run)
+        ctx.panel.data.scores = parts.bars(found) if found else []
+        ctx.panel.data.seconds = parts.stage_bars(run) if run else []
+        self.fill_comparison(ctx)
+
+    def _fill_strips(self, ctx: Any, strips: list[dict[str, Any]]) -> None:
+        """Send the pictures as data: the panel's state travels with every event."""
+        ctx.panel.state.strips = [{"row": strip["row"], "text": strip["text"]} for strip in strips]
+        for number, strip in enumerate(strips):
+            ctx.panel.set_data(f"strip_{number}.picture", strip["uri"])
 
     # ------------------------------------------------------------------ layout
 
@@ -134,19 +171,60 @@ class PseudoMasksPanel(foo.Panel):
             panel.message("none", NO_RUN)
             return types.Property(panel, view=view)
         self._head(ctx, panel, runs, run)
-        rows = [("name", "Class"), ("ids", "Ids"), ("images", "Images"), ("share", "Share of images")]
-        _table(panel, "classes", "Classes (a click shows the images)", rows, on_click_row=self.click_class)
+        self._views(ctx, panel, run)
+        self._classes(ctx, panel)
         score = summary.score_field(ctx.dataset, run.field)
         if score:
-            panel.plot(
-                "scores",
-                layout=_layout(f"{score} (a click shows the images)", "images"),
-                config={"displayModeBar": False},
-                on_click=self.click_bar,
-            )
-        panel.plot("seconds", layout=_layout("Stages, seconds", None), config={"displayModeBar": False})
-        _table(panel, "settings", "Settings", [("name", "Setting"), ("value", "Value")])
+            title = f"{score} (a click shows the images)"
+            parts.plot(panel, "scores", title, y="images", on_click=self.click_bar)
+        self.render_comparison(ctx, panel, runs)
+        parts.plot(panel, "seconds", "Stages, seconds")
+        parts.table(panel, "settings", "Settings", [("name", "Setting"), ("value", "Value")])
         return types.Property(panel, view=view)
+
+    def _views(self, ctx: Any, panel: Any, run: Any) -> None:
+        """Offer the saved views of the run, or to make them."""
+        if run.status != "complete":
+            return
+        row = panel.h_stack("views", gap=2, align_y="center")
+        own = list_views(ctx.dataset, run.key)
+        for number, each in enumerate(own):
+            row.btn(
+                f"view_{number}",
+                label=each.purpose.capitalize(),
+                on_click=self.show_saved,
+                params={"name": each.name},
+                variant="contained",
+            )
+        label = "Renew saved views" if own else "Save views to review"
+        row.btn("create_views", label=label, on_click=self.create_views, variant="outlined")
+
+    def _classes(self, ctx: Any, panel: Any) -> None:
+        columns = [
+            ("name", "Class"),
+            ("ids", "Ids"),
+            ("images", "Images"),
+            ("share", "Share of images"),
+            ("area", "Share of area"),
+        ]
+        parts.table(
+            panel, "classes", "Classes (a click shows the images)", columns, on_click_row=self.click_class
+        )
+        for number, strip in enumerate(ctx.panel.state.strips or []):
+            row = panel.h_stack(f"strip_{number}", gap=2, align_y="center")
+            row.img(
+                "picture",
+                height="72px",
+                alt_text=f"Crops of {strip['text']}",
+                on_click=self.click_strip,
+                params={"row": strip["row"]},
+            )
+            row.md(f"**{strip['text']}**", name="caption")
+        areas = ctx.panel.state.area_names or []
+        if areas:
+            title = "Area of classes, % of all pixels (a click shows the images)"
+            height = 90 + parts.BAR_HEIGHT * len(areas)
+            parts.plot(panel, "areas", title, height=height, on_click=self.click_area)
 
     def _head(self, ctx: Any, panel: Any, runs: list[Any], run: Any) -> None:
         choices = types.DropdownView()
@@ -157,7 +235,9 @@ class PseudoMasksPanel(foo.Panel):
         )
         buttons = panel.h_stack("buttons", gap=2, align_y="center")
         if ctx.panel.state.confirm == run.key:
-            warning = f"Delete run {run.key!r}: its fields and mask files go, nothing else does."
+            warning = (
+                f"Delete run {run.key!r}: its fields and mask files go, with its saved views and comparisons."
+            )
             if run.status != "complete":
                 warning += " It is not complete: make sure that it is not still at work."
             panel.view("sure", types.Warning(label="Delete this run?", description=warning))
@@ -174,57 +254,14 @@ def _chosen(ctx: Any, runs: list[Any] | None = None) -> Any:
     """Return the run that the state names, else the newest, else ``None``."""
     if runs is None:
         runs = summary.list_runs(ctx.dataset) if ctx.dataset else []
-    key = ctx.panel.state.run
-    return next((run for run in runs if run.key == key), runs[0] if runs else None)
-
-
-def _show(ctx: Any, run: Any, view: Any) -> None:
-    """Set the view of the grid, with the masks of the run switched on and their classes told apart."""
-    ctx.ops.set_view(view)
-    ctx.ops.set_active_fields([run.field])
-    ids = summary.ids_by_name(ctx.dataset.mask_targets.get(run.field) or {}).values()
-    ctx.trigger("set_color_scheme", color_scheme(sorted(id_ for group in ids for id_ in group)))
+    return summary.choose_run(runs, ctx.panel.state.run)
 
 
 def _histogram(dataset: Any, run: Any) -> Any:
-    from fiftyone_plugin.errors import UsageError
-
-    path = summary.score_field(dataset, run.field) if run else None
-    try:
-        return summary.score_histogram(dataset, path) if path else None
-    except UsageError:
-        return None  # no image is labelled yet
+    return parts.histogram(dataset, summary.score_field(dataset, run.field)) if run else None
 
 
-def _class_row(row: Any) -> dict[str, Any]:
-    ids = ", ".join(map(str, row.ids))
-    return {"name": row.name, "ids": ids, "images": row.images, "share": f"{row.share:.0%}"}
-
-
-def _bars(histogram: Any) -> list[dict[str, Any]]:
-    edges = histogram.edges
-    centres = [(low + high) / 2 for low, high in pairwise(edges)]
-    return [{"type": "bar", "x": centres, "y": list(histogram.counts), "name": histogram.path}]
-
-
-def _stages(run: Any) -> list[dict[str, Any]]:
-    seconds = summary.stage_seconds(run)
-    names, values = list(seconds)[::-1], list(seconds.values())[::-1]
-    return [{"type": "bar", "orientation": "h", "x": values, "y": names, "name": "seconds"}]
-
-
-def _layout(title: str, count: str | None) -> dict[str, Any]:
-    return {
-        "title": {"text": title, "font": {"size": 14}},
-        "height": PLOT_HEIGHT,
-        "margin": {"l": 120 if count is None else 50, "r": 20, "t": 40, "b": 40},
-        "yaxis": {"title": {"text": count}} if count else {},
-        "bargap": 0.05,
-    }
-
-
-def _table(panel: Any, key: str, label: str, columns: list[tuple[str, str]], **events: Any) -> None:
-    view = types.TableView(**events)
-    for name, text in columns:
-        view.add_column(name, label=text)
-    panel.list(key, types.Object(), label=label, view=view)
+def _row_name(names: list[str] | None, number: Any) -> str | None:
+    """Return the name in a row that an event speaks of, which may be of an earlier state."""
+    names = names or []
+    return names[int(number)] if number is not None and 0 <= int(number) < len(names) else None

@@ -1,0 +1,138 @@
+"""What the panel "Pseudo-masks" is made of: rows of tables, bars of plots, and their layout."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fiftyone.operators import types
+
+from fiftyone_plugin import app_summary as summary
+
+from .quick_label import color_scheme
+
+__all__ = [
+    "STRIPS",
+    "area_bars",
+    "area_classes",
+    "bars",
+    "class_row",
+    "histogram",
+    "plot",
+    "show",
+    "stage_bars",
+    "strips",
+    "table",
+]
+
+PLOT_HEIGHT = 230
+BAR_HEIGHT = 22  # of a class in the plot of areas
+STRIPS = 20  # classes whose crops and areas are shown; the messages to the browser stay below 1 MB
+
+
+def show(ctx: Any, run: Any, view: Any) -> None:
+    """Set the view of the grid, with the masks of the run switched on and their classes told apart.
+
+    Args:
+        ctx: FiftyOne's execution context.
+        run: the run.
+        view: a view, or the name of a saved view.
+    """
+    if isinstance(view, str):
+        ctx.ops.set_view(name=view)
+    else:
+        ctx.ops.set_view(view)
+    ctx.ops.set_active_fields([run.field])
+    ids = summary.ids_by_name(ctx.dataset.mask_targets.get(run.field) or {}).values()
+    ctx.trigger("set_color_scheme", color_scheme(sorted(id_ for group in ids for id_ in group)))
+
+
+def histogram(dataset: Any, path: str | None) -> Any:
+    """Return the histogram of a score, ``None`` where there is no value."""
+    from fiftyone_plugin.errors import UsageError
+
+    try:
+        return summary.score_histogram(dataset, path) if path and dataset.has_sample_field(path) else None
+    except UsageError:
+        return None  # no image is labelled yet
+
+
+def class_row(row: summary.ClassRow) -> dict[str, Any]:
+    """Return the cells of a class."""
+    ids = ", ".join(map(str, row.ids))
+    area = "" if row.area is None else f"{row.area:.1%}"
+    return {"name": row.name, "ids": ids, "images": row.images, "share": f"{row.share:.0%}", "area": area}
+
+
+def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
+    """Return the strips of crops of the first classes: number of the class's row, text, and picture.
+
+    Runs of earlier versions have none.
+    """
+    from fiftyone_plugin.exemplars import exemplar_uri
+
+    found = []
+    for number, row in enumerate(rows):
+        for id_ in row.ids:
+            uri = exemplar_uri(folder, id_) if len(found) < STRIPS else None
+            if uri:
+                name = row.name if len(row.ids) == 1 else f"{row.name} (id {id_})"
+                found.append({"row": number, "text": name, "uri": uri})
+    return found
+
+
+def bars(found: summary.Histogram) -> list[dict[str, Any]]:
+    """Return the bars of a histogram for the plot."""
+    centres = [(low + high) / 2 for low, high in pairwise(found.edges)]
+    return [{"type": "bar", "x": centres, "y": list(found.counts), "name": found.path}]
+
+
+def stage_bars(run: summary.RunSummary) -> list[dict[str, Any]]:
+    """Return the seconds of a run's stages for the plot, longest on top."""
+    seconds = summary.stage_seconds(run)
+    names, values = list(seconds)[::-1], list(seconds.values())[::-1]
+    return [{"type": "bar", "orientation": "h", "x": values, "y": names, "name": "seconds"}]
+
+
+def area_classes(rows: list[summary.ClassRow]) -> list[summary.ClassRow]:
+    """Return the classes in the plot of areas, smallest first, as it is drawn from below."""
+    known = [row for row in rows if row.area is not None]
+    return sorted(known, key=lambda row: (-(row.area or 0), row.ids))[:STRIPS][::-1]
+
+
+def area_bars(rows: list[summary.ClassRow]) -> list[dict[str, Any]]:
+    """Return the area shares of the largest classes for the plot, in the colours of the masks."""
+    from fiftyone_plugin.visual import hex_color
+
+    shown = area_classes(rows)
+    return [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "x": [round(100 * (row.area or 0), 2) for row in shown],
+            "y": [row.name for row in shown],
+            "marker": {"color": [hex_color(row.ids[0]) if row.ids else "#888888" for row in shown]},
+            "name": "area, %",
+        }
+    ]
+
+
+def plot(panel: Any, key: str, title: str, *, y: str | None = None, height: int = 0, **events: Any) -> None:
+    """Add a plot of bars; horizontal bars have names, not numbers, on their left, and no ``y``."""
+    layout = {
+        "title": {"text": title, "font": {"size": 14}},
+        "height": max(PLOT_HEIGHT, height),
+        "margin": {"l": 120 if y is None else 50, "r": 20, "t": 40, "b": 40},
+        "yaxis": {"title": {"text": y}} if y else {"type": "category"},
+        "bargap": 0.05,
+    }
+    panel.plot(key, layout=layout, config={"displayModeBar": False}, **events)
+
+
+def table(panel: Any, key: str, label: str, columns: list[tuple[str, str]], **events: Any) -> None:
+    """Add a table, whose rows are in the panel's data under ``key``."""
+    view = types.TableView(**events)
+    for name, text in columns:
+        view.add_column(name, label=text)
+    panel.list(key, types.Object(), label=label, view=view)
