@@ -20,6 +20,8 @@ from .run_keys import METHOD, run_key
 from .rundir import RunDirectory
 from .saved_views import create_views, delete_views
 from .sources import ImageItem, list_images
+from .stopping import RunStopped, StoppableProgress, is_at_work
+from .view_check import check_view
 
 __all__ = ["ViewItem", "default_out", "label_dataset", "list_view", "load_dataset", "run_key", "undo"]
 
@@ -71,28 +73,11 @@ def list_view(view: Any) -> list[ViewItem]:
     Raises:
         UsageError: the view is empty, or its samples are not plain images.
     """
-    _check_images(view)
+    check_view(view)
     samples = defaultdict(list)
     for filepath, sample_id in zip(*view.values(["filepath", "id"]), strict=True):
         samples[str(Path(filepath).absolute())].append(sample_id)
     return [ViewItem(item, tuple(samples[item.path])) for item in list_images(list(samples))]
-
-
-def _check_images(view: Any) -> None:
-    advice = {
-        "group": "pick the images of a group slice first: view.select_group_slices(media_type='image')",
-        "video": "sample frames to a dataset first: dataset.to_frames(sample_frames=True).clone()",
-        "point-cloud": "only images can be labelled",
-        "3d": "only images can be labelled",
-    }
-    if getattr(view, "_is_generated", False):
-        raise UsageError("this is a view of patches, frames or clips: open the view of the images themselves")
-    if len(view) == 0:
-        raise UsageError("the view is empty: add images, or clear its filters")
-    if view.media_type != "image":
-        raise UsageError(
-            f"samples are of type {view.media_type!r}: {advice.get(view.media_type, advice['3d'])}"
-        )
 
 
 def default_out(dataset: Any, field: str) -> Path:
@@ -142,6 +127,7 @@ def label_dataset(
 
     Raises:
         UsageError: not images, or a field exists and ``overwrite`` is false.
+        RunStopped: somebody stopped it, see :mod:`fiftyone_plugin.stopping`.
     """
     entries = list_view(view)
     if config is not None and settings:
@@ -150,22 +136,51 @@ def label_dataset(
         config = config or LabelConfig(**settings)
     except TypeError as error:
         raise UsageError(f"unknown setting: {error}") from error
+    config.validate()
     dataset = view._dataset
     _check_field_name(field)
+    taken_up = dataset.has_run(run_key(field))
     record = _claim(dataset, field, out, overwrite=overwrite, restart=restart)
     directory = Path(record.out)
     unfinished = RunDirectory(directory).read_run() is not None
-    result = label_items(
-        [entry.item for entry in entries],
-        directory,
-        config,
-        model=Path(model) if model is not None else None,
-        resume=resume and unfinished and not restart,
-        restart=restart and unfinished,
-        progress=progress,
-    )
-    _write(dataset, record, result, entries, progress or NullProgress())
+    stoppable = StoppableProgress(progress or NullProgress(), directory)
+    try:
+        result = label_items(
+            [entry.item for entry in entries],
+            directory,
+            config,
+            model=Path(model) if model is not None else None,
+            resume=resume and unfinished and not restart,
+            restart=restart and unfinished,
+            progress=stoppable,
+        )
+        _write(dataset, record, result, entries, stoppable)
+    except RunStopped as error:
+        raise RunStopped(_how_to_go_on(error, field, directory, len(entries))) from error
+    except PseudoMaskError:
+        if not taken_up:
+            _forget_if_nothing_came(dataset, record)
+        raise
     return result
+
+
+def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -> str:
+    done = sum(1 for _ in RunDirectory(directory).finished())
+    return (
+        f"{error}: {done} of {images} masks are done, and kept. To go on, label the same images into "
+        f"{field!r} again with the same settings, in the App best scheduled; or delete the run"
+    )
+
+
+def _forget_if_nothing_came(dataset: Any, record: _Record) -> None:
+    """Undo a run that failed before its first mask: there is nothing to go on with."""
+    import fiftyone as fo
+
+    directory = Path(record.out)
+    if is_at_work(directory) or any(RunDirectory(directory).finished()):
+        return
+    if fo.dataset_exists(dataset.name) and dataset.has_run(run_key(record.field)):
+        undo(dataset, run_key(record.field))
 
 
 def undo(dataset: Any, key: str) -> None:
@@ -180,7 +195,7 @@ def undo(dataset: Any, key: str) -> None:
             :func:`fiftyone_plugin.dataset_comparison.compare_runs`.
 
     Raises:
-        UsageError: there is no such run, or it was not made by this package.
+        UsageError: there is no such run, it was not made by this package, or it is at work.
     """
     dataset = dataset._dataset
     if is_comparison(dataset, key):
@@ -191,6 +206,8 @@ def undo(dataset: Any, key: str) -> None:
         raise UsageError(
             f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}"
         )
+    if is_at_work(Path(record.out)):
+        raise UsageError(f"run {key!r} is at work: stop it, or wait for it, before it is deleted")
     for comparison in list_comparisons(dataset, record.field):
         undo_comparison(dataset, comparison.key)
     delete_views(dataset, key)

@@ -20,6 +20,7 @@ __all__ = ["EDITS", "RunDirectory", "SampleRow", "read_samples", "write_json", "
 
 RUN_FORMAT = 1
 LOCK = "lock"
+LOCK_WAIT_S = 0.3
 EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.editing
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
 
@@ -206,7 +207,8 @@ class RunDirectory:
 
         self._lock = FileLock(str(self.work / LOCK))
         try:
-            self._lock.acquire(timeout=0)
+            # not at once: somebody may be asking at this moment whether the lock is held
+            self._lock.acquire(timeout=LOCK_WAIT_S)
         except Timeout as error:
             self._lock = None
             raise UsageError(
