@@ -12,7 +12,18 @@ from .errors import PseudoMaskError
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS = ("label", "evaluate", "export", "import_", "explain", "demo", "cache", "plugin", "doctor")
+COMMANDS = (
+    "label",
+    "evaluate",
+    "compare",
+    "export",
+    "import_",
+    "explain",
+    "demo",
+    "cache",
+    "plugin",
+    "doctor",
+)
 
 EXIT_OK, EXIT_USAGE, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
 
