@@ -26,11 +26,12 @@ from fiftyone_plugin.evaluation import evaluate_pairs
 from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
+from fiftyone_plugin.native import native_labels
 from fiftyone_plugin.parallel import batched
 from fiftyone_plugin.paths import cache_dir
 from fiftyone_plugin.progress import NullProgress
 from fiftyone_plugin.quality import image_quality
-from fiftyone_plugin.refinement import create_refiner, resize_scores
+from fiftyone_plugin.refinement import create_refiner
 
 KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
 
@@ -74,8 +75,7 @@ def run(
                     scores = method.predict(image)
                     for score, function in SCORES.items():
                         found[score].append(function(scores.scores))
-                    values = scores.scores if scores.refined else refiner(scores.scores, image.read_image())
-                    mask = scores.labels[resize_scores(values, *image.size).argmax(0)]
+                    mask = native_labels(scores, image.size, image.read_image, refiner)
                     yield image.key, mask, data.truth(truth[image.key])
 
         result = evaluate_pairs(

@@ -33,9 +33,10 @@ from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.features.types import ImageFeatures
 from fiftyone_plugin.methods.alignseg import AlignSeg
 from fiftyone_plugin.methods.base import LabelScores
+from fiftyone_plugin.native import native_labels
 from fiftyone_plugin.paths import cache_dir
 from fiftyone_plugin.progress import ConsoleProgress, NullProgress, Progress
-from fiftyone_plugin.refinement import resize_scores
+from fiftyone_plugin.refinement import create_refiner
 
 SCORES = ("miou", "miou_without_first", "pixel_accuracy")
 Predict = Callable[[ImageFeatures], LabelScores]
@@ -90,11 +91,11 @@ def predictors(q: int, seed: int, fitted: AlignSeg) -> dict[str, Predict]:
 def score(data: BenchmarkData, source: ImageFeatureSource, predict: Predict) -> dict[str, float]:
     """Return the scores of one row, without refinement."""
     truth = {item.key: item for item in data.items}
+    unrefined = create_refiner("none")
 
     def pairs() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         for image in source.lazy():
-            found = predict(image)
-            labels = found.labels[resize_scores(found.scores, *image.size).argmax(0)]
+            labels = native_labels(predict(image), image.size, image.read_image, unrefined)
             yield image.key, labels, data.truth(truth[image.key])
 
     result = evaluate_pairs(

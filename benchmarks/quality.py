@@ -31,10 +31,11 @@ from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.methods.base import Method, create_method, list_methods
+from fiftyone_plugin.native import native_labels
 from fiftyone_plugin.parallel import batched
 from fiftyone_plugin.paths import cache_dir
 from fiftyone_plugin.progress import ConsoleProgress, NullProgress, Progress
-from fiftyone_plugin.refinement import create_refiner, crf_available, resize_scores
+from fiftyone_plugin.refinement import create_refiner, crf_available
 
 Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
 """method -> seed -> ``headline`` and ``all`` -> score -> value"""
@@ -67,9 +68,7 @@ def predictions(method: Method, source: ImageFeatureSource, refine: str) -> Iter
     for chunk in batched(source.lazy(), 32):
         method.prefetch(chunk)
         for image in chunk:
-            scores = method.predict(image)
-            values = scores.scores if scores.refined else refiner(scores.scores, image.read_image())
-            yield image.key, scores.labels[resize_scores(values, *image.size).argmax(0)]
+            yield image.key, native_labels(method.predict(image), image.size, image.read_image, refiner)
 
 
 def evaluate_method(

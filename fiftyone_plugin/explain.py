@@ -74,7 +74,7 @@ def explain(
         UsageError: contradictory settings, or a method that shows no stages.
         PseudoMaskError: the image cannot be read.
     """
-    from .pipeline import create_configured, load_configured_backbone, open_store
+    from .assembly import create_configured, load_configured_backbone, open_store
     from .provenance import check_weights, read_model
 
     if model is not None and fit_on is not None:

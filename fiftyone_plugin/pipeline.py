@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from .areas import class_shares, total_areas
+from .assembly import create_configured, load_configured_backbone, open_store
 from .config import LabelConfig, resolve_refinement
 from .errors import ImageReadError, PseudoMaskError, UsageError
 from .estimate import layer_bytes, learn
 from .exemplars import write_exemplars
 from .features.types import ImageFeatures
 from .images import read_image
-from .methods.base import LabelScores, Method, Trainable, create_method, load_method, save_method
+from .methods.base import LabelScores, Method, Trainable, load_method, save_method
 from .native import at_most, labels_or_error
 from .parallel import batched, parallel_map
 from .progress import NullProgress, Progress, TimedProgress
@@ -39,11 +40,8 @@ from .visual import contact_sheet
 __all__ = [
     "LabelConfig",
     "LabelResult",
-    "create_configured",
     "label",
     "label_items",
-    "load_configured_backbone",
-    "open_store",
     "resolve_refinement",
 ]
 
@@ -153,32 +151,6 @@ def label_items(
         raise PseudoMaskError(f"the run in {out} stopped: {error}; mend that and use --resume") from error
     finally:
         directory.close()
-
-
-def create_configured(config: LabelConfig, refine: str) -> Method:
-    """Build the unfitted method that ``config`` names; ``refine`` is the refinement that was resolved.
-
-    Raises:
-        UsageError: unknown method or option, or an option for which there is a setting.
-    """
-    fixed = {
-        "n_classes": config.classes,
-        "random_state": config.seed,
-        "refine": refine,
-        "n_jobs": config.jobs,
-    }
-    twice = sorted(fixed.keys() & config.options)
-    if twice:
-        raise UsageError(f"{', '.join(twice)} cannot be an option of the method: there is a setting for it")
-    return create_method(config.method, **fixed, **config.options)
-
-
-def load_configured_backbone(name: str | None, config: LabelConfig) -> Any:
-    """Load a backbone on the device and in the precision that ``config`` names."""
-    from .backbones import load_backbone
-    from .paths import cache_dir
-
-    return load_backbone(name, cache_dir=cache_dir(), device=config.device, precision=config.precision)
 
 
 class _Run:
@@ -389,17 +361,6 @@ def _read_mask(path: Path) -> np.ndarray:
 def _with_jobs(method: Method, like: Method) -> Method:
     method.n_jobs = like.n_jobs
     return method
-
-
-def open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
-    """Open the feature store of a backbone and input size, ``None`` where ``config`` wants no cache."""
-    if not config.cache:
-        return None
-    from .features.source import store_spec
-    from .features.store import FeatureStore
-    from .paths import cache_dir
-
-    return FeatureStore(cache_dir(), store_spec(backbone, size), limit_bytes=config.cache_limit)
 
 
 def label(

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..errors import UsageError
 
-__all__ = ["VectorNormalizer", "l2_normalize"]
+__all__ = ["VectorNormalizer", "blur_patches", "l2_normalize"]
 
 CHUNK = 16_384
 
@@ -16,6 +16,17 @@ def l2_normalize(x: np.ndarray) -> np.ndarray:
     """Scale the rows of (n, D) ``x`` to unit length as float32; rows of zeros stay zero."""
     x = np.asarray(x, dtype=np.float32)
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def blur_patches(vectors: np.ndarray, grid: tuple[int, int], sigma: float) -> np.ndarray:
+    """Blur (h*w, D) vectors over their (h, w) grid by a Gaussian of ``sigma`` patches; unit rows, float32.
+
+    A sigma of 0 blurs nothing.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    blurred = gaussian_filter(vectors.reshape(*grid, -1), (sigma, sigma, 0), mode="nearest")
+    return l2_normalize(blurred.reshape(vectors.shape))
 
 
 class VectorNormalizer(TransformerMixin, BaseEstimator):

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
-from ..clustering.normalize import VectorNormalizer, l2_normalize
+from ..clustering.normalize import VectorNormalizer, blur_patches
 from ..clustering.region_classes import stack_layers
 from ..clustering.sampling import image_rng
 from ..features.types import ImageFeatures
@@ -41,11 +40,8 @@ class TokenEmbedding:
         """Return (n, d) float32 tokens of norm sqrt(d), of a square grid of n patches."""
         with threadpool_limits(1):
             tokens = self.normalizer.transform(self.stack(layers))
-        if self.smooth:
-            side = round(len(tokens) ** 0.5)
-            sigma = (self.smooth, self.smooth, 0)
-            blurred = ndimage.gaussian_filter(tokens.reshape(side, side, -1), sigma, mode="nearest")
-            tokens = l2_normalize(blurred.reshape(len(tokens), -1))
+        side = round(len(tokens) ** 0.5)
+        tokens = blur_patches(tokens, (side, side), self.smooth)
         return tokens * np.float32(tokens.shape[1] ** 0.5)
 
 

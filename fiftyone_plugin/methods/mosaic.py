@@ -13,17 +13,15 @@ Gansbeke et al., 2022), a head trained on its own clusters (self-training, e.g. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
 from ..clustering.head import SoftmaxHead
-from ..clustering.kmeans import ReproducibleKMeans
-from ..clustering.normalize import VectorNormalizer, l2_normalize
-from ..clustering.region_classes import pool_regions, stack_layers
+from ..clustering.normalize import VectorNormalizer, blur_patches, l2_normalize
+from ..clustering.region_classes import stack_layers
 from ..clustering.sampling import image_rng, sample_patches
 from ..clustering.spectral import LandmarkSpectral
 from ..errors import PseudoMaskError, UsageError
@@ -33,6 +31,7 @@ from ..progress import NullProgress, Progress
 from .base import LabelScores
 from .foreground import Levels, normalizer_arrays, restore_normalizer
 from .lightcluster import LightCluster
+from .mosaic_regions import CutTask, RegionTable, cut_image, cut_labels
 from .panels import Panel
 from .parameters import Number, check_numbers
 
@@ -214,13 +213,13 @@ class Mosaic:
             )
             self._levels = Levels.fit(thinned, len(features), cue, self.n_jobs, lambda: None)
 
-    def _collect(self, features: FeatureSource, progress: Progress) -> _Regions:
+    def _collect(self, features: FeatureSource, progress: Progress) -> RegionTable:
         """Cut a bounded subset of the images into regions, in worker processes."""
         config = self._config
         keep = min(1.0, config["max_images"] / max(1, len(features)))
         n_images = min(len(features), config["max_images"])
         n_patches = -(-config["head_patches"] // max(1, n_images))
-        regions = _Regions(len(config["cuts"]) + (config["cue_regions"] > 0))
+        regions = RegionTable(len(config["cuts"]) + (config["cue_regions"] > 0))
         passed_over: ImageFeatures | None = None
         with progress.stage("regions", total=len(features)) as stage:
             for chunk in batched(features, CHUNK):
@@ -232,19 +231,19 @@ class Mosaic:
                         tasks.append((self._levels, self._task(image, n_patches)))
                     else:
                         passed_over = passed_over or image
-                for cut in parallel_map(_cut, tasks, self.n_jobs):
+                for cut in parallel_map(cut_image, tasks, self.n_jobs):
                     regions.add(cut)
         if not regions.descriptors and passed_over is not None:
-            regions.add(_cut(self._levels, self._task(passed_over, n_patches)))
+            regions.add(cut_image(self._levels, self._task(passed_over, n_patches)))
         return regions
 
-    def _task(self, image: ImageFeatures, n_patches: int) -> _Task:
+    def _task(self, image: ImageFeatures, n_patches: int) -> CutTask:
         """Gather what a worker needs to cut one image."""
         config = self._config
         cuts = [(self._cut_vectors(image, layer), number) for layer, number in config["cuts"]]
         if config["cue_regions"]:
             cuts.append((l2_normalize(image[config["cue"]]), config["cue_regions"]))
-        return _Task(
+        return CutTask(
             tokens=self._tokens(image),
             cuts=cuts,
             cue=np.asarray(image[config["cue"]]) if self._levels is not None else None,
@@ -264,13 +263,9 @@ class Mosaic:
         tokens = self._tokens(image) if layer == STACK else image[layer]
         with threadpool_limits(1):
             vectors = self._cut_normalizers[layer].transform(tokens)
-        if not self._config["blur"]:
-            return vectors
-        sigma = (self._config["blur"], self._config["blur"], 0)
-        blurred = gaussian_filter(vectors.reshape(*image.grid, -1), sigma, mode="nearest")
-        return l2_normalize(blurred.reshape(vectors.shape))
+        return blur_patches(vectors, image.grid, self._config["blur"])
 
-    def _cluster(self, regions: _Regions) -> LandmarkSpectral:
+    def _cluster(self, regions: RegionTable) -> LandmarkSpectral:
         config = self._config
         pooled = np.concatenate(regions.descriptors).astype(np.float32)
         with threadpool_limits(1):
@@ -295,7 +290,7 @@ class Mosaic:
         limit = n_regions // (2 * (AUTO_GUESS if k == "auto" else k))
         return max(5, min(self._config["neighbours"] * n_cuts, limit))
 
-    def _fit_head(self, regions: _Regions, spectral: LandmarkSpectral) -> None:
+    def _fit_head(self, regions: RegionTable, spectral: LandmarkSpectral) -> None:
         """Teach the head the classes that most cuts give a patch, weighted by their agreement.
 
         Classes are numbered by falling area, so that ids are stable under relabelling of the clusters.
@@ -340,7 +335,7 @@ class Mosaic:
         panels = []
         seed = int(image_rng(self._config["random_state"], image.digest).integers(2**31))
         for layer, number in self._config["cuts"]:
-            labels = _kmeans(self._cut_vectors(image, layer), number, seed)
+            labels = cut_labels(self._cut_vectors(image, layer), number, seed)
             panels.append(Panel(f"{labels.max() + 1} regions by {layer}", _grid(1 + labels, image), "labels"))
         panels.append(Panel("confidence of the head", _grid(probability.max(1), image), "heat"))
         panels.append(Panel("classes of patches", _grid(1 + probability.argmax(1), image), "labels"))
@@ -370,101 +365,6 @@ class Mosaic:
         self._head = SoftmaxHead(self._config["regularization"])
         self._head.weight_, self._head.bias_ = arrays["head.weight"], arrays["head.bias"]
         self.eigenvalues_ = arrays["eigenvalues"]
-
-
-@dataclass
-class _Task:
-    """One image to cut.
-
-    Attributes:
-        tokens: (n, D) float32 stacked tokens.
-        cuts: for each cut the (n, d) vectors to cut by, and the number of regions.
-        cue: (n, D') features of the foreground cue, ``None`` for none.
-        cls: CLS feature.
-        grid: (h, w), h * w = n.
-        digest: of the image.
-        n_patches: patches to draw for the head.
-        seed: of this image.
-    """
-
-    tokens: np.ndarray
-    cuts: list[tuple[np.ndarray, int]]
-    cue: np.ndarray | None
-    cls: np.ndarray
-    grid: tuple[int, int]
-    digest: str
-    n_patches: int
-    seed: int
-
-
-@dataclass
-class _Cut:
-    """What is kept of one image.
-
-    Attributes:
-        descriptors: (R, D) float16 mean tokens of the regions of all cuts.
-        foreground: (R,) float32 mean foreground probability.
-        patches: (m, D) float16 drawn patches.
-        region_of_patch: (m, cuts) int64 regions they lie in.
-    """
-
-    descriptors: np.ndarray
-    foreground: np.ndarray
-    patches: np.ndarray
-    region_of_patch: np.ndarray
-
-
-class _Regions:
-    """Descriptors of all regions of all cuts, and sampled patches with the regions they lie in."""
-
-    def __init__(self, n_cuts: int) -> None:
-        self.n_cuts = n_cuts
-        self.descriptors: list[np.ndarray] = []
-        self.foreground: list[np.ndarray] = []
-        self.patches: list[np.ndarray] = []
-        self.region_of_patch: list[np.ndarray] = []
-        self._count = 0
-
-    def add(self, cut: _Cut) -> None:
-        """Add one image."""
-        self.descriptors.append(cut.descriptors)
-        self.foreground.append(cut.foreground)
-        self.patches.append(cut.patches)
-        self.region_of_patch.append(cut.region_of_patch + self._count)
-        self._count += len(cut.descriptors)
-
-    def __len__(self) -> int:
-        return sum(map(len, self.patches))
-
-
-def _cut(levels: Levels | None, task: _Task) -> _Cut:
-    """Cut one image into regions in every way; runs in a worker process."""
-    n = len(task.tokens)
-    foreground = np.zeros(n, np.float32)
-    if levels is not None and task.cue is not None:
-        foreground = levels.vote(task.cue, task.cls, task.grid, task.digest)[1].ravel()
-    take = np.sort(np.random.default_rng(task.seed).permutation(n)[: task.n_patches])
-    descriptors, inside, region_of_patch = [], [], []
-    count = 0
-    for vectors, number in task.cuts:
-        labels = _kmeans(vectors, number, task.seed)
-        _, pooled, share = pool_regions(task.tokens, labels)
-        descriptors.append(pooled)
-        inside.append(np.bincount(labels, weights=foreground) / (share * n))
-        region_of_patch.append(labels[take] + count)
-        count += len(pooled)
-    return _Cut(
-        np.concatenate(descriptors).astype(np.float16),
-        np.concatenate(inside).astype(np.float32),
-        task.tokens[take].astype(np.float16),
-        np.stack(region_of_patch, axis=1),
-    )
-
-
-def _kmeans(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
-    """Return (n,) int64 regions 0..R-1, each of which occurs."""
-    kmeans = ReproducibleKMeans(n_clusters, n_init=1, max_iter=30, random_state=seed)
-    return kmeans.fit(vectors).labels_.astype(np.int64)
 
 
 def _grid(values: np.ndarray, image: ImageFeatures) -> np.ndarray:

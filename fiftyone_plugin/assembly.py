@@ -1,0 +1,48 @@
+"""From settings to the parts of a run: method, backbone, feature store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .config import LabelConfig
+from .errors import UsageError
+from .methods.base import Method, create_method
+
+__all__ = ["create_configured", "load_configured_backbone", "open_store"]
+
+
+def create_configured(config: LabelConfig, refine: str) -> Method:
+    """Build the unfitted method that ``config`` names; ``refine`` is the refinement that was resolved.
+
+    Raises:
+        UsageError: unknown method or option, or an option for which there is a setting.
+    """
+    fixed = {
+        "n_classes": config.classes,
+        "random_state": config.seed,
+        "refine": refine,
+        "n_jobs": config.jobs,
+    }
+    twice = sorted(fixed.keys() & config.options)
+    if twice:
+        raise UsageError(f"{', '.join(twice)} cannot be an option of the method: there is a setting for it")
+    return create_method(config.method, **fixed, **config.options)
+
+
+def load_configured_backbone(name: str | None, config: LabelConfig) -> Any:
+    """Load a backbone on the device and in the precision that ``config`` names."""
+    from .backbones import load_backbone
+    from .paths import cache_dir
+
+    return load_backbone(name, cache_dir=cache_dir(), device=config.device, precision=config.precision)
+
+
+def open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
+    """Open the feature store of a backbone and input size, ``None`` where ``config`` wants no cache."""
+    if not config.cache:
+        return None
+    from .features.source import store_spec
+    from .features.store import FeatureStore
+    from .paths import cache_dir
+
+    return FeatureStore(cache_dir(), store_spec(backbone, size), limit_bytes=config.cache_limit)
