@@ -19,13 +19,17 @@ def operator_classes() -> tuple[type, ...]:
     from .label_dataset import LabelDataset
     from .metrics import METRIC_CLASSES
     from .panel_pseudomasks import PseudoMasksPanel
+    from .preview_masks import PreviewMasks
     from .quick_label import QuickLabel
     from .rename_classes import RenameClasses
     from .save_views import SaveViews
+    from .stop_run import StopRun
 
     return (
         LabelDataset,
         QuickLabel,
+        PreviewMasks,
+        StopRun,
         EvaluateMasks,
         ExportMasks,
         ImportMasks,

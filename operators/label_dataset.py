@@ -1,8 +1,10 @@
-"""Operator ``label_dataset``: one click, and every image of the view gets a pseudo-mask."""
+"""Operator ``label_dataset``: a form that explains itself, and every image of the view gets a pseudo-mask."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators as foo
@@ -10,16 +12,24 @@ from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.methods import DEFAULT_METHOD
+from fiftyone_plugin.run_keys import run_key
 
-from .progress import run_with_progress, stream_or_run
+from .label_form import (
+    DEFAULT_CLASSES,
+    add_settings,
+    estimate_run,
+    form_values,
+    read_settings,
+    refuse,
+    target_or_reason,
+)
+from .progress import DELEGATE_ABOVE_S, execution_options, in_app, run_with_progress, stream_or_run
+from .quick_label import color_scheme
 
 __all__ = ["LabelDataset"]
 
 DEFAULT_FIELD = "pseudo_mask"
-DEFAULT_CLASSES = 20
-IMMEDIATE_IMAGES = (
-    100  # about a minute on two cores; immediate runs share the App's process and its 600 s limit
-)
+SCHEDULED = "Scheduled work is done by a worker, which has to run: fiftyone delegated launch"
 
 
 class LabelDataset(foo.Operator):
@@ -49,35 +59,29 @@ class LabelDataset(foo.Operator):
 
     def resolve_execution_options(self, ctx: Any) -> Any:
         """Offer delegation first where the run would take long."""
-        large = len(ctx.view) > IMMEDIATE_IMAGES
-        return foo.ExecutionOptions(
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            default_choice_to_delegated=large,
-        )
+        view, reason = target_or_reason(ctx)
+        return execution_options(0.0 if reason else estimate_run(view, ctx.params).seconds)
 
     def resolve_input(self, ctx: Any) -> Any:
         """Build the form; every value has a default."""
         inputs = types.Object()
+        title = types.View(label="Label images with pseudo-masks")
+        view, reason = target_or_reason(ctx)
         inputs.str(
             "field",
             default=DEFAULT_FIELD,
             required=True,
             label="Field",
-            description="New field for the masks; <field>_classes and <field>_coverage are written beside it",
+            description="New field for the masks; classes, coverage, quality and confidence go beside it",
         )
-        inputs.int(
-            "classes", default=DEFAULT_CLASSES, min=1, max=65_535, label="Number of classes", required=True
-        )
-        _add_method(inputs)
-        inputs.bool(
-            "overwrite",
-            default=False,
-            label="Overwrite",
-            description="Replace an earlier result in this field",
-        )
+        if reason:
+            inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
+            refuse(inputs, "field", reason)
+            return types.Property(inputs, view=title)
+        add_settings(ctx, inputs)
         _check_field(ctx, inputs)
-        return types.Property(inputs, view=types.View(label="Label images with pseudo-masks"))
+        _add_estimate(inputs, view, ctx.params)
+        return types.Property(inputs, view=title)
 
     def execute(self, ctx: Any) -> Any:
         """Label the view: a stream of progress for the App, or the counts of a delegated run."""
@@ -87,15 +91,15 @@ class LabelDataset(foo.Operator):
         from fiftyone_plugin.datasets import label_dataset
 
         field = ctx.params.get("field") or DEFAULT_FIELD
-        view = ctx.view
+        view = ctx.target_view(require_flat=True)
 
         def work(progress: Any) -> Any:
             return label_dataset(
                 view,
                 field,
-                classes=int(ctx.params.get("classes") or DEFAULT_CLASSES),
-                method=ctx.params.get("method") or DEFAULT_METHOD,
+                **read_settings(ctx.params),
                 overwrite=bool(ctx.params.get("overwrite", False)),
+                restart=bool(ctx.params.get("restart", False)),
                 progress=progress,
             )
 
@@ -107,8 +111,10 @@ class LabelDataset(foo.Operator):
             "reasons": "; ".join(f"{row.image}: {row.error}" for row in result.skipped[:5]),
             "folder": str(result.out),
         }
-        if not ctx.delegated:
+        if in_app(ctx):
             yield ctx.ops.reload_dataset()
+            yield ctx.ops.set_active_fields([field])
+            yield ctx.trigger("set_color_scheme", color_scheme(result.class_names))
             yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
@@ -121,32 +127,48 @@ class LabelDataset(foo.Operator):
         view: Any,
         field: str = DEFAULT_FIELD,
         *,
-        classes: int = DEFAULT_CLASSES,
+        classes: int | str = DEFAULT_CLASSES,
         method: str = DEFAULT_METHOD,
+        backbone: str | None = None,
+        refine: str | None = None,
+        size: int = 448,
         overwrite: bool = False,
+        restart: bool = False,
+        delegate: bool = False,
     ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:
             view: dataset or view of images.
             field: new field for the masks.
-            classes: number of classes.
+            classes: number of classes, or ``auto`` where the method can find it.
             method: name of the method.
+            backbone: backbone name or checkpoint path, ``None`` for the default.
+            refine: ``crf`` or ``none``, ``None`` for the best that is here.
+            size: side of the network input in pixels.
             overwrite: replace an earlier result in this field.
+            restart: forget an unfinished run in this field.
+            delegate: schedule the run instead of waiting for it.
 
         Returns:
             FiftyOne's execution result.
         """
-        params = {"field": field, "classes": classes, "method": method, "overwrite": overwrite}
-        return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
+        params = form_values(method, classes, backbone, refine, size)
+        params |= {"field": field, "overwrite": overwrite, "restart": restart}
+        context = {"view": view.view()}
+        return foo.execute_operator(self.uri, context, params=params, request_delegation=delegate)
 
 
-def _add_method(inputs: Any) -> None:
-    """Offer the methods by name."""
-    from fiftyone_plugin.methods.base import list_methods
-
-    names = list_methods()
-    inputs.enum("method", names, default=DEFAULT_METHOD, label="Method", view=types.Dropdown())
+def _add_estimate(inputs: Any, view: Any, params: dict[str, Any]) -> None:
+    """Say what the run will take, and where it had better be done."""
+    found = estimate_run(view, params)
+    images = len(view)
+    label = f"{images} image{'' if images == 1 else 's'}: {found}"
+    if found.seconds > DELEGATE_ABOVE_S:
+        text = f"{found.origin.capitalize()}. Too long for the App, so it is scheduled. {SCHEDULED}"
+        inputs.view("estimate", types.Warning(label=label, description=text))
+    else:
+        inputs.view("estimate", types.Notice(label=label, description=found.origin.capitalize()))
 
 
 def _outputs(summary: dict[str, Any]) -> Any:
@@ -161,14 +183,42 @@ def _outputs(summary: dict[str, Any]) -> Any:
 
 
 def _check_field(ctx: Any, inputs: Any) -> None:
-    """Mark the field input as invalid, with the reason, where the run would be refused."""
+    """Mark the field where the run would be refused; offer what else can be done with an earlier one."""
     field = ctx.params.get("field") or DEFAULT_FIELD
-    if ctx.dataset is None or ctx.params.get("overwrite") or not ctx.dataset.has_sample_field(field):
+    if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", field):
+        refuse(inputs, "field", "letters, digits and _ only, beginning with a letter")
         return
-    if ctx.dataset.has_run(f"pseudomask_{field}"):
-        message = f"{field!r} was filled by an earlier run: choose another name, or Overwrite"
-    else:
-        message = f"{field!r} exists: choose another name, or Overwrite"
-    prop = inputs.properties["field"]
-    prop.invalid = True
-    prop.error_message = message
+    status, out = _run_of(ctx.dataset, field)
+    if status not in (None, "complete"):
+        _offer_to_go_on(inputs, field, out)
+        return
+    if not (status or ctx.dataset.has_sample_field(field)):
+        return
+    inputs.bool(
+        "overwrite", default=False, label="Overwrite", description="Replace what is in this field now"
+    )
+    if not ctx.params.get("overwrite"):
+        filled = "was filled by an earlier run" if status else "exists"
+        refuse(inputs, "field", f"{field!r} {filled}: choose another name, or Overwrite")
+
+
+def _run_of(dataset: Any, field: str) -> tuple[str | None, str]:
+    """Return status and folder of the run that fills a field, ``None`` where there is none."""
+    key = run_key(field)
+    if not dataset.has_run(key):
+        return None, ""
+    config = dataset.get_run_info(key).config
+    return getattr(config, "status", "complete"), getattr(config, "out", "")
+
+
+def _offer_to_go_on(inputs: Any, field: str, out: str) -> None:
+    from fiftyone_plugin.stopping import is_at_work
+
+    if is_at_work(Path(out)):
+        refuse(inputs, "field", f"a run is at work on {field!r}: wait, stop it, or choose another name")
+        return
+    text = "It goes on where it stopped, if images and settings are the same"
+    inputs.view("unfinished", types.Notice(label=f"{field!r} holds an unfinished run", description=text))
+    inputs.bool(
+        "restart", default=False, label="Start over", description="Forget what is done of the unfinished run"
+    )

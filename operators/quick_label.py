@@ -10,14 +10,17 @@ from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.app_summary import free_field
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.estimate import format_seconds
 from fiftyone_plugin.run_keys import reserved_fields
 
-from .label_dataset import IMMEDIATE_IMAGES
-from .progress import run_with_progress, stream_or_run
+from .label_form import estimate_run, target_or_reason
+from .progress import DELEGATE_ABOVE_S, in_app, run_with_progress, stream_or_run
 
 __all__ = ["QuickLabel"]
 
 STEM = "pseudomask"
+WORKER = "fiftyone delegated launch"
 
 
 class QuickLabel(foo.Operator):
@@ -44,30 +47,53 @@ class QuickLabel(foo.Operator):
             types.Button(label="Pseudo-masks: label in one click", icon="bolt", prompt=False),
         )
 
-    def resolve_delegation(self, ctx: Any) -> bool | None:
-        """Delegate what would not end within the time that the App leaves an operator."""
-        return True if len(ctx.view) > IMMEDIATE_IMAGES else None
-
     def execute(self, ctx: Any) -> Any:
-        """Label the view: a stream of progress for the App, or the counts of a delegated run."""
+        """Label the view: a stream of progress for the App, or the counts of a delegated run.
+
+        A click has no form in which to choose: in the App, what would take too long is scheduled here, and
+        the person is told.
+        """
         return stream_or_run(ctx, self._steps(ctx))
 
     def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+        view, reason = target_or_reason(ctx)
+        if reason:
+            raise UsageError(reason)
+        if in_app(ctx):
+            found = estimate_run(view, {})
+            if found.seconds > DELEGATE_ABOVE_S:
+                return (yield from self._schedule(ctx, view, found))
+            yield ctx.ops.notify(f"Labelling {len(view)} images, about {format_seconds(found.seconds)}")
+        return (yield from self._label(ctx, view))
+
+    def _label(self, ctx: Any, view: Any) -> Generator[Any, None, dict[str, Any]]:
         from fiftyone_plugin.datasets import label_dataset
 
-        field, view = next_field(ctx.dataset), ctx.view
-        if not ctx.delegated:
-            yield ctx.ops.notify(f"Labelling {len(view)} images into {field!r}")
+        field = next_field(ctx.dataset)
         result = yield from run_with_progress(
             ctx, lambda progress: label_dataset(view, field, progress=progress)
         )
         summary = {"field": field, "labelled": len(result.labelled), "skipped": len(result.skipped)}
-        if not ctx.delegated:
+        if in_app(ctx):
             yield ctx.ops.reload_dataset()
             yield ctx.ops.set_active_fields([field])
             yield ctx.trigger("set_color_scheme", color_scheme(result.class_names))
             yield ctx.ops.notify(describe(summary), variant="success")
         return summary
+
+    def _schedule(self, ctx: Any, view: Any, found: Any) -> Generator[Any, None, dict[str, Any]]:
+        """Queue this operator on the view, and say so where it stays to be read."""
+        foo.execute_operator(self.uri, {"view": view.view()}, request_delegation=True)
+        text = f"{len(view)} images: {found}. That is too long for the App, so the work is scheduled"
+        outputs = types.Object()
+        outputs.view("scheduled", types.Notice(label=text, description=found.origin.capitalize()))
+        outputs.str("worker", label="A worker does it; start one in a shell unless one runs already")
+        outputs.str("watch", label="What is scheduled, and how far it is")
+        shown = types.Property(outputs, view=types.View(label="Scheduled"))
+        results = {"worker": WORKER, "watch": "fiftyone delegated list"}
+        yield ctx.ops.show_output(shown.to_json(), results)
+        yield ctx.ops.notify(f"{text}. A worker does it: {WORKER}", variant="info")
+        return {}
 
     def resolve_output(self, ctx: Any) -> Any:
         """Show the counts."""

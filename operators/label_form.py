@@ -1,0 +1,233 @@
+"""The settings of a run as a form: shared by labelling and its preview."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fiftyone.operators import types
+
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.methods import DEFAULT_METHOD
+from fiftyone_plugin.methods.catalog import CATALOG
+
+__all__ = [
+    "DEFAULT_CLASSES",
+    "add_settings",
+    "estimate_run",
+    "form_values",
+    "read_settings",
+    "refuse",
+    "target_or_reason",
+]
+
+DEFAULT_CLASSES = 20
+DEFAULT_SIZE = 448
+OF_FILE = "file"
+BY_DEFAULT = "default"
+SAMPLED = 3  # images from the beginning, the middle and the end whose features are looked up
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+# ---------------------------------------------------------------------- the form
+
+
+def add_settings(ctx: Any, inputs: Any) -> None:
+    """Add method, classes, backbone, refinement and input size; what is impossible is marked."""
+    params = ctx.params
+    method = _add_method(inputs, params)
+    _add_classes(inputs, params, method)
+    _add_backbone(inputs, params)
+    _add_refinement(inputs, params)
+    inputs.int(
+        "size",
+        default=DEFAULT_SIZE,
+        min=14,
+        max=4096,
+        label="Input size",
+        description="Side of the network's input in pixels; twice as large: finer things, 4 x the time",
+    )
+
+
+def refuse(inputs: Any, name: str, message: str) -> None:
+    """Mark an input as invalid, with the reason."""
+    prop = inputs.properties[name]
+    prop.invalid, prop.error_message = True, message
+
+
+def _choose(
+    inputs: Any, name: str, choices: dict[str, str], default: str, label: str, description: str
+) -> None:
+    view = types.Dropdown()
+    for value, text in choices.items():
+        view.add_choice(value, label=text)
+    inputs.enum(name, view.values(), default=default, label=label, description=description, view=view)
+
+
+def _add_method(inputs: Any, params: dict[str, Any]) -> str:
+    chosen = params.get("method")
+    method = chosen if chosen in CATALOG else DEFAULT_METHOD
+    labels = {name: note.label for name, note in CATALOG.items()}
+    _choose(inputs, "method", labels, DEFAULT_METHOD, "Method", CATALOG[method].note)
+    return method
+
+
+def _add_classes(inputs: Any, params: dict[str, Any], method: str) -> None:
+    if CATALOG[method].finds_classes:
+        inputs.bool(
+            "auto_classes",
+            default=False,
+            label="Find the number of classes",
+            description="Read it off the images, between 5 and 60",
+        )
+        if params.get("auto_classes"):
+            return
+    inputs.int(
+        "classes",
+        default=DEFAULT_CLASSES,
+        min=1,
+        max=65_535,
+        label="Number of classes",
+        description="Rather a few too many: classes can be merged afterwards",
+        required=True,
+    )
+
+
+def _add_backbone(inputs: Any, params: dict[str, Any]) -> None:
+    from fiftyone_plugin.backbones.presence import describe_weights, is_here
+    from fiftyone_plugin.backbones.registry import BACKBONES
+
+    here = {name: is_here(name) for name in BACKBONES}
+    choices = {BY_DEFAULT: "default"}
+    choices |= {name: f"{name} ({'here' if here[name] else 'not here'})" for name in BACKBONES}
+    choices[OF_FILE] = "a weights file"
+    chosen = params.get("backbone") or BY_DEFAULT
+    if chosen == OF_FILE:
+        description = "A checkpoint of a timm ViT on the machine where this runs"
+    else:
+        description = describe_weights(None if chosen == BY_DEFAULT or chosen not in BACKBONES else chosen)
+    _choose(inputs, "backbone", choices, BY_DEFAULT, "Backbone", description)
+    if chosen != OF_FILE:
+        return
+    inputs.str(
+        "weights",
+        required=True,
+        label="Weights file",
+        description=f"Absolute path of a {', '.join(WEIGHT_SUFFIXES)} file; or TIMM_NAME=PATH",
+    )
+    path = Path((params.get("weights") or "").partition("=")[2] or params.get("weights") or "")
+    if path.suffix not in WEIGHT_SUFFIXES:
+        refuse(inputs, "weights", f"name a file that ends in {', '.join(WEIGHT_SUFFIXES)}")
+    elif not path.is_absolute():
+        refuse(inputs, "weights", "an absolute path, please: the server may run anywhere")
+    elif not path.is_file():
+        refuse(inputs, "weights", f"there is no file {path}")
+
+
+def _add_refinement(inputs: Any, params: dict[str, Any]) -> None:
+    from fiftyone_plugin.refinement.crf import INSTALL_HINT, crf_available
+
+    there = crf_available()
+    best = "dense CRF" if there else "none, as pydensecrf is not installed"
+    choices = {BY_DEFAULT: f"best that is here ({best})", "crf": "dense CRF", "none": "none, faster"}
+    text = "Makes the masks follow the edges of the photo"
+    _choose(inputs, "refine", choices, BY_DEFAULT, "Refinement", text)
+    if params.get("refine") == "crf" and not there:
+        refuse(inputs, "refine", f"the dense CRF is not installed: {INSTALL_HINT}")
+
+
+# ---------------------------------------------------------------------- reading it
+
+
+def read_settings(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of :class:`fiftyone_plugin.LabelConfig` that the form's values stand for."""
+    method = params.get("method") or DEFAULT_METHOD
+    finds = method in CATALOG and CATALOG[method].finds_classes
+    backbone = params.get("backbone") or BY_DEFAULT
+    if backbone == BY_DEFAULT:
+        backbone = None
+    elif backbone == OF_FILE:
+        backbone = params.get("weights")
+    refine = params.get("refine") or BY_DEFAULT
+    return {
+        "method": method,
+        "classes": "auto"
+        if finds and params.get("auto_classes")
+        else int(params.get("classes") or DEFAULT_CLASSES),
+        "backbone": backbone,
+        "refine": None if refine == BY_DEFAULT else refine,
+        "size": int(params.get("size") or DEFAULT_SIZE),
+    }
+
+
+def form_values(
+    method: str, classes: int | str, backbone: str | None, refine: str | None, size: int
+) -> dict[str, Any]:
+    """Return the form's values for settings given in Python; the inverse of :func:`read_settings`."""
+    from fiftyone_plugin.backbones.registry import BACKBONES
+
+    values: dict[str, Any] = {"method": method, "size": size, "refine": refine or BY_DEFAULT}
+    values |= {"auto_classes": True} if classes == "auto" else {"classes": classes}
+    if backbone is None or backbone in BACKBONES:
+        return {**values, "backbone": backbone or BY_DEFAULT}
+    return {**values, "backbone": OF_FILE, "weights": backbone}
+
+
+def target_or_reason(ctx: Any) -> tuple[Any, str]:
+    """Return the view that the form is about, and why it cannot be labelled; empty if it can."""
+    from fiftyone_plugin.view_check import check_view
+
+    if ctx.dataset is None:
+        return None, "open a dataset first"
+    try:
+        view = ctx.target_view(require_flat=True)
+        check_view(view)
+    except UsageError as error:
+        return None, str(error)
+    return view, ""
+
+
+# ---------------------------------------------------------------------- what it will take
+
+
+def estimate_run(view: Any, params: dict[str, Any], *, fitted: bool = False) -> Any:
+    """Estimate a run with the form's values on a view.
+
+    Args:
+        view: dataset or view of images.
+        params: the form's values.
+        fitted: a fitted model is used.
+
+    Returns:
+        A :class:`fiftyone_plugin.estimate.Estimate`.
+    """
+    from fiftyone_plugin.backbones.presence import default_here
+    from fiftyone_plugin.estimate import Plan, estimate, likely_device
+    from fiftyone_plugin.features.peek import cached_share
+    from fiftyone_plugin.paths import cache_dir
+    from fiftyone_plugin.refinement.crf import crf_available
+
+    settings = read_settings(params)
+    backbone = settings["backbone"] or default_here()
+    patch = re.search(r"_patch(\d+)", backbone)
+    side = int(patch.group(1)) if patch else 14
+    size = max(1, round(settings["size"] / side)) * side  # as the backbone rounds it
+    images = len(view)
+    return estimate(
+        Plan(
+            images=images,
+            method=settings["method"],
+            backbone=backbone,
+            size=size,
+            refine=settings["refine"] or ("crf" if crf_available() else "none"),
+            device=likely_device(),
+            cached=cached_share(_some_paths(view, images), backbone, size, cache_dir()),
+            fitted=fitted,
+        )
+    )
+
+
+def _some_paths(view: Any, images: int) -> list[str]:
+    starts = sorted({0, images // 2, max(0, images - SAMPLED)})
+    return [path for start in starts for path in view.skip(start).limit(SAMPLED).values("filepath")]

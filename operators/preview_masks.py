@@ -1,0 +1,184 @@
+"""Operator ``preview_masks``: what the settings do to a few images, in seconds, before the whole is run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+from fiftyone.operators.operator import RiskLevel
+
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.methods import DEFAULT_METHOD
+
+from .label_form import DEFAULT_CLASSES, add_settings, form_values, read_settings, target_or_reason
+from .progress import in_app, run_with_progress, stream_or_run
+
+__all__ = ["PreviewMasks"]
+
+FIT = "fit"
+AT_MOST = 12  # selected samples
+
+
+class PreviewMasks(foo.Operator):
+    """Thin shell around :func:`fiftyone_plugin.preview.preview`."""
+
+    @property
+    def config(self) -> Any:
+        """How the App shows and runs the operator."""
+        return foo.OperatorConfig(
+            name="preview_masks",
+            label="Preview pseudo-masks",
+            description="Photo and mask side by side for a few images; writes nothing to the dataset",
+            icon="preview",
+            dynamic=True,
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=False,
+            risk_level=RiskLevel.LOW,
+        )
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """Put a button above the sample grid."""
+        return types.Placement(
+            types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
+            types.Button(label="Pseudo-masks: preview on a few images", icon="preview", prompt=True),
+        )
+
+    def resolve_input(self, ctx: Any) -> Any:
+        """Build the form; every value has a default."""
+        inputs = types.Object()
+        title = types.View(label="Preview pseudo-masks", submit_button_label="Preview")
+        _, reason = target_or_reason(ctx)
+        if reason:
+            inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
+            prop = inputs.str("source", view=types.HiddenView())
+            prop.invalid, prop.error_message = True, reason
+            return types.Property(inputs, view=title)
+        shown = _shown(ctx)
+        inputs.view("shown", types.Notice(label=shown, description="Nothing is written to the dataset"))
+        _add_source(ctx, inputs)
+        if (ctx.params.get("source") or FIT) == FIT:
+            add_settings(ctx, inputs)
+        return types.Property(inputs, view=title)
+
+    def execute(self, ctx: Any) -> Any:
+        """Label a few images: a stream of progress, then the picture."""
+        return stream_or_run(ctx, self._steps(ctx))
+
+    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+        from fiftyone_plugin.config import LabelConfig
+        from fiftyone_plugin.datasets import list_view
+        from fiftyone_plugin.preview import preview
+
+        view, reason = target_or_reason(ctx)
+        if reason:
+            raise UsageError(reason)
+        items = [entry.item for entry in list_view(_few(ctx, view))]
+        source = ctx.params.get("source") or FIT
+        model = None if source == FIT else _model_of(ctx.dataset, source)
+        config = LabelConfig(**read_settings(ctx.params), jobs=1)
+        if model is not None:
+            config = LabelConfig(jobs=1)
+        shown = yield from run_with_progress(
+            ctx, lambda progress: preview(items, config, model=model, progress=progress)
+        )
+        summary = {
+            "picture": shown.data_url,
+            "labelled": shown.labelled,
+            "classes": shown.classes,
+            "seconds": round(shown.seconds, 1),
+            "reasons": "; ".join(f"{image}: {why}" for image, why in shown.skipped[:5]),
+        }
+        if in_app(ctx):
+            yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
+        return summary
+
+    def resolve_output(self, ctx: Any) -> Any:
+        """Show the picture."""
+        return _outputs(ctx.results or {})
+
+    def __call__(
+        self,
+        view: Any,
+        *,
+        classes: int | str = DEFAULT_CLASSES,
+        method: str = DEFAULT_METHOD,
+        backbone: str | None = None,
+        refine: str | None = None,
+        size: int = 448,
+        run: str | None = None,
+    ) -> Any:
+        """Run from Python: ``foo.get_operator(uri)(view, ...)``.
+
+        In a script, :func:`fiftyone_plugin.preview.preview` returns the picture itself.
+
+        Args:
+            view: dataset or view of images; a few of them are shown.
+            classes: number of classes, or ``auto``.
+            method: name of the method.
+            backbone: backbone name or checkpoint path, ``None`` for the default.
+            refine: ``crf`` or ``none``, ``None`` for the best that is here.
+            size: side of the network input in pixels.
+            run: key of a finished run whose model is used instead of fitting.
+
+        Returns:
+            FiftyOne's execution result.
+        """
+        params = {**form_values(method, classes, backbone, refine, size), "source": run or FIT}
+        return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
+
+
+def _few(ctx: Any, view: Any) -> Any:
+    """Return the selected samples, or else some that lie evenly over the view."""
+    from fiftyone_plugin.preview import PREVIEW_IMAGES
+
+    if ctx.selected:
+        return view.select(ctx.selected).limit(AT_MOST)
+    ids = view.values("id")
+    step = max(1, len(ids) // PREVIEW_IMAGES)
+    return view.select(ids[::step][:PREVIEW_IMAGES])
+
+
+def _shown(ctx: Any) -> str:
+    count = len(ctx.selected)
+    if count:
+        first = f"the first {AT_MOST} of " if count > AT_MOST else ""
+        return f"Shows {first}the {count} selected sample{'' if count == 1 else 's'}"
+    return "Shows a few images of the view; select samples to choose which"
+
+
+def _add_source(ctx: Any, inputs: Any) -> None:
+    """Offer the models of finished runs, where there are any."""
+    from fiftyone_plugin.app_summary import list_runs
+
+    runs = [run for run in list_runs(ctx.dataset) if run.status == "complete"]
+    if not runs:
+        return
+    choices = types.Dropdown()
+    choices.add_choice(FIT, label="new settings, fitted to these images alone")
+    for run in runs:
+        choices.add_choice(run.key, label=f"the model of {run.title}")
+    inputs.enum("source", choices.values(), default=FIT, label="By", view=choices)
+
+
+def _model_of(dataset: Any, key: str) -> Path:
+    from fiftyone_plugin.app_summary import list_runs
+
+    for run in list_runs(dataset):
+        if run.key == key and run.status == "complete":
+            return Path(run.out) / "model"
+    raise UsageError(f"there is no finished run {key!r} on this dataset")
+
+
+def _outputs(summary: dict[str, Any]) -> Any:
+    outputs = types.Object()
+    outputs.str("picture", label="", view=types.ImageView())
+    outputs.int("labelled", label="Images")
+    outputs.int("classes", label="Classes that occur")
+    outputs.float("seconds", label="Seconds")
+    if summary.get("reasons"):
+        outputs.str("reasons", label="Why images were left out")
+    return types.Property(outputs, view=types.View(label="Preview: nothing was written"))
