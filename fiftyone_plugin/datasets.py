@@ -17,7 +17,7 @@ from .parallel import batched
 from .pipeline import LabelConfig, LabelResult, label_items
 from .progress import NullProgress, Progress
 from .run_keys import METHOD, run_key
-from .rundir import RunDirectory
+from .rundir import EDITS, RunDirectory
 from .saved_views import create_views, delete_views
 from .sources import ImageItem, list_images
 from .stopping import RunStopped, StoppableProgress, is_at_work
@@ -373,7 +373,7 @@ def _clear_own_values(dataset: Any, record: _Record, names: list[str]) -> None:
     """Empty fields that existed before, on the samples whose mask lies in the run's folder."""
     if not names or not dataset.has_sample_field(record.field):
         return
-    masks = str(RunDirectory(Path(record.out)).masks)
+    masks = tuple(str(Path(record.out) / name) for name in ("masks", EDITS))
     paths = zip(*dataset.values(["id", f"{record.field}.mask_path"]), strict=True)
     ours = {sample_id: None for sample_id, path in paths if path and path.startswith(masks)}
     for name in names if ours else []:
