@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
-import numpy as np
-
-from .datasets import METHOD, run_key
-from .errors import ImageReadError, UsageError
-from .parallel import batched
+from .editing.history import ClassNames
+from .editing.run import EditableRun, editing, run_names
+from .errors import UsageError
 
 __all__ = ["RenameResult", "class_names", "rename_classes", "restore_names"]
 
-BATCH = 1000
 LONGEST = 100  # characters; a name is shown in tables and tool tips
 
 
@@ -24,7 +20,7 @@ class RenameResult:
     """What an edit of names did.
 
     Attributes:
-        names: class id -> name, of all classes, after the edit.
+        names: class id -> name, of all classes that are shown, after the edit.
         samples: number of samples whose list of classes changed.
         unread: ids of samples whose mask could not be read; their lists are as they were.
     """
@@ -35,17 +31,16 @@ class RenameResult:
 
 
 def class_names(dataset: Any, field: str) -> dict[int, str]:
-    """Return class id -> name of a mask field, ascending; 0 is no class."""
-    targets = dataset.mask_targets.get(field) or {}
-    names = {int(id_): name for id_, name in targets.items()}
-    return {id_: names[id_] for id_ in sorted(names) if id_}
+    """Return class id -> name of a mask field, ascending; 0 and hidden classes are left out."""
+    return run_names(dataset, field).shown
 
 
 def rename_classes(samples: Any, field: str, names: Mapping[int, str]) -> RenameResult:
     """Give classes of a run other names; two ids of one name are merged wherever names are used.
 
     The masks stay as they are, ids included. The mask targets of ``field`` and the lists ``<field>_classes``
-    follow, and the edit is recorded with the run, so that :func:`restore_names` can take it back.
+    follow, and the edit is recorded with the run: :func:`restore_names` gives back all original names,
+    :func:`fiftyone_plugin.editing.undo_edit` takes back the last edit.
 
     Args:
         samples: the dataset, or any view of it: names belong to the whole dataset.
@@ -58,17 +53,13 @@ def rename_classes(samples: Any, field: str, names: Mapping[int, str]) -> Rename
     Raises:
         UsageError: no finished run fills ``field``, an id is unknown, or a name is empty or too long.
     """
-    dataset = samples._dataset
-    config = _finished_run(dataset, field)
-    old = class_names(dataset, field)
-    new = {**old, **_checked(names, old, field)}
-    if new == old:
-        return RenameResult(old, 0)
-    return _apply(dataset, field, config, old, new, exact=False)
+    with editing(samples, field) as run:
+        old = run.names.shown
+        return _apply(run, {**old, **_checked(names, old, field)}, {})
 
 
 def restore_names(samples: Any, field: str) -> RenameResult:
-    """Take all edits of names back: the names and lists of classes are those that the run wrote.
+    """Give all classes the names that the run wrote; classes that edits have made since keep theirs.
 
     Args:
         samples: the dataset, or any view of it.
@@ -80,105 +71,39 @@ def restore_names(samples: Any, field: str) -> RenameResult:
     Raises:
         UsageError: no finished run fills ``field``.
     """
-    dataset = samples._dataset
-    config = _finished_run(dataset, field)
-    old = class_names(dataset, field)
-    original = getattr(config, "original_names", None)
-    if not original:
-        return RenameResult(old, 0)
-    new = {int(id_): name for id_, name in original.items()}
-    return _apply(dataset, field, config, old, new, exact=True)
-
-
-def _finished_run(dataset: Any, field: str) -> Any:
-    key = run_key(field)
-    config = dataset.get_run_info(key).config if dataset.has_run(key) else None
-    if config is None or config.method != METHOD or config.status != "complete":
-        finished = [
-            key.removeprefix(f"{METHOD}_") for key in dataset.list_runs(method=METHOD, status="complete")
-        ]
-        raise UsageError(f"no finished run fills {field!r}; there are: {', '.join(finished) or 'none'}")
-    return config
+    with editing(samples, field) as run:
+        old = run.names.shown
+        original = run.edits[0].before.all if run.edits else old
+        return _apply(run, {id_: original.get(id_, name) for id_, name in old.items()}, {"restore": True})
 
 
 def _checked(names: Mapping[int, str], old: Mapping[int, str], field: str) -> dict[int, str]:
     unknown = sorted(set(names) - set(old))
     if unknown:
         raise UsageError(f"{field!r} has no class {unknown[0]}: its ids are {min(old)} to {max(old)}")
-    stripped = {id_: " ".join(str(name).split()) for id_, name in names.items()}
-    for id_, name in stripped.items():
-        if not 1 <= len(name) <= LONGEST:
-            raise UsageError(f"class {id_} of {field!r} needs a name of 1 to {LONGEST} characters")
-    return stripped
+    return {id_: checked_name(name, f"class {id_} of {field!r}") for id_, name in names.items()}
 
 
-def _apply(
-    dataset: Any, field: str, config: Any, old: dict[int, str], new: dict[int, str], *, exact: bool
-) -> RenameResult:
-    """Record the edit, then change lists and names; recorded first, so that a crash can be taken back."""
-    _record(dataset, field, config, old, new)
-    changed, unread = 0, []
-    for updates, missing in _list_updates(dataset, field, old, new, exact=exact):
-        if updates:
-            dataset.set_values(f"{field}_classes", updates, key_field="id")
-        changed += len(updates)
-        unread += missing
-    targets = dict(dataset.mask_targets[field])
-    dataset.mask_targets = {**dataset.mask_targets, field: {**targets, **new}}
-    dataset.save()
-    return RenameResult(new, changed, tuple(unread))
+def checked_name(name: str, what: str) -> str:
+    """Return a name with single spaces.
 
+    Args:
+        name: as a person typed it.
+        what: names the class in the error.
 
-def _record(dataset: Any, field: str, config: Any, old: dict[int, str], new: dict[int, str]) -> None:
-    edit = {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "names": {str(id_): [old.get(id_), name] for id_, name in new.items() if old.get(id_) != name},
-    }
-    if not getattr(config, "original_names", None):
-        config.original_names = {str(id_): name for id_, name in old.items()}
-    config.name_edits = [*(getattr(config, "name_edits", None) or []), edit]
-    dataset.update_run_config(run_key(field), config)
-
-
-def _list_updates(
-    dataset: Any, field: str, old: dict[int, str], new: dict[int, str], *, exact: bool
-) -> Iterator[tuple[dict[str, list[str]], list[str]]]:
-    """Yield, a batch at a time, sample id -> new list of classes, and the ids of samples not readable.
-
-    A name that several ids share does not tell which of them an image shows; where such a name is taken
-    apart, or ``exact`` is set, the mask is read.
+    Raises:
+        UsageError: it is empty or too long.
     """
-    followers: dict[str, set[str]] = {}
-    for id_, name in old.items():
-        followers.setdefault(name, set()).add(new[id_])
-    path = f"{field}_classes"
-    for ids in batched(dataset.exists(field).values("id"), BATCH):
-        updates, unread = {}, []
-        found, lists, masks, files = dataset.select(ids).values(
-            ["id", path, f"{field}.mask", f"{field}.mask_path"]
-        )
-        for id_, names, mask, file in zip(found, lists, masks, files, strict=True):
-            names = names or []
-            if exact or any(len(followers.get(name, ())) > 1 for name in names):
-                present = _present(mask, file)
-                if present is None:
-                    unread.append(id_)
-                    continue
-                follow = [new[k] for k in present if k in new]
-            else:
-                follow = [next(iter(followers.get(name, (name,)))) for name in names]
-            follow = list(dict.fromkeys(follow))
-            if follow != names:
-                updates[id_] = follow
-        yield updates, unread
+    name = " ".join(str(name).split())
+    if not 1 <= len(name) <= LONGEST:
+        raise UsageError(f"{what} needs a name of 1 to {LONGEST} characters")
+    return name
 
 
-def _present(mask: Any, file: str | None) -> list[int] | None:
-    """Return the ids in a mask but 0, ascending; ``None`` where it cannot be read."""
-    from .evaluation.fiftyone_masks import load_mask
-
-    try:
-        values = load_mask(file, mask)
-    except ImageReadError:  # one bad file must not end the edit
-        return None
-    return None if values is None else [int(value) for value in np.unique(values) if value]
+def _apply(run: EditableRun, new: dict[int, str], settings: dict[str, Any]) -> RenameResult:
+    before = run.names
+    if new == before.shown:
+        return RenameResult(new, 0)
+    changes = {str(id_): [before.shown[id_], name] for id_, name in new.items() if before.shown[id_] != name}
+    done = run.apply("rename", {**settings, "names": changes}, ClassNames(new, before.hidden))
+    return RenameResult(new, done.samples, done.unread)

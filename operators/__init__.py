@@ -13,17 +13,23 @@ def operator_classes() -> tuple[type, ...]:
     FiftyOne silently drops a class whose name the manifest lacks; a test compares the two.
     """
     from .compare_runs import CompareRuns
+    from .detections_to_masks import DetectionsToMasks
     from .evaluate_masks import EvaluateMasks
     from .export_masks import ExportMasks
+    from .hide_classes import HideClasses
     from .import_masks import ImportMasks
     from .label_dataset import LabelDataset
+    from .masks_to_detections import MasksToDetections
     from .metrics import METRIC_CLASSES
     from .panel_pseudomasks import PseudoMasksPanel
     from .preview_masks import PreviewMasks
+    from .propagate_corrections import PropagateCorrections
     from .quick_label import QuickLabel
     from .rename_classes import RenameClasses
     from .save_views import SaveViews
+    from .split_class import SplitClass
     from .stop_run import StopRun
+    from .undo_edit import UndoEdit
 
     return (
         LabelDataset,
@@ -34,6 +40,12 @@ def operator_classes() -> tuple[type, ...]:
         ExportMasks,
         ImportMasks,
         RenameClasses,
+        HideClasses,
+        SplitClass,
+        MasksToDetections,
+        DetectionsToMasks,
+        PropagateCorrections,
+        UndoEdit,
         CompareRuns,
         SaveViews,
         PseudoMasksPanel,

@@ -13,13 +13,15 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.app_summary import class_rows, list_runs
 from fiftyone_plugin.exemplars import exemplar_uri
 
+from .edit_forms import NOTHING, add_masks, chosen_field
 from .panel_parts import STRIPS
+from .progress import count_images, execution_options
 
 __all__ = ["RenameClasses"]
 
 STRIP_HEIGHT = "64px"
-NOTHING = "no finished run of pseudo-masks in this dataset: label it first"
-HELP = "The same name for two classes merges them. The masks and their ids stay, so it can be taken back."
+HELP = "The same name for two classes merges them, wherever names are used. It can be taken back."
+SECONDS_AN_IMAGE = 0.02  # to merge ids in the masks; names alone take next to nothing
 
 
 class RenameClasses(foo.Operator):

@@ -1,0 +1,517 @@
+"""A finished run under edit: its masks, names and record, and how an edit is written and taken back.
+
+Mask files are never changed. An edit writes the masks that differ to ``edits/<number>/masks`` in the run's
+folder and points the samples there, so that the masks before it stay as they are, byte for byte, for undo,
+for other fields that show them, and for browsers that have cached them. The record is in the database before
+the first file is written; whatever a crash leaves is taken back by the next edit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from ..areas import DECIMALS
+from ..errors import ImageReadError, PseudoMaskError, UsageError
+from ..parallel import batched
+from ..run_keys import METHOD, reserved_fields, run_key
+from ..rundir import EDITS, RunDirectory, read_samples, write_json, write_mask
+from .history import DONE, UNDONE, WRITING, ClassNames, Edit, read_edits
+
+__all__ = ["EditableRun", "MaskRow", "Written", "editing", "run_names"]
+
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class MaskRow:
+    """One mask file of a run, as it is now.
+
+    Attributes:
+        name: path of the mask below a folder of masks, the same through all edits.
+        path: path of the file that the samples show now.
+        image: path of the image.
+        sample_ids: the samples that show it; usually one.
+    """
+
+    name: str
+    path: str
+    image: str
+    sample_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an edit changed.
+
+    Attributes:
+        edit: its record.
+        changed: number of mask files that changed.
+        samples: number of samples of which a field changed.
+        unread: ids of samples whose mask could not be read; they are as they were.
+    """
+
+    edit: Edit
+    changed: int
+    samples: int
+    unread: tuple[str, ...] = ()
+
+
+def run_names(dataset: Any, field: str) -> ClassNames:
+    """Return the names of the classes of a mask field, shown and hidden."""
+    key = run_key(field)
+    config = dataset.get_run_info(key).config if dataset.has_run(key) else None
+    targets = dataset.mask_targets.get(field) or {}
+    shown = {int(id_): name for id_, name in targets.items() if int(id_)}
+    done = [edit for edit in read_edits(config) if edit.status != UNDONE]
+    hidden = done[-1].after.hidden if done else {}
+    return ClassNames(dict(sorted(shown.items())), {id_: n for id_, n in hidden.items() if id_ not in shown})
+
+
+@contextmanager
+def editing(samples: Any, field: str) -> Iterator[EditableRun]:
+    """Open the finished run that fills ``field`` and keep other processes from editing it meanwhile.
+
+    What a crash has left of an earlier edit is taken back first.
+
+    Args:
+        samples: the dataset, or any view of it: edits belong to the whole dataset.
+        field: mask field of the run.
+
+    Raises:
+        UsageError: no finished run fills the field.
+        PseudoMaskError: another edit is being written, or the run's folder cannot be written.
+    """
+    dataset = samples._dataset
+    dataset.reload()  # another process, such as the App, may have edited since it was loaded
+    key = run_key(field)
+    config = dataset.get_run_info(key).config if dataset.has_run(key) else None
+    if config is None or config.method != METHOD or config.status != "complete":
+        finished = reserved_fields(dataset.list_runs(method=METHOD, status="complete"))
+        raise UsageError(f"no finished run fills {field!r}; there are: {', '.join(finished) or 'none'}")
+    out = Path(config.out)
+    with _locked(out / EDITS, field):
+        dataset.reload()
+        run = EditableRun(dataset, field, out)
+        run.recover()
+        yield run
+
+
+@contextmanager
+def _locked(folder: Path, field: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(folder / "lock"))
+    try:
+        folder.mkdir(exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise PseudoMaskError(f"another edit of {field!r} is being written; wait for it") from error
+    except OSError as error:
+        raise PseudoMaskError(
+            f"cannot write to {folder}: {error.strerror or error}; edits need the folder of the run"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class EditableRun:
+    """The masks of one field of a dataset, and their edits.
+
+    Args:
+        dataset: the dataset.
+        field: mask field of a finished run.
+        out: the run's folder.
+
+    Attributes:
+        edits: all edits, oldest first.
+    """
+
+    def __init__(self, dataset: Any, field: str, out: Path) -> None:
+        self.dataset = dataset
+        self.field = field
+        self.out = out
+        self.edits = self._read_edits()
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def config(self) -> Any:
+        """The record of the run in the database, read anew."""
+        return self.dataset.get_run_info(run_key(self.field)).config
+
+    @property
+    def names(self) -> ClassNames:
+        """Names of the classes, as they are now."""
+        return run_names(self.dataset, self.field)
+
+    @property
+    def applied(self) -> list[Edit]:
+        """The edits in force, oldest first."""
+        return [edit for edit in self.edits if edit.status == DONE]
+
+    def rows(
+        self, ids: Iterable[int] | None = None, sample_ids: Sequence[str] | None = None
+    ) -> list[MaskRow]:
+        """List the mask files that can be edited, by name; masks outside the run's folder are left out.
+
+        Args:
+            ids: only those that may show one of these classes, by the lists beside the masks.
+            sample_ids: only those of these samples.
+        """
+        field = self.field
+        samples = self.dataset.exists(field)
+        if sample_ids is not None:
+            samples = samples.select(list(sample_ids))
+        wanted = self._names_to_look_for(ids)
+        columns = ["id", "filepath", f"{field}.mask_path", f"{field}_classes"]
+        files: dict[str, list[tuple[str, str, str]]] = {}
+        for id_, image, path, listed in zip(*samples.values(columns), strict=True):
+            name = self.mask_name(path)
+            if name is None or (wanted is not None and listed is not None and wanted.isdisjoint(listed)):
+                continue
+            files.setdefault(name, []).append((id_, image, path))
+        return [
+            MaskRow(name, found[0][2], found[0][1], tuple(id_ for id_, _, _ in found))
+            for name, found in sorted(files.items())
+        ]
+
+    def _names_to_look_for(self, ids: Iterable[int] | None) -> set[str] | None:
+        """Return the names by which lists tell that a class may be there; ``None``: they do not tell."""
+        names = self.names
+        if ids is None or not self.dataset.has_sample_field(f"{self.field}_classes"):
+            return None
+        return {names.shown[id_] for id_ in ids} if all(id_ in names.shown for id_ in ids) else None
+
+    def mask_name(self, path: str | None) -> str | None:
+        """Return the name of a mask file of this run; ``None`` for a file that is not of this run."""
+        try:
+            parts = PurePath(path or "").relative_to(self.out).parts
+        except ValueError:
+            return None
+        depth = 1 if parts[:1] == ("masks",) else 3 if parts[:1] == (EDITS,) and len(parts) > 3 else 0
+        return PurePath(*parts[depth:]).as_posix() if depth and len(parts) > depth else None
+
+    def read(self, row: MaskRow) -> np.ndarray:
+        """Return the (H, W) class ids of a mask.
+
+        Raises:
+            ImageReadError: the file is missing or no mask.
+        """
+        return _read_mask(row.path)
+
+    @staticmethod
+    def read_path(path: str) -> np.ndarray:
+        """Return the (H, W) class ids of a mask file, see :meth:`read`."""
+        return _read_mask(path)
+
+    def changed_names(self, edit: Edit) -> list[str]:
+        """Return the names of the masks that an edit in force has changed."""
+        folder = self._folder(edit)
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+
+    # ------------------------------------------------------------------ writing
+
+    def apply(
+        self,
+        kind: str,
+        settings: dict[str, Any],
+        after: ClassNames,
+        masks: Iterable[tuple[MaskRow, np.ndarray]] = (),
+        *,
+        summarize: Callable[[], dict[str, Any]] = dict,
+    ) -> Written:
+        """Write one edit: record, masks, fields, names, in this order; an error on the way takes it back.
+
+        Args:
+            kind: what is done, see :class:`~.history.Edit`.
+            settings: what was asked for, JSON-serialisable.
+            after: the names after it.
+            masks: the masks that change, each with its new (H, W) class ids; may be a generator.
+            summarize: returns what the record says of the result, called when the masks are written.
+
+        Returns:
+            The record and what changed.
+
+        Raises:
+            PseudoMaskError: a file cannot be written.
+        """
+        edit = Edit(
+            number=self._free_number(),
+            kind=kind,
+            time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            status=WRITING,
+            settings=settings,
+            summary={},
+            before=self.names,
+            after=after,
+            areas=dict(getattr(self.config, "areas", None) or {}),
+        )
+        self._save([*self.edits, edit])
+        try:
+            self._write_record(edit)
+            return self._carry_out(edit, masks, summarize)
+        except OSError as error:
+            self.recover()
+            raise PseudoMaskError(f"the edit stopped: {error}; nothing was changed") from error
+        except BaseException:  # a cancelled edit too
+            self.recover()
+            raise
+
+    def _free_number(self) -> int:
+        """Return the number of the next edit; a copy of the dataset may have edits in the same folder."""
+        number = max((edit.number for edit in self.edits), default=0) + 1
+        while (self.out / EDITS / f"{number:03d}").exists():
+            number += 1
+        return number
+
+    def _carry_out(
+        self,
+        edit: Edit,
+        masks: Iterable[tuple[MaskRow, np.ndarray]],
+        summarize: Callable[[], dict[str, Any]],
+    ) -> Written:
+        folder = self._folder(edit)
+        changed: dict[str, _Content] = {}
+        gained = _Areas()
+        for row, mask in masks:
+            gained.add(mask, _read_mask(row.path))
+            write_mask(folder / row.name, mask)
+            changed[row.name] = _Content(str(folder / row.name), *_describe(mask))
+        samples, unread = self._write_fields(edit.before, edit.after, changed)
+        self._write_names(edit.after)
+        edit.summary = {**summarize(), "masks": len(changed), "samples": samples, "unread": len(unread)}
+        edit.status = DONE
+        self._write_record(edit)
+        self._save(self.edits, gained.apply(edit.areas, self.out))
+        return Written(edit, len(changed), samples, tuple(unread))
+
+    def undo_last(self) -> Edit:
+        """Take the last edit back: masks, lists, coverage and names are those before it.
+
+        Returns:
+            The record of what was undone.
+
+        Raises:
+            UsageError: there is no edit.
+        """
+        if not self.applied:
+            raise UsageError(f"the masks of {self.field!r} have no edit to take back")
+        edit = self.applied[-1]
+        edit.status = WRITING  # what is cut short from here on is carried on by recover()
+        self._save(self.edits)
+        self._revert(edit, reread=False)
+        return edit
+
+    def recover(self) -> None:
+        """Take back what a crash has left of an edit, or of its undoing."""
+        for edit in reversed(self.edits):
+            if edit.status == WRITING:
+                self._revert(edit, reread=True)
+
+    def _revert(self, edit: Edit, *, reread: bool) -> None:
+        """Point samples back to the masks before ``edit``, restore fields and names, remove its files."""
+        folder = self._folder(edit)
+        mine = [row for row in self.rows() if PurePath(row.path).is_relative_to(folder)]
+        earlier = {row.name: _Content(self.path_before(row.name, edit)) for row in mine}
+        self._write_fields(edit.after, edit.before, earlier, reread=reread)
+        self._write_names(edit.before)
+        shutil.rmtree(folder, ignore_errors=True)
+        edit.status = UNDONE
+        if self.out.is_dir():
+            self._write_record(edit)
+        self._save(self.edits, edit.areas)
+
+    # ------------------------------------------------------------------ files
+
+    def _folder(self, edit: Edit) -> Path:
+        return self.out / EDITS / f"{edit.number:03d}" / "masks"
+
+    def _write_record(self, edit: Edit) -> None:
+        path = self._folder(edit).parent / "edit.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, edit.to_json())
+
+    def path_before(self, name: str, edit: Edit) -> str:
+        """Return the path of a mask as it was before ``edit``."""
+        for earlier in reversed([e for e in self.applied if e.number < edit.number]):
+            path = self._folder(earlier) / name
+            if path.is_file():
+                return str(path)
+        return str(self.out / "masks" / name)
+
+    # ------------------------------------------------------------------ database
+
+    def _read_edits(self) -> list[Edit]:
+        return read_edits(self.config)
+
+    def _save(self, edits: list[Edit], areas: Mapping[str, float] | None = None) -> None:
+        """Keep the records, and the areas of classes where they changed, in one write."""
+        config = self.config
+        config.edits = [edit.to_json() for edit in edits]
+        if areas:
+            config.areas = dict(areas)
+        self.dataset.update_run_config(run_key(self.field), config)
+        self.edits = edits
+
+    def _write_names(self, names: ClassNames) -> None:
+        targets = self.dataset.mask_targets.get(self.field) or {}
+        background = {id_: name for id_, name in targets.items() if not int(id_)}
+        new = {**background, **names.shown}
+        self.dataset.mask_targets = {**self.dataset.mask_targets, self.field: new}
+        self.dataset.save()
+
+    def _write_fields(
+        self, old: ClassNames, new: ClassNames, changed: Mapping[str, _Content], *, reread: bool = False
+    ) -> tuple[int, list[str]]:
+        """Bring mask paths, coverage and lists of classes up to date.
+
+        Args:
+            old: names by which the lists are now.
+            new: names by which they shall be.
+            changed: name -> what the mask becomes.
+            reread: the lists cannot be trusted: read every mask instead of following the names.
+
+        Returns:
+            The number of samples of which a field changed, and the ids of those whose mask cannot be read.
+        """
+        field = self.field
+        # what was hidden is in no list
+        reread = reread or any(id_ in old.hidden for id_ in new.shown)
+        followers = _followers(old.shown, new.shown)
+        columns = ["id", f"{field}.mask_path", f"{field}_classes", f"{field}_coverage"]
+        present = [c for c in columns if "." in c or self.dataset.has_sample_field(c)]
+        total, unread = 0, []
+        for ids in batched(self.dataset.exists(field).values("id"), BATCH):
+            found = dict(zip(present, self.dataset.select(ids).values(present), strict=True))
+            update = _FieldUpdate()
+            for i, id_ in enumerate(found["id"]):
+                path, listed, coverage = (found[c][i] if c in found else None for c in columns[1:])
+                content = changed.get(self.mask_name(path) or "")
+                ambiguous = any(len(followers.get(name, ())) > 1 for name in listed or [])
+                if content is None and not reread and not ambiguous:
+                    update.set_list(id_, listed, _follow(listed or [], followers))
+                    continue
+                try:
+                    content = self._completed(content, id_, path)
+                except ImageReadError:  # one bad file must not end the edit
+                    unread.append(id_)
+                    if content is None:
+                        continue
+                    update.set_path(id_, path, content.path)
+                    continue
+                update.set_path(id_, path, content.path)
+                update.set_list(id_, listed, content.names(new.shown))
+                if id_ in update.paths and coverage != content.coverage:
+                    update.coverage[id_] = content.coverage
+            total += self._flush(update)
+        return total, unread
+
+    def _completed(self, content: _Content | None, sample_id: str, path: str | None) -> _Content:
+        """Read the mask of which not more than the path is known."""
+        if content is not None and content.ids is not None:
+            return content
+        path = content.path if content is not None else path
+        # somebody may have put a mask into the database instead
+        stored = None if path else self.dataset[sample_id][self.field].mask
+        return _Content(path, *_describe(_read_mask(path, stored)))
+
+    def _flush(self, update: _FieldUpdate) -> int:
+        parts = {
+            f"{self.field}.mask_path": update.paths,
+            f"{self.field}_classes": update.lists,
+            f"{self.field}_coverage": update.coverage,
+        }
+        for path, values in parts.items():
+            if values and self.dataset.has_sample_field(path.split(".")[0]):
+                self.dataset.set_values(path, values, key_field="id")
+        return len({*update.paths, *update.lists, *update.coverage})
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A mask file: its path, and coverage and ids present where they are known."""
+
+    path: str | None
+    coverage: float = 0.0
+    ids: tuple[int, ...] | None = None
+
+    def names(self, shown: Mapping[int, str]) -> list[str]:
+        return list(dict.fromkeys(shown[id_] for id_ in self.ids or () if id_ in shown))
+
+
+class _Areas:
+    """Pixels that every class has won or lost."""
+
+    def __init__(self) -> None:
+        self.pixels: dict[int, int] = {}
+
+    def add(self, new: np.ndarray, old: np.ndarray) -> None:
+        for mask, sign in ((new, 1), (old, -1)):
+            for id_, count in zip(*np.unique(mask, return_counts=True), strict=True):
+                self.pixels[int(id_)] = self.pixels.get(int(id_), 0) + sign * int(count)
+
+    def apply(self, areas: Mapping[str, float], out: Path) -> dict[str, float]:
+        """Return the areas after the change; they are shares of the pixels of all labelled images."""
+        table = RunDirectory(out).samples_csv
+        if not areas or not self.pixels or not table.is_file():
+            return dict(areas)
+        total = sum(row.width * row.height for row in read_samples(table) if row.status == "labelled")
+        new = {int(id_): share for id_, share in areas.items()}
+        for id_, pixels in self.pixels.items():
+            new[id_] = max(0.0, new.get(id_, 0.0) + pixels / max(1, total))
+        return {str(id_): round(new[id_], DECIMALS) for id_ in sorted(new) if id_ and new[id_] > 0}
+
+
+class _FieldUpdate:
+    """Values to write for one batch of samples, by sample id."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, str] = {}
+        self.lists: dict[str, list[str]] = {}
+        self.coverage: dict[str, float] = {}
+
+    def set_list(self, id_: str, old: list[str] | None, new: list[str]) -> None:
+        if new != (old or []):
+            self.lists[id_] = new
+
+    def set_path(self, id_: str, old: str | None, new: str | None) -> None:
+        if new is not None and new != old:
+            self.paths[id_] = new
+
+
+def _describe(mask: np.ndarray) -> tuple[float, tuple[int, ...]]:
+    """Return the coverage of a mask and the ids present but 0, ascending."""
+    return float((mask > 0).mean()), tuple(int(value) for value in np.unique(mask) if value)
+
+
+def _followers(old: Mapping[int, str], new: Mapping[int, str]) -> dict[str, set[str | None]]:
+    """Return what becomes of every name; a name that several ids share does not tell which one is meant."""
+    followers: dict[str, set[str | None]] = {}
+    for id_, name in old.items():
+        followers.setdefault(name, set()).add(new.get(id_))
+    return followers
+
+
+def _follow(names: Iterable[str], followers: Mapping[str, set[str | None]]) -> list[str]:
+    """Return the names that a list becomes, each once; names of hidden classes leave."""
+    new = (next(iter(followers.get(name, {name}))) for name in names)
+    return list(dict.fromkeys(name for name in new if name is not None))
+
+
+def _read_mask(path: str | None, stored: np.ndarray | None = None) -> np.ndarray:
+    from ..evaluation.fiftyone_masks import load_mask
+
+    mask = load_mask(path, stored)
+    if mask is None:
+        raise ImageReadError(path, "no mask")
+    return mask

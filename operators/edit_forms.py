@@ -1,0 +1,107 @@
+"""What the forms of edits share: the choice of masks, of a class, and how an edit ends in the App."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from fiftyone.operators import types
+
+from fiftyone_plugin.app_summary import class_rows, finished_fields
+
+from .progress import run_with_progress
+
+__all__ = [
+    "NOTHING",
+    "SECONDS_AN_IMAGE",
+    "add_class",
+    "add_masks",
+    "chosen_field",
+    "images_with_class",
+    "run_edit",
+    "show_counts",
+]
+
+NOTHING = "no finished run of pseudo-masks in this dataset: label it first"
+SECONDS_AN_IMAGE = 0.6  # where the features of an image have to be computed again
+
+
+def chosen_field(ctx: Any) -> str | None:
+    """Return the mask field that the form has, else that of the newest finished run."""
+    fields = finished_fields(ctx.dataset) if ctx.dataset else []
+    named = ctx.params.get("field")
+    return named if named in fields else next(iter(fields), None)
+
+
+def add_masks(ctx: Any, inputs: Any, description: str) -> str | None:
+    """Add the choice of masks and return the field; without a finished run, say so and return ``None``."""
+    fields = finished_fields(ctx.dataset) if ctx.dataset else []
+    if not fields:
+        inputs.view("nothing", types.Error(label=NOTHING))
+        prop = inputs.str("field", view=types.HiddenView())
+        prop.invalid, prop.error_message = True, NOTHING
+        return None
+    choices = types.Dropdown()
+    for name in fields:
+        choices.add_choice(name, label=name)
+    inputs.enum(
+        "field", choices.values(), default=fields[0], label="Masks", description=description, view=choices
+    )
+    return chosen_field(ctx)
+
+
+def add_class(ctx: Any, inputs: Any, field: str, description: str) -> None:
+    """Add the choice of one class."""
+    choices = types.Dropdown()
+    for row in class_rows(ctx.dataset, field):
+        for id_ in row.ids:
+            shown = f"in {row.images} image{'' if row.images == 1 else 's'}"
+            choices.add_choice(str(id_), label=f"{row.name} ({id_}, {shown})")
+    inputs.enum(
+        "class_id", choices.values(), required=True, label="Class", description=description, view=choices
+    )
+
+
+def images_with_class(ctx: Any, field: str, class_id: int) -> int:
+    """Return the number of images whose list has the class."""
+    return max((row.images for row in class_rows(ctx.dataset, field) if class_id in row.ids), default=0)
+
+
+def run_edit(
+    ctx: Any, work: Callable[[Any], Any], summarize: Callable[[Any], dict[str, Any]], label: str
+) -> Generator[Any, None, dict[str, Any]]:
+    """Do an edit with progress, then show it in the App: new masks, colours of new classes, the counts.
+
+    Args:
+        ctx: FiftyOne's execution context.
+        work: called with a progress; does the edit.
+        summarize: turns what ``work`` returned into the operator's result.
+        label: heading of the result.
+    """
+    summary = summarize((yield from run_with_progress(ctx, work)))
+    if not ctx.delegated:
+        yield from _show(ctx, summary, label)
+    return summary
+
+
+def _show(ctx: Any, summary: dict[str, Any], label: str) -> Generator[Any, None, None]:
+    from .quick_label import color_scheme
+
+    ctx.dataset.reload()
+    targets = ctx.dataset.mask_targets.get(summary.get("field", "")) or {}
+    yield ctx.ops.reload_dataset()
+    if targets:
+        yield ctx.trigger("set_color_scheme", color_scheme(sorted(int(id_) for id_ in targets if int(id_))))
+    yield ctx.ops.show_output(show_counts(summary, label).to_json(), summary)
+
+
+def show_counts(summary: dict[str, Any], label: str) -> Any:
+    """Lay out an operator's result: one line an entry."""
+    outputs = types.Object()
+    for name, value in summary.items():
+        text = name.replace("_", " ").capitalize()
+        if isinstance(value, int):
+            outputs.int(name, label=text)
+        else:
+            outputs.str(name, label=text)
+    return types.Property(outputs, view=types.View(label=label))
