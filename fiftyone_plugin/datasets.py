@@ -327,12 +327,29 @@ def _claim(dataset: Any, field: str, out: str | Path | None, *, overwrite: bool,
 def _write(
     dataset: Any, record: _Record, result: LabelResult, entries: list[ViewItem], progress: Progress
 ) -> None:
+    """Write the results; a dataset that is deleted meanwhile stays deleted."""
     import fiftyone as fo
 
+    gone = PseudoMaskError(
+        f"dataset {dataset.name!r} was deleted while it was labelled; the masks are in {result.out}"
+    )
     if not fo.dataset_exists(dataset.name):
-        raise PseudoMaskError(
-            f"dataset {dataset.name!r} was deleted while it was labelled; the masks are in {result.out}"
-        )
+        raise gone
+    try:
+        _write_fields(dataset, record, result, entries, progress)
+    except PseudoMaskError:
+        raise
+    except Exception as error:  # of the database's client, which has a dozen for this
+        if fo.dataset_exists(dataset.name):
+            raise
+        raise gone from error
+
+
+def _write_fields(
+    dataset: Any, record: _Record, result: LabelResult, entries: list[ViewItem], progress: Progress
+) -> None:
+    import fiftyone as fo
+
     mask, classes, coverage, quality, confidence = record.fields
     dataset.add_sample_field(mask, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
     dataset.add_sample_field(classes, fo.ListField, subfield=fo.StringField)

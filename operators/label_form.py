@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ DEFAULT_CLASSES = 20
 DEFAULT_SIZE = 448
 OF_FILE = "file"
 BY_DEFAULT = "default"
-SAMPLED = 3  # images from the beginning, the middle and the end whose features are looked up
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -202,32 +200,17 @@ def estimate_run(view: Any, params: dict[str, Any], *, fitted: bool = False) -> 
     Returns:
         A :class:`fiftyone_plugin.estimate.Estimate`.
     """
-    from fiftyone_plugin.backbones.presence import default_here
-    from fiftyone_plugin.estimate import Plan, estimate, likely_device
-    from fiftyone_plugin.features.peek import cached_share
-    from fiftyone_plugin.paths import cache_dir
-    from fiftyone_plugin.refinement.crf import crf_available
+    from fiftyone_plugin.estimate import estimate
+    from fiftyone_plugin.planning import plan_run
 
     settings = read_settings(params)
-    backbone = settings["backbone"] or default_here()
-    patch = re.search(r"_patch(\d+)", backbone)
-    side = int(patch.group(1)) if patch else 14
-    size = max(1, round(settings["size"] / side)) * side  # as the backbone rounds it
+    del settings["classes"]  # hardly matters
     images = len(view)
-    return estimate(
-        Plan(
-            images=images,
-            method=settings["method"],
-            backbone=backbone,
-            size=size,
-            refine=settings["refine"] or ("crf" if crf_available() else "none"),
-            device=likely_device(),
-            cached=cached_share(_some_paths(view, images), backbone, size, cache_dir()),
-            fitted=fitted,
-        )
-    )
+    return estimate(plan_run(images, _some_paths(view, images), **settings, fitted=fitted))
 
 
 def _some_paths(view: Any, images: int) -> list[str]:
+    from fiftyone_plugin.planning import SAMPLED
+
     starts = sorted({0, images // 2, max(0, images - SAMPLED)})
     return [path for start in starts for path in view.skip(start).limit(SAMPLED).values("filepath")]

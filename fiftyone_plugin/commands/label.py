@@ -52,6 +52,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if images were skipped"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
     return parser
 
@@ -119,11 +122,40 @@ def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask label``."""
     from ..progress import ConsoleProgress, NullProgress
 
+    if args.dry_run:
+        print(_estimate(args))
+        return 0
     prepare_process()
     progress = NullProgress() if args.quiet else ConsoleProgress()
     result = _label(args, progress)
     report(result, quiet=args.quiet)
     return EXIT_SKIPPED if args.strict and result.skipped else 0
+
+
+def _estimate(args: argparse.Namespace) -> str:
+    """Say what the run would take; nothing is written."""
+    from ..estimate import estimate
+    from ..planning import plan_run, spread
+    from ..provenance import read_model
+
+    paths = _list_paths(args.images)
+    settings = {name: getattr(args, name) for name in ("method", "backbone", "size", "refine", "device")}
+    if args.model:
+        saved = read_model(args.model)
+        settings |= {name: saved[name] for name in ("size", "refine")}
+    some = [] if args.no_cache else [paths[i] for i in spread(len(paths))]
+    found = estimate(plan_run(len(paths), some, **settings, fitted=bool(args.model)))
+    return f"{len(paths)} images: {found} ({found.origin})"
+
+
+def _list_paths(images: str) -> list[str]:
+    from ..sources import list_images
+
+    if not images.startswith(FIFTYONE):
+        return [item.path for item in list_images(images)]
+    from ..datasets import list_view, load_dataset
+
+    return [entry.item.path for entry in list_view(load_dataset(images.removeprefix(FIFTYONE)))]
 
 
 def _label(args: argparse.Namespace, progress: Any) -> Any:
