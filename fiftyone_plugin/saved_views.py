@@ -15,7 +15,15 @@ from .app_summary import score_field
 from .errors import UsageError
 from .run_keys import METHOD
 
-__all__ = ["OwnView", "create_views", "delete_views", "list_views", "rare_classes", "save_own_view"]
+__all__ = [
+    "OwnView",
+    "create_views",
+    "delete_views",
+    "list_views",
+    "rare_classes",
+    "renew_views",
+    "save_own_view",
+]
 
 REVIEW, ACCEPT, RARE = "review first", "accept", "rare classes"
 REVIEW_SHARE = 0.2  # of the labelled images; docs/quality.md measures this and the next
@@ -73,6 +81,12 @@ def create_views(dataset: Any, run_key: str) -> dict[str, str]:
     config.saved_views = names
     dataset.update_run_config(run_key, config)
     return names
+
+
+def renew_views(dataset: Any, run_key: str) -> None:
+    """Save the views of a run anew where it has any: after its classes have got other names or masks."""
+    if list_views(dataset, run_key):
+        create_views(dataset, run_key)
 
 
 def list_views(dataset: Any, run_key: str) -> list[OwnView]:
