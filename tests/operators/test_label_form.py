@@ -1,0 +1,279 @@
+"""The form of a run: what it says, what it refuses, what it hands over, and what it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fiftyone_plugin.backbones.presence import default_here, describe_weights, is_here
+from fiftyone_plugin.backbones.registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
+from fiftyone_plugin.config import LabelConfig
+from fiftyone_plugin.methods.base import create_method, list_methods
+from fiftyone_plugin.methods.catalog import CATALOG
+from fiftyone_plugin.plugin_install import PLUGIN_NAME
+
+URI = f"{PLUGIN_NAME}/label_dataset"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def foo(fo):
+    import fiftyone.operators as foo
+
+    return foo
+
+
+@pytest.fixture
+def form(foo, dataset):
+    """``form(**params)``: the properties that the App would show."""
+    from fiftyone.operators.executor import ExecutionContext
+
+    def build(uri=URI, request=None, **params):
+        context = ExecutionContext(
+            request_params={"dataset_name": dataset.name, "params": params, **(request or {})},
+            operator_uri=uri,
+            required_secrets=[],
+        )
+        return foo.get_operator(uri).resolve_type(context, "inputs").type.properties
+
+    return build
+
+
+@pytest.fixture
+def options(foo, dataset):
+    from fiftyone.operators.executor import ExecutionContext
+
+    def build(**params):
+        context = ExecutionContext(
+            request_params={"dataset_name": dataset.name, "params": params},
+            operator_uri=URI,
+            required_secrets=[],
+        )
+        return foo.get_operator(URI).resolve_execution_options(context)
+
+    return build
+
+
+def values_of(prop):
+    return list(prop.type.values)
+
+
+def text_of(prop):
+    return f"{prop.view.label} {prop.view.description}"
+
+
+class TestCatalog:
+    def test_names_the_methods_there_are(self):
+        assert list(CATALOG) == list_methods()
+
+    @pytest.mark.parametrize("name", list(CATALOG))
+    def test_says_which_find_the_number_of_classes(self, name):
+        from fiftyone_plugin.errors import UsageError
+
+        if CATALOG[name].finds_classes:
+            create_method(name, n_classes="auto")
+        else:
+            with pytest.raises(UsageError):
+                create_method(name, n_classes="auto")
+
+
+class TestWeights:
+    def test_a_cached_model_is_here(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        assert not is_here(DEFAULT_BACKBONE)
+        assert "not here" in describe_weights(DEFAULT_BACKBONE)
+        folder = tmp_path / f"models--timm--{DEFAULT_BACKBONE}" / "snapshots" / "0123"
+        folder.mkdir(parents=True)
+        assert not is_here(DEFAULT_BACKBONE)
+        (folder / "model.safetensors").write_bytes(b"0")
+        assert is_here(DEFAULT_BACKBONE)
+        assert default_here() == DEFAULT_BACKBONE
+        assert describe_weights(DEFAULT_BACKBONE).endswith("here, in the cache of the model hub")
+
+    def test_agrees_with_the_hub_client(self, tmp_path, monkeypatch):
+        """The same file, asked through the client that will load it."""
+        from huggingface_hub import constants, try_to_load_from_cache
+
+        folder = Path(constants.HF_HUB_CACHE) if not constants.HF_HUB_CACHE.startswith("~") else None
+        assert folder is not None
+        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        from fiftyone_plugin.backbones.presence import _hub_cache
+
+        assert _hub_cache() == folder
+        found = try_to_load_from_cache(f"timm/{DEFAULT_BACKBONE}", "model.safetensors")
+        assert is_here(DEFAULT_BACKBONE) == isinstance(found, str)
+
+    def test_the_offline_checkpoint_is_said_to_be_what_a_run_will_use(self, backbone, tmp_path, monkeypatch):
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        assert default_here() == OFFLINE_BACKBONE == backbone.name
+        assert "saliency" in describe_weights(None)
+        assert describe_weights(OFFLINE_BACKBONE).endswith("; here")
+
+    @pytest.mark.parametrize("name", list(BACKBONES))
+    def test_every_backbone_has_its_licence_and_whether_it_is_here(self, name):
+        text = describe_weights(name)
+        assert BACKBONES[name].licence in text
+        assert "here" in text
+
+
+class TestForm:
+    def test_every_setting_is_there_with_a_default(self, form):
+        shown = form()
+        assert {"field", "method", "classes", "auto_classes", "backbone", "refine", "size"} <= set(shown)
+        assert values_of(shown["method"]) == list_methods()
+        assert set(BACKBONES) <= set(values_of(shown["backbone"]))
+        assert not any(prop.invalid for prop in shown.values())
+
+    def test_the_target_is_asked_where_there_is_a_choice(self, form, dataset):
+        selected = {"selected": dataset.limit(2).values("id")}
+        shown = form(request=selected)
+        assert "SELECTED_SAMPLES" in values_of(shown["view_target"])
+        chosen = form(request={**selected, "view_target": "SELECTED_SAMPLES"})
+        assert chosen["estimate"].view.label.startswith("2 images: about")
+        everything = form(request={**selected, "view_target": "DATASET"})
+        assert everything["estimate"].view.label.startswith(f"{len(dataset)} images: about")
+
+    def test_auto_hides_the_number_and_only_where_the_method_finds_it(self, form):
+        assert "classes" not in form(auto_classes=True)
+        other = form(method="lightcluster", auto_classes=True)
+        assert "classes" in other
+        assert "auto_classes" not in other
+
+    def test_the_chosen_backbone_says_where_its_weights_come_from(self, form):
+        for name, spec in BACKBONES.items():
+            prop = form(backbone=name)["backbone"]
+            assert spec.licence in prop.view.description
+
+    def test_a_weights_file_is_checked(self, form, tiny_weights, tmp_path):
+        assert "weights" not in form()
+        assert "name a file" in form(backbone="file")["weights"].error_message
+        assert "no file" in form(backbone="file", weights=str(tmp_path / "a.pth"))["weights"].error_message
+        assert "absolute" in form(backbone="file", weights="a.pth")["weights"].error_message
+        assert "ends in" in form(backbone="file", weights=str(tmp_path))["weights"].error_message
+        assert not form(backbone="file", weights=tiny_weights)["weights"].invalid
+        assert not form(backbone="file", weights=f"vit_tiny_patch16_224={tiny_weights}")["weights"].invalid
+
+    @pytest.mark.parametrize("name", ["1mask", "a.b", "_mask", "a b"])
+    def test_names_that_cannot_be_a_field(self, form, name):
+        assert form(field=name)["field"].invalid
+
+    def test_a_taken_field_is_refused_until_overwrite(self, form, dataset, fo):
+        dataset.add_sample_field("taken", fo.StringField)
+        shown = form(field="taken")
+        assert "taken" in shown["field"].error_message
+        assert "overwrite" in shown
+        assert not form(field="taken", overwrite=True)["field"].invalid
+        assert "overwrite" not in form(field="fresh")
+
+    def test_an_unfinished_run_is_offered_to_go_on(self, form, dataset, tmp_path):
+        from fiftyone_plugin.datasets import _claim
+        from fiftyone_plugin.rundir import RunDirectory
+
+        _claim(dataset, "half", tmp_path / "run", overwrite=False, restart=False)
+        shown = form(field="half")
+        assert not shown["field"].invalid
+        assert "unfinished run" in text_of(shown["unfinished"])
+        assert "restart" in shown
+        directory = RunDirectory(tmp_path / "run")
+        directory.reserve(resume=True, restart=False)
+        try:
+            assert "at work" in form(field="half")["field"].error_message
+        finally:
+            directory.close()
+
+    def test_the_crf_is_refused_where_it_is_not_installed(self, form, monkeypatch):
+        monkeypatch.setattr("fiftyone_plugin.refinement.crf.crf_available", lambda: False)
+        assert "not installed" in form(refine="crf")["refine"].error_message
+        assert not form()["refine"].invalid
+
+
+class TestEstimate:
+    def test_follows_the_settings(self, form):
+        small, large = form(size=224), form(size=1792)
+        assert small["estimate"].view.label != large["estimate"].view.label
+        assert "guess" in small["estimate"].view.description.lower()
+
+    def test_long_runs_are_scheduled_by_default_and_the_form_says_so(self, form, options, dataset, fo):
+        assert not options().default_choice_to_delegated
+        path = dataset.first().filepath
+        dataset.add_samples([fo.Sample(filepath=path) for _ in range(3000)])
+        assert options().default_choice_to_delegated
+        assert options().allow_immediate_execution
+        shown = form()["estimate"]
+        assert type(shown.view).__name__ == "Warning"
+        assert "fiftyone delegated launch" in shown.view.description
+
+    def test_cached_features_make_it_shorter(self, form, dataset, tiny_weights, tmp_path):
+        from fiftyone_plugin.features.peek import cached_share
+        from fiftyone_plugin.paths import cache_dir
+        from fiftyone_plugin.pipeline import label
+
+        paths = dataset.values("filepath")
+        assert cached_share(paths, "tiny", 64, cache_dir()) == 0.0
+        label(paths[:3], out=tmp_path, backbone=tiny_weights, size=64, classes=3, method="lightcluster",
+              refine="none", jobs=1)  # fmt: skip
+        assert cached_share(paths[:3], "tiny", 64, cache_dir()) == 1.0
+        assert cached_share(paths[3:], "tiny", 64, cache_dir()) == 0.0
+        assert cached_share(paths, "tiny", 96, cache_dir()) == 0.0
+        assert cached_share(["nowhere.jpg"], "tiny", 64, cache_dir()) == 0.0
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"method": "mosaic", "classes": "auto", "backbone": None, "refine": None, "size": 448},
+            {"method": "datus", "classes": 7, "backbone": OFFLINE_BACKBONE, "refine": "none", "size": 224},
+            {"method": "mosaic", "classes": 3, "backbone": "/w/a.pth", "refine": "crf", "size": 448},
+        ],
+    )
+    def test_settings_survive_the_form(self, settings):
+        from operators.label_form import form_values, read_settings
+
+        assert read_settings(form_values(**settings)) == settings
+        LabelConfig(**settings).validate()
+
+    def test_an_empty_form_is_the_default_configuration(self):
+        from operators.label_form import read_settings
+
+        settings = read_settings({})
+        default = LabelConfig()
+        assert settings == {name: getattr(default, name) for name in settings}
+
+
+def test_forms_load_nothing_heavy(mongo):
+    """Placements, forms and execution options, in a process that has loaded FiftyOne alone."""
+    code = """
+import sys
+import fiftyone as fo
+import fiftyone.operators as foo
+from fiftyone.operators.executor import ExecutionContext
+names = ("torch", "timm", "sklearn", "faiss", "huggingface_hub", "matplotlib", "skimage", "joblib")
+names = [name for name in names if name not in sys.modules]
+dataset = fo.Dataset()
+dataset.add_samples([fo.Sample(filepath=f"/nowhere/{i}.jpg") for i in range(20)])
+import operators
+for cls in operators.operator_classes():
+    each = cls()
+    if not hasattr(each, "resolve_placement") or each.config.name not in sys.argv:
+        continue
+    request = {"dataset_name": dataset.name, "params": {}}
+    ctx = ExecutionContext(request, operator_uri="x", required_secrets=[])
+    each.resolve_placement(ctx)
+    each.resolve_type(ctx, "inputs")
+    each.resolve_execution_options(ctx)
+print(names, sorted(set(names) & set(sys.modules)))
+dataset.delete()
+"""
+    names = ["label_dataset", "quick_label", "preview_masks", "stop_run", "evaluate_masks", "export_masks"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.splitlines()[-1]
+    assert line.endswith("[]"), line
+    assert "torch" in line  # else FiftyOne has loaded it itself, and nothing was tested
