@@ -163,7 +163,17 @@ def test_events_with_an_empty_state_and_no_run_do_nothing(dataset, panel):
         "on_load",
         "on_change_dataset",
         "click_class",
+        "click_strip",
+        "click_area",
         "click_bar",
+        "click_pair",
+        "click_agreement",
+        "show_disagreement",
+        "show_saved",
+        "create_views",
+        "compare",
+        "choose_other",
+        "forget_comparison",
         "ask_delete",
         "delete",
         "rename",
@@ -171,6 +181,93 @@ def test_events_with_an_empty_state_and_no_run_do_nothing(dataset, panel):
         sent, _ = panel(dataset, method)
         assert "set_view" not in [name for name, _ in sent]
         assert filled(sent).get("classes", []) == []
+
+
+def test_areas_are_those_of_the_masks(labelled, panel):
+    sent, state = panel(labelled, "on_load")
+    names, pixels, areas = labelled.mask_targets["auto"], 0, {}
+    for sample in labelled.exists("auto"):
+        mask = sample.auto.get_mask()
+        pixels += mask.size
+        for id_, count in zip(*np.unique(mask, return_counts=True), strict=True):
+            areas[int(id_)] = areas.get(int(id_), 0) + int(count)
+    shares = {names[id_]: count / pixels for id_, count in areas.items() if id_}
+    rows = app_summary.class_rows(labelled, "auto", app_summary.list_runs(labelled)[0].areas)
+    assert {row.name: row.area for row in rows if row.area} == pytest.approx(shares, abs=2e-4)
+    (bars,) = filled(sent)["areas"]
+    assert bars["y"] == state["area_names"]
+    assert bars["x"] == sorted(bars["x"])
+    assert dict(zip(bars["y"], bars["x"], strict=True)) == pytest.approx(
+        {row.name: 100 * row.area for row in rows}, abs=0.01
+    )
+
+
+def test_a_click_on_an_area_or_a_strip_shows_the_class(fo, labelled, panel):
+    sent, state = panel(labelled, "on_load")
+    assert len(state["strips"]) == len(state["class_names"])
+    for number, strip in enumerate(state["strips"]):
+        assert filled(sent)[f"strip_{number}.picture"].startswith("data:image/jpeg;base64,")
+        name = state["class_names"][strip["row"]]
+        assert strip["text"] == name
+        sent_click, _ = panel(labelled, "click_strip", state, row=strip["row"])
+        assert len(sent_view(fo, labelled, sent_click)) == slow_counts(labelled, "auto")[name]
+    for number, name in enumerate(state["area_names"]):
+        sent_click, _ = panel(labelled, "click_area", state, idx=number)
+        assert len(sent_view(fo, labelled, sent_click)) == slow_counts(labelled, "auto")[name]
+    assert "set_view" not in [name for name, _ in panel(labelled, "click_area", state, idx=99)[0]]
+
+
+def test_a_run_without_strips_and_areas_is_shown_without(labelled, panel, tmp_path):
+    import shutil
+
+    shutil.rmtree(tmp_path / "auto" / "exemplars")
+    config = labelled.get_run_info("pseudomask_auto").config
+    config.areas = {}
+    labelled.update_run_config("pseudomask_auto", config)
+    sent, state = panel(labelled, "on_load")
+    assert (state["strips"], state["area_names"]) == ([], [])
+    assert filled(sent)["classes"][0]["area"] == ""
+
+
+def test_saved_views_are_opened_and_renewed(labelled, panel):
+    _, state = panel(labelled, "on_load")
+    sent, _ = panel(labelled, "show_saved", state, name="auto: accept")
+    assert ("set_view", {"name": "auto: accept"}) in sent
+    labelled.delete_saved_view("auto: accept")
+    sent, _ = panel(labelled, "show_saved", state, name="auto: accept")
+    assert "set_view" not in [name for name, _ in sent]
+    panel(labelled, "create_views", state)
+    labelled.reload()
+    assert "auto: accept" in labelled.list_saved_views()
+
+
+def test_the_comparison_is_shown_clicked_and_deleted(fo, labelled, panel, tmp_path):
+    from fiftyone_plugin import label_dataset
+    from fiftyone_plugin.dataset_comparison import compare_runs, match_view
+
+    label_dataset(labelled.limit(4), "other", out=tmp_path / "other", **{**FAST, "classes": 3})
+    _, state = panel(labelled, "on_load")
+    stored = compare_runs(labelled, "auto", "other")
+    sent, state = panel(
+        labelled, "choose_other", {**state, "run": "pseudomask_auto"}, value="pseudomask_other"
+    )
+    data = filled(sent)
+    assert sum(data["agreement"][0]["y"]) == 4
+    assert [row["iou"] for row in data["pairs"]] == [f"{row['iou']:.2f}" for row in stored.classes]
+    assert data["pairs"][-1]["a"].startswith("class ")
+    for method in ("show_disagreement", "forget_comparison"):
+        messages = [name for name, _ in panel(labelled, method, state)[0]]
+        assert ("set_view" in messages) == (method == "show_disagreement")
+    labelled.reload()
+    assert not labelled.has_sample_field(stored.field)
+    stored = compare_runs(labelled, "auto", "other")
+    for row in range(len(stored.classes)):
+        sent, _ = panel(labelled, "click_pair", state, row=row)
+        assert sent_view(fo, labelled, sent) == match_view(labelled, stored, row)
+    found = app_summary.score_histogram(labelled, stored.field)
+    for bar, count in enumerate(found.counts):
+        sent, _ = panel(labelled, "click_agreement", state, idx=bar)
+        assert len(sent_view(fo, labelled, sent)) == count
 
 
 def test_runs_come_newest_first_and_an_interrupted_one_is_marked(labelled):

@@ -1,0 +1,89 @@
+"""Operators ``compare_runs`` and ``save_views``: the forms, the calls from Python, and delegated work."""
+
+from __future__ import annotations
+
+import pytest
+
+from fiftyone_plugin.comparison import compare_masks
+from fiftyone_plugin.dataset_comparison import list_comparisons
+from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin.run_keys import run_key
+
+COMPARE, SAVE = f"{PLUGIN_NAME}/compare_runs", f"{PLUGIN_NAME}/save_views"
+FAST = {"method": "lightcluster", "size": 140, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
+
+
+@pytest.fixture
+def foo(fo):
+    import fiftyone.operators as foo
+
+    return foo
+
+
+@pytest.fixture
+def twice(dataset, backbone, tmp_path):
+    from fiftyone_plugin import label_dataset
+
+    view = dataset.limit(4)
+    label_dataset(view, "first", out=tmp_path / "first", classes=4, **FAST)
+    label_dataset(view, "second", out=tmp_path / "second", classes=3, **FAST)
+    return dataset
+
+
+def form(foo, dataset, uri, **params):
+    from fiftyone.operators.executor import ExecutionContext
+
+    request = {"dataset_name": dataset.name, "params": params}
+    context = ExecutionContext(request_params=request, operator_uri=uri, required_secrets=[])
+    return foo.get_operator(uri).resolve_input(context).type.properties
+
+
+def test_forms_without_enough_runs_say_so(foo, dataset):
+    assert form(foo, dataset, COMPARE)["a"].invalid
+    assert form(foo, dataset, SAVE)["field"].invalid
+
+
+def test_forms(foo, twice):
+    found = form(foo, twice, COMPARE)
+    assert (found["a"].default, found["b"].default) == ("second", "first")  # the newest first
+    assert not found["b"].invalid
+    assert form(foo, twice, COMPARE, a="first", b="first")["b"].invalid
+    assert form(foo, twice, SAVE)["field"].default == "second"
+
+
+def test_compare_from_python(foo, twice):
+    list(foo.get_operator(COMPARE)(twice, "first", "second").result or [])
+    (stored,) = list_comparisons(twice)
+    pairs = [(s.id, s.first.get_mask(), s.second.get_mask()) for s in twice.exists("second")]
+    assert stored.agreement == compare_masks(pairs).agreement
+    assert stored.field == "first_vs_second_agreement"
+    list(foo.get_operator(COMPARE)(twice.limit(2), "first", "second", "mine").result or [])
+    (stored,) = list_comparisons(twice)
+    assert (stored.field, stored.images) == ("mine", 2)
+
+
+def test_compare_delegated(foo, twice):
+    from fiftyone.operators.delegated import DelegatedOperationService
+
+    params = {"a": "first", "b": "second"}
+    foo.execute_operator(COMPARE, {"dataset": twice}, params=params, request_delegation=True)
+    service = DelegatedOperationService()
+    service.execute_queued_operations(dataset_name=twice.name)
+    (operation,) = service.list_operations(dataset_name=twice.name)
+    assert operation.run_state == "completed", operation.result
+    assert operation.result.result["images"] == 4
+    twice.reload()
+    assert operation.result.result["view"] in twice.list_saved_views()
+    service.delete_operation(operation.id)
+
+
+def test_save_views_from_python(foo, twice):
+    before = twice.list_saved_views()
+    for name in before:
+        twice.delete_saved_view(name)
+    result = foo.get_operator(SAVE)(twice, "first").result
+    twice.reload()
+    assert result == {"field": "first", "views": ", ".join(twice.list_saved_views())}
+    assert twice.list_saved_views() == [name for name in before if name.startswith("first")]
+    names = dict(twice.get_run_info(run_key("first")).config.saved_views)
+    assert list(names.values()) == twice.list_saved_views()
