@@ -9,6 +9,8 @@ import pytest
 
 from fiftyone_plugin import app_summary
 from fiftyone_plugin.class_names import class_names, rename_classes, restore_names
+from fiftyone_plugin.editing import list_edits
+from fiftyone_plugin.editing.run import EditableRun
 from fiftyone_plugin.errors import UsageError
 
 FAST = {
@@ -86,8 +88,8 @@ def test_restoring_gives_back_what_the_run_wrote_and_keeps_the_record(labelled):
     result = restore_names(labelled.limit(1), "auto")  # names belong to the dataset, not to a view
     assert result.names == names == class_names(labelled, "auto")
     assert lists(labelled) == before
-    edits = labelled.get_run_info("pseudomask_auto").config.name_edits
-    assert [dict(edit["names"]) for edit in edits] == [
+    edits = list_edits(labelled, "auto")
+    assert [edit.settings["names"] for edit in edits] == [
         {"1": ["class 1", "thing"], "2": ["class 2", "thing"]},
         {"3": ["class 3", "thing"]},
         {"1": ["thing", "class 1"], "2": ["thing", "class 2"], "3": ["thing", "class 3"]},
@@ -103,6 +105,7 @@ def test_restoring_mends_an_edit_that_a_crash_cut_short(labelled, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(type(labelled), "save", crash)
+        patch.setattr(EditableRun, "recover", lambda self: None)  # the process is gone, nobody cleans up
         with pytest.raises(KeyboardInterrupt):
             rename_classes(labelled, "auto", {1: "thing", 2: "thing"})
     labelled.reload()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..app_summary import ids_by_name
-from ..errors import ImageReadError, UsageError
+from ..errors import UsageError
 from ..progress import NullProgress, Progress
 from .history import ClassNames
 from .run import EditableRun, MaskRow, Written, editing
@@ -63,9 +63,8 @@ def show_classes(samples: Any, field: str, ids: Iterable[int] | None = None) -> 
         wrong = [id_ for id_ in chosen if id_ not in names.hidden]
         if wrong or not chosen:
             listed = ", ".join(map(str, names.hidden)) or "none"
-            raise UsageError(
-                f"class {wrong[0] if wrong else '?'} of {field!r} is not hidden; hidden: {listed}"
-            )
+            what = f"class {wrong[0]} of {field!r} is not hidden" if wrong else f"show which class of {field!r}"
+            raise UsageError(f"{what}; hidden: {listed}")
         shown = {**names.shown, **{id_: names.hidden[id_] for id_ in chosen}}
         hidden = {id_: name for id_, name in names.hidden.items() if id_ not in chosen}
         return run.apply("hide", {"shown": chosen}, ClassNames(dict(sorted(shown.items())), hidden))
@@ -165,12 +164,9 @@ def _relabelled(
     with progress.stage("merge classes", total=len(rows)) as stage:
         for row in rows:
             stage.update()
-            try:
-                mask = run.read(row)
-            except ImageReadError:  # its samples are listed as unread when their fields are written
-                continue
-            new = relabel(mask, table)
-            if new is not mask:
+            mask = run.read(row)
+            new = mask if mask is None else relabel(mask, table)
+            if new is not None and new is not mask:
                 yield row, new
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import ImageReadError, UsageError
 from ..progress import NullProgress, Progress
+from .fields import read_mask_file
 from .regions import Features, MaskRegions, find_regions, open_features, read_regions
 from .run import EditableRun, MaskRow, Written, editing
 
@@ -191,7 +192,7 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
                 continue
             mask, regions = found
             if row.name in corrected:
-                examples += _examples(run, row, corrected[row.name], mask, features, image)
+                examples += _examples(corrected[row.name], mask, features, image)
                 continue
             vectors = features.describe(image, regions)
             for vector, label, area in zip(vectors, regions.label, regions.area, strict=True):
@@ -217,10 +218,10 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
 
 
 def _examples(
-    run: EditableRun, row: MaskRow, path: str, after: np.ndarray, features: Features, image: Any
+    path: str, after: np.ndarray, features: Features, image: Any
 ) -> list[tuple[np.ndarray, int, int]]:
     try:
-        before = run.read_path(path)
+        before = read_mask_file(path)
     except ImageReadError:
         return []
     regions, now = changed_regions(before, after)

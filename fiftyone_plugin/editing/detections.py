@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..app_summary import ids_by_name
-from ..errors import ImageReadError, UsageError
+from ..errors import UsageError
 from ..parallel import batched
 from ..progress import NullProgress, Progress
 from ..run_keys import run_key
@@ -218,11 +218,11 @@ def masks_to_detections(
                 values = {}
                 for row in batch:
                     ids = [id_ for id_ in row.sample_ids if id_ in chosen]
-                    try:
-                        instances = cut_instances(run.read(row), list(names), min_area)
-                    except ImageReadError:  # one bad file must not end the conversion
+                    mask = run.read(row)
+                    if mask is None:
                         unread += ids
                         continue
+                    instances = cut_instances(mask, list(names), min_area)
                     for id_ in ids:
                         values[id_] = _to_label(run, row, instances, names)
                         total += len(instances)
@@ -363,10 +363,12 @@ def _folded(
                 if label["source_mask"] != _source(run, row):
                     skipped[sample.id] = "its mask was edited after it was converted: convert it again"
                     continue
+                mask = run.read(row)
+                if mask is None:
+                    continue
                 try:
-                    mask = run.read(row)
                     claims = _claims(label.detections, mask.shape, handed_out, ids)
-                except (ImageReadError, UsageError) as error:
+                except UsageError as error:
                     skipped[sample.id] = str(error)
                     continue
                 new = fold_claims(mask, handed_out.pixels(mask), claims)

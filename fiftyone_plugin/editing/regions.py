@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageReadError
 from ..features.types import ImageFeatures
 from .run import EditableRun, MaskRow
 
@@ -176,9 +175,8 @@ def read_regions(
     run: EditableRun, row: MaskRow, ids: Sequence[int] | None
 ) -> tuple[np.ndarray, MaskRegions] | None:
     """Return a mask and its regions; ``None`` where it cannot be read, or has none."""
-    try:
-        mask = run.read(row)
-    except ImageReadError:
+    mask = run.read(row)
+    if mask is None:
         return None
     regions = find_regions(mask, ids)
     return (mask, regions) if len(regions) else None

@@ -18,16 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ..areas import DECIMALS
 from ..errors import ImageReadError, PseudoMaskError, UsageError
-from ..parallel import batched
 from ..run_keys import METHOD, reserved_fields, run_key
-from ..rundir import EDITS, RunDirectory, read_samples, write_json, write_mask
+from ..rundir import EDITS, write_json, write_mask
+from .fields import AreaChange, FieldWriter, MaskContent, read_mask_file
 from .history import DONE, UNDONE, WRITING, ClassNames, Edit, read_edits
 
 __all__ = ["EditableRun", "MaskRow", "Written", "editing", "run_names"]
-
-BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def run_names(dataset: Any, field: str) -> ClassNames:
     config = dataset.get_run_info(key).config if dataset.has_run(key) else None
     targets = dataset.mask_targets.get(field) or {}
     shown = {int(id_): name for id_, name in targets.items() if int(id_)}
-    done = [edit for edit in read_edits(config) if edit.status != UNDONE]
+    done = [edit for edit in read_edits(config) if edit.status == DONE]
     hidden = done[-1].after.hidden if done else {}
     return ClassNames(dict(sorted(shown.items())), {id_: n for id_, n in hidden.items() if id_ not in shown})
 
@@ -90,7 +87,7 @@ def editing(samples: Any, field: str) -> Iterator[EditableRun]:
         PseudoMaskError: another edit is being written, or the run's folder cannot be written.
     """
     dataset = samples._dataset
-    dataset.reload()  # another process, such as the App, may have edited since it was loaded
+    _refresh(dataset)
     key = run_key(field)
     config = dataset.get_run_info(key).config if dataset.has_run(key) else None
     if config is None or config.method != METHOD or config.status != "complete":
@@ -98,10 +95,18 @@ def editing(samples: Any, field: str) -> Iterator[EditableRun]:
         raise UsageError(f"no finished run fills {field!r}; there are: {', '.join(finished) or 'none'}")
     out = Path(config.out)
     with _locked(out / EDITS, field):
-        dataset.reload()
+        _refresh(dataset)
         run = EditableRun(dataset, field, out)
         run.recover()
         yield run
+
+
+def _refresh(dataset: Any) -> None:
+    """Read names and runs anew: another process, such as the App, may have edited them meanwhile.
+
+    ``dataset.reload()`` would do, but makes views that were iterated before unusable once a field is added.
+    """
+    dataset._reload()
 
 
 @contextmanager
@@ -141,6 +146,8 @@ class EditableRun:
         self.field = field
         self.out = out
         self.edits = self._read_edits()
+        self._fields = FieldWriter(dataset, field, self.mask_name)
+        self._unread: list[str] = []
 
     # ------------------------------------------------------------------ reading
 
@@ -201,18 +208,13 @@ class EditableRun:
         depth = 1 if parts[:1] == ("masks",) else 3 if parts[:1] == (EDITS,) and len(parts) > 3 else 0
         return PurePath(*parts[depth:]).as_posix() if depth and len(parts) > depth else None
 
-    def read(self, row: MaskRow) -> np.ndarray:
-        """Return the (H, W) class ids of a mask.
-
-        Raises:
-            ImageReadError: the file is missing or no mask.
-        """
-        return _read_mask(row.path)
-
-    @staticmethod
-    def read_path(path: str) -> np.ndarray:
-        """Return the (H, W) class ids of a mask file, see :meth:`read`."""
-        return _read_mask(path)
+    def read(self, row: MaskRow) -> np.ndarray | None:
+        """Return the (H, W) class ids of a mask; ``None`` where it cannot be read, which the edit reports."""
+        try:
+            return read_mask_file(row.path)
+        except ImageReadError:  # one bad file must not end the edit
+            self._unread += row.sample_ids
+            return None
 
     def changed_names(self, edit: Edit) -> list[str]:
         """Return the names of the masks that an edit in force has changed."""
@@ -281,13 +283,14 @@ class EditableRun:
         summarize: Callable[[], dict[str, Any]],
     ) -> Written:
         folder = self._folder(edit)
-        changed: dict[str, _Content] = {}
-        gained = _Areas()
+        changed: dict[str, MaskContent] = {}
+        gained = AreaChange()
         for row, mask in masks:
-            gained.add(mask, _read_mask(row.path))
+            gained.add(mask, read_mask_file(row.path))
             write_mask(folder / row.name, mask)
-            changed[row.name] = _Content(str(folder / row.name), *_describe(mask))
-        samples, unread = self._write_fields(edit.before, edit.after, changed)
+            changed[row.name] = MaskContent.of(mask, str(folder / row.name))
+        samples, unread = self._fields.update(edit.before, edit.after, changed)
+        unread = list(dict.fromkeys([*self._unread, *unread]))
         self._write_names(edit.after)
         edit.summary = {**summarize(), "masks": len(changed), "samples": samples, "unread": len(unread)}
         edit.status = DONE
@@ -322,8 +325,8 @@ class EditableRun:
         """Point samples back to the masks before ``edit``, restore fields and names, remove its files."""
         folder = self._folder(edit)
         mine = [row for row in self.rows() if PurePath(row.path).is_relative_to(folder)]
-        earlier = {row.name: _Content(self.path_before(row.name, edit)) for row in mine}
-        self._write_fields(edit.after, edit.before, earlier, reread=reread)
+        earlier = {row.name: MaskContent(self.path_before(row.name, edit)) for row in mine}
+        self._fields.update(edit.after, edit.before, earlier, reread=reread)
         self._write_names(edit.before)
         shutil.rmtree(folder, ignore_errors=True)
         edit.status = UNDONE
@@ -369,149 +372,3 @@ class EditableRun:
         new = {**background, **names.shown}
         self.dataset.mask_targets = {**self.dataset.mask_targets, self.field: new}
         self.dataset.save()
-
-    def _write_fields(
-        self, old: ClassNames, new: ClassNames, changed: Mapping[str, _Content], *, reread: bool = False
-    ) -> tuple[int, list[str]]:
-        """Bring mask paths, coverage and lists of classes up to date.
-
-        Args:
-            old: names by which the lists are now.
-            new: names by which they shall be.
-            changed: name -> what the mask becomes.
-            reread: the lists cannot be trusted: read every mask instead of following the names.
-
-        Returns:
-            The number of samples of which a field changed, and the ids of those whose mask cannot be read.
-        """
-        field = self.field
-        # what was hidden is in no list
-        reread = reread or any(id_ in old.hidden for id_ in new.shown)
-        followers = _followers(old.shown, new.shown)
-        columns = ["id", f"{field}.mask_path", f"{field}_classes", f"{field}_coverage"]
-        present = [c for c in columns if "." in c or self.dataset.has_sample_field(c)]
-        total, unread = 0, []
-        for ids in batched(self.dataset.exists(field).values("id"), BATCH):
-            found = dict(zip(present, self.dataset.select(ids).values(present), strict=True))
-            update = _FieldUpdate()
-            for i, id_ in enumerate(found["id"]):
-                path, listed, coverage = (found[c][i] if c in found else None for c in columns[1:])
-                content = changed.get(self.mask_name(path) or "")
-                ambiguous = any(len(followers.get(name, ())) > 1 for name in listed or [])
-                if content is None and not reread and not ambiguous:
-                    update.set_list(id_, listed, _follow(listed or [], followers))
-                    continue
-                try:
-                    content = self._completed(content, id_, path)
-                except ImageReadError:  # one bad file must not end the edit
-                    unread.append(id_)
-                    if content is None:
-                        continue
-                    update.set_path(id_, path, content.path)
-                    continue
-                update.set_path(id_, path, content.path)
-                update.set_list(id_, listed, content.names(new.shown))
-                if id_ in update.paths and coverage != content.coverage:
-                    update.coverage[id_] = content.coverage
-            total += self._flush(update)
-        return total, unread
-
-    def _completed(self, content: _Content | None, sample_id: str, path: str | None) -> _Content:
-        """Read the mask of which not more than the path is known."""
-        if content is not None and content.ids is not None:
-            return content
-        path = content.path if content is not None else path
-        # somebody may have put a mask into the database instead
-        stored = None if path else self.dataset[sample_id][self.field].mask
-        return _Content(path, *_describe(_read_mask(path, stored)))
-
-    def _flush(self, update: _FieldUpdate) -> int:
-        parts = {
-            f"{self.field}.mask_path": update.paths,
-            f"{self.field}_classes": update.lists,
-            f"{self.field}_coverage": update.coverage,
-        }
-        for path, values in parts.items():
-            if values and self.dataset.has_sample_field(path.split(".")[0]):
-                self.dataset.set_values(path, values, key_field="id")
-        return len({*update.paths, *update.lists, *update.coverage})
-
-
-@dataclass(frozen=True)
-class _Content:
-    """A mask file: its path, and coverage and ids present where they are known."""
-
-    path: str | None
-    coverage: float = 0.0
-    ids: tuple[int, ...] | None = None
-
-    def names(self, shown: Mapping[int, str]) -> list[str]:
-        return list(dict.fromkeys(shown[id_] for id_ in self.ids or () if id_ in shown))
-
-
-class _Areas:
-    """Pixels that every class has won or lost."""
-
-    def __init__(self) -> None:
-        self.pixels: dict[int, int] = {}
-
-    def add(self, new: np.ndarray, old: np.ndarray) -> None:
-        for mask, sign in ((new, 1), (old, -1)):
-            for id_, count in zip(*np.unique(mask, return_counts=True), strict=True):
-                self.pixels[int(id_)] = self.pixels.get(int(id_), 0) + sign * int(count)
-
-    def apply(self, areas: Mapping[str, float], out: Path) -> dict[str, float]:
-        """Return the areas after the change; they are shares of the pixels of all labelled images."""
-        table = RunDirectory(out).samples_csv
-        if not areas or not self.pixels or not table.is_file():
-            return dict(areas)
-        total = sum(row.width * row.height for row in read_samples(table) if row.status == "labelled")
-        new = {int(id_): share for id_, share in areas.items()}
-        for id_, pixels in self.pixels.items():
-            new[id_] = max(0.0, new.get(id_, 0.0) + pixels / max(1, total))
-        return {str(id_): round(new[id_], DECIMALS) for id_ in sorted(new) if id_ and new[id_] > 0}
-
-
-class _FieldUpdate:
-    """Values to write for one batch of samples, by sample id."""
-
-    def __init__(self) -> None:
-        self.paths: dict[str, str] = {}
-        self.lists: dict[str, list[str]] = {}
-        self.coverage: dict[str, float] = {}
-
-    def set_list(self, id_: str, old: list[str] | None, new: list[str]) -> None:
-        if new != (old or []):
-            self.lists[id_] = new
-
-    def set_path(self, id_: str, old: str | None, new: str | None) -> None:
-        if new is not None and new != old:
-            self.paths[id_] = new
-
-
-def _describe(mask: np.ndarray) -> tuple[float, tuple[int, ...]]:
-    """Return the coverage of a mask and the ids present but 0, ascending."""
-    return float((mask > 0).mean()), tuple(int(value) for value in np.unique(mask) if value)
-
-
-def _followers(old: Mapping[int, str], new: Mapping[int, str]) -> dict[str, set[str | None]]:
-    """Return what becomes of every name; a name that several ids share does not tell which one is meant."""
-    followers: dict[str, set[str | None]] = {}
-    for id_, name in old.items():
-        followers.setdefault(name, set()).add(new.get(id_))
-    return followers
-
-
-def _follow(names: Iterable[str], followers: Mapping[str, set[str | None]]) -> list[str]:
-    """Return the names that a list becomes, each once; names of hidden classes leave."""
-    new = (next(iter(followers.get(name, {name}))) for name in names)
-    return list(dict.fromkeys(name for name in new if name is not None))
-
-
-def _read_mask(path: str | None, stored: np.ndarray | None = None) -> np.ndarray:
-    from ..evaluation.fiftyone_masks import load_mask
-
-    mask = load_mask(path, stored)
-    if mask is None:
-        raise ImageReadError(path, "no mask")
-    return mask

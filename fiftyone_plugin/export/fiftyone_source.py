@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets import ViewItem, list_view, run_key
+from ..editing.run import run_names
 from ..errors import UsageError
 from ..parallel import batched
 from .categories import parse_mask_targets
@@ -81,6 +82,7 @@ def view_source(
         supercategories=_supercategories(dataset),
         folders=_folders(view, entries, field),
         skipped=skipped,
+        hidden=tuple(run_names(dataset, field).hidden),
         provenance=_provenance(dataset, field),
     )
 

@@ -69,6 +69,7 @@ class ExportSource:
         supercategories: class name -> supercategory, where known.
         folders: folders that hold the source's files: an export must not replace them.
         skipped: images without a usable mask.
+        hidden: mask ids of classes that a person has hidden: unlabelled in the export.
         provenance: facts about the masks for the export's record, JSON-serialisable.
     """
 
@@ -79,4 +80,5 @@ class ExportSource:
     supercategories: dict[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     skipped: list[Skipped] = field(default_factory=list)
+    hidden: tuple[int, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)

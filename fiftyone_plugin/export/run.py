@@ -171,8 +171,9 @@ def export_source(
     with ExportFolder(Path(out), overwrite=overwrite, sources=source.folders) as folder:
         names = source.names if source.names is not None else _scan(source, jobs, progress)
         groups = {**source.supercategories, **(supercategories or {})}
+        unlabelled = [*ignore, *source.hidden]
         categories = Categories.build(
-            names, classes=classes, ignore=list(ignore), supercategories=groups, stuff=stuff
+            names, classes=classes, ignore=unlabelled, supercategories=groups, stuff=stuff
         )
         kind.check(categories, options)
         result = ExportResult(folder.out, kind.name, splits=dict.fromkeys(options.splits, 0), skipped=skipped)
