@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections import defaultdict
@@ -21,7 +22,7 @@ from .rundir import EDITS, RunDirectory
 from .saved_views import create_views, delete_views
 from .sources import ImageItem, list_images
 from .stopping import RunStopped, StoppableProgress, is_at_work
-from .view_check import check_view
+from .view_check import all_samples, check_view
 
 __all__ = ["ViewItem", "default_out", "label_dataset", "list_view", "load_dataset", "run_key", "undo"]
 
@@ -180,7 +181,10 @@ def _forget_if_nothing_came(dataset: Any, record: _Record) -> None:
     if is_at_work(directory) or any(RunDirectory(directory).finished()):
         return
     if fo.dataset_exists(dataset.name) and dataset.has_run(run_key(record.field)):
-        undo(dataset, run_key(record.field))
+        with contextlib.suppress(OSError):  # a folder that could not be made cannot be removed either
+            undo(dataset, run_key(record.field))
+        if dataset.has_run(run_key(record.field)):
+            dataset.delete_run(run_key(record.field))
 
 
 def undo(dataset: Any, key: str) -> None:
@@ -391,7 +395,8 @@ def _clear_own_values(dataset: Any, record: _Record, names: list[str]) -> None:
     if not names or not dataset.has_sample_field(record.field):
         return
     masks = tuple(str(Path(record.out) / name) for name in ("masks", EDITS))
-    paths = zip(*dataset.values(["id", f"{record.field}.mask_path"]), strict=True)
+    samples = all_samples(dataset)
+    paths = zip(*samples.values(["id", f"{record.field}.mask_path"]), strict=True)
     ours = {sample_id: None for sample_id, path in paths if path and path.startswith(masks)}
     for name in names if ours else []:
-        dataset.set_values(name, ours, key_field="id")
+        samples.set_values(name, ours, key_field="id")

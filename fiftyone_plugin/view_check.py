@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import UsageError
 
-__all__ = ["check_view"]
+__all__ = ["all_samples", "check_view"]
 
 ADVICE = {
     "group": "pick the images of a group slice first: view.select_group_slices(media_type='image')",
@@ -29,3 +29,8 @@ def check_view(view: Any) -> None:
         raise UsageError(
             f"samples are of type {view.media_type!r}: {ADVICE.get(view.media_type, ONLY_IMAGES)}"
         )
+
+
+def all_samples(dataset: Any) -> Any:
+    """Return the samples of a dataset; those of every slice where it is grouped, not of the active one."""
+    return dataset.select_group_slices(_allow_mixed=True) if dataset.media_type == "group" else dataset
