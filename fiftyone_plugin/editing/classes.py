@@ -63,8 +63,8 @@ def show_classes(samples: Any, field: str, ids: Iterable[int] | None = None) -> 
         wrong = [id_ for id_ in chosen if id_ not in names.hidden]
         if wrong or not chosen:
             listed = ", ".join(map(str, names.hidden)) or "none"
-            what = f"class {wrong[0]} of {field!r} is not hidden" if wrong else f"show which class of {field!r}"
-            raise UsageError(f"{what}; hidden: {listed}")
+            what = f"class {wrong[0]} is not hidden" if wrong else "show which class"
+            raise UsageError(f"{what}; hidden in {field!r}: {listed}")
         shown = {**names.shown, **{id_: names.hidden[id_] for id_ in chosen}}
         hidden = {id_: name for id_, name in names.hidden.items() if id_ not in chosen}
         return run.apply("hide", {"shown": chosen}, ClassNames(dict(sorted(shown.items())), hidden))

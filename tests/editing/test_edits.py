@@ -115,9 +115,7 @@ def test_a_crash_is_taken_back_by_the_next_edit(labelled, monkeypatch, crash_in)
         if crash_in == "write_mask":
             calls = []
             write = module.write_mask
-            patch.setattr(
-                module, "write_mask", lambda *a: kill() if calls else calls.append(write(*a))
-            )
+            patch.setattr(module, "write_mask", lambda *a: kill() if calls else calls.append(write(*a)))
         elif crash_in == "save":
             patch.setattr(type(labelled), "save", kill)
         else:
@@ -218,7 +216,7 @@ def test_what_cannot_be_done_says_why(labelled):
         (lambda: editing.hide_classes(labelled, "auto", []), "name a class"),
         (
             lambda: editing.show_classes(labelled, "auto", [1]),
-            "class 1 of 'auto' is not hidden",
+            "class 1 is not hidden; hidden in 'auto': none",
         ),
         (lambda: editing.show_classes(labelled, "auto"), "show which class"),
         (lambda: editing.merge_classes(labelled, "auto", [1]), "at least two"),
