@@ -71,21 +71,69 @@ def test_each_run_fills_the_next_field(foo, dataset):
         undo(dataset, key)
 
 
-def test_a_large_view_is_delegated_and_a_small_one_is_not(fo, foo, dataset):
-    from fiftyone.operators.executor import ExecutionContext
+@pytest.fixture
+def clicked(foo, dataset):
+    """What the operator tells the App after a click: (operator, its parameters)."""
+    from fiftyone.operators.executor import ExecutionContext, Executor
 
-    operator = foo.get_operator(URI)
+    def click():
+        request = {"operator_uri": URI, "dataset_name": dataset.name, "params": {}}
+        context = ExecutionContext(request, executor=Executor(), operator_uri=URI, required_secrets=[])
+        told = foo.get_operator(URI).execute(context)
+        return [(message.body.operator_uri, message.body.params) for message in told]
 
-    def delegates():
-        params = {"dataset_name": dataset.name}
-        return operator.resolve_delegation(
-            ExecutionContext(request_params=params, operator_uri=URI, required_secrets=[])
-        )
+    return click
 
-    assert not delegates()
+
+def test_a_click_on_a_large_view_schedules_it_and_says_so(fo, dataset, clicked):
+    from fiftyone.operators.delegated import DelegatedOperationService
+
     path = dataset.first().filepath
-    dataset.add_samples([fo.Sample(filepath=path) for _ in range(101)])
-    assert delegates()
+    dataset.add_samples([fo.Sample(filepath=path) for _ in range(3000)])
+    told = clicked()
+    assert [name for name, _ in told] == ["show_output", "notify"]
+    assert told[0][1]["results"]["worker"] == "fiftyone delegated launch"
+    assert "scheduled" in told[1][1]["message"]
+    assert "fiftyone delegated launch" in told[1][1]["message"]
+    assert dataset.list_runs() == []
+    service = DelegatedOperationService()
+    (operation,) = service.list_operations(dataset_name=dataset.name)
+    assert (operation.operator, operation.run_state) == (URI, "queued")
+    assert len(operation.context.view) == len(dataset)
+    service.delete_operation(operation.id)
+
+
+@pytest.mark.usefixtures("backbone")
+def test_a_scheduled_click_labels_the_view_it_was_made_on(foo, dataset):
+    from fiftyone.operators.delegated import DelegatedOperationService
+
+    view = dataset.limit(2)
+    foo.execute_operator(URI, {"view": view}, request_delegation=True)
+    service = DelegatedOperationService()
+    service.execute_queued_operations(dataset_name=dataset.name)
+    (operation,) = service.list_operations(dataset_name=dataset.name)
+    assert operation.run_state == "completed", operation.result and operation.result.error
+    assert operation.result.result == {"field": "pseudomask", "labelled": 2, "skipped": 0}
+    assert dataset.exists("pseudomask").values("id") == view.values("id")
+    undo(dataset, "pseudomask_pseudomask")
+    service.delete_operation(operation.id)
+
+
+@pytest.mark.usefixtures("backbone")
+def test_a_click_on_a_small_view_labels_it_at_once(dataset, clicked):
+    told = clicked()
+    names = [name for name, _ in told]
+    assert names[0] == "notify"
+    assert "about" in told[0][1]["message"]
+    assert names[-4:] == ["reload_dataset", "set_active_fields", "set_color_scheme", "notify"]
+    assert "7 images labelled" in told[-1][1]["message"]
+    undo(dataset, "pseudomask_pseudomask")
+
+
+def test_a_click_on_what_cannot_be_labelled_says_why(dataset, clicked):
+    dataset.delete_samples(dataset.values("id"))
+    told = clicked()
+    assert "the view is empty" in next(params["message"] for name, params in told if name == "notify")
 
 
 def test_buttons_load_nothing_heavy_but_what_fiftyone_has_loaded():
