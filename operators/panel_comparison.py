@@ -80,12 +80,11 @@ class ComparisonSection:
         run, other = _pair(ctx, runs)
         if run is None or other is None:
             return
-        head = panel.h_stack("compare_head", gap=2, align_y="center")
         choices = types.DropdownView()
         for each in runs:
             if each.key != run.key and each.status == "complete":
                 choices.add_choice(each.key, label=each.title)
-        head.enum(
+        panel.enum(
             "other",
             choices.values(),
             default=other.key,
@@ -94,6 +93,7 @@ class ComparisonSection:
             on_change=self.choose_other,
         )
         _, stored = _stored(ctx, runs)
+        head = panel.h_stack("compare_head", gap=2, align_y="center")
         label = "Compare again" if stored else "Compare"
         head.btn("compare", label=label, on_click=self.compare, variant="outlined")
         if stored is None:

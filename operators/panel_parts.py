@@ -66,7 +66,7 @@ def class_row(row: summary.ClassRow) -> dict[str, Any]:
 
 
 def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
-    """Return the strips of crops of the first classes: number of the class's row, text, and picture.
+    """Return the strips of crops of the first classes: number of the class's row, texts, and picture.
 
     Runs of earlier versions have none.
     """
@@ -78,7 +78,8 @@ def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
             uri = exemplar_uri(folder, id_) if len(found) < STRIPS else None
             if uri:
                 name = row.name if len(row.ids) == 1 else f"{row.name} (id {id_})"
-                found.append({"row": number, "text": name, "uri": uri})
+                images = f"{row.images} image" + ("" if row.images == 1 else "s")
+                found.append({"row": number, "name": name, "images": images, "uri": uri})
     return found
 
 

@@ -155,7 +155,7 @@ class PseudoMasksPanel(ComparisonSection, foo.Panel):
 
     def _fill_strips(self, ctx: Any, strips: list[dict[str, Any]]) -> None:
         """Send the pictures as data: the panel's state travels with every event."""
-        ctx.panel.state.strips = [{"row": strip["row"], "text": strip["text"]} for strip in strips]
+        ctx.panel.state.strips = [{key: strip[key] for key in ("row", "name", "images")} for strip in strips]
         for number, strip in enumerate(strips):
             ctx.panel.set_data(f"strip_{number}.picture", strip["uri"])
 
@@ -215,11 +215,11 @@ class PseudoMasksPanel(ComparisonSection, foo.Panel):
             row.img(
                 "picture",
                 height="72px",
-                alt_text=f"Crops of {strip['text']}",
+                alt_text=f"Crops of {strip['name']}",
                 on_click=self.click_strip,
                 params={"row": strip["row"]},
             )
-            row.md(f"**{strip['text']}**", name="caption")
+            row.md(f"**{strip['name']}**, {strip['images']}", name="caption")
         areas = ctx.panel.state.area_names or []
         if areas:
             title = "Area of classes, % of all pixels (a click shows the images)"

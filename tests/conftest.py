@@ -256,6 +256,44 @@ def dataset(fo, photos):
         fo.delete_dataset(dataset.name)
 
 
+@pytest.fixture(scope="session")
+def finished_runs(backbone, photos):
+    """Two finished runs on the photographs, with four and with three classes."""
+    from fiftyone_plugin import label
+
+    settings = {"method": "lightcluster", "size": 140, "refine": "none", "backbone": "offline-vits14"}
+    return [label(photos, out=ROOT / f"run-{k}", classes=k, jobs=1, **settings) for k in (4, 3)]
+
+
+@pytest.fixture
+def fill(dataset, finished_runs, tmp_path):
+    """``fill(field, number, images)`` writes a finished run to the dataset, as if it had just ended.
+
+    The masks are a copy, of the first ``images`` photographs; tests that need runs, and not the way to them,
+    are spared seconds of it.
+    """
+    from dataclasses import replace
+
+    from fiftyone_plugin.areas import total_areas
+    from fiftyone_plugin.datasets import _claim, _write, list_view
+    from fiftyone_plugin.progress import NullProgress
+
+    def fill(field: str, number: int = 0, images: int = 7) -> None:
+        entries = list_view(dataset.limit(images))
+        run = finished_runs[number]
+        shutil.copytree(run.out, tmp_path / field)
+        keys = {entry.item.key for entry in entries}
+        rows = [row for row in run.samples if row.image in keys]
+        counts = {"images": len(rows), "labelled": len(rows), "skipped": 0}
+        areas = {str(id_): share for id_, share in total_areas(rows).items()}
+        document = {**run.run, "counts": counts, "areas": areas}
+        result = replace(run, out=tmp_path / field, samples=rows, run=document)
+        record = _claim(dataset, field, result.out, overwrite=False, restart=False)
+        _write(dataset, record, result, entries, NullProgress())
+
+    return fill
+
+
 # --- App -------------------------------------------------------------------------------------------
 
 

@@ -20,18 +20,15 @@ from fiftyone_plugin.dataset_comparison import (
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.run_keys import run_key
 
-FAST = {"method": "lightcluster", "size": 140, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
 KEY = comparison_key("first", "second")
 FIELD = "first_vs_second_agreement"
 
 
 @pytest.fixture
-def twice(dataset, backbone, tmp_path):
+def twice(dataset, fill):
     """The photographs, labelled twice; the second run lacks two of them."""
-    from fiftyone_plugin import label_dataset
-
-    label_dataset(dataset, "first", out=tmp_path / "first", classes=4, **FAST)
-    label_dataset(dataset.limit(5), "second", out=tmp_path / "second", classes=3, **FAST)
+    fill("first")
+    fill("second", 1, images=5)
     return dataset
 
 

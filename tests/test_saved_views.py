@@ -12,15 +12,6 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.run_keys import METHOD, run_key
 from fiftyone_plugin.saved_views import create_views, delete_views, list_views, rare_classes
 
-FAST = {
-    "method": "lightcluster",
-    "size": 140,
-    "classes": 4,
-    "refine": "none",
-    "backbone": "offline-vits14",
-    "jobs": 1,
-}
-
 
 @pytest.fixture
 def scored(fo):
@@ -140,7 +131,18 @@ def test_rare_classes_are_rarer_than_all_others(counts):
         assert counts[name] <= 5 or counts[name] == min(shown.values())
 
 
-def test_a_run_brings_them_and_undo_takes_them(dataset, backbone, tmp_path):
+FAST = {
+    "method": "lightcluster",
+    "size": 140,
+    "classes": 4,
+    "refine": "none",
+    "backbone": "offline-vits14",
+    "jobs": 1,
+}
+
+
+@pytest.mark.usefixtures("backbone")
+def test_a_run_brings_them_and_undo_takes_them(dataset, tmp_path):
     from fiftyone_plugin import label_dataset
 
     dataset.save_view("auto: accept", dataset.limit(1))

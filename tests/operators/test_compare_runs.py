@@ -10,7 +10,6 @@ from fiftyone_plugin.plugin_install import PLUGIN_NAME
 from fiftyone_plugin.run_keys import run_key
 
 COMPARE, SAVE = f"{PLUGIN_NAME}/compare_runs", f"{PLUGIN_NAME}/save_views"
-FAST = {"method": "lightcluster", "size": 140, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
 
 
 @pytest.fixture
@@ -21,12 +20,9 @@ def foo(fo):
 
 
 @pytest.fixture
-def twice(dataset, backbone, tmp_path):
-    from fiftyone_plugin import label_dataset
-
-    view = dataset.limit(4)
-    label_dataset(view, "first", out=tmp_path / "first", classes=4, **FAST)
-    label_dataset(view, "second", out=tmp_path / "second", classes=3, **FAST)
+def twice(dataset, fill):
+    fill("first", images=4)
+    fill("second", 1, images=4)
     return dataset
 
 

@@ -13,21 +13,11 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.plugin_install import PLUGIN_NAME
 
 URI = f"{PLUGIN_NAME}/pseudomasks"
-FAST = {
-    "method": "lightcluster",
-    "size": 140,
-    "classes": 4,
-    "refine": "none",
-    "backbone": "offline-vits14",
-    "jobs": 1,
-}
 
 
 @pytest.fixture
-def labelled(dataset, backbone, tmp_path):
-    from fiftyone_plugin import label_dataset
-
-    label_dataset(dataset.limit(5), "auto", out=tmp_path / "auto", **FAST)
+def labelled(dataset, fill):
+    fill("auto", images=5)
     return dataset
 
 
@@ -208,7 +198,7 @@ def test_a_click_on_an_area_or_a_strip_shows_the_class(fo, labelled, panel):
     for number, strip in enumerate(state["strips"]):
         assert filled(sent)[f"strip_{number}.picture"].startswith("data:image/jpeg;base64,")
         name = state["class_names"][strip["row"]]
-        assert strip["text"] == name
+        assert strip["name"] == name
         sent_click, _ = panel(labelled, "click_strip", state, row=strip["row"])
         assert len(sent_view(fo, labelled, sent_click)) == slow_counts(labelled, "auto")[name]
     for number, name in enumerate(state["area_names"]):
@@ -241,11 +231,10 @@ def test_saved_views_are_opened_and_renewed(labelled, panel):
     assert "auto: accept" in labelled.list_saved_views()
 
 
-def test_the_comparison_is_shown_clicked_and_deleted(fo, labelled, panel, tmp_path):
-    from fiftyone_plugin import label_dataset
+def test_the_comparison_is_shown_clicked_and_deleted(fo, labelled, fill, panel):
     from fiftyone_plugin.dataset_comparison import compare_runs, match_view
 
-    label_dataset(labelled.limit(4), "other", out=tmp_path / "other", **{**FAST, "classes": 3})
+    fill("other", 1, images=4)
     _, state = panel(labelled, "on_load")
     stored = compare_runs(labelled, "auto", "other")
     sent, state = panel(
