@@ -6,27 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from fiftyone_plugin.app_summary import class_rows, score_histogram
+from fiftyone_plugin.app_summary import class_rows, list_runs, score_histogram
+from fiftyone_plugin.dataset_comparison import list_comparisons
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 PANEL = "pseudomasks"
-FAST = {
-    "method": "lightcluster",
-    "size": 140,
-    "classes": 4,
-    "refine": "none",
-    "backbone": "offline-vits14",
-    "jobs": 1,
-}
 
 
 @pytest.fixture
-def labelled(dataset, backbone, tmp_path):
+def labelled(dataset, fill):
     """The photographs, labelled twice."""
-    from fiftyone_plugin import label_dataset
-
-    label_dataset(dataset, "first", out=tmp_path / "first", **FAST)
-    label_dataset(dataset.limit(3), "second", out=tmp_path / "second", **FAST)
+    fill("first", 1)
+    fill("second", images=4)
     return dataset
 
 
@@ -46,22 +37,94 @@ def open_panel(page, dataset):
     return panel
 
 
+def show_all(page, panel):
+    panel.get_by_role("button", name="Show all images").click()
+    page.get_by_text("7 samples").first.wait_for()
+
+
+def click_last_bar(page, panel, title):
+    bar = panel.locator(".js-plotly-plot", has_text=title).locator(".bars .point path").last
+    bar.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    box = bar.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_crops_areas_saved_views_and_comparison(labelled, page):
+    panel = open_panel(page, labelled)
+    _crops_and_areas(labelled, page, panel)
+    _saved_view(labelled, page, panel)
+    _comparison(labelled, page, panel)
+
+
+def _crops_and_areas(labelled, page, panel):
+    rows = class_rows(labelled, "second", list_runs(labelled)[0].areas)
+    crops = panel.locator("img[alt^='Crops of']")
+    shown = [row for row in rows if row.images]
+    crops.nth(len(shown) - 1).wait_for()
+    drawn = "() => [...document.querySelectorAll(\"img[alt^='Crops']\")].every(i => i.naturalWidth)"
+    page.wait_for_function(drawn)
+    crops.nth(1).scroll_into_view_if_needed()
+    picture(page, "panel_crops")
+    crops.last.click()
+    page.get_by_text(f"{rows[crops.count() - 1].images} sample").first.wait_for()
+    show_all(page, panel)
+    largest = max(rows, key=lambda row: row.area)
+    click_last_bar(page, panel, "Area of classes")
+    page.get_by_text(f"{largest.images} sample").first.wait_for()
+    picture(page, "panel_area")
+
+
+def _saved_view(labelled, page, panel):
+    panel.get_by_role("button", name="Review first").click()
+    page.get_by_text("1 sample").first.wait_for()
+    page.wait_for_url("**view=second-review-first**")
+    picture(page, "panel_review")
+    labelled.reload()
+    worst = min(labelled.exists("second"), key=lambda sample: sample.second_quality)
+    assert labelled.load_saved_view("second: review first").values("id") == [worst.id]
+    show_all(page, panel)
+
+
+def _comparison(labelled, page, panel):
+    panel.get_by_role("button", name="Compare", exact=True).click()
+    form = page.locator("[data-cy=operators-prompt-modal]")
+    form.get_by_text("Second run").wait_for()
+    picture(page, "compare_form")
+    page.get_by_role("button", name="Execute", exact=True).click()
+    page.get_by_text("Saved view, images that differ most first").wait_for()
+    picture(page, "compare_output")
+    page.get_by_role("button", name="Done").click()
+    panel.get_by_text("of the pixels have matching classes").wait_for(timeout=20_000)
+    labelled.reload()
+    (stored,) = list_comparisons(labelled)
+    assert {stored.a, stored.b} == {"first", "second"}
+    panel.get_by_role("button", name="Where they differ").click()
+    page.get_by_text("4 samples").first.wait_for()
+    panel.get_by_text("Classes that agree least").scroll_into_view_if_needed()
+    picture(page, "compare_panel")
+    panel.get_by_role("button", name="Delete comparison").click()
+    panel.get_by_role("button", name="Compare", exact=True).wait_for()
+    labelled.reload()
+    assert list_comparisons(labelled) == []
+    assert not labelled.has_sample_field(stored.field)
+
+
 def test_runs_classes_and_clicks(labelled, page):
     panel = open_panel(page, labelled)
-    panel.get_by_text("second (lightcluster, 3 images)").wait_for()  # the newest run comes first
+    panel.get_by_text("second (lightcluster, 4 images)").wait_for()  # the newest run comes first
     picture(page, "panel")
-    row = class_rows(labelled, "second")[-1]
+    row = [row for row in class_rows(labelled, "second") if row.images][-1]
     assert 0 < row.images < 7
     panel.locator("tr", has=page.get_by_text(row.name, exact=True)).click()
     page.get_by_text(f"{row.images} sample").first.wait_for()
     picture(page, "panel_class")
-    panel.get_by_role("button", name="Show all images").click()
-    page.get_by_text("7 samples").first.wait_for()
+    show_all(page, panel)
     histogram = score_histogram(labelled, "second_quality")
-    bar = panel.locator(".js-plotly-plot").first.locator(".bars .point path").last.bounding_box()
-    page.mouse.click(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
+    click_last_bar(page, panel, "second_quality")
     page.get_by_text(f"{histogram.counts[-1]} sample").first.wait_for()
     picture(page, "panel_bar")
+    show_all(page, panel)
 
     panel.get_by_role("button", name="Delete this run").click()
     panel.get_by_text("its fields and mask files go").wait_for()
@@ -83,6 +146,7 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     panel.get_by_role("button", name="Rename classes").click()
     form = page.locator("[data-cy=operators-prompt-modal]")
     form.get_by_text("Restore original names").wait_for()
+    ids = sorted(row.ids[0] for row in class_rows(labelled, "second")[:2])
     lines = form.locator("input[type=string]")
     for line in (0, 1):
         lines.nth(line).fill("thing")
@@ -93,7 +157,7 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     picture(page, "rename_output")
     page.get_by_role("button", name="Close").click()
     panel.get_by_role("cell", name="thing").wait_for(timeout=20_000)
-    panel.get_by_role("cell", name="1, 2", exact=True).wait_for()
+    panel.get_by_role("cell", name=", ".join(map(str, ids)), exact=True).wait_for()
     picture(page, "rename_done")
     labelled.reload()
     assert list(labelled.mask_targets["second"].values()).count("thing") == 2
