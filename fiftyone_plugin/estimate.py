@@ -46,17 +46,20 @@ logger = logging.getLogger(__name__)
 RATES_NAME = "rates.json"
 FORMAT = 1
 KEPT = 12  # runs that are remembered for one set of settings
+SPREAD = 3.0  # largest run / smallest, from which on a line is fitted
 
 # What a run costs where none has ended yet, seconds. Measured with the offline ViT-S/14 at 448 pixels on two
-# CPU cores, with 30 photographs; the backbone's share is scaled by its size, see _guess_forward.
+# CPU cores, with the 100 images of coco27 (docs/benchmarks.md, speed), split between constant and image by
+# runs of 8 images; the backbone's share is scaled by width and patches, see _guess_forward. Not measured, but
+# rough guesses: other devices than the CPU, and alignseg.
 FORWARD_S = {"cpu": 0.56, "mps": 0.08, "cuda": 0.02}
 START_S = 8.0
-CRF_S = 0.05
+CRF_S = 0.085
 COSTS: dict[str, tuple[float, float, float]] = {  # method -> (constant, an image in the fit, an image's mask)
-    "mosaic": (3.0, 0.25, 0.06),
-    "lightcluster": (0.5, 0.26, 0.01),
-    "datus": (2.0, 0.5, 0.1),
-    "alignseg": (120.0, 0.3, 0.1),
+    "mosaic": (24.0, 0.25, 0.1),
+    "lightcluster": (0.5, 0.15, 0.05),
+    "datus": (0.5, 0.06, 0.01),
+    "alignseg": (300.0, 0.3, 0.1),
 }
 UNKNOWN_COST = (10.0, 0.5, 0.1)
 MASK_BYTES = 9_000  # a mask and its confidence map, PNG
@@ -187,12 +190,9 @@ def estimate(plan: Plan, folder: Path | None = None) -> Estimate:
     constant, fit, mask = COSTS.get(plan.method, UNKNOWN_COST)
     masks = _ratio([(o.masks, o.images) for o in same])
     seconds += plan.images * (mask + (CRF_S if plan.refine == "crf" else 0.0) if masks is None else masks)
-    if same and not plan.fitted:
-        a, b = _line([(o.images, o.rest) for o in same])
-    elif plan.fitted:
-        a, b = START_S, 0.0
-    else:
-        a, b = START_S + constant, fit
+    guess = (START_S, 0.0) if plan.fitted else (START_S + constant, fit)
+    rest = [] if plan.fitted else [(o.images, o.rest) for o in same]
+    a, b = _line(rest, guess)
     mask_bytes = _ratio([(o.mask_bytes, o.images) for o in same]) or MASK_BYTES
     feature_bytes = _ratio([(o.feature_bytes, o.computed) for o in shared]) or _guess_feature_bytes(plan)
     size = round(plan.images * mask_bytes + to_compute * feature_bytes)
@@ -205,20 +205,27 @@ def _ratio(pairs: Sequence[tuple[float, int]]) -> float | None:
     return sum(value for value, _ in pairs) / count if count else None
 
 
-def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
+def _line(points: Sequence[tuple[int, float]], guess: tuple[float, float]) -> tuple[float, float]:
     """Fit seconds = a + b * images with a, b >= 0, relative errors weighing the same.
 
-    Runs of one size tell nothing about the constant; it then is what loading takes, as far as there is time
-    for it.
+    Runs of about the same size cannot tell the constant from the part an image: the guess says how they share
+    the time, and the runs how much slower than it this machine is.
+
+    Args:
+        points: (images, seconds) of runs, perhaps none.
+        guess: a and b.
     """
+    if not points:
+        return guess
+    sizes = [n for n, _ in points]
+    if max(sizes) < SPREAD * min(sizes):
+        ratio = sum(s / (guess[0] + guess[1] * n) for n, s in points) / len(points)
+        return ratio * guess[0], ratio * guess[1]
     weights = [1.0 / max(seconds, 1e-3) ** 2 for _, seconds in points]
     total = sum(weights)
     mean_n = sum(w * n for w, (n, _) in zip(weights, points, strict=True)) / total
     mean_s = sum(w * s for w, (_, s) in zip(weights, points, strict=True)) / total
     spread = sum(w * (n - mean_n) ** 2 for w, (n, _) in zip(weights, points, strict=True)) / total
-    if spread <= (0.1 * mean_n) ** 2:
-        constant = min(START_S, 0.9 * mean_s)
-        return constant, (mean_s - constant) / mean_n
     joint = sum(w * (n - mean_n) * (s - mean_s) for w, (n, s) in zip(weights, points, strict=True)) / total
     slope = max(0.0, joint / spread)
     constant = mean_s - slope * mean_n

@@ -21,10 +21,9 @@ from .provenance import read_model
 from .sources import ImageItem
 from .visual import contact_sheet
 
-__all__ = ["PREVIEW_IMAGES", "Preview", "preview"]
+__all__ = ["Preview", "preview"]
 
-PREVIEW_IMAGES = 6
-CELL = (330, 248)  # pixels
+CELL = (214, 160)  # pixels; two pairs in a row fill the App's dialog
 QUALITY = 88
 
 
@@ -65,7 +64,7 @@ def preview(
     like, while the classes of a whole data set are better told apart.
 
     Args:
-        items: the images, about :data:`PREVIEW_IMAGES`.
+        items: the images; more than a dozen make the picture long.
         config: settings.
         model: ``DIR/model`` of a finished run, whose classes are shown.
         progress: where stages report to.

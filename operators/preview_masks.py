@@ -11,14 +11,23 @@ from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.estimate import format_seconds
 from fiftyone_plugin.methods import DEFAULT_METHOD
 
-from .label_form import DEFAULT_CLASSES, add_settings, form_values, read_settings, target_or_reason
+from .label_form import (
+    DEFAULT_CLASSES,
+    add_settings,
+    estimate_run,
+    form_values,
+    read_settings,
+    target_or_reason,
+)
 from .progress import in_app, run_with_progress, stream_or_run
 
 __all__ = ["PreviewMasks"]
 
 FIT = "fit"
+PREVIEW_IMAGES = 6
 AT_MOST = 12  # selected samples
 
 
@@ -51,16 +60,19 @@ class PreviewMasks(foo.Operator):
         """Build the form; every value has a default."""
         inputs = types.Object()
         title = types.View(label="Preview pseudo-masks", submit_button_label="Preview")
-        _, reason = target_or_reason(ctx)
+        view, reason = target_or_reason(ctx)
         if reason:
             inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
             prop = inputs.str("source", view=types.HiddenView())
             prop.invalid, prop.error_message = True, reason
             return types.Property(inputs, view=title)
-        shown = _shown(ctx)
-        inputs.view("shown", types.Notice(label=shown, description="Nothing is written to the dataset"))
+        fit = (ctx.params.get("source") or FIT) == FIT
+        few = view.limit(min(len(ctx.selected), AT_MOST) or PREVIEW_IMAGES)
+        seconds = estimate_run(few, ctx.params, fitted=not fit).seconds
+        text = f"About {format_seconds(seconds)}, less from the second time on. Nothing is written"
+        inputs.view("shown", types.Notice(label=_shown(ctx), description=text))
         _add_source(ctx, inputs)
-        if (ctx.params.get("source") or FIT) == FIT:
+        if fit:
             add_settings(ctx, inputs)
         return types.Property(inputs, view=title)
 
@@ -133,8 +145,6 @@ class PreviewMasks(foo.Operator):
 
 def _few(ctx: Any, view: Any) -> Any:
     """Return the selected samples, or else some that lie evenly over the view."""
-    from fiftyone_plugin.preview import PREVIEW_IMAGES
-
     if ctx.selected:
         return view.select(ctx.selected).limit(AT_MOST)
     ids = view.values("id")

@@ -131,9 +131,9 @@ def test_a_run_teaches_its_own_rates(tmp_path):
     st.lists(st.integers(5, 20_000), min_size=2, max_size=8, unique=True),
 )
 def test_constant_and_slope_are_found_from_runs_of_several_sizes(constant, slope, sizes):
-    if max(sizes) < 1.5 * min(sizes):
-        sizes = [*sizes, 3 * max(sizes)]
-    a, b = module._line([(n, constant + slope * n) for n in sizes])
+    if max(sizes) < module.SPREAD * min(sizes):
+        sizes = [*sizes, 4 * max(sizes)]
+    a, b = module._line([(n, constant + slope * n) for n in sizes], (8.0, 0.1))
     for n in (min(sizes), max(sizes)):
         assert a + b * n == pytest.approx(constant + slope * n, rel=0.02)
     assert a >= 0
@@ -142,10 +142,19 @@ def test_constant_and_slope_are_found_from_runs_of_several_sizes(constant, slope
 
 @given(st.lists(st.tuples(st.integers(1, 10_000), st.floats(0.01, 1e5)), min_size=1, max_size=12))
 def test_predictions_are_never_negative_and_grow(points):
-    a, b = module._line(points)
+    a, b = module._line(points, (8.0, 0.1))
     assert a >= 0
     assert b >= 0
     assert np.isfinite([a, b]).all()
+
+
+def test_small_runs_do_not_take_their_start_for_a_part_of_every_image(tmp_path):
+    guess = estimate(PLAN, tmp_path)
+    large = estimate(replace(PLAN, images=5000), tmp_path)
+    seconds = {"features": 7 * 0.56, "masks": 7 * 0.1, "rest": module.START_S + 24.0 + 7 * 0.25}
+    learn(finished_run(tmp_path / "run", images=7, seconds=seconds), tmp_path)
+    assert estimate(replace(PLAN, images=5000), tmp_path).seconds == pytest.approx(large.seconds, rel=0.01)
+    assert estimate(PLAN, tmp_path).seconds == pytest.approx(guess.seconds, rel=0.01)
 
 
 def test_the_backbone_is_shared_by_methods(tmp_path):

@@ -35,15 +35,17 @@ def test_one_click_labels_the_view_and_shows_the_masks(dataset, page):
     assert page.locator('[data-cy="checkbox-pseudomask"] input').is_checked()
 
 
-def test_a_large_view_is_scheduled(fo, dataset, page):
+def test_a_large_view_is_scheduled_and_the_person_is_told(fo, dataset, page):
     from fiftyone.operators.delegated import DelegatedOperationService
 
     path = dataset.first().filepath
-    dataset.add_samples([fo.Sample(filepath=path) for _ in range(101)])
+    dataset.add_samples([fo.Sample(filepath=path) for _ in range(3000)])
     page.goto(f"/datasets/{dataset.name}")
     page.locator("[data-cy=looker]").first.wait_for()
     page.locator(BUTTON).click()
-    page.wait_for_timeout(4000)
+    page.get_by_text("so the work is scheduled").first.wait_for()
+    page.get_by_text("fiftyone delegated launch").first.wait_for()
+    page.wait_for_timeout(1200)
     page.screenshot(path=ARTIFACTS / "quick_label_scheduled.png")
     service = DelegatedOperationService()
     (operation,) = service.list_operations(dataset_name=dataset.name)

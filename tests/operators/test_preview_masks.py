@@ -79,8 +79,8 @@ def test_a_handful_is_shown_and_nothing_is_written(previewed, fo):
     assert results["reasons"] == ""
     assert 1 <= results["classes"] <= 3
     picture = picture_of(results)
-    assert picture.width > 1000
-    assert picture.height > 600
+    assert picture.width > 800
+    assert picture.height > 500
     assert not (Path(fo.config.default_dataset_dir) / "pseudomask").exists() or not list(
         Path(fo.config.default_dataset_dir).glob("pseudomask/*/preview*")
     )
