@@ -19,9 +19,9 @@ __all__ = [
     "OwnView",
     "create_views",
     "delete_views",
+    "follow_classes",
     "list_views",
     "rare_classes",
-    "renew_views",
     "save_own_view",
 ]
 
@@ -83,10 +83,17 @@ def create_views(dataset: Any, run_key: str) -> dict[str, str]:
     return names
 
 
-def renew_views(dataset: Any, run_key: str) -> None:
-    """Save the views of a run anew where it has any: after its classes have got other names or masks."""
-    if list_views(dataset, run_key):
-        create_views(dataset, run_key)
+def follow_classes(dataset: Any, run_key: str) -> None:
+    """Save a run's view of rare classes anew where there is one: after classes have got other names or masks.
+
+    It keeps the name that it has now, and goes if no class is rarer than others any more.
+    """
+    config = dataset.get_run_info(run_key).config
+    for old in list_views(dataset, run_key):
+        if old.purpose == RARE:
+            dataset.delete_saved_view(old.name)
+            for view, text in _rare(dataset, config.field).values():
+                save_own_view(dataset, run_key, view, RARE, old.name, text)
 
 
 def list_views(dataset: Any, run_key: str) -> list[OwnView]:

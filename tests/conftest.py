@@ -258,11 +258,14 @@ def dataset(fo, photos):
 
 @pytest.fixture(scope="session")
 def finished_runs(backbone, photos):
-    """Two finished runs on the photographs, with four and with three classes."""
+    """Two finished runs on the photographs: LightCluster with four classes, and Mosaic with three."""
     from fiftyone_plugin import label
 
-    settings = {"method": "lightcluster", "size": 140, "refine": "none", "backbone": "offline-vits14"}
-    return [label(photos, out=ROOT / f"run-{k}", classes=k, jobs=1, **settings) for k in (4, 3)]
+    settings = {"size": 140, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
+    return [
+        label(photos, out=ROOT / f"run-{method}", method=method, classes=classes, **settings)
+        for method, classes in (("lightcluster", 4), ("mosaic", 3))
+    ]
 
 
 @pytest.fixture

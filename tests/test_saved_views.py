@@ -164,3 +164,24 @@ def test_a_clone_of_the_dataset_can_be_undone(scored):
     assert clone.list_saved_views() == []
     assert len(scored.list_saved_views()) == 3
     clone.delete()
+
+
+def test_rare_classes_follow_names(dataset, fill):
+    from fiftyone_plugin.class_names import class_names, rename_classes, restore_names
+
+    fill("auto")
+    counts = dataset.count_values("auto_classes")
+    rare = min(counts, key=lambda name: (counts[name], name))
+    assert len(set(counts.values())) > 1
+    dataset.update_saved_view_info("auto: rare classes", {"name": "odd ones"})
+    before = dataset.load_saved_view("odd ones").values("id")
+    names = class_names(dataset, "auto")
+    id_ = next(k for k, name in names.items() if name == rare)
+    rename_classes(dataset, "auto", {id_: "boat"})
+    after = dataset.load_saved_view("odd ones")
+    assert after.values("id") == before
+    assert any("boat" in found for found in after.values("auto_classes"))
+    rename_classes(dataset, "auto", dict.fromkeys(names, "everything"))
+    assert "odd ones" not in dataset.list_saved_views()
+    restore_names(dataset, "auto")
+    assert dataset.list_saved_views() == ["auto: review first", "auto: accept"]

@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import ImageReadError, PseudoMaskError, UsageError
 from ..run_keys import METHOD, reserved_fields, run_key
 from ..rundir import EDITS, write_json, write_mask
+from ..saved_views import follow_classes
 from .fields import AreaChange, FieldWriter, MaskContent, read_mask_file
 from .history import DONE, UNDONE, WRITING, ClassNames, Edit, read_edits
 
@@ -296,6 +297,7 @@ class EditableRun:
         edit.status = DONE
         self._write_record(edit)
         self._save(self.edits, gained.apply(edit.areas, self.out))
+        follow_classes(self.dataset, run_key(self.field))
         return Written(edit, len(changed), samples, tuple(unread))
 
     def undo_last(self) -> Edit:
@@ -333,6 +335,7 @@ class EditableRun:
         if self.out.is_dir():
             self._write_record(edit)
         self._save(self.edits, edit.areas)
+        follow_classes(self.dataset, run_key(self.field))
 
     # ------------------------------------------------------------------ files
 
