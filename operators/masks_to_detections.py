@@ -128,9 +128,8 @@ class MasksToDetections(foo.Operator):
         Returns:
             FiftyOne's execution result.
         """
-        params = {"field": field, _into(field): into or "", "min_area": min_area, "overwrite": overwrite}
-        if not into:
-            del params[_into(field)]
+        into = into or f"{field}_detections"
+        params = {"field": field, _into(field): into, "min_area": min_area, "overwrite": overwrite}
         return foo.execute_operator(self.uri, {"view": samples.view()}, params=params)
 
 

@@ -15,7 +15,7 @@ from .progress import execution_options, stream_or_run
 __all__ = ["PropagateCorrections"]
 
 LABEL = "Corrections propagated"
-MARGIN = 0.05
+MARGIN = 0.1
 HELP = (
     "Corrections are what 'Put edited detections back into pseudo-masks' has changed. Regions elsewhere that "
     "look clearly more like a corrected one than like their own class follow it. Nothing is trained, and it "

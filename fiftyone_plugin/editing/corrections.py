@@ -23,8 +23,9 @@ from .run import EditableRun, MaskRow, Written, editing
 
 __all__ = ["MARGIN", "Examples", "changed_regions", "propagate_corrections", "reassign"]
 
-MARGIN = 0.05
-WHITEN: int | None = 64
+MARGIN = 0.1
+WHITEN = 64
+PER_COMPONENT = 7  # fewest regions for each component that is kept
 SAMPLE = 20_000  # regions that the whitening is fitted on
 MIN_SHARE = 0.001  # of an image, below which a region is no example
 
@@ -204,8 +205,7 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
     if not any(was != now for _, was, now in examples):
         raise UsageError(f"in the corrected masks of {run.field!r}, no region has another class than before")
     sample = np.stack([*(vector for _, vector in drawn), *(vector for vector, _, _ in examples)])
-    normalizer = VectorNormalizer(whiten=min(WHITEN, max(2, len(sample) // 7)) if WHITEN else None)
-    normalizer.fit(sample)
+    normalizer = VectorNormalizer(whiten=min(WHITEN, max(2, len(sample) // PER_COMPONENT))).fit(sample)
     return _Learnt(
         normalizer,
         Examples(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from string import ascii_lowercase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,38 +14,88 @@ from .history import ClassNames
 from .regions import Features, open_features, read_regions
 from .run import EditableRun, MaskRow, Written, editing
 
-if TYPE_CHECKING:
-    from ..clustering.region_classes import RegionClasses
-
-__all__ = ["MAX_PARTS", "cluster_regions", "split_class"]
+__all__ = ["MAX_PARTS", "RegionParts", "split_class"]
 
 MAX_PARTS = len(ascii_lowercase)
 MAX_REGIONS = 20_000  # that parts are found on; all others follow
-WHITEN: int | None = None
+COMPONENTS = 32
+PER_COMPONENT = 7  # fewest regions for each component that is kept
+RESTARTS = 10
+NOISE = 1e-6  # deviation of unit vectors below which there is but rounding
 
 
-def cluster_regions(
-    descriptors: np.ndarray, area: np.ndarray, n_parts: int = 2, *, seed: int = 0
-) -> RegionClasses:
-    """Cluster the regions of a class into parts, numbered from 1 by falling total area.
+class RegionParts:
+    """Clusters the regions of a class into parts 1..n, numbered by falling total area.
+
+    k-means on half-whitened descriptors, in which every region counts by its area: a class has many more
+    small regions than large ones, and they hardly look like what they are. Both were measured, see
+    docs/editing.md.
 
     Args:
-        descriptors: (R, D) float32 unit descriptors.
-        area: (R,) areas; what counts is their ratio.
         n_parts: number of parts; fewer come out of fewer distinct regions.
-        seed: seed of k-means.
+        random_state: seed.
 
-    Returns:
-        A fitted estimator: ``labels_`` and ``predict`` give parts, ``n_classes_`` their number.
+    Attributes:
+        labels_: (R,) int64 parts of the regions it was fitted on.
+        centers_: (n, d) float32 centres.
 
     Raises:
         UsageError: fewer than two parts, or more than there are letters for.
     """
-    from ..clustering.region_classes import RegionClasses
 
-    if not 2 <= n_parts <= MAX_PARTS:
-        raise UsageError(f"a class can be split into 2 to {MAX_PARTS} parts, not {n_parts}")
-    return RegionClasses(n_parts, whiten=WHITEN, random_state=seed).fit(descriptors, area=area)
+    def __init__(self, n_parts: int = 2, *, random_state: int = 0) -> None:
+        if not 2 <= n_parts <= MAX_PARTS:
+            raise UsageError(f"a class can be split into 2 to {MAX_PARTS} parts, not {n_parts}")
+        self.n_parts = n_parts
+        self.random_state = random_state
+
+    def fit(self, x: np.ndarray, area: np.ndarray) -> RegionParts:
+        """Cluster (R, D) unit descriptors, R >= 1, of regions with (R,) areas > 0."""
+        from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):  # sums over threads would differ in their last bits from run to run
+            self._mean, self._projection = _half_whitening(np.asarray(x, np.float64), area / area.sum())
+            vectors = self._transform(x)
+            n = min(self.n_parts, len(np.unique(vectors, axis=0)))
+            kmeans = KMeans(n, n_init=RESTARTS, random_state=self.random_state)
+            found, labels = np.unique(kmeans.fit(vectors, sample_weight=area).labels_, return_inverse=True)
+        order = np.argsort(-np.bincount(labels, weights=area), kind="stable")
+        self.centers_ = kmeans.cluster_centers_[found][order].astype(np.float32)
+        self.labels_ = self.predict(x)
+        return self
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the (n,) int64 part, from 1, with the nearest centre, of (n, D) descriptors."""
+        from threadpoolctl import threadpool_limits
+
+        from ..clustering.kmeans import squared_distances
+
+        with threadpool_limits(1):
+            return 1 + squared_distances(self._transform(x), self.centers_).argmin(1)
+
+    def _transform(self, x: np.ndarray) -> np.ndarray:
+        from ..clustering.normalize import l2_normalize
+
+        return l2_normalize((x - self._mean) @ self._projection)
+
+
+def _half_whitening(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (D,) weighted mean and a (D, d) PCA that scales components by the root of their deviation.
+
+    Between plain PCA, where one component decides alone, and whitening, where all count alike.
+    """
+    mean = weight @ x
+    centred = (x - mean) * np.sqrt(weight)[:, None]
+    if len(x) < x.shape[1]:
+        _, deviation, directions = np.linalg.svd(centred, full_matrices=False)
+    else:
+        variance, vectors = np.linalg.eigh(centred.T @ centred)
+        deviation, directions = np.sqrt(np.maximum(variance[::-1], 0.0)), vectors.T[::-1]
+    n = int(min(COMPONENTS, max(2, len(x) // PER_COMPONENT), (deviation > NOISE).sum()))
+    if n == 0:  # all regions look alike
+        return mean, np.zeros((x.shape[1], 1))
+    return mean, directions[:n].T / np.sqrt(deviation[:n])
 
 
 def split_class(
@@ -83,15 +133,15 @@ def split_class(
     """
     from .classes import check_known
 
-    progress = progress or NullProgress()
+    parts, progress = RegionParts(n_parts, random_state=seed), progress or NullProgress()
     with editing(samples, field) as run:
         check_known(run, [class_id])
         rows = run.rows([class_id])
         if not rows:
             raise UsageError(f"no image shows class {class_id} of {field!r}")
         with open_features(run, rows, backbone) as features:
-            parts = _fit(run, features, class_id, n_parts, seed, progress)
-            found = parts.n_classes_
+            _fit(run, features, class_id, parts, progress)
+            found = len(parts.centers_)
             if found < 2:
                 raise UsageError(
                     f"class {class_id} of {field!r} has only one region, or regions that look all alike"
@@ -120,11 +170,11 @@ def split_class(
 
 
 def _fit(
-    run: EditableRun, features: Features, class_id: int, n_parts: int, seed: int, progress: Progress
-) -> RegionClasses:
+    run: EditableRun, features: Features, class_id: int, parts: RegionParts, progress: Progress
+) -> RegionParts:
     """Find the parts on at most ``MAX_REGIONS`` regions, drawn at random where there are more."""
     drawn: list[tuple[float, np.ndarray, float]] = []
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(parts.random_state)
     with progress.stage("regions", total=len(features.source)) as stage:
         for row, image in features:
             found = read_regions(run, row, [class_id])
@@ -141,7 +191,7 @@ def _fit(
     if not drawn:
         raise UsageError(f"no image shows class {class_id} of {run.field!r}, or none of them can be read")
     descriptors = np.stack([vector for _, vector, _ in drawn])
-    return cluster_regions(descriptors, np.array([area for _, _, area in drawn]), n_parts, seed=seed)
+    return parts.fit(descriptors, np.array([area for _, _, area in drawn]))
 
 
 def _split(
@@ -149,7 +199,7 @@ def _split(
     features: Features,
     class_id: int,
     ids: np.ndarray,
-    parts: RegionClasses,
+    parts: RegionParts,
     counts: np.ndarray,
     progress: Progress,
 ) -> Iterator[tuple[MaskRow, np.ndarray]]:

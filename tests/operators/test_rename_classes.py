@@ -41,7 +41,7 @@ def form(foo, dataset, **params):
 
 
 def test_the_form_has_a_line_for_every_class(foo, labelled):
-    lines = {key: prop.default for key, prop in form(foo, labelled).items() if "__" in key}
+    lines = {key: prop.default for key, prop in form(foo, labelled).items() if key.startswith("auto__")}
     assert lines == {f"auto__{id_}": f"class {id_}" for id_ in labelled.mask_targets["auto"]}
     assert form(foo, labelled, auto__1=" ")["auto__1"].invalid
     assert not form(foo, labelled, auto__1="sky")["auto__1"].invalid
