@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 from fiftyone.operators import types
 
-from fiftyone_plugin.app_summary import class_rows, finished_fields
+from fiftyone_plugin.app_summary import class_rows, finished_fields, list_runs
+from fiftyone_plugin.exemplars import exemplar_uri
 
 from .progress import run_with_progress
 
@@ -22,6 +24,7 @@ __all__ = [
     "show_counts",
 ]
 
+STRIP_HEIGHT = "64px"
 NOTHING = "no finished run of pseudo-masks in this dataset: label it first"
 SECONDS_AN_IMAGE = 0.6  # where the features of an image have to be computed again
 
@@ -51,7 +54,7 @@ def add_masks(ctx: Any, inputs: Any, description: str) -> str | None:
 
 
 def add_class(ctx: Any, inputs: Any, field: str, description: str) -> None:
-    """Add the choice of one class."""
+    """Add the choice of one class, with crops of the one that is chosen."""
     choices = types.Dropdown()
     for row in class_rows(ctx.dataset, field):
         for id_ in row.ids:
@@ -60,6 +63,11 @@ def add_class(ctx: Any, inputs: Any, field: str, description: str) -> None:
     inputs.enum(
         "class_id", choices.values(), required=True, label="Class", description=description, view=choices
     )
+    chosen = ctx.params.get("class_id")
+    folder = next((Path(run.out) for run in list_runs(ctx.dataset) if run.field == field), None)
+    strip = exemplar_uri(folder, int(chosen)) if folder and chosen else None
+    if strip:
+        inputs.view(f"look_{chosen}", types.ImageView(height=STRIP_HEIGHT), default=strip)
 
 
 def images_with_class(ctx: Any, field: str, class_id: int) -> int:

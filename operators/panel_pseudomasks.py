@@ -13,13 +13,14 @@ from fiftyone_plugin.saved_views import create_views, list_views
 
 from . import panel_parts as parts
 from .panel_comparison import ComparisonSection
+from .panel_edits import EditSection
 
 __all__ = ["PseudoMasksPanel"]
 
 NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
 
 
-class PseudoMasksPanel(ComparisonSection, foo.Panel):
+class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
     """What :mod:`fiftyone_plugin.app_summary` says of the dataset's runs.
 
     Several hooks may be called at once with an empty state after the panel opens, so every value that is read
@@ -173,6 +174,7 @@ class PseudoMasksPanel(ComparisonSection, foo.Panel):
         self._head(ctx, panel, runs, run)
         self._views(ctx, panel, run)
         self._classes(ctx, panel)
+        self.render_edits(panel, run)
         score = summary.score_field(ctx.dataset, run.field)
         if score:
             title = f"{score} (a click shows the images)"

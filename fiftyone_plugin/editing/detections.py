@@ -360,8 +360,8 @@ def _folded(
                 stage.update()
                 if label is None:
                     continue
-                if label["source_mask"] != _source(run, row):
-                    skipped[sample.id] = "its mask was edited after it was converted: convert it again"
+                if getattr(label, "source_mask", None) != _source(run, row):
+                    skipped[sample.id] = "its mask is not the one that was converted: convert it again"
                     continue
                 mask = run.read(row)
                 if mask is None:

@@ -40,6 +40,7 @@ def picture(page, name):
 
 
 def wait_for_tiles(page, count):
+    page.wait_for_timeout(2500)  # the tiles of before may still be there
     page.wait_for_function(
         "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n", arg=count
     )
@@ -113,8 +114,50 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
 
     form = open_form(page, "Edit pseudo-masks as detections")
     picture(page, "edit_detections_form")
-    execute(page, "Detections")
+    execute(page, "Masks not read")
     close(page)
     labelled.reload()
     assert labelled.count("auto_detections") == len(labelled)
+    wait_for_tiles(page, len(labelled))
     picture(page, "edit_detections_done")
+
+    # what a person corrects in the annotation mode ends up in the same field
+    sample = labelled.first()
+    region = max(sample.auto_detections.detections, key=lambda detection: detection.mask.sum())
+    region.label = "suit"
+    sample.save()
+    open_form(page, "Put edited detections back")
+    picture(page, "edit_fold_form")
+    execute(page, "Masks changed")
+    picture(page, "edit_fold_output")
+    close(page)
+    assert targets(labelled)[5] == "suit"
+
+    open_form(page, "Propagate corrections")
+    page.get_by_text("Corrected masks: 1").wait_for()
+    picture(page, "edit_propagate_form")
+    execute(page, "Regions moved")
+    picture(page, "edit_propagate_output")
+    close(page)
+
+
+def test_the_panel_leads_to_the_forms(labelled, page):
+    page.goto(f"/datasets/{labelled.name}")
+    wait_for_tiles(page, len(labelled))
+    page.locator("[data-cy=new-panel-btn]").first.click()
+    page.locator("[data-cy=new-panel-option-pseudomasks]").click()
+    panel = page.locator("[data-cy=panel-content-pseudomasks]")
+    panel.locator(".js-plotly-plot").last.wait_for()
+    button = panel.get_by_role("button", name="Split a class")
+    button.scroll_into_view_if_needed()
+    picture(page, "edit_panel")
+    button.click()
+    form = page.locator("[data-cy=operators-prompt-modal]")
+    form.get_by_role("combobox").last.click()
+    page.get_by_role("option", name="class 1 (1").click()
+    page.wait_for_timeout(1500)
+    picture(page, "edit_panel_form")
+    execute(page, "class 1 a")
+    close(page)
+    panel.get_by_role("cell", name="class 1 b").wait_for(timeout=30_000)
+    picture(page, "edit_panel_done")

@@ -114,13 +114,16 @@ def test_hidden_classes_and_small_regions_stay_in_the_masks(labelled):
     assert sum((a != b).sum() for a, b in zip(old, new, strict=True)) > 10_000
 
 
-def test_a_detection_without_label_leaves_its_mask_alone(fo, labelled):
+def test_what_cannot_be_put_back_leaves_its_mask_alone(fo, labelled):
     editing.masks_to_detections(labelled.limit(2), "auto")
-    sample = labelled.first()
+    sample, other = labelled.first(), labelled.last()
     sample.auto_detections.detections.append(fo.Detection(bounding_box=[0, 0, 1, 1]))
     sample.save()
+    other["auto_detections"] = fo.Detections(detections=[fo.Detection(label="x", bounding_box=[0, 0, 1, 1])])
+    other.save()
     done = editing.detections_to_masks(labelled, "auto")
     assert "has no label" in done.edit.summary["skipped"][sample.id]
+    assert "not the one that was converted" in done.edit.summary["skipped"][other.id]
     assert done.changed == 0
 
 
