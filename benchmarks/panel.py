@@ -1,0 +1,171 @@
+"""Time that the panel "Pseudo-masks" takes to open and to answer clicks, against the number of samples.
+
+    python -m benchmarks.panel --samples 10000 100000
+
+The samples are synthetic: fields of two runs, and a comparison of them, but no files, which the panel does
+not read; strips of crops are there for 20 classes. The database is FiftyOne's own, or the one that
+``FIFTYONE_DATABASE_URI`` names; the dataset is deleted at the end. *Opening* is the request that fills the
+panel when it opens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CLASSES = 27
+FIELDS = ("first", "second")
+REPEATS = 5
+
+
+def make_dataset(n: int, folder: Path) -> Any:
+    """Return a dataset of ``n`` samples with two runs and their comparison."""
+    import fiftyone as fo
+
+    from fiftyone_plugin.saved_views import create_views
+
+    rng = np.random.default_rng(0)
+    dataset = fo.Dataset()
+    dataset.add_samples([fo.Sample(filepath=f"/nowhere/{i:07d}.jpg") for i in range(n)], dynamic=False)
+    ids = dataset.values("id")
+    weights = rng.dirichlet(np.ones(CLASSES))
+    for field in FIELDS:
+        names = np.array([f"class {k}" for k in range(1, CLASSES + 1)])
+        dataset.set_values(
+            field,
+            {i: fo.Segmentation(mask_path=f"/nowhere/{field}/{i}.png") for i in ids},
+            key_field="id",
+        )
+        shown = [names[rng.choice(CLASSES, 5, replace=False, p=weights)].tolist() for _ in ids]
+        dataset.set_values(f"{field}_classes", shown)
+        dataset.set_values(f"{field}_quality", rng.random(n).tolist())
+        dataset.mask_targets = {**dataset.mask_targets, field: dict(enumerate(names.tolist(), 1))}
+        dataset.save()
+        config = dataset.init_run(
+            method="pseudomask",
+            field=field,
+            out=str(folder),
+            fields=[field],
+            created_fields=[field],
+            status="complete",
+            settings={"method": "mosaic"},
+            counts={"images": n, "labelled": n, "skipped": 0},
+            areas={str(k): float(share) for k, share in enumerate(weights, 1)},
+        )
+        dataset.register_run(f"pseudomask_{field}", config)
+        create_views(dataset, f"pseudomask_{field}")
+    _compare(dataset, rng.random(n).tolist())
+    return dataset
+
+
+def _compare(dataset: Any, agreement: list[float]) -> None:
+    dataset.set_values("agreement", agreement)
+    config = dataset.init_run(
+        method="pseudomask_comparison",
+        a=FIELDS[0],
+        b=FIELDS[1],
+        field="agreement",
+        images=len(agreement),
+        agreement=0.5,
+        ari=0.4,
+        nmi=0.4,
+        classes=[{"a": k, "b": k, "iou": 0.5} for k in range(1, CLASSES + 1)],
+        left_out=0,
+        reasons={},
+    )
+    dataset.register_run(f"compare_{FIELDS[0]}_vs_{FIELDS[1]}", config)
+
+
+def make_strips(folder: Path) -> None:
+    """Write strips of noise, which compress worse than photographs."""
+    from PIL import Image
+
+    from fiftyone_plugin.exemplars import exemplar_path
+
+    rng = np.random.default_rng(0)
+    for class_id in range(1, CLASSES + 1):
+        path = exemplar_path(folder, class_id)
+        path.parent.mkdir(exist_ok=True)
+        noise = rng.integers(0, 255, (12, 74, 3), np.uint8)
+        Image.fromarray(noise).resize((591, 96)).save(path, quality=85)
+
+
+def request(dataset: Any, method: str, state: dict[str, Any], **params: Any) -> dict[str, Any]:
+    """Do what the App's server does for one event of the panel; returns the state after it."""
+    import fiftyone.operators as foo
+    from fiftyone.operators.executor import ExecutionContext, Executor
+
+    from fiftyone_plugin.plugin_install import PLUGIN_NAME
+
+    uri = f"{PLUGIN_NAME}/pseudomasks"
+    params = {"__method__": method, "panel_id": "panel", "panel_state": dict(state), **params}
+    context = ExecutionContext(
+        request_params={"dataset_name": dataset.name, "params": params},
+        executor=Executor(),
+        operator_uri=uri,
+        required_secrets=[],
+    )
+    foo.get_operator(uri).execute(context)
+    return dict(context.panel.state._data or {})
+
+
+def median_ms(function: Callable[[], object]) -> float:
+    """Return the median time of some calls, after one that does not count."""
+    function()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, nargs="+", default=[10_000])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        plugins = Path(name) / "plugins"
+        plugins.mkdir()
+        (plugins / "pseudomask").symlink_to(REPOSITORY, target_is_directory=True)
+        os.environ["FIFTYONE_PLUGINS_DIR"] = str(plugins)  # before FiftyOne is imported
+        os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
+        make_strips(Path(name))
+        print("| samples | opening, ms | click on a class, ms | click on a bar, ms | saved views, ms |")
+        print("| ---: | ---: | ---: | ---: | ---: |")
+        for n in arguments.samples:
+            print(row(n, Path(name)), flush=True)
+
+
+def row(n: int, folder: Path) -> str:
+    """Measure one size and return its line of the table."""
+    import fiftyone as fo
+
+    from fiftyone_plugin.saved_views import create_views
+
+    dataset = make_dataset(n, folder)
+    try:
+        state = request(dataset, "on_load", {})
+        calls: list[Callable[[], object]] = [
+            lambda: request(dataset, "on_load", {}),
+            lambda: request(dataset, "click_class", state, row=3),
+            lambda: request(dataset, "click_bar", state, idx=2),
+            lambda: create_views(dataset, f"pseudomask_{FIELDS[0]}"),
+        ]
+        cells = [f"{median_ms(call):.0f}" for call in calls]
+    finally:
+        fo.delete_dataset(dataset.name)
+    return f"| {n:,} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The whole flow in the real App, from photographs without masks to the images of one class.
+
+It leaves pictures and ``tour.json`` in ``test-artifacts``; ``scripts/animate.py`` makes an animation
+of them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fiftyone_plugin.app_summary import class_rows
+from fiftyone_plugin.plugin_install import PLUGIN_NAME
+
+ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+BUTTON = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
+PANEL = "pseudomasks"
+FIELD = "pseudomask"
+ZOOM = -3
+
+
+class Tour:
+    """Takes the pictures, and keeps what each one shows and where the next click goes."""
+
+    def __init__(self, page):
+        self.page = page
+        self.frames = []
+        ARTIFACTS.mkdir(exist_ok=True)
+
+    def frame(self, caption, click=None):
+        """Take a picture; ``click`` is the element that is clicked next."""
+        file = f"tour_{len(self.frames) + 1}.png"
+        self.page.wait_for_timeout(1200)
+        box = click.bounding_box() if click is not None else None
+        point = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2] if box else None
+        self.page.screenshot(path=ARTIFACTS / file)
+        self.frames.append({"file": file, "caption": caption, "click": point})
+
+    def save(self):
+        """Write what the animation needs besides the pictures."""
+        (ARTIFACTS / "tour.json").write_text(json.dumps(self.frames, indent=1) + "\n")
+
+
+@pytest.mark.usefixtures("backbone")
+def test_from_photographs_to_the_images_of_a_class(dataset, page):
+    for name in (dataset.name, str(dataset._doc.id)):  # large tiles
+        page.add_init_script(f"localStorage.setItem('gridZoomStore-{name}', '{ZOOM}')")
+    tour = Tour(page)
+    page.goto(f"/datasets/{dataset.name}")
+    loaded = "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n"
+    page.wait_for_function(loaded, arg=len(dataset))
+    bolt = page.locator(BUTTON)
+    bolt.wait_for()
+    tour.frame("Images without labels: one click on the bolt", click=bolt)
+    bolt.click()
+    page.get_by_role("progressbar").first.wait_for()
+    page.wait_for_timeout(3000)
+    tour.frame("Features, classes, masks: progress stage by stage")
+    page.locator(f'[data-cy="checkbox-{FIELD}"]').wait_for(timeout=180_000)
+    page.get_by_role("button", name="Done").click()
+    page.wait_for_function(loaded, arg=len(dataset))
+    page.wait_for_timeout(6000)  # the message goes
+    plus = page.locator("[data-cy=new-panel-btn]").first
+    tour.frame("A semantic mask on every image; the panel tells more", click=plus)
+    plus.click()
+    page.locator(f"[data-cy=new-panel-option-{PANEL}]").click()
+    panel = page.locator(f"[data-cy=panel-content-{PANEL}]")
+    crops = panel.locator("img[alt^='Crops of']")
+    crops.first.wait_for()
+    panel.locator(".js-plotly-plot").last.wait_for()
+    tour.frame("Classes with their area and images, quality, settings")
+    dataset.reload()
+    images = class_rows(dataset, FIELD)[0].images
+    crops.nth(4).scroll_into_view_if_needed()
+    crops.first.scroll_into_view_if_needed()
+    tour.frame("What each class looks like; a click shows its images", click=crops.first)
+    crops.first.click()
+    page.get_by_text(f"{images} sample").first.wait_for()
+    page.wait_for_function(loaded, arg=images)
+    tour.frame("The images with this class: rename it, merge it, export")
+    tour.save()
+    dataset.reload()
+    assert page.locator(f'[data-cy="checkbox-{FIELD}"] input').is_checked()
+    assert len(dataset.exists(FIELD)) == len(dataset)
