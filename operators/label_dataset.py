@@ -78,9 +78,9 @@ class LabelDataset(foo.Operator):
             inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
             refuse(inputs, "field", reason)
             return types.Property(inputs, view=title)
-        add_settings(ctx, inputs)
         _check_field(ctx, inputs)
         _add_estimate(inputs, view, ctx.params)
+        add_settings(ctx, inputs)
         return types.Property(inputs, view=title)
 
     def execute(self, ctx: Any) -> Any:

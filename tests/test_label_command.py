@@ -297,3 +297,15 @@ def test_demo_leaves_a_folder_of_others_alone(tmp_path, capfd, backbone):
     assert main(["demo", "--out", str(tmp_path), "-q"]) == 2
     assert "was not written by a run" in capfd.readouterr().err
     assert (tmp_path / "masks" / "mine.png").read_text() == "precious"
+
+
+def test_dry_run_says_what_it_would_take_and_writes_nothing(images, options, tmp_path, capsys, monkeypatch):
+    from fiftyone_plugin.paths import CACHE_ENV
+
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
+    arguments = ["label", str(images), "--out", str(tmp_path / "run"), *options, "--method", "lightcluster"]
+    assert main([*arguments, "--dry-run"]) == 0
+    guessed = capsys.readouterr().out
+    assert guessed.startswith("5 images: about ")
+    assert "a guess" in guessed
+    assert list(tmp_path.iterdir()) == []

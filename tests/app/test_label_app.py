@@ -12,6 +12,7 @@ import pytest
 from fiftyone_plugin.plugin_install import PLUGIN_NAME
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+QUICK = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
 BUTTON = f'[data-item-id="{PLUGIN_NAME}/label_dataset"]'
 
 
@@ -36,8 +37,6 @@ def test_button_form_and_masks(fo, dataset, page):
     form.get_by_text("7 images: about").wait_for()
     form.get_by_text("offline checkpoint").first.wait_for()
     picture(page, "label_form")
-    form.get_by_text("7 images: about").scroll_into_view_if_needed()
-    picture(page, "label_form_estimate")
     form.get_by_role("button", name="Execute", exact=True).click()
     page.get_by_role("progressbar").first.wait_for()
     page.wait_for_timeout(2500)
@@ -60,13 +59,23 @@ def test_button_form_and_masks(fo, dataset, page):
 
 
 def test_a_view_that_cannot_be_labelled(fo, dataset, page):
-    dataset.delete_samples(dataset.values("id"))
-    page.goto(f"/datasets/{dataset.name}")
+    for sample in dataset.iter_samples(autosave=True):
+        box = fo.Detection(label="middle", bounding_box=[0.2, 0.2, 0.6, 0.6])
+        sample["boxes"] = fo.Detections(detections=[box])
+    dataset.save_view("crops", dataset.to_patches("boxes"))
+    page.goto(f"/datasets/{dataset.name}?view=crops")
+    page.locator("[data-cy=looker]").first.wait_for()
     page.locator(BUTTON).click()
     form = page.locator("[data-cy=operators-prompt-modal]")
-    form.get_by_text("the view is empty").first.wait_for()
+    form.get_by_text("this is a view of patches").first.wait_for()
     assert form.get_by_role("button", name="Execute", exact=True).is_disabled()
-    picture(page, "label_form_empty")
+    picture(page, "label_form_patches")
+    form.get_by_role("button", name="Cancel").click()
+    page.locator(QUICK).click()
+    page.get_by_text("this is a view of patches").first.wait_for()
+    picture(page, "quick_label_refused")
+    dataset.reload()
+    assert dataset.list_runs() == []
 
 
 SLOW = """
