@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class RunSummary:
     out: str
     settings: dict[str, Any]
     counts: dict[str, int]
-    areas: dict[int, float] = field(default_factory=dict)
+    areas: dict[int, float] = dataclass_field(default_factory=dict)
 
     @property
     def title(self) -> str:

@@ -72,7 +72,7 @@ def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
     """
     from fiftyone_plugin.exemplars import exemplar_uri
 
-    found = []
+    found: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
         for id_ in row.ids:
             uri = exemplar_uri(folder, id_) if len(found) < STRIPS else None
