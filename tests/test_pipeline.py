@@ -21,7 +21,7 @@ from fiftyone_plugin.rundir import read_samples
 
 STAGES = (
     "load backbone", "features", "sample", "levels", "foreground, regions", "classes", "masks",
-    "contact sheet",
+    "contact sheet", "exemplars",
 )  # fmt: skip
 
 
