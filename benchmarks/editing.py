@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ from fiftyone_plugin.progress import NullProgress
 
 MARGINS = (0.0, 0.05, 0.1, 0.2)
 FEWEST = 8  # regions of a class that is split
+SHUFFLES = 20
 NEW = 1000  # ids of classes that a correction makes begin after it
 
 
@@ -51,6 +53,12 @@ class Regions:
     share: np.ndarray
     vectors: np.ndarray
     truth: np.ndarray
+
+    @cached_property
+    def whitened(self) -> tuple[VectorNormalizer, np.ndarray]:
+        """The whitening of propagation, fitted on regions that are not small, and the (R, d) vectors."""
+        normalizer = VectorNormalizer(whiten=WHITEN).fit(self.vectors[self.share >= MIN_SHARE])
+        return normalizer, normalizer.transform(self.vectors)
 
     def names(self) -> dict[int, int]:
         """Return class -> true class of most of its pixels."""
@@ -97,7 +105,8 @@ def split_gain(regions: Regions, seed: int) -> tuple[float, float, float]:
 
         majority = truth.argmax(1)
         best = max(right(majority == true) for true in np.unique(majority))
-        gains += np.array([right(parts), right(rng.permutation(parts)), best]) - truth.sum(0).max()
+        shuffled = np.mean([right(rng.permutation(parts)) for _ in range(SHUFFLES)])
+        gains += np.array([right(parts), shuffled, best]) - truth.sum(0).max()
     return tuple(gains / total)
 
 
@@ -121,8 +130,7 @@ def propagate(regions: Regions, few: int, margin: float, seed: int) -> list[floa
     now = np.array(
         [a if names[int(a)] == t else first.get(int(t), NEW + t) for a, t in zip(was, true, strict=True)]
     )
-    normalizer = VectorNormalizer(whiten=WHITEN).fit(regions.vectors[large])
-    vectors, others = normalizer.transform(regions.vectors), ~corrected
+    (normalizer, vectors), others = regions.whitened, ~corrected
     means = {}
     for class_id in np.unique(regions.label[others]):
         rows = others & (regions.label == class_id)
