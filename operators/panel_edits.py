@@ -16,6 +16,7 @@ FORMS = {
     "propagate_corrections": "Propagate corrections",
     "undo_edit": "Take back an edit",
 }
+IN_A_ROW = 3  # more would be cut off in a panel of half the window
 
 
 class EditSection:
@@ -33,8 +34,9 @@ class EditSection:
         """Add a button for every edit, once the run is complete."""
         if run.status != "complete":
             return
-        row = panel.h_stack("edits", gap=2, align_y="center")
-        for name, label in FORMS.items():
+        for number, (name, label) in enumerate(FORMS.items()):
+            if number % IN_A_ROW == 0:
+                row = panel.h_stack(f"edits_{number}", gap=2, align_y="center")
             row.btn(
                 f"edit_{name}",
                 label=label,
