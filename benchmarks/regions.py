@@ -8,19 +8,14 @@ so that no two rows are equal. Each count runs in a new process; memory is its p
 
 from __future__ import annotations
 
-import argparse
 import resource
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import default_folder, load_folder
+from benchmarks.data import load_folder
 from fiftyone_plugin.backbones import load_backbone
-from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.methods.mosaic import Mosaic

@@ -7,6 +7,7 @@ of clusters, foreground rule, grouping) is a documented choice here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def fit_category_levels(
 
     A cluster of a group is foreground if most of its patches are foreground at data-set level.
     """
-    shared = {"n_init": n_init, "random_state": random_state}
+    shared: dict[str, Any] = {"n_init": n_init, "random_state": random_state}
     images = ReproducibleKMeans(n_categories, **shared).fit(l2_normalize(sample.cls))
     coarse = dataset.hard(vectors)
     group_of_patch = images.labels_[sample.image]

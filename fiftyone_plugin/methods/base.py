@@ -17,6 +17,7 @@ from ..progress import Progress
 __all__ = [
     "LabelScores",
     "Method",
+    "Recuttable",
     "Trainable",
     "create_method",
     "list_methods",
@@ -88,6 +89,18 @@ class Trainable(Protocol):
     finds a checkpoint there of the same settings and images goes on from it, to the same result."""
     device: str
     """Torch device to train on."""
+
+
+@runtime_checkable
+class Recuttable(Protocol):
+    """Optional part of the contract: fitted methods that can be cut into another number of classes."""
+
+    def recut(self, n_classes: int) -> Method:
+        """Return the method with K other classes, without reading any image.
+
+        Raises:
+            UsageError: it cannot be cut into that many.
+        """
 
 
 def _registry() -> dict[str, Callable[..., Method]]:

@@ -31,6 +31,7 @@ from ..progress import NullProgress, Progress
 from .base import LabelScores
 from .foreground import Levels, normalizer_arrays, restore_normalizer
 from .lightcluster import LightCluster
+from .mosaic_graph import RegionGraph, cluster_regions
 from .mosaic_regions import CutTask, RegionTable, cut_image, cut_labels
 from .panels import Panel
 from .parameters import Number, check_numbers
@@ -67,7 +68,8 @@ class Mosaic:
         cue: layer on which foreground is told from background, by LightCluster's three levels.
         cue_regions: regions of one more cut, by the patches of ``cue`` as they are, whose outlines follow
             objects where those of whitened patches follow surfaces; 0 for none.
-        whiten: PCA components of the stacked features, of regions for the graph and of patches for the head.
+        whiten: PCA components of the stacked features that the head sees.
+        graph_whiten: PCA components of region descriptors; one neighbour graph for each, which are added up.
         blur: sigma, in patches, of the Gaussian blur before an image is cut.
         foreground: weight of a region's foreground probability in its descriptor, beside a unit vector;
             ``auto``: 0.3 + 6 / K. Two classes alone should differ in it, among many it hardly matters.
@@ -98,6 +100,7 @@ class Mosaic:
         cue: str = "k-1",
         cue_regions: int = 6,
         whiten: int = 96,
+        graph_whiten: Sequence[int] = (96, 64, 128, 192),
         blur: float = 0.7,
         foreground: float | Literal["auto"] = "auto",
         neighbours: int = 30,
@@ -112,6 +115,7 @@ class Mosaic:
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "n_jobs")}
         config["layers"], config["cuts"] = list(layers), [list(cut) for cut in cuts]
+        config["graph_whiten"] = list(graph_whiten)
         self._config = config
         self.n_jobs = n_jobs
         self._validate()
@@ -127,6 +131,10 @@ class Mosaic:
             raise UsageError(
                 f"layers must be patch features (out, t<block>, k<block>), got {config['layers']}"
             )
+        if not config["graph_whiten"]:
+            raise UsageError("graph_whiten is empty: there would be no graph")
+        for components in config["graph_whiten"]:
+            check_numbers({"graph_whiten": components}, {"graph_whiten": Number(1)})
         for cut in config["cuts"]:
             if len(cut) != 2 or not isinstance(cut[0], str):
                 raise UsageError(f"cuts are pairs of a layer and a number of regions, got {cut}")
@@ -154,6 +162,11 @@ class Mosaic:
         """Number of classes found by :meth:`fit`."""
         return len(self._head.bias_)
 
+    @property
+    def eigenvalues_(self) -> np.ndarray:
+        """(E,) ascending eigenvalues of the region graph's Laplacian, none where there were few regions."""
+        return self._graph.eigenvalues
+
     # ------------------------------------------------------------------ fitting
 
     def fit(self, features: FeatureSource, *, progress: Progress | None = None) -> Mosaic:
@@ -164,11 +177,18 @@ class Mosaic:
         """
         progress = progress or NullProgress()
         self._fit_features(features, progress)
-        regions = self._collect(features, progress)
+        regions = self.collect_regions(features, progress)
         with progress.stage("classes", total=2, unit="fit") as stage:
             spectral = self._cluster(regions)
             stage.update()
-            self._fit_head(regions, spectral)
+            self._graph = RegionGraph(
+                spectral.embedding_,
+                spectral.eigenvalues_,
+                spectral.voters_.astype(np.int32),
+                np.concatenate(regions.region_of_patch).astype(np.int32),
+                self._head_vectors(np.concatenate(regions.patches)).astype(np.float16),
+            )
+            self._fit_head(spectral.labels_)
             stage.update()
         return self
 
@@ -213,7 +233,7 @@ class Mosaic:
             )
             self._levels = Levels.fit(thinned, len(features), cue, self.n_jobs, lambda: None)
 
-    def _collect(self, features: FeatureSource, progress: Progress) -> RegionTable:
+    def collect_regions(self, features: FeatureSource, progress: Progress) -> RegionTable:
         """Cut a bounded subset of the images into regions, in worker processes."""
         config = self._config
         keep = min(1.0, config["max_images"] / max(1, len(features)))
@@ -267,22 +287,17 @@ class Mosaic:
 
     def _cluster(self, regions: RegionTable) -> LandmarkSpectral:
         config = self._config
-        pooled = np.concatenate(regions.descriptors).astype(np.float32)
-        with threadpool_limits(1):
-            # n centred vectors span n - 1 dimensions, and few regions say little about many of them
-            whiten = max(1, min(config["whiten"], len(pooled) // 4))
-            vectors = VectorNormalizer(whiten=whiten).fit_transform(pooled)
-        inside = self._foreground_weight * np.concatenate(regions.foreground)
-        if self._foreground_weight:
-            vectors = np.column_stack([vectors, inside, self._foreground_weight - inside])
-        spectral = LandmarkSpectral(
+        descriptors = regions.join_descriptors()
+        return cluster_regions(
+            descriptors,
+            np.concatenate(regions.foreground),
             config["n_classes"],
-            neighbours=self._neighbours(min(len(vectors), config["max_landmarks"]), regions.n_cuts),
+            whiten=config["graph_whiten"],
+            foreground_weight=self._foreground_weight,
+            neighbours=self._neighbours(min(len(descriptors), config["max_landmarks"]), regions.n_cuts),
             max_landmarks=config["max_landmarks"],
             random_state=config["random_state"],
-        ).fit(l2_normalize(vectors))
-        self.eigenvalues_ = spectral.eigenvalues_
-        return spectral
+        )
 
     def _neighbours(self, n_regions: int, n_cuts: int) -> int:
         """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
@@ -290,21 +305,28 @@ class Mosaic:
         limit = n_regions // (2 * (AUTO_GUESS if k == "auto" else k))
         return max(5, min(self._config["neighbours"] * n_cuts, limit))
 
-    def _fit_head(self, regions: RegionTable, spectral: LandmarkSpectral) -> None:
+    def _fit_head(self, labels: np.ndarray) -> None:
         """Teach the head the classes that most cuts give a patch, weighted by their agreement.
 
         Classes are numbered by falling area, so that ids are stable under relabelling of the clusters.
         """
-        k = spectral.n_clusters_
-        votes = np.zeros((len(regions), k), np.float32)
-        for cut in np.concatenate(regions.region_of_patch).T:
-            votes[np.arange(len(votes)), spectral.labels_[cut]] += 1 / regions.n_cuts
-        order = np.argsort(-votes.sum(0), kind="stable")
-        votes = votes[:, order]
-        patches = self._head_vectors(np.concatenate(regions.patches))
+        votes = self._graph.votes(labels)
+        votes = votes[:, np.argsort(-votes.sum(0), kind="stable")]
         self._head = SoftmaxHead(self._config["regularization"]).fit(
-            patches, votes.argmax(1), k, sample_weight=votes.max(1)
+            self._graph.patches, votes.argmax(1), votes.shape[1], sample_weight=votes.max(1)
         )
+
+    def recut(self, n_classes: int) -> Mosaic:
+        """Return this fitted method with K other classes, cut from the same graph; no image is read.
+
+        Raises:
+            UsageError: K is larger than the number of eigenvectors that were kept, 61 or K + 1 of the fit.
+        """
+        other = Mosaic(**{**self._config, "n_classes": n_classes}, n_jobs=self.n_jobs)
+        other._normalizer, other._cut_normalizers = self._normalizer, self._cut_normalizers
+        other._graph = self._graph
+        other._fit_head(self._graph.cut(n_classes))
+        return other
 
     # ------------------------------------------------------------------ one image
 
@@ -353,7 +375,7 @@ class Mosaic:
         for layer, normalizer in self._cut_normalizers.items():
             arrays |= {f"cut.{layer}.{k}": v for k, v in normalizer_arrays(normalizer).items()}
         arrays |= {"head.weight": self._head.weight_, "head.bias": self._head.bias_}
-        arrays["eigenvalues"] = self.eigenvalues_
+        arrays |= {f"graph.{k}": v for k, v in self._graph.arrays().items()}
         return {"n_classes": self.n_classes_}, arrays
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -364,7 +386,8 @@ class Mosaic:
         }
         self._head = SoftmaxHead(self._config["regularization"])
         self._head.weight_, self._head.bias_ = arrays["head.weight"], arrays["head.bias"]
-        self.eigenvalues_ = arrays["eigenvalues"]
+        graph = {k.removeprefix("graph."): v for k, v in arrays.items() if k.startswith("graph.")}
+        self._graph = RegionGraph(**graph)
 
 
 def _grid(values: np.ndarray, image: ImageFeatures) -> np.ndarray:

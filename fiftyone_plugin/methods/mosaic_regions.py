@@ -74,8 +74,9 @@ class RegionTable:
         self.region_of_patch.append(cut.region_of_patch + self._count)
         self._count += len(cut.descriptors)
 
-    def __len__(self) -> int:
-        return sum(map(len, self.patches))
+    def join_descriptors(self) -> np.ndarray:
+        """Return the (n, D) float16 descriptors of all images."""
+        return np.concatenate(self.descriptors)
 
 
 def cut_image(levels: Levels | None, task: CutTask) -> ImageRegions:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.cluster import SpectralClustering
+from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
@@ -13,6 +13,8 @@ from fiftyone_plugin.clustering.spectral import (
     LandmarkSpectral,
     _laplacian_eigenvectors,
     choose_n_clusters,
+    cut_embedding,
+    majority,
     nearest,
     neighbour_graph,
 )
@@ -120,3 +122,42 @@ def test_impossible_requests_are_refused():
         LandmarkSpectral(0).fit(np.ones((3, 2)))
     with pytest.raises(UsageError, match="at least one vector"):
         LandmarkSpectral(2).fit(np.ones((0, 2)))
+
+
+def test_cutting_without_chance_finds_what_restarts_find():
+    x, truth = blobs(7, dim=16, noise=0.9)
+    fitted = LandmarkSpectral(7, neighbours=15, auto_range=(2, 12)).fit(x)
+    assert fitted.embedding_.shape == (len(x), 13)
+    for k in (2, 5, 7, 12):
+        rows = l2_normalize(fitted.embedding_[:, :k])
+        ours = cut_embedding(fitted.embedding_, k)
+        best = KMeans(k, n_init=20, random_state=0).fit(rows)
+        centers = np.stack([rows[ours == c].mean(0) for c in range(k)])
+        assert ((rows - centers[ours]) ** 2).sum() <= 1.1 * best.inertia_ + 1e-6
+        np.testing.assert_array_equal(ours, cut_embedding(-fitted.embedding_, k))  # signs mean nothing
+    np.testing.assert_array_equal(fitted.labels_, cut_embedding(fitted.embedding_, 7))
+    assert adjusted_rand_score(truth, fitted.labels_) > 0.95
+
+
+def test_graphs_of_views_are_added_up():
+    """Two views that each tell only half of the clusters apart tell all of them together."""
+    x, truth = blobs(4, per_cluster=80, dim=12, noise=0.3)
+    left, right = truth // 2, truth % 2
+    rng = np.random.default_rng(1)
+    centers = np.eye(12, dtype=np.float32)
+    views = [
+        l2_normalize(centers[half] + 0.05 * rng.normal(size=(len(x), 12)).astype(np.float32))
+        for half in (left, right)
+    ]
+    alone = LandmarkSpectral(4, neighbours=20).fit(views[0])
+    together = LandmarkSpectral(4, neighbours=20).fit(views[0], views=[lambda rows: views[1][rows]])
+    assert adjusted_rand_score(truth, alone.labels_) < 0.8
+    assert adjusted_rand_score(truth, together.labels_) > 0.95
+
+
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_majority_against_a_loop(n_votes, k, seed):
+    votes = np.random.default_rng(seed).integers(0, k, size=(20, n_votes))
+    expected = [min(range(k), key=lambda c: (-list(row).count(c), c)) for row in votes]
+    np.testing.assert_array_equal(majority(votes, k), expected)

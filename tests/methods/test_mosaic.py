@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
-from fiftyone_plugin.methods.base import Method, create_method, load_method, save_method
+from fiftyone_plugin.methods.base import Method, Recuttable, create_method, load_method, save_method
 from fiftyone_plugin.methods.mosaic import Mosaic
 from fiftyone_plugin.methods.panels import Explainable
 from fiftyone_plugin.progress import NullProgress
@@ -81,6 +81,33 @@ def test_saved_and_loaded_it_says_the_same(fitted, tmp_path):
         assert [panel.title for panel in ours] == [panel.title for panel in theirs]
     np.testing.assert_array_equal(loaded.eigenvalues_, fitted.eigenvalues_)
     assert loaded.n_classes_ == 5
+
+
+def test_one_fit_can_be_cut_at_any_number_of_classes(fitted, tmp_path):
+    save_method(fitted, tmp_path)
+    loaded = load_method(tmp_path)
+    assert isinstance(loaded, Recuttable)
+    images = scenes(6)
+    np.testing.assert_array_equal(predicted(loaded.recut(5), images), predicted(fitted, images))
+    for k in (1, 2, 4, 8):
+        other = loaded.recut(k)
+        assert other.n_classes_ == k
+        assert other.get_config()["n_classes"] == k
+        save_method(other, tmp_path / str(k))
+        again = load_method(tmp_path / str(k))
+        np.testing.assert_array_equal(predicted(again, images), predicted(other, images))
+    assert len(np.unique(predicted(loaded.recut(8), images))) > 5
+    most = len(fitted.eigenvalues_)
+    with pytest.raises(UsageError, match=f"1 to {most} classes, not {most + 1}"):
+        fitted.recut(most + 1)
+
+
+def test_a_fit_on_next_to_nothing_says_that_it_cannot_be_cut_anew():
+    fitted = Mosaic(3, **SMALL).fit(
+        MemorySource([make_image(np.zeros((64, 64), np.int64), "flat.png", noise=0.0)])
+    )
+    with pytest.raises(UsageError, match="too few different regions"):
+        fitted.recut(2)
 
 
 def test_processes_and_order_of_work_do_not_change_the_result(fitted):
