@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .config import LabelConfig
 from .errors import UsageError
-from .methods.base import Method, create_method
+from .methods.base import Method, Recuttable, create_method, load_method
 
-__all__ = ["create_configured", "load_configured_backbone", "open_store"]
+__all__ = ["create_configured", "load_configured_backbone", "load_fitted", "open_store"]
 
 
 def create_configured(config: LabelConfig, refine: str) -> Method:
@@ -27,6 +28,22 @@ def create_configured(config: LabelConfig, refine: str) -> Method:
     if twice:
         raise UsageError(f"{', '.join(twice)} cannot be an option of the method: there is a setting for it")
     return create_method(config.method, **fixed, **config.options)
+
+
+def load_fitted(model: Path, recut: int | None) -> Method:
+    """Load a fitted method, cut into ``recut`` other classes unless that is ``None``.
+
+    Raises:
+        UsageError: ``model`` holds no fitted method, or one that cannot be cut so.
+    """
+    method = load_method(model)
+    if recut is None:
+        return method
+    if not isinstance(method, Recuttable):
+        raise UsageError(
+            f"{method.name} cannot be cut into another number of classes: run it again with --classes {recut}"
+        )
+    return method.recut(recut)
 
 
 def load_configured_backbone(name: str | None, config: LabelConfig) -> Any:

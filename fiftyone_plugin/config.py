@@ -23,6 +23,7 @@ NUMBERS = {
     "batch_size": Number(1, optional=True),
     "jobs": Number(0),
     "cache_limit": Number(0),
+    "recut": Number(1, 65_535, optional=True),
 }
 
 
@@ -35,6 +36,7 @@ class LabelConfig:
         classes: number of classes K of the data set; ``auto`` where the method can find it (mosaic).
         backbone: backbone name or checkpoint path, ``None`` for the default.
         size: side of the network input in pixels.
+        recut: with a fitted model: cut it into this number of classes, without fitting (mosaic).
         refine: ``crf``, ``none``, or ``None`` for crf where it is installed.
         seed: seed of everything random.
         device: torch device or ``auto``.
@@ -48,6 +50,7 @@ class LabelConfig:
 
     method: str = DEFAULT_METHOD
     classes: int | Literal["auto"] = 20
+    recut: int | None = None
     backbone: str | None = None
     size: int = 448
     refine: str | None = None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .areas import class_shares, total_areas
-from .assembly import create_configured, load_configured_backbone, open_store
+from .assembly import create_configured, load_configured_backbone, load_fitted, open_store
 from .config import LabelConfig, resolve_refinement
 from .errors import ImageReadError, PseudoMaskError, UsageError
 from .estimate import layer_bytes, learn
@@ -124,7 +124,9 @@ def label_items(
     if model is not None and model.resolve() == RunDirectory(out).model.resolve():
         raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
     refine = resolve_refinement(saved["refine"] if saved else config.refine)
-    method = load_method(model) if model is not None else create_configured(config, refine)
+    if config.recut is not None and model is None:
+        raise UsageError("recut cuts the classes of a fitted model: name its folder, DIR/model of a run")
+    method = load_fitted(model, config.recut) if model is not None else create_configured(config, refine)
     method.n_jobs = config.jobs
     timed = TimedProgress(progress or NullProgress())
     start = time.perf_counter()

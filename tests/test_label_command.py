@@ -110,10 +110,32 @@ def test_lists_globs_and_models(images, options, tmp_path, finished, capfd):
         assert masks_of(out)
 
 
+def test_a_model_is_cut_into_other_classes(images, options, tmp_path, finished, capfd):
+    model = ["--model", str(finished / "model"), "--jobs", "1", "-q"]
+    for k in (2, 3):
+        assert main(["label", str(images), "--out", str(tmp_path / f"{k}"), *model, "--recut", str(k)]) == 0
+    assert masks_of(tmp_path / "3") == masks_of(finished)
+    run = json.loads((tmp_path / "2" / "run.json").read_text())
+    assert list(run["classes"]) == ["1", "2"]
+    assert "sample" not in run["seconds"]  # nothing was fitted
+    found = {value for row in read_rows(tmp_path / "2") for value in row["classes"].split()}
+    assert found == {"1", "2"}
+    capfd.readouterr()
+    again = ["label", str(images), "--out", str(tmp_path / "again"), *model, "--recut", "400"]
+    assert main(again) == 2
+    assert "can be cut into 1 to" in capfd.readouterr().err
+
+
+def read_rows(out: Path) -> list[dict[str, str]]:
+    with (out / "samples.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["{images}"], "--out"),
+        (["{images}", "--out", "{out}", "--recut", "3"], "name its folder"),
         (["--out", "{out}"], "images"),
         (["{images}/nothing", "--out", "{out}"], "no such file or folder"),
         (["{images}/*.tiff", "--out", "{out}"], "no images in"),

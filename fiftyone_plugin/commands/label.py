@@ -36,6 +36,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run"
     )
+    parser.add_argument(
+        "--recut", type=int, metavar="K", help="with --model: cut it into K other classes, without fitting"
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
     again.add_argument("--restart", action="store_true", help="replace an earlier run in DIR")
@@ -167,6 +170,7 @@ def _label(args: argparse.Namespace, progress: Any) -> Any:
         raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
     config = LabelConfig(
         **method_settings(args),
+        recut=args.recut,
         precision=args.precision,
         batch_size=args.batch_size,
         cache_limit=args.cache_limit,

@@ -69,7 +69,8 @@ class Mosaic:
         cue_regions: regions of one more cut, by the patches of ``cue`` as they are, whose outlines follow
             objects where those of whitened patches follow surfaces; 0 for none.
         whiten: PCA components of the stacked features that the head sees.
-        graph_whiten: PCA components of region descriptors; one neighbour graph for each, which are added up.
+        graph_whiten: PCA components of region descriptors; one neighbour graph for each; edges on
+            which they agree weigh more.
         blur: sigma, in patches, of the Gaussian blur before an image is cut.
         foreground: weight of a region's foreground probability in its descriptor, beside a unit vector;
             ``auto``: 0.3 + 6 / K. Two classes alone should differ in it, among many it hardly matters.

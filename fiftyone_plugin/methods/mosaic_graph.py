@@ -30,10 +30,10 @@ def cluster_regions(
     max_landmarks: int = 12_000,
     random_state: int = 0,
 ) -> LandmarkSpectral:
-    """Cluster region descriptors on the sum of their neighbour graphs under several whitenings.
+    """Cluster region descriptors on what their neighbour graphs under several whitenings agree on.
 
     One number of components fits no data set: which regions are neighbours changes with it, and with it
-    which classes are found. The sum of the graphs depends on it less, see docs/mosaic.md.
+    which classes are found. Edges that are there under most of them can be relied on, see docs/mosaic.md.
 
     Args:
         descriptors: (n, D) float mean tokens of regions, n >= 1.

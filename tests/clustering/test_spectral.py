@@ -12,6 +12,7 @@ from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.clustering.spectral import (
     LandmarkSpectral,
     _laplacian_eigenvectors,
+    agreement,
     choose_n_clusters,
     cut_embedding,
     majority,
@@ -139,7 +140,7 @@ def test_cutting_without_chance_finds_what_restarts_find():
     assert adjusted_rand_score(truth, fitted.labels_) > 0.95
 
 
-def test_graphs_of_views_are_added_up():
+def test_what_views_tell_apart_together():
     """Two views that each tell only half of the clusters apart tell all of them together."""
     x, truth = blobs(4, per_cluster=80, dim=12, noise=0.3)
     left, right = truth // 2, truth % 2
@@ -149,10 +150,16 @@ def test_graphs_of_views_are_added_up():
         l2_normalize(centers[half] + 0.05 * rng.normal(size=(len(x), 12)).astype(np.float32))
         for half in (left, right)
     ]
-    alone = LandmarkSpectral(4, neighbours=20).fit(views[0])
-    together = LandmarkSpectral(4, neighbours=20).fit(views[0], views=[lambda rows: views[1][rows]])
+    alone = LandmarkSpectral(4, neighbours=60).fit(views[0])
+    together = LandmarkSpectral(4, neighbours=60).fit(views[0], views=[lambda rows: views[1][rows]])
     assert adjusted_rand_score(truth, alone.labels_) < 0.8
     assert adjusted_rand_score(truth, together.labels_) > 0.95
+
+
+def test_an_edge_weighs_the_square_of_the_share_of_graphs_that_have_it():
+    graphs = [neighbour_graph(blobs(seed=seed)[0], 10) for seed in range(3)]
+    dense = np.mean([graph.toarray() for graph in graphs], axis=0) ** 2
+    np.testing.assert_allclose(agreement(graphs).toarray(), dense)
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
