@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from .errors import MissingDependencyError, UsageError
@@ -12,7 +12,7 @@ from .methods.parameters import Number, check_numbers
 from .refinement import create_refiner, crf_available
 from .refinement.crf import INSTALL_HINT
 
-__all__ = ["LabelConfig", "resolve_refinement"]
+__all__ = ["PRESETS", "LabelConfig", "resolve_refinement"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +27,20 @@ NUMBERS = {
 }
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"refine": "none", "options": {"cuts": [["out", 9], ["stack", 9]], "cue_regions": 0}},
+    "best": {"size": 672},
+}
+"""Settings around the default method, see docs/mosaic.md."""
+
+
 @dataclass
 class LabelConfig:
     """Settings of a run; every one has a default.
 
     Attributes:
+        preset: ``fast`` or ``best``, for the default method: sets what is not set otherwise (a value that
+            equals the default counts as not set), see :data:`PRESETS`; ``None`` for the defaults.
         method: name of the method.
         classes: number of classes K of the data set; ``auto`` where the method can find it (mosaic).
         backbone: backbone name or checkpoint path, ``None`` for the default.
@@ -48,6 +57,7 @@ class LabelConfig:
         options: further constructor arguments of the method.
     """
 
+    preset: str | None = None
     method: str = DEFAULT_METHOD
     classes: int | Literal["auto"] = 20
     recut: int | None = None
@@ -62,6 +72,20 @@ class LabelConfig:
     cache: bool = True
     cache_limit: int = 20 * GIB
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.preset is None:
+            return
+        if self.preset not in PRESETS:
+            raise UsageError(f"unknown preset {self.preset!r}; known: {', '.join(PRESETS)}")
+        if self.method != DEFAULT_METHOD:
+            raise UsageError(f"presets are of the default method, {DEFAULT_METHOD}, not of {self.method}")
+        settings = dict(PRESETS[self.preset])
+        self.options = {**settings.pop("options", {}), **self.options}
+        defaults = {item.name: item.default for item in fields(self)}
+        for name, value in settings.items():
+            if getattr(self, name) == defaults[name]:
+                setattr(self, name, value)
 
     def validate(self) -> None:
         """Check what can be checked without loading anything heavy.

@@ -64,6 +64,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says how images are labelled; :func:`method_settings` reads it back."""
+    parser.add_argument(
+        "--preset", help="fast or best: settings around the default method, between speed and quality"
+    )
     parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
     parser.add_argument(
         "--classes",
@@ -98,7 +101,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 
 def method_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`add_method_arguments` added, as fields of :class:`~..config.LabelConfig`."""
-    names = ("method", "classes", "backbone", "size", "refine", "seed", "device", "jobs")
+    names = ("preset", "method", "classes", "backbone", "size", "refine", "seed", "device", "jobs")
     settings = {name: getattr(args, name) for name in names}
     return {**settings, "cache": not args.no_cache, "options": parse_options(args.set)}
 

@@ -101,7 +101,7 @@ class Mosaic:
         cue: str = "k-1",
         cue_regions: int = 6,
         whiten: int = 96,
-        graph_whiten: Sequence[int] = (96, 64, 128, 192),
+        graph_whiten: Sequence[int] = (96, 48, 64, 128, 192, 256),
         blur: float = 0.7,
         foreground: float | Literal["auto"] = "auto",
         neighbours: int = 30,
@@ -301,9 +301,9 @@ class Mosaic:
         )
 
     def _neighbours(self, n_regions: int, n_cuts: int) -> int:
-        """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
+        """Return how many neighbours a region has in the graph: no more than three in four of a class."""
         k = self._config["n_classes"]
-        limit = n_regions // (2 * (AUTO_GUESS if k == "auto" else k))
+        limit = 3 * n_regions // (4 * (AUTO_GUESS if k == "auto" else k))
         return max(5, min(self._config["neighbours"] * n_cuts, limit))
 
     def _fit_head(self, labels: np.ndarray) -> None:

@@ -150,15 +150,15 @@ def test_what_views_tell_apart_together():
         l2_normalize(centers[half] + 0.05 * rng.normal(size=(len(x), 12)).astype(np.float32))
         for half in (left, right)
     ]
-    alone = LandmarkSpectral(4, neighbours=60).fit(views[0])
-    together = LandmarkSpectral(4, neighbours=60).fit(views[0], views=[lambda rows: views[1][rows]])
+    alone = LandmarkSpectral(4, neighbours=80).fit(views[0])
+    together = LandmarkSpectral(4, neighbours=80).fit(views[0], views=[lambda rows: views[1][rows]])
     assert adjusted_rand_score(truth, alone.labels_) < 0.8
-    assert adjusted_rand_score(truth, together.labels_) > 0.95
+    assert adjusted_rand_score(truth, together.labels_) > 0.9
 
 
-def test_an_edge_weighs_the_square_of_the_share_of_graphs_that_have_it():
+def test_an_edge_weighs_the_fourth_power_of_the_share_of_graphs_that_have_it():
     graphs = [neighbour_graph(blobs(seed=seed)[0], 10) for seed in range(3)]
-    dense = np.mean([graph.toarray() for graph in graphs], axis=0) ** 2
+    dense = np.mean([graph.toarray() for graph in graphs], axis=0) ** 4
     np.testing.assert_allclose(agreement(graphs).toarray(), dense)
 
 
