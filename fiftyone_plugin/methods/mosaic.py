@@ -301,9 +301,9 @@ class Mosaic:
         )
 
     def _neighbours(self, n_regions: int, n_cuts: int) -> int:
-        """Return how many neighbours a region has in the graph: no more than three in four of a class."""
+        """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
         k = self._config["n_classes"]
-        limit = 3 * n_regions // (4 * (AUTO_GUESS if k == "auto" else k))
+        limit = n_regions // (2 * (AUTO_GUESS if k == "auto" else k))
         return max(5, min(self._config["neighbours"] * n_cuts, limit))
 
     def _fit_head(self, labels: np.ndarray) -> None:

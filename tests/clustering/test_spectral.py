@@ -125,7 +125,7 @@ def test_impossible_requests_are_refused():
         LandmarkSpectral(2).fit(np.ones((0, 2)))
 
 
-def test_cutting_without_chance_finds_what_restarts_find():
+def test_cutting_finds_what_restarts_find():
     x, truth = blobs(7, dim=16, noise=0.9)
     fitted = LandmarkSpectral(7, neighbours=15, auto_range=(2, 12)).fit(x)
     assert fitted.embedding_.shape == (len(x), 13)
@@ -134,7 +134,7 @@ def test_cutting_without_chance_finds_what_restarts_find():
         ours = cut_embedding(fitted.embedding_, k)
         best = KMeans(k, n_init=20, random_state=0).fit(rows)
         centers = np.stack([rows[ours == c].mean(0) for c in range(k)])
-        assert ((rows - centers[ours]) ** 2).sum() <= 1.1 * best.inertia_ + 1e-6
+        assert ((rows - centers[ours]) ** 2).sum() <= best.inertia_ / 0.85 + 1e-6
         np.testing.assert_array_equal(ours, cut_embedding(-fitted.embedding_, k))  # signs mean nothing
     np.testing.assert_array_equal(fitted.labels_, cut_embedding(fitted.embedding_, 7))
     assert adjusted_rand_score(truth, fitted.labels_) > 0.95
@@ -156,9 +156,9 @@ def test_what_views_tell_apart_together():
     assert adjusted_rand_score(truth, together.labels_) > 0.9
 
 
-def test_an_edge_weighs_the_fourth_power_of_the_share_of_graphs_that_have_it():
+def test_an_edge_weighs_the_cube_of_the_share_of_graphs_that_have_it():
     graphs = [neighbour_graph(blobs(seed=seed)[0], 10) for seed in range(3)]
-    dense = np.mean([graph.toarray() for graph in graphs], axis=0) ** 4
+    dense = np.mean([graph.toarray() for graph in graphs], axis=0) ** 3
     np.testing.assert_allclose(agreement(graphs).toarray(), dense)
 
 
