@@ -26,6 +26,7 @@ from fiftyone_plugin.evaluation import evaluate_pairs
 from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
+from fiftyone_plugin.methods.base import LabelScores
 from fiftyone_plugin.native import native_labels
 from fiftyone_plugin.parallel import batched
 from fiftyone_plugin.paths import cache_dir
@@ -36,20 +37,16 @@ from fiftyone_plugin.refinement import create_refiner
 KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
 
 
-def entropy(scores: np.ndarray) -> float:
-    p = np.clip(scores, 1e-9, 1)
+def entropy(scores: LabelScores) -> float:
+    p = np.clip(scores.scores, 1e-9, 1)
     return -float(-(p * np.log(p)).sum(0).mean())
 
 
-def largest(scores: np.ndarray) -> float:
-    return float(scores.max(0).mean())
-
-
-SCORES: dict[str, Callable[[np.ndarray], float]] = {
-    "margin (shipped)": image_quality,
+SCORES: dict[str, Callable[[LabelScores], float]] = {
+    "shipped": lambda found: image_quality(found.scores, found.agreement),
+    "margin": lambda found: image_quality(found.scores),
     "entropy": entropy,
-    "largest probability": largest,
-    "fewest classes": lambda scores: -float(len(scores)),
+    "fewest classes": lambda found: -float(len(found.scores)),
 }
 
 
@@ -74,7 +71,7 @@ def run(
                 for image in chunk:
                     scores = method.predict(image)
                     for score, function in SCORES.items():
-                        found[score].append(function(scores.scores))
+                        found[score].append(function(scores))
                     mask = native_labels(scores, image.size, image.read_image, refiner)
                     yield image.key, mask, data.truth(truth[image.key])
 

@@ -155,6 +155,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
     Attributes:
         n_clusters_: clusters found.
         landmarks_: (m, d) float32 rows that the graph was built on.
+        landmark_rows_: (m,) int64 their row numbers, ascending.
         landmark_labels_: (m,) int64 their clusters, 0..K-1.
         labels_: (n,) int64 clusters of all rows.
         eigenvalues_: (E,) ascending eigenvalues of the normalised Laplacian, as many as were computed.
@@ -196,6 +197,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
             raise UsageError("spectral clustering needs at least one vector")
         rng = np.random.default_rng(self.random_state)
         rows = np.sort(rng.permutation(len(x))[: self.max_landmarks])
+        self.landmark_rows_ = rows
         self.landmarks_ = x[rows]
         with threadpool_limits(1):  # sums over threads would differ in their last bits from run to run
             self.landmark_labels_ = self._cluster(self.landmarks_, [view(rows) for view in views])

@@ -21,9 +21,8 @@ from threadpoolctl import threadpool_limits
 
 from ..clustering.head import SoftmaxHead
 from ..clustering.normalize import VectorNormalizer, blur_patches, l2_normalize
-from ..clustering.region_classes import stack_layers
+from ..clustering.region_classes import pool_regions, stack_layers
 from ..clustering.sampling import image_rng, sample_patches
-from ..clustering.spectral import LandmarkSpectral
 from ..errors import PseudoMaskError, UsageError
 from ..features.types import FeatureSource, ImageFeatures
 from ..parallel import batched, parallel_map
@@ -32,7 +31,7 @@ from .base import LabelScores
 from .foreground import Levels, normalizer_arrays, restore_normalizer
 from .lightcluster import LightCluster
 from .mosaic_graph import RegionGraph, cluster_regions
-from .mosaic_regions import CutTask, RegionTable, cut_image, cut_labels
+from .mosaic_regions import CutTask, RegionTable, cut_image, cut_labels, owner_of
 from .panels import Panel
 from .parameters import Number, check_numbers
 
@@ -180,16 +179,9 @@ class Mosaic:
         self._fit_features(features, progress)
         regions = self.collect_regions(features, progress)
         with progress.stage("classes", total=2, unit="fit") as stage:
-            spectral = self._cluster(regions)
+            clusters = self._cluster(regions)
             stage.update()
-            self._graph = RegionGraph(
-                spectral.embedding_,
-                spectral.eigenvalues_,
-                spectral.voters_.astype(np.int32),
-                np.concatenate(regions.region_of_patch).astype(np.int32),
-                self._head_vectors(np.concatenate(regions.patches)).astype(np.float16),
-            )
-            self._fit_head(spectral.labels_)
+            self._fit_head(clusters)
             stage.update()
         return self
 
@@ -286,10 +278,11 @@ class Mosaic:
             vectors = self._cut_normalizers[layer].transform(tokens)
         return blur_patches(vectors, image.grid, self._config["blur"])
 
-    def _cluster(self, regions: RegionTable) -> LandmarkSpectral:
+    def _cluster(self, regions: RegionTable) -> np.ndarray:
+        """Build the graph, keep what is needed to cut it again, and return the clusters of its landmarks."""
         config = self._config
         descriptors = regions.join_descriptors()
-        return cluster_regions(
+        spectral, self._region_normalizer = cluster_regions(
             descriptors,
             np.concatenate(regions.foreground),
             config["n_classes"],
@@ -299,6 +292,17 @@ class Mosaic:
             max_landmarks=config["max_landmarks"],
             random_state=config["random_state"],
         )
+        rows = spectral.landmark_rows_
+        self._graph = RegionGraph(
+            spectral.embedding_,
+            spectral.eigenvalues_,
+            spectral.voters_.astype(np.int32),
+            self._region_normalizer.transform(descriptors[rows]).astype(np.float16),
+            np.concatenate(regions.owners)[rows],
+            np.concatenate(regions.region_of_patch).astype(np.int32),
+            self._head_vectors(np.concatenate(regions.patches)).astype(np.float16),
+        )
+        return spectral.landmark_labels_
 
     def _neighbours(self, n_regions: int, n_cuts: int) -> int:
         """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
@@ -306,13 +310,15 @@ class Mosaic:
         limit = n_regions // (2 * (AUTO_GUESS if k == "auto" else k))
         return max(5, min(self._config["neighbours"] * n_cuts, limit))
 
-    def _fit_head(self, labels: np.ndarray) -> None:
+    def _fit_head(self, clusters: np.ndarray) -> None:
         """Teach the head the classes that most cuts give a patch, weighted by their agreement.
 
         Classes are numbered by falling area, so that ids are stable under relabelling of the clusters.
         """
-        votes = self._graph.votes(labels)
-        votes = votes[:, np.argsort(-votes.sum(0), kind="stable")]
+        votes = self._graph.votes(clusters)
+        order = np.argsort(-votes.sum(0), kind="stable")
+        votes = votes[:, order]
+        self._clusters = np.argsort(order)[clusters].astype(np.int32)
         self._head = SoftmaxHead(self._config["regularization"]).fit(
             self._graph.patches, votes.argmax(1), votes.shape[1], sample_weight=votes.max(1)
         )
@@ -325,7 +331,7 @@ class Mosaic:
         """
         other = Mosaic(**{**self._config, "n_classes": n_classes}, n_jobs=self.n_jobs)
         other._normalizer, other._cut_normalizers = self._normalizer, self._cut_normalizers
-        other._graph = self._graph
+        other._graph, other._region_normalizer = self._graph, self._region_normalizer
         other._fit_head(self._graph.cut(n_classes))
         return other
 
@@ -340,11 +346,17 @@ class Mosaic:
         Returns:
             (L, h, w) probabilities of the head, scaled to sum to 1 over those classes.
         """
+        tokens = self._tokens(features)
         with threadpool_limits(1):
-            probability = self._head.predict_proba(self._head_vectors(self._tokens(features)))
-        present = np.unique(probability.argmax(1))
+            probability = self._head.predict_proba(self._head_vectors(tokens))
+            present, descriptors, _ = pool_regions(tokens, probability.argmax(1))
+            segments = self._region_normalizer.transform(descriptors)
         scores = probability[:, present].T.reshape(len(present), *features.grid)
-        return LabelScores(1 + present, np.ascontiguousarray(scores / scores.sum(0)))
+        return LabelScores(
+            1 + present,
+            np.ascontiguousarray(scores / scores.sum(0)),
+            agreement=self._graph.agreement(segments, present, self._clusters, owner_of(features.digest)),
+        )
 
     def _head_vectors(self, tokens: np.ndarray) -> np.ndarray:
         """Whiten (n, D) stacked tokens; scaled to a variance of about 1, as the head's C expects."""
@@ -377,6 +389,8 @@ class Mosaic:
             arrays |= {f"cut.{layer}.{k}": v for k, v in normalizer_arrays(normalizer).items()}
         arrays |= {"head.weight": self._head.weight_, "head.bias": self._head.bias_}
         arrays |= {f"graph.{k}": v for k, v in self._graph.arrays().items()}
+        arrays |= {f"regions.{k}": v for k, v in normalizer_arrays(self._region_normalizer).items()}
+        arrays["clusters"] = self._clusters
         return {"n_classes": self.n_classes_}, arrays
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -389,6 +403,8 @@ class Mosaic:
         self._head.weight_, self._head.bias_ = arrays["head.weight"], arrays["head.bias"]
         graph = {k.removeprefix("graph."): v for k, v in arrays.items() if k.startswith("graph.")}
         self._graph = RegionGraph(**graph)
+        self._region_normalizer = restore_normalizer(arrays, "regions.")
+        self._clusters = arrays["clusters"]
 
 
 def _grid(values: np.ndarray, image: ImageFeatures) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ..clustering.agreement import neighbour_agreement
 from ..clustering.normalize import VectorNormalizer, l2_normalize
 from ..clustering.spectral import LandmarkSpectral, View, cut_embedding, majority
 from ..errors import UsageError
@@ -29,7 +30,7 @@ def cluster_regions(
     neighbours: int,
     max_landmarks: int = 12_000,
     random_state: int = 0,
-) -> LandmarkSpectral:
+) -> tuple[LandmarkSpectral, VectorNormalizer]:
     """Cluster region descriptors on what their neighbour graphs under several whitenings agree on.
 
     One number of components fits no data set: which regions are neighbours changes with it, and with it
@@ -45,14 +46,17 @@ def cluster_regions(
         neighbours: of every region in each graph.
         max_landmarks: regions in the graphs.
         random_state: seed.
+
+    Returns:
+        The clusters, and the first whitening.
     """
     rows = np.sort(np.random.default_rng(random_state).permutation(len(descriptors))[:FIT_ROWS])
     sample = descriptors[rows].astype(np.float32)
 
-    def view(components: int) -> View:
-        # n centred vectors span n - 1 dimensions, and few regions say little about many of them
-        normalizer = VectorNormalizer(whiten=max(1, min(components, len(sample) // 4))).fit(sample)
+    # n centred vectors span n - 1 dimensions, and few regions say little about many of them
+    limit = max(1, len(sample) // 4)
 
+    def view(normalizer: VectorNormalizer) -> View:
         def describe(rows: np.ndarray) -> np.ndarray:
             vectors = normalizer.transform(descriptors[rows])
             if not foreground_weight:
@@ -63,16 +67,14 @@ def cluster_regions(
         return describe
 
     with threadpool_limits(1):
-        first, *others = [view(components) for components in whiten]
-        x = np.concatenate(
-            [
-                first(np.arange(start, min(start + CHUNK, len(descriptors))))
-                for start in range(0, len(descriptors), CHUNK)
-            ]
-        )
-    return LandmarkSpectral(
+        normalizers = [VectorNormalizer(whiten=min(n, limit)).fit(sample) for n in whiten]
+        first, *others = map(view, normalizers)
+        starts = range(0, len(descriptors), CHUNK)
+        x = np.concatenate([first(np.arange(i, min(i + CHUNK, len(descriptors)))) for i in starts])
+    spectral = LandmarkSpectral(
         n_classes, neighbours=neighbours, max_landmarks=max_landmarks, random_state=random_state
-    ).fit(x, views=others)
+    )
+    return spectral.fit(x, views=others), normalizers[0]
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,22 @@ class RegionGraph:
         embedding: (m, E) float32 eigenvectors of the landmarks.
         eigenvalues: (E,) float64, ascending.
         voters: (n, V) int32 landmarks that decide about each region.
+        vectors: (m, d) float16 whitened descriptors of the landmarks.
+        owners: (m,) int64 numbers of the images that they are from.
         region_of_patch: (p, cuts) int32 regions that the head's patches lie in.
-        patches: (p, d) float16 vectors that the head learns from.
+        patches: (p, d') float16 vectors that the head learns from.
     """
 
     embedding: np.ndarray
     eigenvalues: np.ndarray
     voters: np.ndarray
+    vectors: np.ndarray
+    owners: np.ndarray
     region_of_patch: np.ndarray
     patches: np.ndarray
 
     def cut(self, n_classes: int) -> np.ndarray:
-        """Return the (n,) int64 clusters of all regions for K classes.
+        """Return the (m,) int64 clusters of the landmarks for K classes.
 
         Raises:
             UsageError: K is larger than the number of eigenvectors that were kept.
@@ -106,16 +112,45 @@ class RegionGraph:
                 if most
                 else "this model cannot be cut anew: it was fitted on too few different regions"
             )
-        labels = cut_embedding(self.embedding, n_classes)
-        return majority(labels[self.voters], int(labels.max()) + 1)
+        return cut_embedding(self.embedding, n_classes)
 
-    def votes(self, labels: np.ndarray) -> np.ndarray:
-        """Return the (p, K) float32 share of cuts that give each patch each class, from (n,) ``labels``."""
+    def votes(self, clusters: np.ndarray) -> np.ndarray:
+        """Return the (p, K) float32 share of cuts that give each patch each of the landmarks' clusters."""
+        labels = majority(clusters[self.voters], int(clusters.max()) + 1)
         p, cuts = self.region_of_patch.shape
-        votes = np.zeros((p, int(labels.max()) + 1), np.float32)
+        votes = np.zeros((p, int(clusters.max()) + 1), np.float32)
         for regions in self.region_of_patch.T:
             votes[np.arange(p), labels[regions]] += 1 / cuts
         return votes
+
+    def agreement(
+        self, segments: np.ndarray, classes: np.ndarray, clusters: np.ndarray, owner: int
+    ) -> np.ndarray | None:
+        """Return :func:`~..clustering.agreement.neighbour_agreement` with the landmarks of other images.
+
+        Args:
+            segments: (L, d) whitened descriptors of the segments of one image.
+            classes: (L,) their classes.
+            clusters: (m,) classes of the landmarks.
+            owner: number of the image.
+
+        Returns:
+            (L,) float32 in [0, 1], or ``None`` where there is no other image, or were too few regions
+            for a graph.
+        """
+        if not self.embedding.shape[1]:
+            return None
+        others = self.owners != owner
+        if not others.any():
+            return None
+        columns = min(int(clusters.max()) + 1, self.embedding.shape[1])
+        return neighbour_agreement(
+            segments,
+            classes,
+            self.vectors[others].astype(np.float32),
+            self.embedding[others, :columns],
+            clusters[others],
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""

@@ -10,7 +10,7 @@ from ..clustering.kmeans import ReproducibleKMeans
 from ..clustering.region_classes import pool_regions
 from .foreground import Levels
 
-__all__ = ["CutTask", "ImageRegions", "RegionTable", "cut_image", "cut_labels"]
+__all__ = ["CutTask", "ImageRegions", "RegionTable", "cut_image", "cut_labels", "owner_of"]
 
 
 @dataclass
@@ -47,12 +47,14 @@ class ImageRegions:
         foreground: (R,) float32 mean foreground probability.
         patches: (m, D) float16 drawn patches.
         region_of_patch: (m, cuts) int64 regions they lie in.
+        owner: number of the image, from its digest.
     """
 
     descriptors: np.ndarray
     foreground: np.ndarray
     patches: np.ndarray
     region_of_patch: np.ndarray
+    owner: int
 
 
 class RegionTable:
@@ -64,6 +66,7 @@ class RegionTable:
         self.foreground: list[np.ndarray] = []
         self.patches: list[np.ndarray] = []
         self.region_of_patch: list[np.ndarray] = []
+        self.owners: list[np.ndarray] = []
         self._count = 0
 
     def add(self, cut: ImageRegions) -> None:
@@ -72,6 +75,7 @@ class RegionTable:
         self.foreground.append(cut.foreground)
         self.patches.append(cut.patches)
         self.region_of_patch.append(cut.region_of_patch + self._count)
+        self.owners.append(np.full(len(cut.descriptors), cut.owner, np.int64))
         self._count += len(cut.descriptors)
 
     def join_descriptors(self) -> np.ndarray:
@@ -100,7 +104,13 @@ def cut_image(levels: Levels | None, task: CutTask) -> ImageRegions:
         np.concatenate(inside).astype(np.float32),
         task.tokens[take].astype(np.float16),
         np.stack(region_of_patch, axis=1),
+        owner_of(task.digest),
     )
+
+
+def owner_of(digest: str) -> int:
+    """Return the number that stands for an image among others, from its hexadecimal digest."""
+    return int(digest[:15], 16)
 
 
 def cut_labels(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
