@@ -31,7 +31,7 @@ from .provenance import (
     read_model,
     versions,
 )
-from .quality import confidence_map, image_quality
+from .quality import confidence_map, image_quality, segment_quality
 from .refinement import Upsample, create_refiner
 from .rundir import RunDirectory, SampleRow, write_json, write_mask
 from .sources import ImageItem, list_images
@@ -284,8 +284,9 @@ class _Run:
             width=image.size[1],
             classes=classes,
             shares=shares,
+            qualities=_qualities(scores, classes),
             coverage=float((mask > 0).mean()),
-            quality=image_quality(scores.scores),
+            quality=image_quality(scores.scores, scores.agreement),
             seconds=seconds,
         )
         self.directory.append([row])
@@ -349,6 +350,12 @@ class _Run:
         except ImageReadError:
             return None  # gone since it was labelled: its mask stays, the sheet shows the others
         return row.image, image, _read_mask(self.directory.masks / row.mask)
+
+
+def _qualities(scores: LabelScores, classes: str) -> str:
+    """Return the quality of each class of a mask; 0 for one that won nowhere before the refinement."""
+    known = dict(zip(scores.labels.tolist(), segment_quality(scores.scores, scores.agreement), strict=True))
+    return " ".join(f"{np.nan_to_num(known[int(id_)]):.4f}" for id_ in classes.split())
 
 
 def _read_mask(path: Path) -> np.ndarray:

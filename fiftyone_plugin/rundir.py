@@ -37,8 +37,10 @@ class SampleRow:
         height: native height in pixels, 0 if unknown.
         classes: class ids present, ascending, joined by spaces.
         shares: share of the pixels that each of these classes covers, in [0, 1], joined by spaces.
+        qualities: how far each of these classes can be trusted here, in [0, 1], joined by spaces, see
+            :func:`fiftyone_plugin.quality.segment_quality`.
         coverage: share of pixels that are not 0, in [0, 1].
-        quality: how clearly the classes win, in [0, 1]; ranks the masks of one run, see
+        quality: how far the mask can be trusted, in [0, 1]; ranks the masks of one run, see
             :func:`fiftyone_plugin.quality.image_quality`.
         seconds: time spent on prediction and writing.
         error: why the image was skipped.
@@ -51,6 +53,7 @@ class SampleRow:
     height: int = 0
     classes: str = ""
     shares: str = ""
+    qualities: str = ""
     coverage: float = 0.0
     quality: float = 0.0
     seconds: float = 0.0
@@ -65,6 +68,11 @@ class SampleRow:
     def class_shares(self) -> dict[int, float]:
         """Class id -> share of the pixels; empty for rows of versions that did not record shares."""
         return dict(zip(self.class_ids, map(float, self.shares.split()), strict=False))
+
+    @property
+    def class_qualities(self) -> dict[int, float]:
+        """Class id -> quality of its segment; empty for rows of versions that did not record it."""
+        return dict(zip(self.class_ids, map(float, self.qualities.split()), strict=False))
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

@@ -72,6 +72,20 @@ def test_scores_are_probabilities_of_classes_that_win_somewhere(fitted):
         assert not scores.refined
 
 
+def test_segments_are_borne_out_by_other_images_only(fitted):
+    scored = [fitted.predict(image) for image in scenes(24)]
+    for scores in scored:
+        assert scores.agreement.shape == scores.labels.shape
+        assert scores.agreement.dtype == np.float32
+        assert scores.agreement.min() >= 0
+        assert scores.agreement.max() <= 1
+    assert np.mean([scores.agreement.mean() for scores in scored]) > 0.5
+    # the regions of the image itself are not asked, so that a single image is borne out by nothing
+    single = scenes(1)
+    alone = Mosaic(2, **SMALL).fit(single)
+    assert all(alone.predict(image).agreement is None for image in single)
+
+
 def test_saved_and_loaded_it_says_the_same(fitted, tmp_path):
     save_method(fitted, tmp_path)
     loaded = load_method(tmp_path)

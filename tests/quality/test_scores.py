@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fiftyone_plugin.quality import confidence_map, image_quality, margin
+from fiftyone_plugin.quality import confidence_map, image_quality, margin, segment_quality
 
 maps = hnp.arrays(
     np.float32,
@@ -42,3 +42,22 @@ def test_certain_and_undecided_images():
     assert image_quality(certain) == 1
     assert image_quality(undecided) == 0
     assert image_quality(certain[:1]) == 1
+
+
+@given(maps, st.integers(0, 99))
+@settings(max_examples=40)
+def test_the_quality_of_an_image_is_that_of_its_segments_by_area(scores, seed):
+    agreement = np.random.default_rng(seed).random(len(scores)).astype(np.float32)
+    for given_agreement in (None, agreement):
+        found = segment_quality(scores, given_agreement)
+        winner = scores.argmax(0)
+        total = 0.0
+        for label in range(len(scores)):
+            inside = winner == label
+            if not inside.any():
+                assert np.isnan(found[label])
+                continue
+            expected = margin(scores)[inside].mean() if given_agreement is None else agreement[label]
+            assert found[label] == pytest.approx(expected, abs=1e-6)
+            total += expected * inside.mean()
+        assert image_quality(scores, given_agreement) == pytest.approx(total, abs=1e-6)

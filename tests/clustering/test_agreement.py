@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fiftyone_plugin.clustering.agreement import neighbour_agreement
+from fiftyone_plugin.clustering.normalize import l2_normalize
+
+
+def unit(rng, *shape):
+    return l2_normalize(rng.normal(size=shape).astype(np.float32))
+
+
+@given(st.integers(1, 6), st.integers(2, 40), st.integers(1, 5), st.integers(1, 12), st.integers(0, 999))
+@settings(max_examples=60, deadline=None)
+def test_against_a_loop(n_segments, n_regions, n_classes, neighbours, seed):
+    rng = np.random.default_rng(seed)
+    segments, regions, embedding = unit(rng, n_segments, 6), unit(rng, n_regions, 6), unit(rng, n_regions, 3)
+    labels, classes = rng.integers(n_classes, size=n_regions), rng.integers(n_classes, size=n_segments)
+    found = neighbour_agreement(segments, classes, regions, embedding, labels, neighbours)
+    assert found.dtype == np.float32
+    for i, own in enumerate(classes):
+        if own not in labels:
+            assert found[i] == 0
+            continue
+        near = np.argsort(-(regions @ segments[i]), kind="stable")[:neighbours]
+        mean = embedding[near].mean(0)
+        nearness = {}
+        for label in np.unique(labels):
+            center = embedding[labels == label].mean(0)
+            nearness[label] = mean @ center / max(np.linalg.norm(center), 1e-12)
+        others = [value for label, value in nearness.items() if label != own]
+        expected = nearness[own] - max(others, default=0.0)
+        np.testing.assert_allclose(found[i], np.clip(expected, 0, 1), atol=1e-5)
+
+
+def test_a_segment_among_its_own_kind_scores_high_and_a_mislabelled_one_low():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 50)
+    regions = l2_normalize(np.eye(8, dtype=np.float32)[labels] + 0.1 * unit(rng, 150, 8))
+    embedding = np.eye(3, dtype=np.float32)[labels]
+    segments = regions[[3, 60, 110]]
+    assert neighbour_agreement(segments, np.array([0, 1, 2]), regions, embedding, labels).min() > 0.99
+    assert neighbour_agreement(segments, np.array([1, 2, 0]), regions, embedding, labels).max() == 0
+    assert (
+        neighbour_agreement(segments, np.array([0, 1, 2]), regions[:0], embedding[:0], labels[:0]).max() == 0
+    )
