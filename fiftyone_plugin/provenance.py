@@ -30,8 +30,6 @@ def describe_settings(
     model: Path | None,
 ) -> dict[str, Any]:
     """Return all that the masks depend on, JSON-serialisable; a resumed run must have the same."""
-    # keys may hold the bytes of file names that are not UTF-8
-    keys = "\n".join(item.key for item in items).encode("utf-8", "surrogatepass")
     arrays = (model / "arrays.safetensors").read_bytes() if model else None
     return {
         "method": method.name,
@@ -46,9 +44,16 @@ def describe_settings(
         "refine": refine,
         "seed": seed,
         "images": len(items),
-        "image_names_sha256": hashlib.sha256(keys).hexdigest(),
+        "image_names_sha256": image_names_sha256(items),
         "model": hashlib.sha256(arrays).hexdigest() if arrays is not None else None,
     }
+
+
+def image_names_sha256(items: Sequence[ImageItem]) -> str:
+    """Return what tells the images of two runs apart, by name."""
+    # keys may hold the bytes of file names that are not UTF-8
+    keys = "\n".join(item.key for item in items).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(keys).hexdigest()
 
 
 def describe_model(backbone: Any, size: int, refine: str, seed: int) -> dict[str, Any]:

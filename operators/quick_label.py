@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Generator, Iterable
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators as foo
@@ -19,7 +22,10 @@ from .progress import DELEGATE_ABOVE_S, in_app, run_with_progress, stream_or_run
 
 __all__ = ["QuickLabel"]
 
+logger = logging.getLogger(__name__)
+
 STEM = "pseudomask"
+CLICKED = re.compile(rf"{STEM}(_\d+)?")  # fields that clicks fill
 WORKER = "fiftyone delegated launch"
 
 
@@ -67,9 +73,18 @@ class QuickLabel(foo.Operator):
         return (yield from self._label(ctx, view))
 
     def _label(self, ctx: Any, view: Any) -> Generator[Any, None, dict[str, Any]]:
+        """Go on with a click on the same images that was interrupted, or fill a new field."""
+        field = unfinished_field(ctx.dataset, view)
+        if field is not None:
+            try:
+                return (yield from self._label_into(ctx, view, field))
+            except UsageError as error:  # it had other settings than a click has now
+                logger.info("%s is left as it is: %s", field, error)
+        return (yield from self._label_into(ctx, view, next_field(ctx.dataset)))
+
+    def _label_into(self, ctx: Any, view: Any, field: str) -> Generator[Any, None, dict[str, Any]]:
         from fiftyone_plugin.datasets import label_dataset
 
-        field = next_field(ctx.dataset)
         result = yield from run_with_progress(
             ctx, lambda progress: label_dataset(view, field, progress=progress)
         )
@@ -118,6 +133,28 @@ class QuickLabel(foo.Operator):
 def next_field(dataset: Any) -> str:
     """Return the name of the next field that a click fills, so that nothing is ever overwritten."""
     return free_field([*dataset.get_field_schema(), *reserved_fields(dataset.list_runs())], STEM)
+
+
+def unfinished_field(dataset: Any, view: Any) -> str | None:
+    """Return the field of the newest interrupted click on the same images, which nobody works on."""
+    from fiftyone_plugin.app_summary import list_runs
+    from fiftyone_plugin.datasets import list_view
+    from fiftyone_plugin.provenance import image_names_sha256
+    from fiftyone_plugin.rundir import RunDirectory
+    from fiftyone_plugin.stopping import is_at_work
+
+    runs = [run for run in list_runs(dataset) if run.status != "complete" and CLICKED.fullmatch(run.field)]
+    if not runs:
+        return None
+    images = image_names_sha256([entry.item for entry in list_view(view)])
+    for run in runs:
+        try:
+            record = RunDirectory(Path(run.out)).read_run() or {"settings": {}}
+        except UsageError:  # its folder is damaged: a new field is the way round it
+            continue
+        if record["settings"].get("image_names_sha256") == images and not is_at_work(Path(run.out)):
+            return run.field
+    return None
 
 
 def color_scheme(classes: Iterable[int]) -> dict[str, Any]:

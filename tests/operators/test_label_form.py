@@ -207,15 +207,16 @@ class TestEstimate:
         assert type(shown.view).__name__ == "Warning"
         assert "fiftyone delegated launch" in shown.view.description
 
-    def test_cached_features_make_it_shorter(self, form, dataset, tiny_weights, tmp_path):
+    def test_the_share_of_cached_features(self, dataset, tiny_weights, tmp_path, monkeypatch):
         from fiftyone_plugin.features.peek import cached_share
-        from fiftyone_plugin.paths import cache_dir
+        from fiftyone_plugin.paths import CACHE_ENV, cache_dir
         from fiftyone_plugin.pipeline import label
 
+        monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
         paths = dataset.values("filepath")
         assert cached_share(paths, "tiny", 64, cache_dir()) == 0.0
-        label(paths[:3], out=tmp_path, backbone=tiny_weights, size=64, classes=3, method="lightcluster",
-              refine="none", jobs=1)  # fmt: skip
+        settings = {"backbone": tiny_weights, "size": 64, "classes": 3, "refine": "none", "jobs": 1}
+        label(paths[:3], out=tmp_path / "run", method="lightcluster", **settings)
         assert cached_share(paths[:3], "tiny", 64, cache_dir()) == 1.0
         assert cached_share(paths[3:], "tiny", 64, cache_dir()) == 0.0
         assert cached_share(paths, "tiny", 96, cache_dir()) == 0.0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,15 @@ class TestOperators:
         assert run_of(dataset).status == "running"
         monkeypatch.undo()
         self.messages(foo, context(params))
+        assert run_of(dataset).status == "complete"
+        assert len(dataset.exists(FIELD)) == len(dataset)
+
+    def test_the_run_goes_on_when_the_page_is_left(self, foo, dataset, context, params):
+        told = foo.get_operator(URI).execute(context(params))
+        assert next(told).body.operator_uri == "set_progress"
+        told.close()
+        for thread in [each for each in threading.enumerate() if each.name == "pseudomask"]:
+            thread.join(120)
         assert run_of(dataset).status == "complete"
         assert len(dataset.exists(FIELD)) == len(dataset)
 

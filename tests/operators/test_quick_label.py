@@ -120,6 +120,34 @@ def test_a_scheduled_click_labels_the_view_it_was_made_on(foo, dataset):
 
 
 @pytest.mark.usefixtures("backbone")
+def test_a_click_after_an_interrupted_one_goes_on_with_it(dataset, clicked, foo):
+    from fiftyone_plugin import label_dataset
+    from fiftyone_plugin.progress import CallbackProgress
+
+    def stop(stage, done, total):
+        if stage == "masks" and done == 3:
+            raise KeyboardInterrupt
+
+    def interrupt(view, field):
+        with pytest.raises(KeyboardInterrupt):
+            label_dataset(view, field, progress=CallbackProgress(stop, 0))
+
+    interrupt(dataset, "pseudomask")
+    masks = Path(dataset.get_run_info("pseudomask_pseudomask").config.out) / "masks"
+    done = {path: path.stat().st_mtime_ns for path in masks.glob("*.png")}
+    assert 0 < len(done) < len(dataset)
+    foo.get_operator(URI)(dataset.limit(1))  # other images: a field of their own
+    assert dataset.list_runs() == ["pseudomask_pseudomask", "pseudomask_pseudomask_2"]
+    assert "'pseudomask'" in clicked()[-1][1]["message"]
+    dataset.reload()
+    assert len(dataset.exists("pseudomask")) == len(dataset)
+    assert all(path.stat().st_mtime_ns == written for path, written in done.items())
+    assert dataset.list_runs() == ["pseudomask_pseudomask", "pseudomask_pseudomask_2"]
+    for key in dataset.list_runs():
+        undo(dataset, key)
+
+
+@pytest.mark.usefixtures("backbone")
 def test_a_click_on_a_small_view_labels_it_at_once(dataset, clicked):
     told = clicked()
     names = [name for name, _ in told]
