@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ from .errors import ImageReadError, PseudoMaskError, UsageError
 from .estimate import layer_bytes, learn
 from .exemplars import write_exemplars
 from .features.types import ImageFeatures
-from .images import read_image
 from .methods.base import LabelScores, Method, Trainable, load_method, save_method
 from .native import at_most, labels_or_error
 from .parallel import batched, parallel_map
+from .pictures import draw_evidence, draw_sheet
 from .progress import NullProgress, Progress, TimedProgress
 from .provenance import (
     PIPELINE_NAME,
@@ -35,7 +34,6 @@ from .quality import confidence_map, image_quality, segment_quality
 from .refinement import Upsample, create_refiner
 from .rundir import RunDirectory, SampleRow, write_json, write_mask
 from .sources import ImageItem, list_images
-from .visual import contact_sheet
 
 __all__ = [
     "LabelConfig",
@@ -46,7 +44,6 @@ __all__ = [
 ]
 
 PREDICT_CHUNK = 32
-SHEET_IMAGES = 12
 CONFIDENCE_SIDE = 128  # longest side of a confidence map, pixels; patches are coarser
 RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit")  # what results do not depend on
 
@@ -299,13 +296,19 @@ class _Run:
         rows = list(self._all_rows())
         names = {k: f"class {k}" for k in range(1, int(getattr(self.method, "n_classes_", 0)) + 1)}
         self.directory.write_classes(names)
+        paths = {key: item.path for key, item in self.items.items()}
+        labelled = [row for row in rows if row.status == "labelled"]
         with self.progress.stage("contact sheet", total=1, unit="sheet") as stage:
-            self._draw_sheet(rows, names)
+            title = (
+                f"{self.method.name} · {self.backbone.name} · {len(labelled)} images · {len(names)} classes"
+            )
+            draw_sheet(self.directory, rows, paths, names, title)
+            if self.method.get_config().get("n_classes") == "auto":
+                draw_evidence(self.directory, self.method)
             stage.update()
         with self.progress.stage("exemplars", total=1, unit="set") as stage:
-            write_exemplars(self.directory, rows, {key: item.path for key, item in self.items.items()})
+            write_exemplars(self.directory, rows, paths)
             stage.update()
-        labelled = [row for row in rows if row.status == "labelled"]
         run = {
             "format": 1,
             "status": "complete",
@@ -335,36 +338,11 @@ class _Run:
                 reason = self.source.failures.get(key, "not processed")
                 yield SampleRow(image=key, status="skipped", error=reason)
 
-    def _draw_sheet(self, rows: list[SampleRow], names: dict[int, str]) -> None:
-        labelled = [row for row in rows if row.status == "labelled"]
-        picks = np.unique(
-            np.linspace(0, len(labelled) - 1, min(SHEET_IMAGES, len(labelled))).round().astype(int)
-        )
-        pairs = filter(None, (self._read_pair(labelled[i]) for i in picks))
-        title = f"{self.method.name} · {self.backbone.name} · {len(labelled)} images · {len(names)} classes"
-        contact_sheet(pairs, names, title).save(self.directory.root / "contact_sheet.png")
-
-    def _read_pair(self, row: SampleRow) -> tuple[str, np.ndarray, np.ndarray] | None:
-        try:
-            image = read_image(self.items[row.image].path)
-        except ImageReadError:
-            return None  # gone since it was labelled: its mask stays, the sheet shows the others
-        return row.image, image, _read_mask(self.directory.masks / row.mask)
-
 
 def _qualities(scores: LabelScores, classes: str) -> str:
     """Return the quality of each class of a mask; 0 for one that won nowhere before the refinement."""
     known = dict(zip(scores.labels.tolist(), segment_quality(scores.scores, scores.agreement), strict=True))
     return " ".join(f"{np.nan_to_num(known[int(id_)]):.4f}" for id_ in classes.split())
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own file, however large
-        with Image.open(path) as mask:
-            return np.asarray(mask)
 
 
 def _with_jobs(method: Method, like: Method) -> Method:

@@ -22,6 +22,7 @@ RUN_FORMAT = 1
 LOCK = "lock"
 LOCK_WAIT_S = 0.3
 EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.editing
+PICTURES = ("contact_sheet.png", "eigenvalues.png")
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
 
 
@@ -107,8 +108,8 @@ def read_samples(path: Path) -> list[SampleRow]:
 class RunDirectory:
     """Files of one run below ``root``.
 
-    These are masks/, confidence/, exemplars/, model/, run.json, samples.csv, classes.json and
-    contact_sheet.png.
+    These are masks/, confidence/, exemplars/, model/, run.json, samples.csv, classes.json,
+    contact_sheet.png and, where the number of classes was found, eigenvalues.png.
 
     While the run is not complete, ``.work`` holds a journal (one JSON line a finished image) and the arrays
     that methods keep; it is removed at the end.
@@ -193,7 +194,10 @@ class RunDirectory:
     def _outputs(self) -> list[Path]:
         """Every file that a run writes, but for the masks and run.json."""
         return [
-            *(self.root / name for name in ("samples.csv", "classes.json", "contact_sheet.png")),
+            *(
+                self.root / name
+                for name in ("samples.csv", "classes.json", "contact_sheet.png", "eigenvalues.png")
+            ),
             *(self.model / name for name in ("method.json", "arrays.safetensors", "pipeline.json")),
         ]
 

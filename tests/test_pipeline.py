@@ -117,6 +117,19 @@ def test_files_of_a_run(finished, few):
         assert min(sheet.size) > 300
 
 
+def test_the_evidence_for_the_number_of_classes_is_drawn(few, settings, tmp_path):
+    found = {**settings, "method": "mosaic", "options": {}, "classes": "auto"}
+    result = label(few, out=tmp_path / "run", **found)
+    assert len(result.class_names) >= 5
+    with Image.open(tmp_path / "run" / "eigenvalues.png") as picture:
+        assert picture.format == "PNG"
+    for row in result.labelled:
+        assert set(row.class_qualities) == set(row.class_ids)
+        assert all(0 <= quality <= 1 for quality in row.class_qualities.values())
+    label(few, out=tmp_path / "run", restart=True, **{**found, "classes": 3})
+    assert not (tmp_path / "run" / "eigenvalues.png").exists()
+
+
 def test_masks_fit_their_images(finished, few):
     assert finished.skipped == []
     # the tests below compare masks: they must not all be empty, or all the same
