@@ -43,7 +43,7 @@ def exemplar_uri(root: Path, class_id: int) -> str | None:
 
 
 def choose_exemplars(rows: Iterable[SampleRow], count: int = PER_CLASS) -> dict[int, list[SampleRow]]:
-    """Choose the images that show each class best: largest share of the class times quality of the mask.
+    """Choose the images that show each class best: largest share of the class times quality of its segment.
 
     Args:
         rows: rows of a run; used once, the chosen ones are kept.
@@ -57,7 +57,8 @@ def choose_exemplars(rows: Iterable[SampleRow], count: int = PER_CLASS) -> dict[
         for id_, share in row.class_shares.items():
             heap = best.setdefault(id_, [])
             push = heapq.heappush if len(heap) < count else heapq.heappushpop
-            push(heap, (share * row.quality, -number, row))  # of equals the first
+            quality = row.class_qualities.get(id_, row.quality)
+            push(heap, (share * quality, -number, row))  # of equals the first
     return {id_: [row for _, _, row in sorted(best[id_], reverse=True)] for id_ in sorted(best)}
 
 

@@ -7,6 +7,7 @@ of them.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_from_photographs_to_the_images_of_a_class(dataset, page):
     tour.frame("Images without labels: one click on the bolt", click=bolt)
     bolt.click()
     page.get_by_role("progressbar").first.wait_for()
-    page.wait_for_timeout(3000)
+    page.get_by_text(re.compile("^(features|regions|classes|masks)")).first.wait_for(timeout=180_000)
     tour.frame("Features, classes, masks: progress stage by stage")
     page.locator(f'[data-cy="checkbox-{FIELD}"]').wait_for(timeout=180_000)
     page.get_by_role("button", name="Done").click()
@@ -70,6 +71,8 @@ def test_from_photographs_to_the_images_of_a_class(dataset, page):
     crops = panel.locator("img[alt^='Crops of']")
     crops.first.wait_for()
     panel.locator(".js-plotly-plot").last.wait_for()
+    page.wait_for_timeout(2000)  # the grid makes room
+    page.wait_for_function(loaded, arg=len(dataset))
     tour.frame("Classes with their area and images, quality, settings")
     dataset.reload()
     images = class_rows(dataset, FIELD)[0].images
