@@ -29,7 +29,7 @@ from benchmarks.quality import build, predictions
 from fiftyone_plugin.backbones import Backbone, load_backbone
 from fiftyone_plugin.clustering.normalize import VectorNormalizer
 from fiftyone_plugin.clustering.region_classes import stack_layers
-from fiftyone_plugin.editing.corrections import MIN_SHARE, WHITEN, Examples, means_of_others, reassign
+from fiftyone_plugin.editing.corrections import MIN_SHARE, WHITEN, Examples, reassign
 from fiftyone_plugin.editing.regions import NOT_PATCHES, find_regions, patch_shares, pool_tokens
 from fiftyone_plugin.editing.split import RegionParts
 from fiftyone_plugin.evaluation.report import format_table
@@ -131,12 +131,14 @@ def propagate(regions: Regions, few: int, margin: float, seed: int) -> list[floa
         [a if names[int(a)] == t else first.get(int(t), NEW + t) for a, t in zip(was, true, strict=True)]
     )
     (normalizer, vectors), others = regions.whitened, ~corrected
-    label, share, raw = (part[others] for part in (regions.label, regions.share, regions.vectors))
-    sums = {int(c): share[label == c] @ raw[label == c] for c in np.unique(label)}
-    rest = means_of_others(raw, share, label, sums)
-    means = np.where(rest.any(axis=1, keepdims=True), normalizer.transform(rest), 0.0)
+    means = {}
+    for class_id in np.unique(regions.label[others]):
+        rows = others & (regions.label == class_id)
+        means[int(class_id)] = normalizer.transform((regions.share[rows] @ regions.vectors[rows])[None])[0]
     new = regions.label.copy()
-    new[others] = reassign(vectors[others], label, Examples(vectors[examples], was, now), means, margin)
+    new[others] = reassign(
+        vectors[others], regions.label[others], Examples(vectors[examples], was, now), means, margin
+    )
     named = [np.array([names.get(int(c), int(c) - NEW) for c in label]) for label in (regions.label, new)]
     before, after = (score(regions, name, others) for name in named)
     moved = regions.share[others & (new != regions.label)].sum() / regions.share[others].sum()

@@ -9,7 +9,7 @@ clearly nearer than anything that speaks for the class it has: a nearest-prototy
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,18 +21,10 @@ from .fields import read_mask_file
 from .regions import Features, MaskRegions, find_regions, open_features, read_regions
 from .run import EditableRun, MaskRow, Written, editing
 
-__all__ = [
-    "MARGIN",
-    "Examples",
-    "changed_regions",
-    "means_of_others",
-    "propagate_corrections",
-    "reassign",
-]
+__all__ = ["MARGIN", "Examples", "changed_regions", "propagate_corrections", "reassign"]
 
 MARGIN = 0.1
 WHITEN = 64
-ROUNDING = 1e-3  # relative length of a difference of float32 sums below which there is nothing left
 PER_COMPONENT = 7  # fewest regions for each component that is kept
 SAMPLE = 20_000  # regions that the whitening is fitted on
 MIN_SHARE = 0.001  # of an image, below which a region is no example
@@ -82,21 +74,21 @@ def reassign(
     vectors: np.ndarray,
     label: np.ndarray,
     examples: Examples,
-    means: np.ndarray,
+    means: dict[int, np.ndarray],
     margin: float = MARGIN,
 ) -> np.ndarray:
     """Let regions follow the corrections that they resemble.
 
     A region of class a is compared with the examples that were a. It takes the class of the most similar one
-    that was corrected, if that similarity (cosine) exceeds by ``margin`` the similarity to the mean of the
-    other regions of class a and to every example that was confirmed as a. Classes without corrections keep
-    all regions.
+    that was corrected, if that similarity (cosine) exceeds by ``margin`` the similarity to the mean of class
+    a and to every example that was confirmed as a. Classes without corrections keep all regions.
 
     Args:
         vectors: (R, d) float32, unit length.
         label: (R,) classes.
         examples: what a person has said.
-        means: (R, d) float32, the mean of the other regions of each region's class, unit length or 0.
+        means: class -> (d,) mean of its regions, unit length. A region takes part in the mean of its class by
+            its area, so that large ones stay more readily; to leave it out moved more, and less rightly.
         margin: in cosine similarity; larger moves fewer regions.
 
     Returns:
@@ -111,30 +103,10 @@ def reassign(
         ours = examples.was == class_id
         leave, stay = examples.vectors[ours & moved], examples.vectors[ours & ~moved]
         away = vectors[rows] @ leave.T
-        home = np.column_stack([(vectors[rows] * means[rows]).sum(axis=1), vectors[rows] @ stay.T])
+        home = vectors[rows] @ np.vstack([means[int(class_id)][None], stay]).T
         follow = away.max(axis=1) - home.max(axis=1) > margin
         new[rows[follow]] = examples.now[ours & moved][away.argmax(axis=1)][follow]
     return new
-
-
-def means_of_others(
-    vectors: np.ndarray, share: np.ndarray, label: np.ndarray, sums: Mapping[int, np.ndarray]
-) -> np.ndarray:
-    """Return, for every region, the weighted sum of the other regions of its class.
-
-    Args:
-        vectors: (R, D) descriptors.
-        share: (R,) their weights.
-        label: (R,) their classes.
-        sums: class -> (D,) weighted sum over all regions of the class, these among them.
-
-    Returns:
-        (R, D), 0 where a region is the only one of its class.
-    """
-    others = np.stack([sums[int(id_)] for id_ in label]) - share[:, None] * vectors
-    alone = np.linalg.norm(others, axis=1) < ROUNDING * np.maximum(share, 1e-12)
-    others[alone] = 0.0
-    return others
 
 
 # ---------------------------------------------------------------------- datasets
@@ -203,16 +175,7 @@ def _corrected_rows(run: EditableRun) -> dict[str, str]:
 class _Learnt:
     normalizer: Any
     examples: Examples
-    sums: dict[int, np.ndarray]
-
-    def reassign(
-        self, vectors: np.ndarray, share: np.ndarray, label: np.ndarray, margin: float
-    ) -> np.ndarray:
-        """Call :func:`reassign` for the regions of an image."""
-        others = means_of_others(vectors, share, label, self.sums)
-        means = self.normalizer.transform(others)
-        means[~others.any(axis=1)] = 0.0
-        return reassign(self.normalizer.transform(vectors), label, self.examples, means, margin)
+    means: dict[int, np.ndarray]
 
 
 def _learn(run: EditableRun, features: Features, corrected: dict[str, str], progress: Progress) -> _Learnt:
@@ -251,7 +214,7 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
             np.array([was for _, was, _ in examples]),
             np.array([now for _, _, now in examples]),
         ),
-        sums,
+        {id_: normalizer.transform(total[None])[0] for id_, total in sums.items()},
     )
 
 
@@ -304,8 +267,8 @@ def _moved(
             if found is None:
                 continue
             mask, regions = found
-            share = regions.area / mask.size
-            new = learnt.reassign(features.describe(image, regions), share, regions.label, margin)
+            vectors = learnt.normalizer.transform(features.describe(image, regions))
+            new = reassign(vectors, regions.label, learnt.examples, learnt.means, margin)
             moved = new != regions.label
             if not moved.any():
                 continue

@@ -11,7 +11,7 @@ from scipy import ndimage
 from sklearn.metrics import adjusted_rand_score
 
 from fiftyone_plugin.editing.classes import relabel
-from fiftyone_plugin.editing.corrections import Examples, changed_regions, means_of_others, reassign
+from fiftyone_plugin.editing.corrections import Examples, changed_regions, reassign
 from fiftyone_plugin.editing.detections import cut_instances, fold_claims, place_instance
 from fiftyone_plugin.editing.regions import find_regions, patch_shares, pool_tokens
 from fiftyone_plugin.editing.split import RegionParts
@@ -201,10 +201,10 @@ def test_changed_regions_against_scipy(before, data):
 
 def reassign_slowly(vectors, label, examples, means, margin):
     new = []
-    for vector, own, mean in zip(vectors, label, means, strict=True):
+    for vector, own in zip(vectors, label, strict=True):
         rows = [i for i in range(len(examples.was)) if examples.was[i] == own]
         moved = [i for i in rows if examples.now[i] != own]
-        stay = [vector @ examples.vectors[i] for i in rows if examples.now[i] == own] + [vector @ mean]
+        stay = [vector @ examples.vectors[i] for i in rows if examples.now[i] == own] + [vector @ means[own]]
         away = [vector @ examples.vectors[i] for i in moved]
         best = int(np.argmax(away)) if away else -1
         new.append(examples.now[moved[best]] if away and away[best] - max(stay) > margin else own)
@@ -222,21 +222,8 @@ def test_reassignment_against_a_loop(seed, margin):
 
     examples = Examples(unit(6), rng.integers(1, 4, 6), rng.integers(1, 5, 6))
     vectors, label = unit(30), rng.integers(1, 4, 30)
-    means = unit(30)
+    means = dict(zip([1, 2, 3], unit(3), strict=True))
     new = reassign(vectors, label, examples, means, margin)
     assert np.array_equal(new, reassign_slowly(vectors, label, examples, means, margin))
     untouched = ~np.isin(label, examples.was[examples.was != examples.now])
     assert np.array_equal(new[untouched], label[untouched])
-
-
-def test_a_region_is_compared_with_the_others_of_its_class():
-    rng = np.random.default_rng(4)
-    vectors, share = rng.normal(size=(9, 6)).astype(np.float32), rng.random(9)
-    label = np.array([1, 2, 1, 1, 3, 2, 2, 2, 1])
-    sums = {c: (share[label == c, None] * vectors[label == c]).sum(axis=0) for c in (1, 2, 3)}
-    others = means_of_others(vectors, share, label, sums)
-    for i in range(9):
-        rows = [j for j in range(9) if label[j] == label[i] and j != i]
-        expected = sum((share[j] * vectors[j] for j in rows), np.zeros(6))
-        assert np.allclose(others[i], expected, atol=1e-6)
-    assert not others[4].any()  # alone in its class
