@@ -12,7 +12,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from fiftyone_plugin.errors import PseudoMaskError
+from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 __all__ = [
     "DELEGATE_ABOVE_S",
@@ -31,6 +31,7 @@ DELEGATE_ABOVE_S = 300.0
 INTERVAL_S = 1.0  # the App freezes when it is told more often
 SAFE_SHARE = 0.9  # of the App's limit for an operator
 RATE_AFTER_S = 2.0  # before that, a rate says nothing
+REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
 
 
 def count_images(ctx: Any) -> int:
@@ -133,21 +134,26 @@ def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[An
     """Stream the steps; an exception would only cut the stream, so it is told instead."""
     try:
         yield from steps
+    except UsageError as error:  # nothing has begun
+        yield from tell_problem(ctx, REFUSED, str(error))
     except PseudoMaskError as error:
-        yield from tell_problem(ctx, str(error))
+        from fiftyone_plugin.stopping import RunStopped
+
+        yield from tell_problem(ctx, STOPPED if isinstance(error, RunStopped) else REFUSED, str(error))
+        yield ctx.ops.reload_dataset()
     except Exception as error:
         logger.exception("%s failed", ctx.operator_uri)
         text = f"{type(error).__name__}: {error}. The log of the App's server has more"
-        yield from tell_problem(ctx, text)
+        yield from tell_problem(ctx, FAILED, text)
+        yield ctx.ops.reload_dataset()
 
 
-def tell_problem(ctx: Any, text: str) -> Generator[Any, None, None]:
+def tell_problem(ctx: Any, title: str, text: str) -> Generator[Any, None, None]:
     """Show a problem where the result would be."""
     outputs = types.Object()
-    outputs.view("problem", types.Warning(label="This did not end", description=text))
+    outputs.view("problem", types.Warning(label=title, description=text))
     yield ctx.ops.show_output(types.Property(outputs, view=types.View(label="Pseudo-masks")).to_json(), {})
     yield ctx.ops.notify(text, variant="error")
-    yield ctx.ops.reload_dataset()
 
 
 # ---------------------------------------------------------------------- ending early

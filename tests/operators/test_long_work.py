@@ -177,6 +177,7 @@ class TestOperators:
         monkeypatch.setattr(fo.config, "operator_timeout", 0.001)
         told = self.messages(foo, context(params))
         shown = json.dumps([params for name, params in told if name == "show_output"])
+        assert "Stopped, and kept what is done" in shown
         assert "limit" in shown
         assert "To go on" in shown
         assert [params["variant"] for name, params in told if name == "notify"] == ["error"]
