@@ -215,18 +215,26 @@ def score_histogram(dataset: Any, path: str, bins: int = BINS) -> Histogram:
     if low is None or not math.isfinite(high - low):
         raise UsageError(f"no sample of {dataset.name!r} has a value in {path!r}")
     bins = bins if high > low else 1
-    # a bar leaves its upper edge out
-    counts, edges, _ = dataset.histogram_values(path, bins=bins, range=(low, math.nextafter(high, math.inf)))
-    return Histogram(path, tuple(float(edge) for edge in edges), tuple(int(count) for count in counts))
+    top = math.nextafter(high, math.inf)  # a bar leaves its upper edge out
+    edges = (*(low + (top - low) * i / bins for i in range(bins)), top)
+    # FiftyOne's own histogram asks for every edge in turn, which takes the database six times as long
+    empty = Histogram(path, edges, (0,) * bins)
+    counts = dataset.exists(path).count_values(_bar_of(empty))
+    return Histogram(path, edges, tuple(int(counts.get(bar, 0)) for bar in range(bins)))
 
 
 def bar_view(dataset: Any, histogram: Histogram, bar: int) -> Any:
     """Return the view of the images that one bar counts, lowest score first."""
+    return dataset.exists(histogram.path).match(_bar_of(histogram) == bar).sort_by(histogram.path)
+
+
+def _bar_of(histogram: Histogram) -> Any:
+    """Return the expression for the number of the bar that counts a value."""
     from fiftyone import ViewField
 
-    low, high = histogram.edges[bar], histogram.edges[bar + 1]
-    value = ViewField(histogram.path)
-    return dataset.match((value >= low) & (value < high)).sort_by(histogram.path)
+    low, top, bars = histogram.edges[0], histogram.edges[-1], len(histogram.counts)
+    place = (ViewField(histogram.path) - low) / (top - low) * bars
+    return place.floor().min(bars - 1)  # rounding may lift the largest value
 
 
 def stage_seconds(run: RunSummary) -> dict[str, float]:
