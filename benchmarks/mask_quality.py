@@ -30,11 +30,11 @@ from fiftyone_plugin.methods.base import LabelScores
 from fiftyone_plugin.native import native_labels
 from fiftyone_plugin.parallel import batched
 from fiftyone_plugin.paths import cache_dir
+from fiftyone_plugin.plots import plot_filtering
 from fiftyone_plugin.progress import NullProgress
-from fiftyone_plugin.quality import image_quality
+from fiftyone_plugin.quality import filtering_curve, image_quality
+from fiftyone_plugin.quality.calibration import KEPT
 from fiftyone_plugin.refinement import create_refiner
-
-KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
 
 
 def entropy(scores: LabelScores) -> float:
@@ -86,8 +86,7 @@ def judge(score: np.ndarray, iou: np.ndarray) -> list[float]:
     known = ~np.isnan(iou)
     score, iou = score[known], iou[known]
     worst = iou <= np.quantile(iou, 0.2)
-    order = np.argsort(-score, kind="stable")
-    kept = [float(iou[order[: max(1, round(share * len(iou)))]].mean()) for share in KEPT]
+    kept = filtering_curve(score, iou)
     return [float(spearmanr(score, iou).statistic), float(roc_auc_score(worst, -score)), *kept]
 
 
@@ -99,6 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--refine", choices=["crf", "none"], default="none")
     parser.add_argument("--size", type=int, default=448)
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the filtering of each data set")
     args = parser.parse_args(argv)
     backbone = load_backbone(None, cache_dir=cache_dir())
     header = ["data", "method", "score", "spearman", "auroc", *(f"best {share:.0%}" for share in KEPT)]
@@ -115,6 +115,10 @@ def main(argv: list[str] | None = None) -> int:
                 mean, std = np.mean(numbers, axis=0), np.std(numbers, axis=0)
                 cells = [f"{m:.2f} ± {s:.2f}" for m, s in zip(mean, std, strict=True)]
                 rows.append([data.name, name, score, *cells])
+            if args.plot:
+                args.plot.mkdir(parents=True, exist_ok=True)
+                curves = {score: np.mean(numbers, axis=0)[2:].tolist() for score, numbers in judged.items()}
+                plot_filtering(KEPT, curves, args.plot / f"filtering-{data.name}-{name}.png")
     print(format_table(header, rows))
     return 0
 

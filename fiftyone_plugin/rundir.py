@@ -23,6 +23,8 @@ LOCK = "lock"
 LOCK_WAIT_S = 0.3
 EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.editing
 PICTURES = ("contact_sheet.png", "eigenvalues.png")
+CALIBRATION = ("calibration.json", "expected_iou.csv", "filtering.png")
+"""What `pseudomask evaluate --calibrate` adds to a run."""
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
 
 
@@ -194,10 +196,7 @@ class RunDirectory:
     def _outputs(self) -> list[Path]:
         """Every file that a run writes, but for the masks and run.json."""
         return [
-            *(
-                self.root / name
-                for name in ("samples.csv", "classes.json", "contact_sheet.png", "eigenvalues.png")
-            ),
+            *(self.root / name for name in ("samples.csv", "classes.json", *PICTURES, *CALIBRATION)),
             *(self.model / name for name in ("method.json", "arrays.safetensors", "pipeline.json")),
         ]
 

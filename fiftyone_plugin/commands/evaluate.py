@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageReadError, UsageError
@@ -86,6 +87,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", metavar="FILE", help="write every score, the mapping and the per-image table"
     )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="learn from the run's quality scores what IoU to expect, also without ground truth",
+    )
     return parser
 
 
@@ -151,4 +157,9 @@ def run(args: argparse.Namespace) -> int:
         result.mapping.save(args.save_mapping)
     if args.json:
         result.save(args.json)
+    if args.calibrate:
+        from ..calibrating import calibrate_run
+
+        iou = dict(zip(result.images["name"], result.images["iou"], strict=True))
+        print(calibrate_run(Path(args.pred), iou))
     return EXIT_SKIPPED if found.only_pred or found.only_true or unreadable else 0

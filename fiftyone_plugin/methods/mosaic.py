@@ -176,7 +176,7 @@ class Mosaic:
             PseudoMaskError: the source yields no image.
         """
         progress = progress or NullProgress()
-        self._fit_features(features, progress)
+        self.fit_features(features, progress)
         regions = self.collect_regions(features, progress)
         with progress.stage("classes", total=2, unit="fit") as stage:
             clusters = self._cluster(regions)
@@ -185,8 +185,8 @@ class Mosaic:
             stage.update()
         return self
 
-    def _fit_features(self, features: FeatureSource, progress: Progress) -> None:
-        """Fit the whitenings and the foreground cue on the same sampled patches."""
+    def fit_features(self, features: FeatureSource, progress: Progress) -> Mosaic:
+        """Fit the whitenings and the foreground cue on the same sampled patches, the first part of a fit."""
         config = self._config
         names = [layer for layer in self.layers if layer != "cls"]
         widths: list[int] = []
@@ -225,6 +225,7 @@ class Mosaic:
                 border=sample.border[::step],
             )
             self._levels = Levels.fit(thinned, len(features), cue, self.n_jobs, lambda: None)
+        return self
 
     def collect_regions(self, features: FeatureSource, progress: Progress) -> RegionTable:
         """Cut a bounded subset of the images into regions, in worker processes."""

@@ -10,7 +10,7 @@ from fiftyone_plugin.quality import confidence_map, image_quality, margin, segme
 
 maps = hnp.arrays(
     np.float32,
-    st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 5)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)),
     elements=st.floats(0.0078125, 1, width=32),
 ).map(lambda a: a / a.sum(0))
 
