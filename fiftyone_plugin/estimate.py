@@ -81,6 +81,7 @@ class Plan:
         device: ``cpu``, ``cuda`` or ``mps``.
         cached: share of the images whose features are cached, 0..1.
         fitted: a model is there, nothing is fitted.
+        kept: features go to the cache.
     """
 
     images: int
@@ -91,6 +92,7 @@ class Plan:
     device: str = "cpu"
     cached: float = 0.0
     fitted: bool = False
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def estimate(plan: Plan, folder: Path | None = None) -> Estimate:
     a, b = _line(rest, guess)
     mask_bytes = _ratio([(o.mask_bytes, o.images) for o in same]) or MASK_BYTES
     feature_bytes = _ratio([(o.feature_bytes, o.computed) for o in shared]) or _guess_feature_bytes(plan)
-    size = round(plan.images * mask_bytes + to_compute * feature_bytes)
+    size = round(plan.images * mask_bytes + (to_compute * feature_bytes if plan.kept else 0))
     return Estimate(seconds + a + b * plan.images, size, len(same))
 
 

@@ -23,6 +23,7 @@ def plan_run(
     refine: str | None,
     device: str = "auto",
     fitted: bool = False,
+    kept: bool = True,
 ) -> Plan:
     """Complete the settings of a run as the run itself would.
 
@@ -35,6 +36,7 @@ def plan_run(
         refine: ``crf``, ``none``, or ``None`` for crf where it is installed.
         device: torch device or ``auto``.
         fitted: a fitted model is used.
+        kept: features go to the cache, and come from it.
     """
     from .backbones.presence import default_here
     from .features.peek import cached_share
@@ -51,8 +53,9 @@ def plan_run(
         size=size,
         refine=refine or ("crf" if crf_available() else "none"),
         device=likely_device() if device == "auto" else device.split(":")[0],
-        cached=cached_share(paths, name, size, cache_dir()),
+        cached=cached_share(paths, name, size, cache_dir()) if kept else 0.0,
         fitted=fitted,
+        kept=kept,
     )
 
 

@@ -109,6 +109,8 @@ def test_a_guess_scales_with_images_width_size_and_device(tmp_path):
     assert of(cached=1.0).bytes < of(cached=0.5).bytes < of().bytes
     assert of(method="alignseg").seconds > seconds
     assert of(fitted=True).seconds < seconds
+    assert of(kept=False).bytes == of(cached=1.0).bytes
+    assert of(kept=False).seconds == seconds
 
 
 def test_a_run_teaches_its_own_rates(tmp_path):

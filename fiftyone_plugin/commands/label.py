@@ -149,8 +149,9 @@ def _estimate(args: argparse.Namespace) -> str:
     if args.model:
         saved = read_model(args.model)
         settings |= {name: saved[name] for name in ("size", "refine")}
-    some = [] if args.no_cache else [paths[i] for i in spread(len(paths))]
-    found = estimate(plan_run(len(paths), some, **settings, fitted=bool(args.model)))
+    some = [paths[i] for i in spread(len(paths))]
+    plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=not args.no_cache)
+    found = estimate(plan)
     return f"{len(paths)} images: {found} ({found.origin})"
 
 
