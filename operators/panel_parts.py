@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 PLOT_HEIGHT = 230
-BAR_HEIGHT = 22  # of a class in the plot of areas
+BAR_HEIGHT = 22  # of a class or a stage
 STRIPS = 20  # classes whose crops and areas are shown; the messages to the browser stay below 1 MB
 
 
@@ -119,11 +119,20 @@ def area_bars(rows: list[summary.ClassRow]) -> list[dict[str, Any]]:
     ]
 
 
-def plot(panel: Any, key: str, title: str, *, y: str | None = None, height: int = 0, **events: Any) -> None:
-    """Add a plot of bars; horizontal bars have names, not numbers, on their left, and no ``y``."""
+def plot(panel: Any, key: str, title: str, *, y: str | None = None, bars: int = 0, **events: Any) -> None:
+    """Add a plot of bars.
+
+    Args:
+        panel: what the plot is added to.
+        key: where its bars are in the panel's data.
+        title: line above it.
+        y: title of the vertical axis; ``None`` for horizontal bars, which have names on their left.
+        bars: number of horizontal bars, each of which needs room for its name.
+        events: what clicks do.
+    """
     layout = {
         "title": {"text": title, "font": {"size": 14}},
-        "height": max(PLOT_HEIGHT, height),
+        "height": max(PLOT_HEIGHT, 90 + BAR_HEIGHT * bars),
         "margin": {"l": 120 if y is None else 50, "r": 20, "t": 40, "b": 40},
         "yaxis": {"title": {"text": y}} if y else {"type": "category"},
         "bargap": 0.05,

@@ -151,7 +151,9 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
         )
         found = _histogram(ctx.dataset, run)
         ctx.panel.data.scores = parts.bars(found) if found else []
-        ctx.panel.data.seconds = parts.stage_bars(run) if run else []
+        stages = parts.stage_bars(run) if run else []
+        ctx.panel.state.stages = len(stages[0]["y"]) if stages else 0
+        ctx.panel.data.seconds = stages
         self.fill_comparison(ctx)
 
     def _fill_strips(self, ctx: Any, strips: list[dict[str, Any]]) -> None:
@@ -180,7 +182,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
             title = f"{score} (a click shows the images)"
             parts.plot(panel, "scores", title, y="images", on_click=self.click_bar)
         self.render_comparison(ctx, panel, runs)
-        parts.plot(panel, "seconds", "Stages, seconds")
+        parts.plot(panel, "seconds", "Stages, seconds", bars=ctx.panel.state.stages or 0)
         parts.table(panel, "settings", "Settings", [("name", "Setting"), ("value", "Value")])
         return types.Property(panel, view=view)
 
@@ -225,8 +227,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
         areas = ctx.panel.state.area_names or []
         if areas:
             title = "Area of classes, % of all pixels (a click shows the images)"
-            height = 90 + parts.BAR_HEIGHT * len(areas)
-            parts.plot(panel, "areas", title, height=height, on_click=self.click_area)
+            parts.plot(panel, "areas", title, bars=len(areas), on_click=self.click_area)
 
     def _head(self, ctx: Any, panel: Any, runs: list[Any], run: Any) -> None:
         choices = types.DropdownView()
