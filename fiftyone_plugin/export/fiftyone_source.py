@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..datasets import ViewItem, list_view, run_key
+from ..datasets import ViewItem, list_view
 from ..editing.run import run_names
 from ..errors import UsageError
 from ..parallel import batched
+from ..run_keys import run_key
 from .categories import parse_mask_targets
 from .items import ExportItem, ExportSource, Skipped
 
@@ -82,7 +83,8 @@ def view_source(
         supercategories=_supercategories(dataset),
         folders=_folders(view, entries, field),
         skipped=skipped,
-        hidden=tuple(run_names(dataset, field).hidden),
+        # masks that no run of ours wrote may have colours for targets
+        hidden=tuple(run_names(dataset, field).hidden) if dataset.has_run(run_key(field)) else (),
         provenance=_provenance(dataset, field),
     )
 

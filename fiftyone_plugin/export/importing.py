@@ -100,7 +100,7 @@ def _open_folder(path: Path, folder: Path, names: dict[int, str], void: int | No
         raise UsageError(f"no masks in {folder}")
 
     def read(stem: str) -> np.ndarray:
-        mask = read_mask(files[stem])
+        mask = read_mask(folder / files[stem])
         # void has no class; an id of that value that has a name is one
         return np.where(mask == void, 0, mask) if void is not None and void not in names else mask
 

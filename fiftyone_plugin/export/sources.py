@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..evaluation.folders import SUFFIXES
@@ -67,13 +66,13 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
     )
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """An item without what can be put together when it is needed: there may be many."""
 
     key: str
     stem: str
     mask: str
+    folder: str
     image_root: str
     instances: str | None
     quality: float | None
@@ -83,8 +82,8 @@ class _Entry:
             self.key,
             self.stem,
             os.path.join(self.image_root, *self.key.split("/")),
-            self.mask,
-            self.instances,
+            os.path.join(self.folder, "masks", *self.mask.split("/")),
+            self.instances and os.path.join(self.folder, "instances", *self.instances.split("/")),
             PurePosixPath(self.key).parts[:-1],
             self.quality,
         )
@@ -127,9 +126,8 @@ def _from_table(
             skipped.append(Skipped(key, "its path leads out of the folder"))
         else:
             quality = _quality(row["quality"])
-            path = str(folder / "masks" / mask)
             stem = mask.removesuffix(".png")
-            entries.append(_Entry(key, stem, path, str(image_root), None, quality))
+            entries.append(_Entry(key, stem, mask, str(folder), str(image_root), None, quality))
     return entries
 
 
@@ -141,21 +139,30 @@ def _quality(text: str) -> float | None:
     return value if 0 <= value <= 1 else None
 
 
-def mask_files(folder: Path) -> dict[str, Path]:
-    """Return the mask files below a folder by relative POSIX path without extension, sorted.
+def mask_files(folder: Path) -> dict[str, str]:
+    """Return the mask files below a folder, without extension -> with it, as sorted relative POSIX paths.
 
     Raises:
         UsageError: two files differ in the extension only.
     """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in relative.parts):
-            name = relative.with_suffix("").as_posix()
+    found: dict[str, str] = {}
+    for path in sorted(_files_below(folder)):
+        name, suffix = os.path.splitext(path)
+        if suffix.lower() in SUFFIXES:
             if name in found:
-                raise UsageError(f"{found[name]} and {path} differ in the extension only: remove one of them")
+                both = f"{folder / found[name]} and {folder / path}"
+                raise UsageError(f"{both} differ in the extension only: remove one of them")
             found[name] = path
     return found
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """Yield files by relative POSIX path, hidden ones and hidden folders left out."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = os.path.relpath(parent, folder).replace(os.sep, "/")
+        prefix = "" if below == "." else f"{below}/"
+        yield from (prefix + name for name in files if not name.startswith("."))
 
 
 def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> list[_Entry]:
@@ -171,7 +178,7 @@ def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> lis
             skipped.append(Skipped(item.key, "no mask"))
             continue
         used.add(name)
-        given = str(instances[name]) if name in instances else None
-        entries.append(_Entry(item.key, stem, str(masks[name]), str(image_root), given, None))
+        given = instances.get(name)
+        entries.append(_Entry(item.key, stem, masks[name], str(folder), str(image_root), given, None))
     skipped += [Skipped(f"masks/{name}", "no image") for name in masks if name not in used]
     return entries
