@@ -33,7 +33,8 @@ def neighbour_agreement(
         neighbours: regions that are asked about each segment.
 
     Returns:
-        (L,) float32 in [0, 1]; 0 where there are no regions, or none of the class.
+        (L,) float32 in [0, 1]: half of one plus the lead of its class, so that 0.5 is as near to another
+        class; 0 where there are no regions.
     """
     if len(regions) == 0:
         return np.zeros(len(classes), np.float32)
@@ -44,6 +45,7 @@ def neighbour_agreement(
         found = nearest(segments, regions, min(neighbours, len(regions)))
         nearness = rows[found].mean(1) @ centers.T
     own = np.asarray(classes)[:, None] == ids
-    best_other = np.where(own, -1.0, nearness).max(1) if len(ids) > 1 else 0.0
-    score = np.where(own, nearness, 0.0).sum(1) - best_other
-    return np.where(own.any(1), np.clip(score, 0, 1), 0).astype(np.float32)
+    best_other = np.where(own, -np.inf, nearness).max(1)
+    best_other[np.isinf(best_other)] = 0.0  # there is no other class
+    lead = np.where(own, nearness, 0.0).sum(1) - best_other
+    return np.clip((1 + lead) / 2, 0, 1).astype(np.float32)

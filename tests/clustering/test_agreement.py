@@ -21,9 +21,6 @@ def test_against_a_loop(n_segments, n_regions, n_classes, neighbours, seed):
     found = neighbour_agreement(segments, classes, regions, embedding, labels, neighbours)
     assert found.dtype == np.float32
     for i, own in enumerate(classes):
-        if own not in labels:
-            assert found[i] == 0
-            continue
         near = np.argsort(-(regions @ segments[i]), kind="stable")[:neighbours]
         mean = embedding[near].mean(0)
         nearness = {}
@@ -31,8 +28,8 @@ def test_against_a_loop(n_segments, n_regions, n_classes, neighbours, seed):
             center = embedding[labels == label].mean(0)
             nearness[label] = mean @ center / max(np.linalg.norm(center), 1e-12)
         others = [value for label, value in nearness.items() if label != own]
-        expected = nearness[own] - max(others, default=0.0)
-        np.testing.assert_allclose(found[i], np.clip(expected, 0, 1), atol=1e-5)
+        lead = nearness.get(own, 0.0) - max(others, default=0.0)
+        np.testing.assert_allclose(found[i], np.clip((1 + lead) / 2, 0, 1), atol=1e-5)
 
 
 def test_a_segment_among_its_own_kind_scores_high_and_a_mislabelled_one_low():
@@ -42,7 +39,7 @@ def test_a_segment_among_its_own_kind_scores_high_and_a_mislabelled_one_low():
     embedding = np.eye(3, dtype=np.float32)[labels]
     segments = regions[[3, 60, 110]]
     assert neighbour_agreement(segments, np.array([0, 1, 2]), regions, embedding, labels).min() > 0.99
-    assert neighbour_agreement(segments, np.array([1, 2, 0]), regions, embedding, labels).max() == 0
+    assert neighbour_agreement(segments, np.array([1, 2, 0]), regions, embedding, labels).max() < 0.01
     assert (
         neighbour_agreement(segments, np.array([0, 1, 2]), regions[:0], embedding[:0], labels[:0]).max() == 0
     )
