@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -45,7 +46,12 @@ def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_job
     from joblib import Parallel, delayed
 
     # no memory-mapped copies of arguments: they are small, and a killed process would leave them in /dev/shm
-    with Parallel(n_jobs=n_jobs, batch_size=1, max_nbytes=None, return_as="generator") as pool:
+    with (
+        warnings.catch_warnings(),
+        Parallel(n_jobs=n_jobs, batch_size=1, max_nbytes=None, return_as="generator") as pool,
+    ):
+        # what joblib says of tasks that an error or Ctrl-C has left: nobody could do anything about it
+        warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
         with _without_interrupts():
             results = pool(delayed(function)(*task) for task in tasks)  # starts the workers, does not wait
         return list(results)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,6 +54,11 @@ os.environ.update(
     HF_HUB_OFFLINE="1",  # the same weights with and without a network
     OMP_WAIT_POLICY="PASSIVE",  # threads that spin while waiting crawl where others use the cores too
 )
+
+# A shell starts what runs in its background with Ctrl-C ignored, and programs inherit that: the tests of
+# Ctrl-C would then send it to processes that never hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _processes: list[subprocess.Popen] = []
 

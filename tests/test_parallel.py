@@ -34,7 +34,9 @@ def test_work_is_done_elsewhere_by_the_number_of_processes_asked_for():
     workers = set(parallel_map(os.getpid, tasks, 2))
     assert os.getpid() not in workers
     assert 1 <= len(workers) <= 2
-    assert set(parallel_map(os.getpid, tasks, 2)) == workers  # reused
+    again = set(parallel_map(os.getpid, tasks, 2))
+    assert os.getpid() not in again
+    assert len(workers | again) <= 2  # the same two, though one of them may have been quicker than the other
 
 
 def test_signals_are_left_as_found():

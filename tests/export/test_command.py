@@ -160,6 +160,6 @@ def test_ctrl_c_leaves_nothing(small, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, printed
     assert printed.splitlines()[-1] == "pseudomask: interrupted; nothing was exported"
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
