@@ -86,8 +86,7 @@ def whole_label(
         command += [
             "--method",
             method,
-            "--refine",
-            refine,
+            *(["--preset", args.preset] if args.preset else ["--refine", refine]),
             "--size",
             str(args.size),
             "--classes",
@@ -118,6 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--classes", type=int, default=27)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--refine", choices=["crf", "none"], default="crf" if crf_available() else "none")
+    parser.add_argument("--preset", help="fast or best, with the default method; sets the refinement, too")
     parser.add_argument("--runs", type=int, default=3, help="alternating repetitions")
     args = parser.parse_args(argv)
     images = args.data / "images"
@@ -139,7 +139,9 @@ def main(argv: list[str] | None = None) -> int:
             ]
             for name, value in medians.items()
         ]
-        print(f"\n{method}, refine {args.refine}: {count} images, {args.size} px, median of {args.runs} runs")
+        print(
+            f"\n{method}, {args.preset or 'refine ' + args.refine}: {count} images, {args.size} px, median of {args.runs} runs"
+        )
         print(format_table(["stage", "seconds", "ms an image", "x bare"], table))
         pairs = ", ".join(f"{wall:.2f} of the time, {cpu:.2f} of the CPU time" for wall, cpu in ratios)
         print(f"whole / bare, pair by pair: {pairs}", flush=True)
