@@ -139,9 +139,8 @@ def main(argv: list[str] | None = None) -> int:
             ]
             for name, value in medians.items()
         ]
-        print(
-            f"\n{method}, {args.preset or 'refine ' + args.refine}: {count} images, {args.size} px, median of {args.runs} runs"
-        )
+        how = args.preset or f"refine {args.refine}"
+        print(f"\n{method}, {how}: {count} images, {args.size} px, median of {args.runs} runs")
         print(format_table(["stage", "seconds", "ms an image", "x bare"], table))
         pairs = ", ".join(f"{wall:.2f} of the time, {cpu:.2f} of the CPU time" for wall, cpu in ratios)
         print(f"whole / bare, pair by pair: {pairs}", flush=True)
