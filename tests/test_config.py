@@ -28,7 +28,8 @@ def test_a_preset_sets_only_what_is_not_set():
     config = LabelConfig(preset="fast", refine="crf", options={"cue_regions": 4, "blur": 1.0})
     assert config.refine == "crf"
     assert config.options == {**PRESETS["fast"]["options"], "cue_regions": 4, "blur": 1.0}
-    assert LabelConfig(preset="best", size=560).size == 560
+    assert LabelConfig(preset="best").refine == "crf"
+    assert LabelConfig(preset="best", refine="none").refine == "none"
     assert dataclasses.replace(config, seed=3) == dataclasses.replace(config, seed=3, preset="fast")
     assert "cuts" not in LabelConfig().options
 
