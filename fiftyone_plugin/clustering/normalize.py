@@ -67,6 +67,19 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
             self.projection_ = _whitening(x, min(self.whiten, x.shape[1]))
         return self
 
+    def first(self, n_components: int) -> VectorNormalizer:
+        """Return what fitting with ``whiten=n_components`` on the same data gives, without fitting again.
+
+        Raises:
+            UsageError: not whitened, or to fewer components.
+        """
+        if self.whiten is None or self.projection_ is None or n_components > self.whiten:
+            raise UsageError(f"{self.whiten} components were kept, {n_components} are asked for")
+        other = VectorNormalizer(whiten=n_components)
+        other.mean_ = self.mean_
+        other.projection_ = np.ascontiguousarray(self.projection_[:, :n_components])
+        return other
+
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Map (n, D) to (n, d) float32 rows of unit length."""
         x = l2_normalize(x)

@@ -210,10 +210,16 @@ class Mosaic:
         parts = dict(zip(names, np.split(sample.vectors, np.cumsum(widths)[:-1], axis=1), strict=True))
         tokens = stack_layers([parts[layer] for layer in config["layers"]])
         self._normalizer = VectorNormalizer(whiten=config["whiten"]).fit(tokens)
+        cut_by = dict.fromkeys(layer for layer, _ in config["cuts"])
         self._cut_normalizers = {
-            layer: VectorNormalizer(whiten=CUT_COMPONENTS).fit(tokens if layer == STACK else parts[layer])
-            for layer in dict.fromkeys(layer for layer, _ in config["cuts"])
+            layer: VectorNormalizer(whiten=CUT_COMPONENTS).fit(parts[layer])
+            for layer in cut_by
+            if layer != STACK
         }
+        if STACK in cut_by:  # the covariance of many thousand stacked tokens takes seconds: once is enough
+            enough = config["whiten"] >= CUT_COMPONENTS
+            stack = self._normalizer if enough else VectorNormalizer(whiten=CUT_COMPONENTS).fit(tokens)
+            self._cut_normalizers[STACK] = stack.first(CUT_COMPONENTS)
         self._levels: Levels | None = None
         if self._foreground_weight:
             cue = LightCluster(random_state=config["random_state"]).get_config()

@@ -105,3 +105,13 @@ def test_impossible_options():
 def test_is_a_scikit_learn_estimator():
     original = VectorNormalizer(center=True, whiten=3)
     assert clone(original).get_params() == original.get_params()
+
+
+def test_the_first_components_are_those_of_a_smaller_fit():
+    x = np.random.default_rng(0).normal(size=(200, 12)).astype(np.float32) * np.arange(1, 13)
+    large, small = VectorNormalizer(whiten=8).fit(x), VectorNormalizer(whiten=3).fit(x)
+    np.testing.assert_array_equal(large.first(3).transform(x), small.transform(x))
+    with pytest.raises(UsageError, match="8 components were kept, 9 are asked for"):
+        large.first(9)
+    with pytest.raises(UsageError, match="None components"):
+        VectorNormalizer(center=True).fit(x).first(2)
