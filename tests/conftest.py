@@ -170,6 +170,19 @@ def tiny_weights() -> str:
     return str(path)
 
 
+@pytest.fixture
+def fast(tiny_weights) -> dict:
+    """Settings of a run that takes no time; what comes out means nothing."""
+    return {
+        "method": "lightcluster",
+        "size": 96,
+        "classes": 3,
+        "refine": "none",
+        "jobs": 1,
+        "backbone": tiny_weights,
+    }
+
+
 # --- packaging ------------------------------------------------------------------------------------
 
 

@@ -21,18 +21,6 @@ URIS = [f"{PLUGIN_NAME}/{name}" for name in ("label_dataset", "preview_masks")]
 
 
 @pytest.fixture
-def fast(tiny_weights):
-    return {
-        "method": "lightcluster",
-        "size": 96,
-        "classes": 3,
-        "refine": "none",
-        "jobs": 1,
-        "backbone": tiny_weights,
-    }
-
-
-@pytest.fixture
 def empty(fo):
     dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
     yield dataset

@@ -64,18 +64,6 @@ def foo(fo):
 
 
 @pytest.fixture
-def fast(tiny_weights):
-    return {
-        "method": "lightcluster",
-        "size": 96,
-        "classes": 3,
-        "refine": "none",
-        "jobs": 1,
-        "backbone": tiny_weights,
-    }
-
-
-@pytest.fixture
 def child(dataset, tiny_weights):
     """A process that labels the dataset slowly; yields once it has written a mask."""
     process = subprocess.Popen(
