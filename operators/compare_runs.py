@@ -11,6 +11,7 @@ from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.app_summary import finished_fields
 
+from .forms import block, choose, refuse
 from .progress import count_images, execution_options, run_with_progress, stream_or_run
 
 __all__ = ["CompareRuns"]
@@ -48,15 +49,14 @@ class CompareRuns(foo.Operator):
         fields = finished_fields(ctx.dataset)
         if len(fields) < 2:
             inputs.view("too_few", types.Error(label=TOO_FEW))
-            prop = inputs.str("a", view=types.HiddenView())
-            prop.invalid, prop.error_message = True, TOO_FEW
+            block(inputs, "a", TOO_FEW)
             return form
         a, b = ctx.params.get("a") or fields[0], ctx.params.get("b") or fields[1]
-        _choose(inputs, "a", fields, fields[0], "First run", "Its classes are matched one to one")
-        _choose(inputs, "b", fields, fields[1], "Second run", "with the classes of this run")
+        matched, those = "Its classes are matched one to one", "with the classes of this run"
+        choose(inputs, "a", fields, default=fields[0], label="First run", description=matched)
+        choose(inputs, "b", fields, default=fields[1], label="Second run", description=those)
         if a == b:
-            prop = inputs.properties["b"]
-            prop.invalid, prop.error_message = True, "this is the first run: choose another one"
+            refuse(inputs, "b", "this is the first run: choose another one")
         inputs.str(
             "field",
             label="Field",
@@ -115,13 +115,6 @@ class CompareRuns(foo.Operator):
         return foo.execute_operator(
             self.uri, {"view": view.view()}, params={"a": a, "b": b, "field": field or ""}
         )
-
-
-def _choose(inputs: Any, name: str, fields: list[str], default: str, label: str, description: str) -> None:
-    choices = types.Dropdown()
-    for field in fields:
-        choices.add_choice(field, label=field)
-    inputs.enum(name, choices.values(), default=default, label=label, description=description, view=choices)
 
 
 def _outputs(summary: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from fiftyone.operators import types
 from fiftyone_plugin.app_summary import class_rows, finished_fields, list_runs
 from fiftyone_plugin.exemplars import exemplar_uri
 
+from .forms import block, choose
 from .progress import run_with_progress
 
 __all__ = [
@@ -41,28 +42,20 @@ def add_masks(ctx: Any, inputs: Any, description: str) -> str | None:
     fields = finished_fields(ctx.dataset) if ctx.dataset else []
     if not fields:
         inputs.view("nothing", types.Error(label=NOTHING))
-        prop = inputs.str("field", view=types.HiddenView())
-        prop.invalid, prop.error_message = True, NOTHING
+        block(inputs, "field", NOTHING)
         return None
-    choices = types.Dropdown()
-    for name in fields:
-        choices.add_choice(name, label=name)
-    inputs.enum(
-        "field", choices.values(), default=fields[0], label="Masks", description=description, view=choices
-    )
+    choose(inputs, "field", fields, default=fields[0], label="Masks", description=description)
     return chosen_field(ctx)
 
 
 def add_class(ctx: Any, inputs: Any, field: str, description: str) -> None:
     """Add the choice of one class, with crops of the one that is chosen."""
-    choices = types.Dropdown()
+    choices = {}
     for row in class_rows(ctx.dataset, field):
         for id_ in row.ids:
             shown = f"in {row.images} image{'' if row.images == 1 else 's'}"
-            choices.add_choice(str(id_), label=f"{row.name} ({id_}, {shown})")
-    inputs.enum(
-        "class_id", choices.values(), required=True, label="Class", description=description, view=choices
-    )
+            choices[str(id_)] = f"{row.name} ({id_}, {shown})"
+    choose(inputs, "class_id", choices, required=True, label="Class", description=description)
     chosen = ctx.params.get("class_id")
     folder = next((Path(run.out) for run in list_runs(ctx.dataset) if run.field == field), None)
     strip = exemplar_uri(folder, int(chosen)) if folder and chosen else None

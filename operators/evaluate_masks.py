@@ -16,6 +16,7 @@ from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
 from fiftyone_plugin.run_keys import run_key
 
+from .forms import block, choose, refuse
 from .progress import count_images, execution_options, run_with_progress, stream_or_run
 
 __all__ = ["EvaluateMasks"]
@@ -60,13 +61,12 @@ class EvaluateMasks(foo.Operator):
                     description=f"This dataset has {len(fields)}: {', '.join(fields) or 'none'}",
                 ),
             )
-            prop = inputs.str("pred_field", view=types.HiddenView())
-            prop.invalid = True
-            prop.error_message = TOO_FEW
+            block(inputs, "pred_field", TOO_FEW)
             return types.Property(inputs, view=types.View(label="Evaluate masks"))
         pred_field, gt_field = guess_fields(ctx.dataset, fields)
-        _choose(inputs, "pred_field", fields, pred_field, "Masks", "What is evaluated")
-        _choose(inputs, "gt_field", fields, gt_field, "Ground truth", "What is right")
+        what, right = "What is evaluated", "What is right"
+        choose(inputs, "pred_field", fields, default=pred_field, label="Masks", description=what)
+        choose(inputs, "gt_field", fields, default=gt_field, label="Ground truth", description=right)
         pred_field = ctx.params.get("pred_field") or pred_field
         _protocol(ctx, inputs)
         inputs.str(
@@ -185,32 +185,17 @@ def free_key(dataset: Any, field: str) -> str:
     return next(key for key in (stem, *(f"{stem}_{i}" for i in range(2, len(taken) + 3))) if key not in taken)
 
 
-def _choose(inputs: Any, name: str, fields: list[str], default: str, label: str, description: str) -> None:
-    choices = types.Dropdown()
-    for field in fields:
-        choices.add_choice(field, label=field)
-    inputs.enum(
-        name,
-        choices.values(),
-        default=default,
-        label=label,
-        description=description,
-        view=choices,
-    )
-
-
 def _protocol(ctx: Any, inputs: Any) -> None:
-    choices = types.Dropdown()
-    for protocol in PROTOCOLS.values():
-        choices.add_choice(protocol.name, label=protocol.name, description=protocol.explanation)
+    notes = {protocol.name: protocol.explanation for protocol in PROTOCOLS.values()}
     chosen = PROTOCOLS.get(ctx.params.get("protocol"), PROTOCOLS[DEFAULT])
-    inputs.enum(
+    choose(
+        inputs,
         "protocol",
-        choices.values(),
+        list(notes),
+        notes=notes,
         default=DEFAULT,
         label="Protocol",
         description=chosen.explanation,
-        view=choices,
     )
 
 
@@ -228,24 +213,18 @@ def _ignored(text: str | None) -> list[int] | None:
 
 def _check(ctx: Any, inputs: Any) -> None:
     """Mark inputs as invalid, with the reason, where the run would be refused."""
-
-    def refuse(name: str, message: str) -> None:
-        prop = inputs.properties[name]
-        prop.invalid = True
-        prop.error_message = message
-
     params = ctx.params
     if params.get("pred_field") and params.get("pred_field") == params.get("gt_field"):
-        refuse("gt_field", "this is the field that is evaluated: choose another one")
+        refuse(inputs, "gt_field", "this is the field that is evaluated: choose another one")
     key = params.get("eval_key")
     if key and not key.isidentifier():
-        refuse("eval_key", "letters, digits and underscores only, not starting with a digit")
+        refuse(inputs, "eval_key", "letters, digits and underscores only, not starting with a digit")
     elif key and key in ctx.dataset.list_evaluations():
-        refuse("eval_key", "there is an evaluation of this name: choose another name")
+        refuse(inputs, "eval_key", "there is an evaluation of this name: choose another name")
     try:
         _ignored(params.get("ignore"))
     except UsageError as error:
-        refuse("ignore", str(error))
+        refuse(inputs, "ignore", str(error))
 
 
 def _options(ctx: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.run_keys import run_key
 
 from .evaluate_masks import segmentation_fields
+from .forms import block, choose, refuse
 from .progress import count_images, execution_options, run_with_progress, stream_or_run
 
 __all__ = ["ExportMasks"]
@@ -58,10 +59,9 @@ class ExportMasks(foo.Operator):
         if not fields:
             message = "this dataset has no segmentation field: label it first"
             inputs.view("no_field", types.Error(label=message))
-            prop = inputs.str("field", view=types.HiddenView())
-            prop.invalid, prop.error_message = True, message
+            block(inputs, "field", message)
             return types.Property(inputs, view=title)
-        _choose(inputs, "field", dict.fromkeys(fields, ""), guess_field(ctx.dataset), "Masks", "")
+        choose(inputs, "field", fields, default=guess_field(ctx.dataset), label="Masks")
         _format(ctx, inputs)
         out = ctx.params.get("out")
         inputs.str(
@@ -80,10 +80,11 @@ class ExportMasks(foo.Operator):
             "symlink": "links to where they are",
             "reference": "left where they are",
         }
-        _choose(inputs, "images", modes, "copy", "Images", "")
-        tags = dict.fromkeys(ctx.dataset.distinct("tags"), "")
+        choose(inputs, "images", list(modes), notes=modes, default="copy", label="Images")
+        tags = ctx.dataset.distinct("tags")
         if tags:
-            _choose(inputs, "tag", tags, None, "Only samples tagged", "For instance those that were accepted")
+            accepted = "For instance those that were accepted"
+            choose(inputs, "tag", tags, label="Only samples tagged", description=accepted)
         inputs.int(
             "min_area",
             default=0,
@@ -207,21 +208,20 @@ def pack_labels(folder: Path, limit: int = DOWNLOAD_BYTES) -> bytes | None:
     return buffer.getvalue()
 
 
-def _choose(
-    inputs: Any, name: str, choices: dict[str, str], default: str | None, label: str, description: str
-) -> None:
-    view = types.Dropdown()
-    for value, explanation in choices.items():
-        view.add_choice(value, label=value, description=explanation)
-    inputs.enum(name, view.values(), default=default, label=label, description=description, view=view)
-
-
 def _format(ctx: Any, inputs: Any) -> None:
     from fiftyone_plugin.export.formats import formats
 
     known = {name: entry.description for name, entry in formats().items()}
     chosen = known.get(ctx.params.get("format"), known[DEFAULT_FORMAT])
-    _choose(inputs, "format", known, DEFAULT_FORMAT, "Format", chosen)
+    choose(
+        inputs,
+        "format",
+        list(known),
+        notes=known,
+        default=DEFAULT_FORMAT,
+        label="Format",
+        description=chosen,
+    )
 
 
 def _check_folder(inputs: Any, out: Path, overwrite: bool) -> None:
@@ -229,14 +229,13 @@ def _check_folder(inputs: Any, out: Path, overwrite: bool) -> None:
     from fiftyone_plugin.errors import UsageError
     from fiftyone_plugin.export.staging import ExportFolder
 
-    prop = inputs.properties["out"]
     if not out.is_absolute():
-        prop.invalid, prop.error_message = True, "an absolute path, please: the server may run anywhere"
+        refuse(inputs, "out", "an absolute path, please: the server may run anywhere")
         return
     try:
         ExportFolder(out, overwrite=overwrite).check()
     except (UsageError, OSError) as error:
-        prop.invalid, prop.error_message = True, str(error)
+        refuse(inputs, "out", str(error))
 
 
 def _outputs(summary: dict[str, Any]) -> Any:

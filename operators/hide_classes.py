@@ -12,6 +12,7 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.app_summary import class_rows
 
 from .edit_forms import add_masks, chosen_field, run_edit, show_counts
+from .forms import refuse
 from .progress import count_images, execution_options, stream_or_run
 
 __all__ = ["HideClasses"]
@@ -120,8 +121,7 @@ def _add_boxes(ctx: Any, inputs: Any, field: str) -> None:
             _box(field, id_), default=hidden, label=f"Hide {name}", description=f"class {id_}, {shown}"
         )
     if all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
-        prop = inputs.properties[_box(field, next(iter(names.all)))]
-        prop.invalid, prop.error_message = True, "at least one class has to stay visible"
+        refuse(inputs, _box(field, next(iter(names.all))), "at least one class has to stay visible")
 
 
 def _set_hidden(dataset: Any, field: str, boxes: dict[int, bool]) -> int:

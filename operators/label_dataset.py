@@ -14,13 +14,13 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.run_keys import run_key
 
+from .forms import refuse
 from .label_form import (
     DEFAULT_CLASSES,
     add_settings,
     estimate_run,
     form_values,
     read_settings,
-    refuse,
     target_or_reason,
 )
 from .progress import DELEGATE_ABOVE_S, execution_options, in_app, run_with_progress, stream_or_run

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fiftyone.operators import types
-
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.methods.catalog import CATALOG
+
+from .forms import choose, refuse
 
 __all__ = [
     "DEFAULT_CLASSES",
@@ -17,7 +17,6 @@ __all__ = [
     "estimate_run",
     "form_values",
     "read_settings",
-    "refuse",
     "target_or_reason",
 ]
 
@@ -48,26 +47,12 @@ def add_settings(ctx: Any, inputs: Any) -> None:
     )
 
 
-def refuse(inputs: Any, name: str, message: str) -> None:
-    """Mark an input as invalid, with the reason."""
-    prop = inputs.properties[name]
-    prop.invalid, prop.error_message = True, message
-
-
-def _choose(
-    inputs: Any, name: str, choices: dict[str, str], default: str, label: str, description: str
-) -> None:
-    view = types.Dropdown()
-    for value, text in choices.items():
-        view.add_choice(value, label=text)
-    inputs.enum(name, view.values(), default=default, label=label, description=description, view=view)
-
-
 def _add_method(inputs: Any, params: dict[str, Any]) -> str:
     chosen = params.get("method")
     method = chosen if chosen in CATALOG else DEFAULT_METHOD
     labels = {name: note.label for name, note in CATALOG.items()}
-    _choose(inputs, "method", labels, DEFAULT_METHOD, "Method", CATALOG[method].note)
+    note = CATALOG[method].note
+    choose(inputs, "method", labels, default=DEFAULT_METHOD, label="Method", description=note)
     return method
 
 
@@ -105,7 +90,7 @@ def _add_backbone(inputs: Any, params: dict[str, Any]) -> None:
         description = "A checkpoint of a timm ViT on the machine where this runs"
     else:
         description = describe_weights(None if chosen == BY_DEFAULT or chosen not in BACKBONES else chosen)
-    _choose(inputs, "backbone", choices, BY_DEFAULT, "Backbone", description)
+    choose(inputs, "backbone", choices, default=BY_DEFAULT, label="Backbone", description=description)
     if chosen != OF_FILE:
         return
     inputs.str(
@@ -130,7 +115,7 @@ def _add_refinement(inputs: Any, params: dict[str, Any]) -> None:
     best = "dense CRF" if there else "none, as pydensecrf is not installed"
     choices = {BY_DEFAULT: f"best that is here ({best})", "crf": "dense CRF", "none": "none, faster"}
     text = "Makes the masks follow the edges of the photo"
-    _choose(inputs, "refine", choices, BY_DEFAULT, "Refinement", text)
+    choose(inputs, "refine", choices, default=BY_DEFAULT, label="Refinement", description=text)
     if params.get("refine") == "crf" and not there:
         refuse(inputs, "refine", f"the dense CRF is not installed: {INSTALL_HINT}")
 

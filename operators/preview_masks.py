@@ -14,6 +14,7 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.estimate import format_seconds
 from fiftyone_plugin.methods import DEFAULT_METHOD
 
+from .forms import block, choose
 from .label_form import (
     DEFAULT_CLASSES,
     add_settings,
@@ -63,8 +64,7 @@ class PreviewMasks(foo.Operator):
         view, reason = target_or_reason(ctx)
         if reason:
             inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
-            prop = inputs.str("source", view=types.HiddenView())
-            prop.invalid, prop.error_message = True, reason
+            block(inputs, "source", reason)
             return types.Property(inputs, view=title)
         fit = (ctx.params.get("source") or FIT) == FIT
         few = view.limit(min(len(ctx.selected), AT_MOST) or PREVIEW_IMAGES)
@@ -167,11 +167,9 @@ def _add_source(ctx: Any, inputs: Any) -> None:
     runs = [run for run in list_runs(ctx.dataset) if run.status == "complete"]
     if not runs:
         return
-    choices = types.Dropdown()
-    choices.add_choice(FIT, label="new settings, fitted to these images alone")
-    for run in runs:
-        choices.add_choice(run.key, label=f"the model of {run.title}")
-    inputs.enum("source", choices.values(), default=FIT, label="By", view=choices)
+    choices = {FIT: "new settings, fitted to these images alone"}
+    choices |= {run.key: f"the model of {run.title}" for run in runs}
+    choose(inputs, "source", choices, default=FIT, label="By")
 
 
 def _model_of(dataset: Any, key: str) -> Path:

@@ -14,6 +14,7 @@ from fiftyone_plugin.app_summary import class_rows, list_runs
 from fiftyone_plugin.exemplars import exemplar_uri
 
 from .edit_forms import NOTHING, add_masks, chosen_field
+from .forms import refuse
 from .panel_parts import STRIPS
 from .progress import count_images, execution_options
 
@@ -152,5 +153,4 @@ def _add_lines(ctx: Any, inputs: Any, field: str) -> None:
             shown = f"in {row.images} image{'' if row.images == 1 else 's'}"
             inputs.str(key, default=row.name, label=f"Class {id_}", description=shown)
             if key in ctx.params and not (ctx.params[key] or "").strip():
-                prop = inputs.properties[key]
-                prop.invalid, prop.error_message = True, f"class {id_} needs a name"
+                refuse(inputs, key, f"class {id_} needs a name")

@@ -11,6 +11,8 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.app_summary import finished_fields
 from fiftyone_plugin.run_keys import run_key
 
+from .forms import block, choose
+
 __all__ = ["SaveViews"]
 
 NOTHING = "no finished run of pseudo-masks in this dataset: label it first"
@@ -38,13 +40,9 @@ class SaveViews(foo.Operator):
         fields = finished_fields(ctx.dataset)
         if not fields:
             inputs.view("nothing", types.Error(label=NOTHING))
-            prop = inputs.str("field", view=types.HiddenView())
-            prop.invalid, prop.error_message = True, NOTHING
+            block(inputs, "field", NOTHING)
             return form
-        choices = types.Dropdown()
-        for name in fields:
-            choices.add_choice(name, label=name)
-        inputs.enum("field", choices.values(), default=fields[0], label="Masks", view=choices)
+        choose(inputs, "field", fields, default=fields[0], label="Masks")
         return form
 
     def execute(self, ctx: Any) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
 
+from .forms import block, choose
+
 __all__ = ["StopRun", "running_fields"]
 
 NOTHING = "no run is at work on this dataset"
@@ -38,21 +40,10 @@ class StopRun(foo.Operator):
         fields = running_fields(ctx.dataset) if ctx.dataset is not None else []
         if not fields:
             inputs.view("none", types.Notice(label=NOTHING.capitalize()))
-            prop = inputs.str("field", view=types.HiddenView())
-            prop.invalid, prop.error_message = True, NOTHING
+            block(inputs, "field", NOTHING)
             return types.Property(inputs, view=title)
-        choices = types.Dropdown()
-        for field in fields:
-            choices.add_choice(field, label=field)
-        inputs.enum(
-            "field",
-            choices.values(),
-            default=fields[0],
-            required=True,
-            label="Field",
-            description="Its run ends within one batch; label the field again to go on",
-            view=choices,
-        )
+        ends = "Its run ends within one batch; label the field again to go on"
+        choose(inputs, "field", fields, default=fields[0], required=True, label="Field", description=ends)
         return types.Property(inputs, view=title)
 
     def execute(self, ctx: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from .edit_forms import add_masks, chosen_field, run_edit, show_counts
+from .forms import refuse
 from .progress import count_images, execution_options, stream_or_run
 
 __all__ = ["UndoEdit"]
@@ -96,8 +97,7 @@ def _list(ctx: Any, inputs: Any, field: str) -> None:
     edits = [edit for edit in list_edits(ctx.dataset, field) if edit.status == "done"]
     if not edits:
         inputs.view("edits", types.Error(label=f"{field!r} has no edit to take back"))
-        prop = inputs.properties["field"]
-        prop.invalid, prop.error_message = True, "there is no edit to take back"
+        refuse(inputs, "field", "there is no edit to take back")
         return
     last, *others = edits[::-1]
     inputs.view("last", types.Warning(label="This is taken back", description=_describe(last)))
