@@ -24,7 +24,7 @@ from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.methods.mosaic import Mosaic
-from fiftyone_plugin.methods.mosaic_graph import cluster_regions
+from fiftyone_plugin.methods.mosaic_graph import cluster_regions, foreground_weight
 from fiftyone_plugin.paths import cache_dir
 from fiftyone_plugin.progress import NullProgress
 
@@ -69,7 +69,7 @@ def fit(path: Path, count: int, classes: int) -> str:
         foreground,
         classes,
         whiten=config["graph_whiten"],
-        foreground_weight=0.3 + 6 / classes,
+        foreground_weight=foreground_weight(classes),
         neighbours=config["neighbours"] * (len(config["cuts"]) + 1),
         max_landmarks=config["max_landmarks"],
     )

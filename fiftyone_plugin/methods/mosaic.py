@@ -30,7 +30,7 @@ from ..progress import NullProgress, Progress
 from .base import LabelScores
 from .foreground import Levels, normalizer_arrays, restore_normalizer
 from .lightcluster import LightCluster
-from .mosaic_graph import RegionGraph, cluster_regions
+from .mosaic_graph import RegionGraph, cluster_regions, foreground_weight
 from .mosaic_regions import CutTask, RegionTable, cut_image, cut_labels, owner_of
 from .panels import Panel
 from .parameters import Number, check_numbers
@@ -72,7 +72,7 @@ class Mosaic:
             which they agree weigh more.
         blur: sigma, in patches, of the Gaussian blur before an image is cut.
         foreground: weight of a region's foreground probability in its descriptor, beside a unit vector;
-            ``auto``: 0.3 + 6 / K. Two classes alone should differ in it, among many it hardly matters.
+            ``auto``: :func:`~.mosaic_graph.foreground_weight`.
         neighbours: of every region in the graph over all images, for each cut; fewer in small data sets.
         sample_size: patches that the whitening and the foreground cue are fitted on.
         max_images: images whose regions make the graph; beyond, a random subset of about this size.
@@ -96,7 +96,7 @@ class Mosaic:
         n_classes: int | Literal["auto"] = 20,
         *,
         layers: tuple[str, ...] | list[str] = ("t-4", "t-3", "t-1"),
-        cuts: Sequence[tuple[str, int]] = (("out", 5), ("out", 9), ("stack", 5), ("stack", 9)),
+        cuts: Sequence[tuple[str, int]] = (("out", 9), ("stack", 9)),
         cue: str = "k-1",
         cue_regions: int = 6,
         whiten: int = 96,
@@ -104,7 +104,7 @@ class Mosaic:
         blur: float = 0.7,
         foreground: float | Literal["auto"] = "auto",
         neighbours: int = 30,
-        sample_size: int = 65_536,
+        sample_size: int = 32_768,
         max_images: int = 4_000,
         max_landmarks: int = 12_000,
         head_patches: int = 40_000,
@@ -152,10 +152,10 @@ class Mosaic:
 
     @property
     def _foreground_weight(self) -> float:
-        weight, k = self._config["foreground"], self._config["n_classes"]
+        weight = self._config["foreground"]
         if weight != "auto":
             return float(weight)
-        return 0.3 + (0.0 if k == "auto" else 6.0 / k)
+        return foreground_weight(self._config["n_classes"])
 
     @property
     def n_classes_(self) -> int:

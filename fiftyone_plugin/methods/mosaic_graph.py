@@ -11,13 +11,23 @@ from threadpoolctl import threadpool_limits
 
 from ..clustering.agreement import neighbour_agreement
 from ..clustering.normalize import VectorNormalizer, l2_normalize
-from ..clustering.spectral import LandmarkSpectral, View, cut_embedding, majority
+from ..clustering.spectral import LandmarkSpectral, View, cut_embedding, diffusion_rows, majority
 from ..errors import UsageError
 
-__all__ = ["RegionGraph", "cluster_regions"]
+__all__ = ["RegionGraph", "cluster_regions", "foreground_weight"]
 
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
 CHUNK = 16_384
+FEW_CLASSES = 10
+
+
+def foreground_weight(n_classes: int | Literal["auto"]) -> float:
+    """Return what a region's foreground probability weighs beside a unit vector, for K classes: 6 / K.
+
+    Two classes alone should differ in it. Among more than ten it gained nothing (docs/mosaic.md), so that it
+    need not be computed.
+    """
+    return 6.0 / n_classes if n_classes != "auto" and n_classes <= FEW_CLASSES else 0.0
 
 
 def cluster_regions(
@@ -67,7 +77,8 @@ def cluster_regions(
         return describe
 
     with threadpool_limits(1):
-        normalizers = [VectorNormalizer(whiten=min(n, limit)).fit(sample) for n in whiten]
+        widest = VectorNormalizer(whiten=min(max(whiten), limit)).fit(sample)
+        normalizers = [widest.first(min(n, limit)) for n in whiten]
         first, *others = map(view, normalizers)
         starts = range(0, len(descriptors), CHUNK)
         x = np.concatenate([first(np.arange(i, min(i + CHUNK, len(descriptors)))) for i in starts])
@@ -112,7 +123,7 @@ class RegionGraph:
                 if most
                 else "this model cannot be cut anew: it was fitted on too few different regions"
             )
-        return cut_embedding(self.embedding, n_classes)
+        return cut_embedding(self.embedding, self.eigenvalues, n_classes)
 
     def votes(self, clusters: np.ndarray) -> np.ndarray:
         """Return the (p, K) float32 share of cuts that give each patch each of the landmarks' clusters."""
@@ -148,7 +159,7 @@ class RegionGraph:
             segments,
             classes,
             self.vectors[others].astype(np.float32),
-            self.embedding[others, :columns],
+            diffusion_rows(self.embedding, self.eigenvalues, columns)[others],
             clusters[others],
         )
 

@@ -10,11 +10,13 @@ from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.clustering.spectral import (
+    DIFFUSION,
     LandmarkSpectral,
     _laplacian_eigenvectors,
     agreement,
     choose_n_clusters,
     cut_embedding,
+    diffusion_rows,
     majority,
     nearest,
     neighbour_graph,
@@ -130,14 +132,29 @@ def test_cutting_finds_what_restarts_find():
     fitted = LandmarkSpectral(7, neighbours=15, auto_range=(2, 12)).fit(x)
     assert fitted.embedding_.shape == (len(x), 13)
     for k in (2, 5, 7, 12):
-        rows = l2_normalize(fitted.embedding_[:, :k])
-        ours = cut_embedding(fitted.embedding_, k)
+        rows = diffusion_rows(fitted.embedding_, fitted.eigenvalues_, k)
+        ours = cut_embedding(fitted.embedding_, fitted.eigenvalues_, k)
         best = KMeans(k, n_init=20, random_state=0).fit(rows)
         centers = np.stack([rows[ours == c].mean(0) for c in range(k)])
         assert ((rows - centers[ours]) ** 2).sum() <= best.inertia_ / 0.85 + 1e-6
-        np.testing.assert_array_equal(ours, cut_embedding(-fitted.embedding_, k))  # signs mean nothing
-    np.testing.assert_array_equal(fitted.labels_, cut_embedding(fitted.embedding_, 7))
+        mirrored = cut_embedding(-fitted.embedding_, fitted.eigenvalues_, k)  # signs mean nothing
+        np.testing.assert_array_equal(ours, mirrored)
+    np.testing.assert_array_equal(fitted.labels_, cut_embedding(fitted.embedding_, fitted.eigenvalues_, 7))
     assert adjusted_rand_score(truth, fitted.labels_) > 0.95
+
+
+def test_diffusion_rows_are_as_far_apart_as_random_walks_are():
+    """Diffusion distance by definition: between the distributions of a walk after t steps, over degrees."""
+    x, _ = blobs(3, per_cluster=15, noise=0.6)
+    graph = neighbour_graph(x, 8).toarray()
+    graph += np.diag(graph.sum(1))  # a lazy walk: no eigenvalue is beyond 1
+    degree = graph.sum(1)
+    root = np.sqrt(degree)
+    values, vectors = np.linalg.eigh(np.eye(len(x)) - graph / np.outer(root, root))
+    walk = np.linalg.matrix_power(graph / degree[:, None], DIFFUSION) / root
+    walk /= np.linalg.norm(walk, axis=1, keepdims=True)
+    rows = diffusion_rows(vectors / root[:, None], values, len(x))
+    np.testing.assert_allclose(rows @ rows.T, walk @ walk.T, atol=1e-6)
 
 
 def test_what_views_tell_apart_together():
