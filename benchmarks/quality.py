@@ -6,7 +6,8 @@ DATA is a folder with images/ and masks/, or the name of a published benchmark: 
 
 K is the number of classes C of the data set. A method with a background (label 0) gets C - 1 classes and its
 background counts as one cluster, so that every pixel is predicted by one of C clusters. Salient-object data
-is scored as foreground IoU: for a method with a background directly, for others with K = 2 and the matching.
+is scored as foreground IoU: for a method with a background directly, for others with K = 2 (times the
+--k-factor) and the matching.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def evaluate_method(
     background = has_background(name)
     k = round(args.k_factor * data.n_classes)
     if data.foreground:
-        k = args.foreground_classes + 1 if background else 2
+        k = args.foreground_classes + 1 if background else round(2 * args.k_factor)
     method = build(name, k, seed, args.refine, dict(args.options))
     source = ImageFeatureSource(
         data.items, backbone, method.layers, size=args.size, store=store, memo_dir=work / "memo"
@@ -142,7 +143,8 @@ def caption(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace) -
     weights = backbone.loaded
     k = round(args.k_factor * data.n_classes)
     what = (
-        "foreground IoU, pooled (methods with a background directly; others K = 2, Hungarian on IoU)"
+        f"foreground IoU, pooled (methods with a background directly; others K = {round(2 * args.k_factor)}, "
+        "Hungarian on IoU)"
         if data.foreground
         else f"C = {data.n_classes}, K = {k}, protocol {args.protocol}"
     )

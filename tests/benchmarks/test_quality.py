@@ -176,3 +176,20 @@ def test_what_cannot_run_ends_with_a_message(folder, backbone, tmp_path, capsys,
         quality.main(["-q"])
     assert exit.value.code == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_salient_objects_get_two_clusters_times_the_factor(backbone, tmp_path, capsys):
+    """Of a grid of four cells, one is the object exactly; of two cells, half of one is."""
+    for name in ("images", "masks"):
+        (tmp_path / "ecssd" / name).mkdir(parents=True)
+    corner = np.zeros((H, W), np.uint8)
+    corner[H // 2 :, : W // 2] = 255
+    Image.fromarray(np.dstack([corner, corner, corner])).save(tmp_path / "ecssd" / "images" / "a.png")
+    Image.fromarray(corner).save(tmp_path / "ecssd" / "masks" / "a.png")
+    command = ["--data", str(tmp_path / "ecssd"), "--backbone", OFFLINE_BACKBONE, "--methods", "grid", "-q"]
+    command += ["--size", "112", "--seeds", "0", "--refine", "none", "--markdown", str(tmp_path / "q.md")]
+    for factor, iou in (("1", "50.0"), ("2", "100.0")):
+        assert quality.main([*command, "--k-factor", factor]) == 0
+        text = (tmp_path / "q.md").read_text()
+        assert f"others K = {2 * int(factor)}, Hungarian on IoU" in text
+        assert f"| grid | {iou} |" in text
