@@ -8,24 +8,19 @@ is decided by a second stage that is not part of the publication, see
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..clustering.normalize import VectorNormalizer
 from ..clustering.region_classes import RegionClasses, pool_regions, stack_layers
 from ..clustering.sampling import image_rng, sample_patches
-from ..errors import ImageReadError, PseudoMaskError
+from ..errors import PseudoMaskError
 from ..features.types import FeatureSource, ImageFeatures
-from ..parallel import parallel_map
 from ..progress import NullProgress, Progress
-from ..refinement import create_refiner
 from .alignseg_panels import stage_panels
 from .alignseg_parameters import check_config
 from .alignseg_tokens import TokenEmbedding, collect_images
@@ -92,9 +87,9 @@ class AlignSeg:
         class_clustering: ``kmeans`` or ``spectral``.
         n_init: restarts of k-means over regions.
         output: ``classes`` 1..K of the data set, or ``regions`` 1..Q of each image by itself.
-        refine: ``crf`` or ``none``.
+        refine: the run's refinement; this method leaves it to the pipeline.
         random_state: seed.
-        n_jobs: worker processes for the refinement; 0 for all cores.
+        n_jobs: worker processes; there is nothing to do for them here.
 
     Attributes:
         losses_: (steps, 3) float64: total, image alignment, prototype alignment.
@@ -313,39 +308,21 @@ class AlignSeg:
             similarity[small[area[small].argmin()]] = -2.0  # below any cosine
 
     def prefetch(self, images: list[ImageFeatures]) -> None:
-        """Label several images, refined in worker processes, for :meth:`predict` to use."""
-        name = self._memo_name
-        new, tasks = [], []
-        for image in images:
-            if image.memo.get(name) is None:
-                try:
-                    scores = self._scores(image)  # lazy: this may read the image
-                except ImageReadError:
-                    continue  # predict will meet it again
-                new.append((image, scores.labels))
-                tasks.append((scores.scores, self._config["refine"], image.read_image))
-        for (image, labels), found in zip(new, parallel_map(_refine, tasks, self.n_jobs), strict=True):
-            if not isinstance(found, ImageReadError):
-                image.memo.put(name, {"labels": labels, "scores": found})
+        """Nothing is worth doing for several images at once."""
 
     def predict(self, features: ImageFeatures) -> LabelScores:
-        """Label one image.
+        """Label one image at patch resolution.
 
         Returns:
-            Scores of the classes, or regions, that occur in it, refined, at the refiner's working resolution.
-
-        Raises:
-            ImageReadError: the image cannot be read any more.
+            Scores of the classes, or regions, that occur in it; a class has the sum of its regions' scores.
         """
-        found = features.memo.get(self._memo_name)
-        if found is None:
-            scores = self._scores(features)
-            refined = _refine(scores.scores, self._config["refine"], features.read_image)
-            if isinstance(refined, ImageReadError):
-                raise refined
-            found = {"labels": scores.labels, "scores": refined}
-        values = found["scores"].astype(np.float32)
-        return LabelScores(found["labels"], values / values.sum(0, keepdims=True).clip(1), refined=True)
+        regions = self.region_scores(features)
+        if self._config["output"] == "regions":
+            return regions
+        _, descriptors, _ = self._describe(features, regions.scores.argmax(0))
+        class_of_region = self._classes.predict(descriptors)
+        labels = np.unique(class_of_region)
+        return LabelScores(labels, np.stack([regions.scores[class_of_region == k].sum(0) for k in labels]))
 
     def region_scores(self, image: ImageFeatures) -> LabelScores:
         """Return soft regions at patch resolution: softmax over the prototypes that keep any patch.
@@ -357,16 +334,6 @@ class AlignSeg:
         logits = similarity[present] / self._config["score_temperature"]
         probability = np.exp(logits - logits.max(0))
         return LabelScores(1 + present.astype(np.int64), probability / probability.sum(0))
-
-    def _scores(self, image: ImageFeatures) -> LabelScores:
-        """Return soft labels at patch resolution: the scores of a class are those of its regions, summed."""
-        regions = self.region_scores(image)
-        if self._config["output"] == "regions":
-            return regions
-        _, descriptors, _ = self._describe(image, regions.scores.argmax(0))
-        class_of_region = self._classes.predict(descriptors)
-        labels = np.unique(class_of_region)
-        return LabelScores(labels, np.stack([regions.scores[class_of_region == k].sum(0) for k in labels]))
 
     def explain(self, image: ImageFeatures) -> list[Panel]:
         """Show the loss, the foreground of the attention if used, the prototypes and the regions."""
@@ -401,28 +368,3 @@ class AlignSeg:
         learnt = {k.removeprefix("classes."): v for k, v in arrays.items() if k.startswith("classes.")}
         self._classes = RegionClasses(self.n_classes).set_arrays(learnt)
         self.losses_ = arrays["losses"]
-
-    @property
-    def _memo_name(self) -> str:
-        """Name of refined scores in memos: a hash of all that they depend on."""
-        digest = hashlib.sha256(json.dumps(self._config, sort_keys=True).encode())
-        for name, array in sorted(self.get_state()[1].items()):
-            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        return f"alignseg-{digest.hexdigest()[:16]}"
-
-
-def _refine(
-    scores: np.ndarray, refine: str, read_image: Callable[[], np.ndarray]
-) -> np.ndarray | ImageReadError:
-    """Refine the scores of one image; runs in a worker process.
-
-    Returns:
-        (L, h, w) uint8 probabilities x 255; or the error of an image that cannot be read, returned and not
-        raised so that it does not end the whole chunk.
-    """
-    with threadpool_limits(1):
-        try:
-            refined = create_refiner(refine)(scores, read_image())
-        except ImageReadError as error:
-            return error
-    return np.round(refined * 255).astype(np.uint8)
