@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LandmarkSpectral",
     "agreement",
+    "average_linkage",
     "choose_n_clusters",
     "cut_embedding",
     "diffusion_rows",
@@ -39,8 +40,8 @@ BLOCK = 2048  # rows of the similarity matrix at a time: 160 MB against 20,000 l
 VOTERS = 5
 SHARPNESS = 3
 DIFFUSION = 4  # steps of the random walk; 3 to 8 were much alike, from 15 on small classes are lost
-RESTARTS = 5
-MUCH_BETTER = 0.9
+SMALLEST = 0.2  # smallest cluster, as a share of the mean size
+MAX_LINKAGE = 8_000  # rows in average linkage, which takes memory for all pairs: 1 GB
 
 
 def nearest(x: np.ndarray, to: np.ndarray, k: int, *, skip_self: bool = False) -> np.ndarray:
@@ -129,13 +130,11 @@ def diffusion_rows(embedding: np.ndarray, eigenvalues: np.ndarray, n_columns: in
 
 
 def cut_embedding(embedding: np.ndarray, eigenvalues: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Cluster rows of Laplacian eigenvectors into K, the same way for every seed.
+    """Cluster rows of Laplacian eigenvectors into K; nothing in it is random.
 
-    k-means on :func:`diffusion_rows` of the first K eigenvectors, started from the K rows that a pivoted QR
-    factorisation picks, which are nearly orthogonal (Damle, Minden, Ying, "Simple, direct and efficient
-    multi-way spectral clustering", 2019, section 3). Random restarts reached about the same scores here, but
-    differed from seed to seed; they are preferred only where the start from QR ends in a much worse place,
-    as it can where K is not the number of groups that there are.
+    Average linkage on :func:`diffusion_rows` of the first K eigenvectors, then every row goes to the nearest
+    mean. k-means prefers clusters of one size: it splits a large class, grass say, and joins small ones in
+    exchange. Average linkage does not, and the last step puts right what its early merges got wrong.
 
     Args:
         embedding: (n, E) float, columns by rising eigenvalue.
@@ -143,18 +142,58 @@ def cut_embedding(embedding: np.ndarray, eigenvalues: np.ndarray, n_clusters: in
         n_clusters: K, at most E and n.
 
     Returns:
-        (n,) int64 clusters; fewer than K where fewer rows are distinct.
+        (n,) int64 clusters 0, 1, ..., each of which occurs; fewer than K where fewer rows are distinct.
     """
-    from scipy.linalg import qr
-
     rows = diffusion_rows(embedding, eigenvalues, n_clusters)
+    some = rows[:: -(-len(rows) // MAX_LINKAGE)]
+    labels = average_linkage(some, min(n_clusters, len(some)))
+    means = np.zeros((labels.max() + 1, rows.shape[1]))
+    np.add.at(means, labels[labels >= 0], some[labels >= 0])
     with threadpool_limits(1):
-        _, pivots = qr(rows.T.astype(np.float64), mode="r", pivoting=True)
-    start = rows[pivots[:n_clusters]]
-    found = ReproducibleKMeans(n_clusters, init=start).fit(rows)
-    restarts = ReproducibleKMeans(n_clusters, n_init=RESTARTS).fit(rows)
-    best = restarts if restarts.inertia_ < MUCH_BETTER * found.inertia_ else found
-    return best.labels_.astype(np.int64)
+        nearest_mean = (rows @ l2_normalize(means).T).argmax(1)
+    return np.unique(nearest_mean, return_inverse=True)[1].astype(np.int64)
+
+
+def average_linkage(x: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Cut the tree of average linkage of the rows of (n, d) ``x`` into K clusters and, maybe, outliers.
+
+    The tree is cut where there are K clusters with at least a fifth of the mean size n / K; where there are
+    never so many of that size, half of it is tried, and so on. So a few odd rows, which join last, do not
+    take the place of clusters (the minimum cluster size of Campello, Moulavi, Sander, "Density-based
+    clustering based on hierarchical density estimates", 2013). The memory is 16 n^2 bytes.
+
+    Args:
+        x: (n, d) float.
+        n_clusters: K, 1 <= K <= n.
+
+    Returns:
+        (n,) int64 clusters 0..K-1, and -1 for rows in smaller groups.
+    """
+    from scipy.cluster.hierarchy import linkage
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(x)
+    if n == 1:
+        return np.zeros(1, np.int64)
+    tree = linkage(x.astype(np.float64), "average")
+    merges, sizes = tree[:, :2].astype(np.int64), np.concatenate([np.ones(n), tree[:, 3]])
+    least = max(1.0, SMALLEST * n / n_clusters)
+    while True:
+        large = sizes >= least
+        # how many large clusters there are after each merge, which changes by at most one
+        change = large[n:].astype(int) - large[merges].sum(1)
+        count = np.concatenate([[large[:n].sum()], large[:n].sum() + change.cumsum()])
+        if (count == n_clusters).any():
+            break
+        least /= 2
+    merges = merges[: np.flatnonzero(count == n_clusters).max()]
+    parents = np.repeat(n + np.arange(len(merges)), 2)
+    links = coo_matrix((np.ones(len(parents)), (parents, merges.ravel())), shape=(n + len(merges),) * 2)
+    component = connected_components(links, directed=False)[1][:n]
+    _, component, size = np.unique(component, return_inverse=True, return_counts=True)
+    numbers = np.where(size >= least, np.cumsum(size >= least) - 1, -1)
+    return numbers[component]
 
 
 def majority(votes: np.ndarray, n_clusters: int) -> np.ndarray:

@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.cluster import KMeans, SpectralClustering
-from sklearn.metrics import adjusted_rand_score
+from sklearn.cluster import AgglomerativeClustering, KMeans, SpectralClustering
+from sklearn.metrics import adjusted_rand_score, completeness_score, homogeneity_score
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
+from fiftyone_plugin.clustering import spectral
 from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.clustering.spectral import (
     DIFFUSION,
+    SMALLEST,
     LandmarkSpectral,
     _laplacian_eigenvectors,
     agreement,
+    average_linkage,
     choose_n_clusters,
     cut_embedding,
     diffusion_rows,
@@ -127,20 +130,71 @@ def test_impossible_requests_are_refused():
         LandmarkSpectral(2).fit(np.ones((0, 2)))
 
 
-def test_cutting_finds_what_restarts_find():
+def test_cutting_keeps_groups_whole_or_splits_them():
     x, truth = blobs(7, dim=16, noise=0.9)
     fitted = LandmarkSpectral(7, neighbours=15, auto_range=(2, 12)).fit(x)
     assert fitted.embedding_.shape == (len(x), 13)
     for k in (2, 5, 7, 12):
-        rows = diffusion_rows(fitted.embedding_, fitted.eigenvalues_, k)
         ours = cut_embedding(fitted.embedding_, fitted.eigenvalues_, k)
-        best = KMeans(k, n_init=20, random_state=0).fit(rows)
-        centers = np.stack([rows[ours == c].mean(0) for c in range(k)])
-        assert ((rows - centers[ours]) ** 2).sum() <= best.inertia_ / 0.85 + 1e-6
+        assert len(np.unique(ours)) == ours.max() + 1 == k
+        if k <= 7:
+            assert completeness_score(truth, ours) > 0.95
+        if k >= 7:
+            assert homogeneity_score(truth, ours) > 0.95
         mirrored = cut_embedding(-fitted.embedding_, fitted.eigenvalues_, k)  # signs mean nothing
         np.testing.assert_array_equal(ours, mirrored)
     np.testing.assert_array_equal(fitted.labels_, cut_embedding(fitted.embedding_, fitted.eigenvalues_, 7))
-    assert adjusted_rand_score(truth, fitted.labels_) > 0.95
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_large_group_is_not_split_for_the_sake_of_small_ones(seed):
+    """k-means lowers its inertia by splitting the large group and joining two of the small ones."""
+    truth = np.repeat(np.arange(4), [600, 40, 40, 40])
+    centers = l2_normalize(np.array([[1, 0, 0, 0], [0, 1, 0.5, 0.5], [0, 0.5, 1, 0.5], [0, 0.5, 0.5, 1]]))
+    spread = np.where(truth == 0, 0.2, 0.05)[:, None]
+    rows = l2_normalize(centers[truth] + spread * np.random.default_rng(seed).normal(size=(len(truth), 4)))
+    assert adjusted_rand_score(truth, cut_embedding(rows, np.zeros(4), 4)) > 0.99
+    assert adjusted_rand_score(truth, KMeans(4, n_init=10, random_state=0).fit_predict(rows)) < 0.5
+
+
+def test_beyond_the_limit_some_rows_stand_for_all(monkeypatch):
+    x, truth = blobs(5)
+    fitted = LandmarkSpectral(5, neighbours=10).fit(x)
+    monkeypatch.setattr(spectral, "MAX_LINKAGE", 100)
+    ours = cut_embedding(fitted.embedding_, fitted.eigenvalues_, 5)
+    assert adjusted_rand_score(truth, ours) > 0.95
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30), st.integers(0, 999))
+@settings(max_examples=60, deadline=None)
+def test_average_linkage_against_scikit_learn(n, k, distinct, seed):
+    """With no smallest size to speak of (n < 5 K), the tree is cut into exactly K."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(distinct, 3))[rng.integers(distinct, size=n)]
+    k = min(n, max(k, n // 5 + 1))
+    ours = average_linkage(x, k)
+    assert sorted(set(ours)) == list(range(k))
+    if len(np.unique(x, axis=0)) == n > 1:  # else it is open which of equals are joined
+        theirs = AgglomerativeClustering(k, linkage="average").fit_predict(x)
+        assert adjusted_rand_score(theirs, ours) == 1
+
+
+@given(st.integers(20, 120), st.integers(1, 6), st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_outliers_do_not_take_the_place_of_clusters(n, k, seed):
+    """Against cutting at every height: the highest cut with K clusters that are large enough."""
+    x = np.random.default_rng(seed).standard_t(2, size=(n, 3))
+    ours = average_linkage(x, k)
+    least = SMALLEST * n / k
+    for cut in range(k, n + 1):
+        labels = AgglomerativeClustering(cut, linkage="average").fit_predict(x)
+        large = np.bincount(labels) >= least
+        if large.sum() == k:
+            expected = np.where(large[labels], labels, -1)
+            assert adjusted_rand_score(expected, ours) == 1
+            np.testing.assert_array_equal(expected < 0, ours < 0)
+            return
+    assert len(set(ours) - {-1}) == k  # of a smaller size
 
 
 def test_diffusion_rows_are_as_far_apart_as_random_walks_are():
