@@ -104,7 +104,7 @@ class Mosaic:
         blur: float = 0.7,
         foreground: float | Literal["auto"] = "auto",
         neighbours: int = 30,
-        sample_size: int = 32_768,
+        sample_size: int = 65_536,
         max_images: int = 4_000,
         max_landmarks: int = 12_000,
         head_patches: int = 40_000,
