@@ -108,7 +108,7 @@ class Mosaic:
         max_images: int = 4_000,
         max_landmarks: int = 12_000,
         head_patches: int = 40_000,
-        regularization: float = 1.0,
+        regularization: float = 0.01,
         refine: str = "crf",
         random_state: int = 0,
         n_jobs: int = 0,

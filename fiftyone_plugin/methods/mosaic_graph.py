@@ -22,12 +22,12 @@ FEW_CLASSES = 10
 
 
 def foreground_weight(n_classes: int | Literal["auto"]) -> float:
-    """Return what a region's foreground probability weighs beside a unit vector, for K classes: 6 / K.
+    """Return what a region's foreground probability weighs beside a unit vector, for K classes: 2 / K.
 
     Two classes alone should differ in it. Among more than ten it gained nothing (docs/mosaic.md), so that it
     need not be computed.
     """
-    return 6.0 / n_classes if n_classes != "auto" and n_classes <= FEW_CLASSES else 0.0
+    return 2.0 / n_classes if n_classes != "auto" and n_classes <= FEW_CLASSES else 0.0
 
 
 def cluster_regions(
