@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -59,10 +60,13 @@ def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_job
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Block SIGINT in this thread; processes that it starts meanwhile inherit that.
+    """Hold SIGINT back until the end of the block; processes that it starts meanwhile never get one.
 
     A terminal sends Ctrl-C to every process of a command. The one that started the workers ends them, so they
-    need not hear of it, and would print tracebacks.
+    need not hear of it, and would print tracebacks: they inherit a signal mask that blocks it. That mask is
+    this thread's alone, and the handler runs in the main thread whichever thread got the signal: hence one
+    that only remembers it. An interrupt between the start of the workers and that of the thread that manages
+    them would leave workers that nobody ends, and the process waits for them forever.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -71,8 +75,18 @@ def _without_interrupts() -> Iterator[None]:
 
     # joblib starts Python's resource tracker with the first worker, and Python unblocks SIGINT when it does
     resource_tracker.ensure_running()
+    handler = signal.getsignal(signal.SIGINT)
+    # Python lets only the main thread set handlers, and calls them there only; None: not set by Python
+    held_back = threading.current_thread() is threading.main_thread() and callable(handler)
+    received: list[int] = []
+    if held_back:
+        signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if held_back:
+            signal.signal(signal.SIGINT, handler)
+            if received:
+                signal.raise_signal(signal.SIGINT)

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
-from fiftyone_plugin.parallel import batched, parallel_map, usable_cores
+from fiftyone_plugin.parallel import _without_interrupts, batched, parallel_map, usable_cores
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -78,3 +79,24 @@ def test_batches():
 
 def test_cores():
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks here")
+def test_ctrl_c_waits_until_the_workers_have_been_started():
+    """A thread that does not block the signal gets it, and the main thread handles it."""
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    handler = signal.getsignal(signal.SIGINT)
+    finished = False
+    try:
+        with pytest.raises(KeyboardInterrupt), _without_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.wait(0.2)
+            finished = True
+    finally:
+        done.set()
+        other.join()
+    assert finished
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
