@@ -88,12 +88,17 @@ def test_ctrl_c_waits_until_the_workers_have_been_started():
     other = threading.Thread(target=done.wait)
     other.start()
     handler = signal.getsignal(signal.SIGINT)
-    finished = False
-    try:
-        with pytest.raises(KeyboardInterrupt), _without_interrupts():
+    finished = []
+
+    def interrupted() -> None:
+        with _without_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             done.wait(0.2)
-            finished = True
+            finished.append(True)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
     finally:
         done.set()
         other.join()
