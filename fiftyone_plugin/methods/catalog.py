@@ -25,7 +25,7 @@ class MethodNote:
 CATALOG: dict[str, MethodNote] = {
     "mosaic": MethodNote(
         "mosaic (default)",
-        "Regions of several granularities on one graph over all images, then a linear head",
+        "Regions cut in several ways, on one graph over all images, then a linear head",
         finds_classes=True,
     ),
     "lightcluster": MethodNote(

@@ -1,8 +1,8 @@
-"""Mosaic: the default method. Regions at several granularities, one graph over all images, a linear head.
+"""Mosaic: the default method. Regions cut in several ways, one graph over all images, a linear head.
 
-Tokens of several blocks are whitened together; every image is cut into regions at several granularities; the
+Tokens of several blocks are whitened together; every image is cut into regions in several ways; the
 regions of all images are clustered spectrally on one nearest-neighbour graph; and a linear head learns to
-tell the clusters apart patch by patch, from the patches on which the granularities agree. Labelling an image
+tell the clusters apart patch by patch, from the patches on which the cuts agree. Labelling an image
 is then the forward pass and one matrix product. What each part gives is measured in docs/mosaic.md.
 
 Kin: spectral clustering of region features over a data set (Melas-Kyriazi et al., "Deep Spectral Methods",
@@ -57,7 +57,7 @@ NUMBERS = {
 
 
 class Mosaic:
-    """Regions of several granularities, clustered over the data set, and a linear head on whitened tokens.
+    """Regions cut in several ways, clustered over the data set, and a linear head on whitened tokens.
 
     Args:
         n_classes: K; ``auto`` reads it off the eigenvalues of the region graph, between 5 and 60.
