@@ -19,10 +19,10 @@ def neighbour_agreement(
     labels: np.ndarray,
     neighbours: int = 30,
 ) -> np.ndarray:
-    """Return by how much the regions most similar to a segment are nearer to its class than to any other.
+    """Return how near the regions most similar to a segment are to its class.
 
-    Nearness is the cosine of the mean of their rows of the spectral embedding to the mean row of a class, so
-    that a class that the graph hardly tells from another counts for little even where all of them have it.
+    Nearness is the cosine of the mean of their rows of the spectral embedding to the mean row of the class, so
+    that regions that lie far apart in the graph count for little even where all of them have the class.
 
     Args:
         segments: (L, d) float32 unit vectors.
@@ -33,8 +33,7 @@ def neighbour_agreement(
         neighbours: regions that are asked about each segment.
 
     Returns:
-        (L,) float32 in [0, 1]: half of one plus the lead of its class, so that 0.5 is as near to another
-        class; 0 where there are no regions.
+        (L,) float32 in [0, 1]; 0 where there are no regions, or none of the class.
     """
     if len(regions) == 0:
         return np.zeros(len(classes), np.float32)
@@ -45,7 +44,4 @@ def neighbour_agreement(
         found = nearest(segments, regions, min(neighbours, len(regions)))
         nearness = rows[found].mean(1) @ centers.T
     own = np.asarray(classes)[:, None] == ids
-    best_other = np.where(own, -np.inf, nearness).max(1)
-    best_other[np.isinf(best_other)] = 0.0  # there is no other class
-    lead = np.where(own, nearness, 0.0).sum(1) - best_other
-    return np.clip((1 + lead) / 2, 0, 1).astype(np.float32)
+    return np.clip(np.where(own, nearness, 0.0).sum(1), 0, 1).astype(np.float32)

@@ -154,7 +154,8 @@ class RegionGraph:
         others = self.owners != owner
         if not others.any():
             return None
-        columns = min(int(clusters.max()) + 1, self.embedding.shape[1])
+        # more eigenvectors than the classes were cut from: they tell kinds within a class apart
+        columns = min(2 * (int(clusters.max()) + 1), self.embedding.shape[1])
         return neighbour_agreement(
             segments,
             classes,
