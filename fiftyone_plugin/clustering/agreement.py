@@ -21,8 +21,8 @@ def neighbour_agreement(
 ) -> np.ndarray:
     """Return how near the regions most similar to a segment are to its class.
 
-    Nearness is the cosine of the mean of their rows of the spectral embedding to the mean row of the class, so
-    that regions that lie far apart in the graph count for little even where all of them have the class.
+    Nearness is the cosine of the mean of their rows of the spectral embedding to the mean row of the class:
+    regions that lie far apart in the graph count for little even where all of them have the class.
 
     Args:
         segments: (L, d) float32 unit vectors.
