@@ -8,7 +8,7 @@ clearly nearer than anything that speaks for the class it has: a nearest-prototy
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +88,8 @@ def reassign(
         label: (R,) classes.
         examples: what a person has said.
         means: class -> (d,) mean of its regions, unit length. A region takes part in the mean of its class by
-            its area, so that large ones stay more readily; to leave it out moved more, and less rightly.
+            its area, so that large ones stay more readily; to leave it out moved more, and less rightly. A
+            class without a mean counts as unlike any region.
         margin: in cosine similarity; larger moves fewer regions.
 
     Returns:
@@ -103,7 +104,8 @@ def reassign(
         ours = examples.was == class_id
         leave, stay = examples.vectors[ours & moved], examples.vectors[ours & ~moved]
         away = vectors[rows] @ leave.T
-        home = vectors[rows] @ np.vstack([means[int(class_id)][None], stay]).T
+        mean = means.get(int(class_id), np.zeros(vectors.shape[1], np.float32))
+        home = vectors[rows] @ np.vstack([mean[None], stay]).T
         follow = away.max(axis=1) - home.max(axis=1) > margin
         new[rows[follow]] = examples.now[ours & moved][away.argmax(axis=1)][follow]
     return new
@@ -176,6 +178,12 @@ class _Learnt:
     normalizer: Any
     examples: Examples
     means: dict[int, np.ndarray]
+    n_images: Counter[int]
+
+    def means_of_others(self, regions: MaskRegions) -> dict[int, np.ndarray]:
+        """Return the means that say something to an image: not those of classes that it alone has."""
+        alone = {int(id_) for id_ in np.unique(regions.label) if self.n_images[int(id_)] == 1}
+        return {id_: mean for id_, mean in self.means.items() if id_ not in alone}
 
 
 def _learn(run: EditableRun, features: Features, corrected: dict[str, str], progress: Progress) -> _Learnt:
@@ -186,6 +194,7 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
     drawn: list[tuple[float, np.ndarray]] = []
     examples: list[tuple[np.ndarray, int, int]] = []
     sums: dict[int, Any] = {}
+    n_images: Counter[int] = Counter()
     with progress.stage("regions", total=len(features.source)) as stage:
         for row, image in features:
             stage.update()
@@ -197,6 +206,7 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
                 examples += _examples(corrected[row.name], mask, features, image)
                 continue
             vectors = features.describe(image, regions)
+            n_images.update(np.unique(regions.label).tolist())
             for vector, label, area in zip(vectors, regions.label, regions.area, strict=True):
                 sums[int(label)] = sums.get(int(label), 0.0) + area / mask.size * vector
             large = regions.area >= MIN_SHARE * mask.size
@@ -215,6 +225,7 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
             np.array([now for _, _, now in examples]),
         ),
         {id_: normalizer.transform(total[None])[0] for id_, total in sums.items()},
+        n_images,
     )
 
 
@@ -268,7 +279,8 @@ def _moved(
                 continue
             mask, regions = found
             vectors = learnt.normalizer.transform(features.describe(image, regions))
-            new = reassign(vectors, regions.label, learnt.examples, learnt.means, margin)
+            means = learnt.means_of_others(regions)
+            new = reassign(vectors, regions.label, learnt.examples, means, margin)
             moved = new != regions.label
             if not moved.any():
                 continue
