@@ -17,7 +17,7 @@ def neighbour_agreement(
     regions: np.ndarray,
     embedding: np.ndarray,
     labels: np.ndarray,
-    neighbours: int = 30,
+    neighbours: int,
 ) -> np.ndarray:
     """Return how near the regions most similar to a segment are to its class.
 

@@ -19,6 +19,7 @@ __all__ = ["RegionGraph", "cluster_regions", "foreground_weight"]
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
 CHUNK = 16_384
 FEW_CLASSES = 10
+WITNESSES = 60  # regions of other images that are asked about a segment
 
 
 def foreground_weight(n_classes: int | Literal["auto"]) -> float:
@@ -155,13 +156,16 @@ class RegionGraph:
         if not others.any():
             return None
         # more eigenvectors than the classes were cut from: they tell kinds within a class apart
-        columns = min(2 * (int(clusters.max()) + 1), self.embedding.shape[1])
+        n_classes = int(clusters.max()) + 1
+        columns = min(2 * n_classes, self.embedding.shape[1])
         return neighbour_agreement(
             segments,
             classes,
             self.vectors[others].astype(np.float32),
             diffusion_rows(self.embedding, self.eigenvalues, columns)[others],
             clusters[others],
+            # as in the graph: no more than half of a class of average size
+            neighbours=max(5, min(WITNESSES, int(others.sum()) // (2 * n_classes))),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -36,8 +36,7 @@ def test_a_segment_among_its_own_kind_scores_high_and_a_mislabelled_one_low():
     regions = l2_normalize(np.eye(8, dtype=np.float32)[labels] + 0.1 * unit(rng, 150, 8))
     embedding = np.eye(3, dtype=np.float32)[labels]
     segments = regions[[3, 60, 110]]
-    assert neighbour_agreement(segments, np.array([0, 1, 2]), regions, embedding, labels).min() > 0.99
-    assert neighbour_agreement(segments, np.array([1, 2, 0]), regions, embedding, labels).max() < 0.01
-    assert (
-        neighbour_agreement(segments, np.array([0, 1, 2]), regions[:0], embedding[:0], labels[:0]).max() == 0
-    )
+    own, wrong = np.array([0, 1, 2]), np.array([1, 2, 0])
+    assert neighbour_agreement(segments, own, regions, embedding, labels, 30).min() > 0.99
+    assert neighbour_agreement(segments, wrong, regions, embedding, labels, 30).max() < 0.01
+    assert neighbour_agreement(segments, own, regions[:0], embedding[:0], labels[:0], 30).max() == 0
