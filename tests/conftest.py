@@ -369,6 +369,6 @@ def page(browser, app):
     )
     context.route(lambda url: urlparse(url).hostname != "127.0.0.1", lambda route: route.abort())
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     yield page
     context.close()
