@@ -85,8 +85,8 @@ def evaluate_method(
     """Fit a method on a data set's images and score it against the ground truth."""
     background = has_background(name)
     k = round(args.k_factor * data.n_classes)
-    if data.foreground:
-        k = args.foreground_classes + 1 if background else round(2 * args.k_factor)
+    if data.foreground and background:
+        k = args.foreground_classes + 1
     method = build(name, k, seed, args.refine, dict(args.options))
     source = ImageFeatureSource(
         data.items, backbone, method.layers, size=args.size, store=store, memo_dir=work / "memo"
@@ -143,8 +143,7 @@ def caption(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace) -
     weights = backbone.loaded
     k = round(args.k_factor * data.n_classes)
     what = (
-        f"foreground IoU, pooled (methods with a background directly; others K = {round(2 * args.k_factor)}, "
-        "Hungarian on IoU)"
+        f"foreground IoU, pooled (methods with a background directly; others K = {k}, Hungarian on IoU)"
         if data.foreground
         else f"C = {data.n_classes}, K = {k}, protocol {args.protocol}"
     )

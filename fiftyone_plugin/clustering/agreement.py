@@ -28,7 +28,7 @@ def neighbour_agreement(
         segments: (L, d) float32 unit vectors.
         classes: (L,) their classes, among ``labels`` or not.
         regions: (m, d) unit vectors of regions, of other images than the segments'.
-        embedding: (m, E) their rows of the embedding that the classes were cut from.
+        embedding: (m, E) their unit rows of the embedding that the classes were cut from.
         labels: (m,) their classes.
         neighbours: regions that are asked about each segment.
 
@@ -37,11 +37,10 @@ def neighbour_agreement(
     """
     if len(regions) == 0:
         return np.zeros(len(classes), np.float32)
-    rows = l2_normalize(embedding)
     ids = np.unique(labels)
     with threadpool_limits(1):
-        centers = l2_normalize(np.stack([rows[labels == id_].mean(0) for id_ in ids]))
+        centers = l2_normalize(np.stack([embedding[labels == id_].mean(0) for id_ in ids]))
         found = nearest(segments, regions, min(neighbours, len(regions)))
-        nearness = rows[found].mean(1) @ centers.T
+        nearness = embedding[found].mean(1) @ centers.T
     own = np.asarray(classes)[:, None] == ids
     return np.clip(np.where(own, nearness, 0.0).sum(1), 0, 1).astype(np.float32)

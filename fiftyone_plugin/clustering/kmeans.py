@@ -33,7 +33,6 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
         n_init: restarts; the one with the lowest inertia wins.
         max_iter: iterations of Lloyd's algorithm, or passes over the data for mini-batches.
         batch_size: fit with mini-batches of this many rows; ``None`` for Lloyd's algorithm on everything.
-        init: (K, D) centres to start from instead of random ones; implies one start.
         random_state: seed.
 
     Attributes:
@@ -49,14 +48,12 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
         n_init: int = 3,
         max_iter: int = 100,
         batch_size: int | None = None,
-        init: np.ndarray | None = None,
         random_state: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_init = n_init
         self.max_iter = max_iter
         self.batch_size = batch_size
-        self.init = init
         self.random_state = random_state
 
     def fit(self, x: np.ndarray, y: None = None) -> ReproducibleKMeans:
@@ -76,8 +73,6 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
             "random_state": self.random_state,
             "max_iter": self.max_iter,
         }
-        if self.init is not None and k == self.n_clusters:
-            shared |= {"init": np.asarray(self.init, np.float32), "n_init": 1}
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near-duplicates; empty clusters go below
             if self.batch_size is None:

@@ -144,6 +144,7 @@ def test_cutting_keeps_groups_whole_or_splits_them():
         mirrored = cut_embedding(-fitted.embedding_, fitted.eigenvalues_, k)  # signs mean nothing
         np.testing.assert_array_equal(ours, mirrored)
     np.testing.assert_array_equal(fitted.labels_, cut_embedding(fitted.embedding_, fitted.eigenvalues_, 7))
+    assert adjusted_rand_score(truth, fitted.labels_) > 0.95
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -112,9 +112,8 @@ def test_one_fit_can_be_cut_at_any_number_of_classes(fitted, tmp_path):
         np.testing.assert_array_equal(predicted(again, images), predicted(other, images))
     counts = [len(np.unique(predicted(loaded.recut(k), images))) for k in (1, 2, 4, 8)]
     assert counts[:3] == [1, 2, 4]
-    assert (
-        counts[3] >= 5
-    )  # there are five materials; more classes are odd regions, which need not win anywhere
+    # there are five materials; more classes are odd regions, which need not win anywhere
+    assert counts[3] >= 5
     most = len(fitted.eigenvalues_)
     with pytest.raises(UsageError, match=f"1 to {most} classes, not {most + 1}"):
         fitted.recut(most + 1)
