@@ -28,7 +28,7 @@ NUMBERS = {
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"refine": "none", "options": {"cue_regions": 0, "sample_size": 32_768}},
+    "fast": {"refine": "none", "options": {"cue_regions": 0, "sample_size": 32_768, "spread": False}},
     "best": {"refine": "crf"},  # the defaults; nothing that was tried on top of them was better
 }
 """Settings around the default method, see docs/mosaic.md."""

@@ -23,37 +23,24 @@ from ..clustering.head import SoftmaxHead
 from ..clustering.normalize import VectorNormalizer, blur_patches, l2_normalize
 from ..clustering.region_classes import pool_regions, stack_layers
 from ..clustering.sampling import image_rng, sample_patches
-from ..errors import PseudoMaskError, UsageError
+from ..clustering.spreading import spread_scores
+from ..errors import PseudoMaskError
 from ..features.types import FeatureSource, ImageFeatures
 from ..parallel import batched, parallel_map
 from ..progress import NullProgress, Progress
 from .base import LabelScores
 from .foreground import Levels, normalizer_arrays, restore_normalizer
 from .lightcluster import LightCluster
+from .mosaic_config import STACK, check_config
 from .mosaic_graph import RegionGraph, cluster_regions, foreground_weight
 from .mosaic_regions import CutTask, RegionTable, cut_image, cut_labels, owner_of
 from .panels import Panel
-from .parameters import Number, check_numbers
 
 __all__ = ["Mosaic"]
 
 CHUNK = 32  # images handed to the workers at once
 CUT_COMPONENTS = 64  # PCA components that images are cut by
 AUTO_GUESS = 20  # classes, where their number is yet to be found
-STACK = "stack"  # names the stacked layers among those to cut by
-
-NUMBERS = {
-    "whiten": Number(1),
-    "cue_regions": Number(0, 255),
-    "blur": Number(0, whole=False),
-    "neighbours": Number(1),
-    "sample_size": Number(1),
-    "max_images": Number(1),
-    "max_landmarks": Number(4),
-    "head_patches": Number(1),
-    "regularization": Number(1e-9, whole=False),
-    "random_state": Number(0, 2**32 - 2),
-}
 
 
 class Mosaic:
@@ -79,6 +66,8 @@ class Mosaic:
         max_landmarks: regions in the graph; the others follow their nearest neighbours in it.
         head_patches: patches that the head learns from.
         regularization: C of the head's logistic regression.
+        spread: share the head's probabilities among similar patches of an image,
+            see :func:`~..clustering.spreading.spread_scores`.
         refine: the run's refinement; this method leaves it to the pipeline.
         random_state: seed.
         n_jobs: worker processes for cutting images into regions; 0 for all cores.
@@ -109,6 +98,7 @@ class Mosaic:
         max_landmarks: int = 12_000,
         head_patches: int = 40_000,
         regularization: float = 0.01,
+        spread: bool = True,
         refine: str = "crf",
         random_state: int = 0,
         n_jobs: int = 0,
@@ -116,31 +106,9 @@ class Mosaic:
         config = {k: v for k, v in locals().items() if k not in ("self", "n_jobs")}
         config["layers"], config["cuts"] = list(layers), [list(cut) for cut in cuts]
         config["graph_whiten"] = list(graph_whiten)
+        check_config(config)
         self._config = config
         self.n_jobs = n_jobs
-        self._validate()
-
-    def _validate(self) -> None:
-        config = self._config
-        check_numbers(config, NUMBERS)
-        if config["n_classes"] != "auto":
-            check_numbers(config, {"n_classes": Number(1, 65_535)})
-        if config["foreground"] != "auto":
-            check_numbers(config, {"foreground": Number(0, whole=False)})
-        if not config["layers"] or any(layer in ("cls", "attn") for layer in config["layers"]):
-            raise UsageError(
-                f"layers must be patch features (out, t<block>, k<block>), got {config['layers']}"
-            )
-        if not config["graph_whiten"]:
-            raise UsageError("graph_whiten is empty: there would be no graph")
-        for components in config["graph_whiten"]:
-            check_numbers({"graph_whiten": components}, {"graph_whiten": Number(1)})
-        for cut in config["cuts"]:
-            if len(cut) != 2 or not isinstance(cut[0], str):
-                raise UsageError(f"cuts are pairs of a layer and a number of regions, got {cut}")
-            check_numbers({"cuts": cut[1]}, {"cuts": Number(1, 255)})
-        if not config["cuts"] and not config["cue_regions"]:
-            raise UsageError("cuts is empty and cue_regions is 0: there would be no regions")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -355,7 +323,7 @@ class Mosaic:
         """
         tokens = self._tokens(features)
         with threadpool_limits(1):
-            probability = self._head.predict_proba(self._head_vectors(tokens))
+            probability = self._probability(tokens)
             present, descriptors, _ = pool_regions(tokens, probability.argmax(1))
             segments = self._region_normalizer.transform(descriptors)
         scores = probability[:, present].T.reshape(len(present), *features.grid)
@@ -365,6 +333,16 @@ class Mosaic:
             agreement=self._graph.agreement(segments, present, self._clusters, owner_of(features.digest)),
         )
 
+    def _probability(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the (n, K) float32 probabilities that (n, D) stacked tokens of an image get."""
+        probability = self._head.predict_proba(self._head_vectors(tokens))
+        if not self._config["spread"]:
+            return probability
+        present = np.unique(probability.argmax(1))  # few of K, and the others cannot win
+        spread = np.zeros_like(probability)
+        spread[:, present] = spread_scores(probability[:, present], l2_normalize(tokens))
+        return spread
+
     def _head_vectors(self, tokens: np.ndarray) -> np.ndarray:
         """Whiten (n, D) stacked tokens; scaled to a variance of about 1, as the head's C expects."""
         with threadpool_limits(1):
@@ -373,14 +351,17 @@ class Mosaic:
 
     def explain(self, image: ImageFeatures) -> list[Panel]:
         """Return the stages for one image, see :class:`~.panels.Explainable`."""
-        probability = self._head.predict_proba(self._head_vectors(self._tokens(image)))
+        tokens = self._tokens(image)
+        head, probability = self._head.predict_proba(self._head_vectors(tokens)), self._probability(tokens)
         panels = []
         seed = int(image_rng(self._config["random_state"], image.digest).integers(2**31))
         for layer, number in self._config["cuts"]:
             labels = cut_labels(self._cut_vectors(image, layer), number, seed)
             panels.append(Panel(f"{labels.max() + 1} regions by {layer}", _grid(1 + labels, image), "labels"))
-        panels.append(Panel("confidence of the head", _grid(probability.max(1), image), "heat"))
-        panels.append(Panel("classes of patches", _grid(1 + probability.argmax(1), image), "labels"))
+        panels.append(Panel("confidence of the head", _grid(head.max(1), image), "heat"))
+        panels.append(Panel("classes by the head", _grid(1 + head.argmax(1), image), "labels"))
+        if self._config["spread"]:
+            panels.append(Panel("spread in the image", _grid(1 + probability.argmax(1), image), "labels"))
         return panels
 
     # ------------------------------------------------------------------ saving

@@ -1,0 +1,76 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.semi_supervised import LabelSpreading
+
+from fiftyone_plugin.clustering.normalize import l2_normalize
+from fiftyone_plugin.clustering.spreading import NEIGHBOURS, RETENTION, spread_scores
+
+
+def two_things(seed, n=120, noise=0.25):
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % 2
+    middles = rng.normal(size=(2, 12))
+    return truth, l2_normalize(middles[truth] + noise * rng.normal(size=(n, 12)))
+
+
+def slow_spreading(scores, vectors):
+    """The closed form of the paper, (1 - a) (I - a S)^-1 Y, on a graph made by an obvious loop."""
+    n = len(vectors)
+    directed = np.zeros((n, n))
+    for i in range(n):
+        similarity = vectors[i] @ vectors.T
+        similarity[i] = -np.inf
+        directed[i, np.argsort(-similarity)[: min(NEIGHBOURS, n - 1)]] = 1
+    graph = (directed + directed.T) / 2
+    root = np.sqrt(graph.sum(1))
+    system = np.eye(n) - RETENTION * graph / np.outer(root, root)
+    spread = np.linalg.solve(system, (1 - RETENTION) * scores * root[:, None]) / root[:, None]
+    return spread / spread.sum(1, keepdims=True) * scores.sum(1, keepdims=True)
+
+
+def test_it_is_the_closed_form_within_what_the_last_steps_leave():
+    truth, vectors = two_things(0)
+    scores = np.random.default_rng(1).dirichlet([1, 1, 1], len(truth))
+    spread = spread_scores(scores, vectors)
+    assert spread.dtype == np.float32
+    np.testing.assert_allclose(spread, slow_spreading(scores, vectors), atol=0.02)
+
+
+def test_wrong_patches_give_way_to_those_that_are_like_them():
+    truth, vectors = two_things(2)
+    told = truth.copy()
+    wrong = np.random.default_rng(3).permutation(len(truth))[:24]
+    told[wrong] = 1 - told[wrong]
+    spread = spread_scores(np.eye(2)[told], vectors).argmax(1)
+    assert (told == truth).mean() == 0.8
+    assert (spread == truth).mean() > 0.97
+    # scikit-learn's implementation of the same paper, with every patch labelled, agrees about the answer
+    theirs = LabelSpreading(kernel="knn", n_neighbors=NEIGHBOURS, alpha=RETENTION).fit(vectors, told)
+    assert (theirs.transduction_ == spread).mean() > 0.97
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_scores_stay_scores(n, classes, seed):
+    rng = np.random.default_rng(seed)
+    vectors = l2_normalize(rng.normal(size=(n, 6)))
+    scores = rng.random((n, classes)).astype(np.float32)
+    spread = spread_scores(scores, vectors)
+    assert spread.shape == scores.shape
+    assert (spread >= 0).all()
+    np.testing.assert_allclose(spread.sum(1), scores.sum(1), rtol=1e-4)
+    np.testing.assert_array_equal(spread, spread_scores(scores, vectors))
+
+
+def test_what_all_patches_say_stays():
+    _, vectors = two_things(4)
+    scores = np.tile([0.7, 0.2, 0.1], (len(vectors), 1))
+    np.testing.assert_allclose(spread_scores(scores, vectors), scores, atol=1e-5)
+
+
+def test_equal_patches_and_single_patches_are_no_trouble():
+    same = l2_normalize(np.ones((30, 4)))
+    scores = np.random.default_rng(5).dirichlet([1, 1], 30).astype(np.float32)
+    assert np.isfinite(spread_scores(scores, same)).all()
+    np.testing.assert_array_equal(spread_scores(scores[:1], same[:1]), scores[:1])
