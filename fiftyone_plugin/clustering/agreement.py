@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from .normalize import l2_normalize
 from .spectral import nearest
 
-__all__ = ["neighbour_agreement"]
+__all__ = ["cohesion", "neighbour_agreement"]
 
 
 def neighbour_agreement(
@@ -44,3 +44,21 @@ def neighbour_agreement(
         nearness = embedding[found].mean(1) @ centers.T
     own = np.asarray(classes)[:, None] == ids
     return np.clip(np.where(own, nearness, 0.0).sum(1), 0, 1).astype(np.float32)
+
+
+def cohesion(edges: np.ndarray, weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the share of a class's edge weight that stays within the class: 1 - its conductance.
+
+    Args:
+        edges: (e, 2) int rows that are linked, each pair once.
+        weights: (e,) float, > 0.
+        labels: (m,) int classes 0..K-1 of the rows.
+
+    Returns:
+        (K,) float32 in [0, 1]; 0 for a class without edges.
+    """
+    k = int(labels.max()) + 1
+    first, second = labels[edges[:, 0]], labels[edges[:, 1]]
+    touched = np.bincount(first, weights, k) + np.bincount(second, weights, k)
+    inside = 2 * np.bincount(first, weights * (first == second), k)
+    return (inside / np.maximum(touched, 1e-12)).astype(np.float32)

@@ -222,6 +222,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         labels_: (n,) int64 clusters of all rows.
         eigenvalues_: (E,) ascending eigenvalues of the normalised Laplacian, as many as were computed.
         embedding_: (m, E) float32 eigenvectors times D^-1/2; no columns where there were too few rows.
+        graph_: (m, m) symmetric graph of the landmarks, see :func:`agreement`; empty where there were too few.
         voters_: (n, V) int64 landmarks whose majority decides about a row.
     """
 
@@ -269,16 +270,19 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         return self
 
     def _cluster(self, x: np.ndarray, views: list[np.ndarray]) -> np.ndarray:
+        from scipy.sparse import csr_matrix
+
         auto = self.n_clusters == "auto"
         wanted = self.auto_range[1] if auto else int(self.n_clusters)
         distinct = len(np.unique(x, axis=0))
         # too few for a graph; they are their own clusters
         if distinct <= max(3, 2 * (2 if auto else wanted)):
             self.eigenvalues_, self.embedding_ = np.zeros(0), np.zeros((len(x), 0), np.float32)
+            self.graph_ = csr_matrix((len(x), len(x)))
             return ReproducibleKMeans(min(wanted, distinct), random_state=self.random_state).fit(x).labels_
-        graph = agreement([neighbour_graph(view, self.neighbours) for view in (x, *views)])
+        self.graph_ = agreement([neighbour_graph(view, self.neighbours) for view in (x, *views)])
         self.eigenvalues_, vectors = _laplacian_eigenvectors(
-            graph, max(wanted, self.auto_range[1]) + 1, self.random_state
+            self.graph_, max(wanted, self.auto_range[1]) + 1, self.random_state
         )
         self.embedding_ = vectors.astype(np.float32)
         k = choose_n_clusters(self.eigenvalues_, *self.auto_range) if auto else wanted

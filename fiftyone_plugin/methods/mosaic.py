@@ -32,7 +32,7 @@ from .base import LabelScores
 from .foreground import Levels, normalizer_arrays, restore_normalizer
 from .lightcluster import LightCluster
 from .mosaic_config import STACK, check_config
-from .mosaic_graph import RegionGraph, cluster_regions, foreground_weight
+from .mosaic_graph import RegionGraph, cluster_regions, foreground_weight, links_between_images
 from .mosaic_regions import CutTask, RegionTable, cut_image, cut_labels, owner_of
 from .panels import Panel
 
@@ -268,12 +268,14 @@ class Mosaic:
             random_state=config["random_state"],
         )
         rows = spectral.landmark_rows_
+        owners = np.concatenate(regions.owners)[rows]
         self._graph = RegionGraph(
             spectral.embedding_,
             spectral.eigenvalues_,
             spectral.voters_.astype(np.int32),
             self._region_normalizer.transform(descriptors[rows]).astype(np.float16),
-            np.concatenate(regions.owners)[rows],
+            owners,
+            *links_between_images(spectral.graph_, owners),
             np.concatenate(regions.region_of_patch).astype(np.int32),
             self._head_vectors(np.concatenate(regions.patches)).astype(np.float16),
         )
@@ -294,6 +296,7 @@ class Mosaic:
         order = np.argsort(-votes.sum(0), kind="stable")
         votes = votes[:, order]
         self._clusters = np.argsort(order)[clusters].astype(np.int32)
+        self._cohesion = self._graph.cohesion(self._clusters)
         self._head = SoftmaxHead(self._config["regularization"]).fit(
             self._graph.patches, votes.argmax(1), votes.shape[1], sample_weight=votes.max(1)
         )
@@ -327,11 +330,10 @@ class Mosaic:
             present, descriptors, _ = pool_regions(tokens, probability.argmax(1))
             segments = self._region_normalizer.transform(descriptors)
         scores = probability[:, present].T.reshape(len(present), *features.grid)
-        return LabelScores(
-            1 + present,
-            np.ascontiguousarray(scores / scores.sum(0)),
-            agreement=self._graph.agreement(segments, present, self._clusters, owner_of(features.digest)),
+        agreement = self._graph.agreement(
+            segments, present, self._clusters, self._cohesion, owner_of(features.digest)
         )
+        return LabelScores(1 + present, np.ascontiguousarray(scores / scores.sum(0)), agreement=agreement)
 
     def _probability(self, tokens: np.ndarray) -> np.ndarray:
         """Return the (n, K) float32 probabilities that (n, D) stacked tokens of an image get."""
@@ -393,6 +395,7 @@ class Mosaic:
         self._graph = RegionGraph(**graph)
         self._region_normalizer = restore_normalizer(arrays, "regions.")
         self._clusters = arrays["clusters"]
+        self._cohesion = self._graph.cohesion(self._clusters)
 
 
 def _grid(values: np.ndarray, image: ImageFeatures) -> np.ndarray:

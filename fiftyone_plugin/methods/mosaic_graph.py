@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..clustering.agreement import neighbour_agreement
+from ..clustering.agreement import cohesion, neighbour_agreement
 from ..clustering.normalize import VectorNormalizer, l2_normalize
-from ..clustering.spectral import LandmarkSpectral, View, cut_embedding, diffusion_rows, majority
+from ..clustering.spectral import (
+    SHARPNESS,
+    LandmarkSpectral,
+    View,
+    cut_embedding,
+    diffusion_rows,
+    majority,
+)
 from ..errors import UsageError
 
-__all__ = ["RegionGraph", "cluster_regions", "foreground_weight"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+__all__ = ["RegionGraph", "cluster_regions", "foreground_weight", "links_between_images"]
 
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
 CHUNK = 16_384
@@ -89,6 +99,24 @@ def cluster_regions(
     return spectral.fit(x, views=others), normalizers[0]
 
 
+def links_between_images(graph: csr_matrix, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edges between regions of different images that at least half of the whitenings have.
+
+    Args:
+        graph: (m, m) symmetric, see :func:`~..clustering.spectral.agreement`.
+        owners: (m,) numbers of the images that the regions are from.
+
+    Returns:
+        (e, 2) int32 pairs of regions, each pair once, and their (e,) float32 weights.
+    """
+    from scipy.sparse import triu
+
+    upper = triu(graph, k=1).tocoo()
+    keep = (upper.data >= 0.5**SHARPNESS) & (owners[upper.row] != owners[upper.col])
+    pairs = np.column_stack([upper.row[keep], upper.col[keep]])
+    return pairs.astype(np.int32), upper.data[keep].astype(np.float32)
+
+
 @dataclass(frozen=True)
 class RegionGraph:
     """What is kept of a fit to cut its regions into another number of classes, without any image.
@@ -99,6 +127,8 @@ class RegionGraph:
         voters: (n, V) int32 landmarks that decide about each region.
         vectors: (m, d) float16 whitened descriptors of the landmarks.
         owners: (m,) int64 numbers of the images that they are from.
+        links: (e, 2) int32 landmarks of different images that are alike, see :func:`links_between_images`.
+        link_weights: (e,) float32.
         region_of_patch: (p, cuts) int32 regions that the head's patches lie in.
         patches: (p, d') float16 vectors that the head learns from.
     """
@@ -108,6 +138,8 @@ class RegionGraph:
     voters: np.ndarray
     vectors: np.ndarray
     owners: np.ndarray
+    links: np.ndarray
+    link_weights: np.ndarray
     region_of_patch: np.ndarray
     patches: np.ndarray
 
@@ -135,15 +167,28 @@ class RegionGraph:
             votes[np.arange(p), labels[regions]] += 1 / cuts
         return votes
 
+    def cohesion(self, clusters: np.ndarray) -> np.ndarray:
+        """Return the (K,) float32 :func:`~..clustering.agreement.cohesion` of classes over different images."""
+        return cohesion(self.links, self.link_weights, clusters)
+
     def agreement(
-        self, segments: np.ndarray, classes: np.ndarray, clusters: np.ndarray, owner: int
+        self,
+        segments: np.ndarray,
+        classes: np.ndarray,
+        clusters: np.ndarray,
+        class_cohesion: np.ndarray,
+        owner: int,
     ) -> np.ndarray | None:
-        """Return :func:`~..clustering.agreement.neighbour_agreement` with the landmarks of other images.
+        """Return how far the landmarks of other images bear the segments of an image out.
+
+        That is :func:`~..clustering.agreement.neighbour_agreement` times the root of the class's
+        :meth:`cohesion`: of classes that blend into others, good segments are rarer.
 
         Args:
             segments: (L, d) whitened descriptors of the segments of one image.
             classes: (L,) their classes.
             clusters: (m,) classes of the landmarks.
+            class_cohesion: (K,) what :meth:`cohesion` says of these.
             owner: number of the image.
 
         Returns:
@@ -158,7 +203,7 @@ class RegionGraph:
         # more eigenvectors than the classes were cut from: they tell kinds within a class apart
         n_classes = int(clusters.max()) + 1
         columns = min(2 * n_classes, self.embedding.shape[1])
-        return neighbour_agreement(
+        nearness = neighbour_agreement(
             segments,
             classes,
             self.vectors[others].astype(np.float32),
@@ -167,6 +212,7 @@ class RegionGraph:
             # as in the graph: no more than half of a class of average size
             neighbours=max(5, min(WITNESSES, int(others.sum()) // (2 * n_classes))),
         )
+        return nearness * np.sqrt(class_cohesion[classes])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""

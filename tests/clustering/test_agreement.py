@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiftyone_plugin.clustering.agreement import neighbour_agreement
+from fiftyone_plugin.clustering.agreement import cohesion, neighbour_agreement
 from fiftyone_plugin.clustering.normalize import l2_normalize
 
 
@@ -40,3 +40,24 @@ def test_a_segment_among_its_own_kind_scores_high_and_a_mislabelled_one_low():
     assert neighbour_agreement(segments, own, regions, embedding, labels, 30).min() > 0.99
     assert neighbour_agreement(segments, wrong, regions, embedding, labels, 30).max() < 0.01
     assert neighbour_agreement(segments, own, regions[:0], embedding[:0], labels[:0], 30).max() == 0
+
+
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 30), st.integers(0, 999))
+@settings(max_examples=60, deadline=None)
+def test_cohesion_against_a_loop(n, n_classes, n_edges, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.append(rng.integers(n_classes, size=n), n_classes - 1)
+    edges, weights = rng.integers(n, size=(n_edges, 2)), rng.random(n_edges) + 0.1
+    found = cohesion(edges, weights, labels)
+    assert found.shape == (n_classes,)
+    for k in range(n_classes):
+        ends = [(weight, labels[a], labels[b]) for (a, b), weight in zip(edges, weights, strict=True)]
+        touched = sum(weight * ((a == k) + (b == k)) for weight, a, b in ends)
+        inside = sum(2 * weight for weight, a, b in ends if a == b == k)
+        np.testing.assert_allclose(found[k], inside / touched if touched else 0, atol=1e-6)
+
+
+def test_classes_that_are_apart_hold_together_and_one_class_holds_everything():
+    edges, weights = np.array([[0, 1], [1, 2], [3, 4], [2, 3]]), np.array([1.0, 1.0, 1.0, 0.5])
+    np.testing.assert_allclose(cohesion(edges, weights, np.array([0, 0, 0, 1, 1])), [4 / 4.5, 2 / 2.5])
+    np.testing.assert_allclose(cohesion(edges, weights, np.zeros(5, np.int64)), [1])
