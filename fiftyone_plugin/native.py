@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from .errors import ImageReadError
 from .methods.base import LabelScores
+from .parallel import one_thread
 from .refinement import Refiner, resize_scores
 
 __all__ = ["at_most", "labels_or_error", "native_labels"]
@@ -45,6 +45,6 @@ def native_labels(
     Raises:
         ImageReadError: the image cannot be read any more.
     """
-    with threadpool_limits(1):
+    with one_thread():
         values = scores.scores if scores.refined else refiner(scores.scores, read_image())
         return scores.labels[resize_scores(values, *size).argmax(0)]

@@ -10,9 +10,17 @@ import sys
 import textwrap
 import threading
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from fiftyone_plugin.parallel import _without_interrupts, batched, parallel_map, usable_cores
+from fiftyone_plugin.parallel import (
+    _without_interrupts,
+    batched,
+    one_thread,
+    parallel_map,
+    usable_cores,
+)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -105,3 +113,35 @@ def test_ctrl_c_waits_until_the_workers_have_been_started():
     assert finished
     assert signal.getsignal(signal.SIGINT) is handler
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_one_thread_inside_the_block_and_as_many_as_before_after_it():
+    np.zeros((2, 2)) @ np.zeros((2, 2))
+    with threadpool_limits(2):
+        before = blas_threads()
+        with one_thread():
+            assert blas_threads() == {1}
+            with one_thread():
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
+        assert blas_threads() == before
+        with pytest.raises(ValueError, match="stop"), one_thread():
+            raise ValueError("stop")
+        assert blas_threads() == before
+
+
+def test_libraries_that_are_loaded_later_are_limited_too():
+    script = (
+        "from fiftyone_plugin.parallel import one_thread\n"
+        "with one_thread():\n    pass\n"
+        "import numpy\n"
+        "from threadpoolctl import threadpool_info\n"
+        "with one_thread():\n"
+        "    print({pool['num_threads'] for pool in threadpool_info()})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{1}"

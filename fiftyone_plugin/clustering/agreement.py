@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from ..parallel import one_thread
 from .normalize import l2_normalize
 from .spectral import nearest
 
@@ -38,7 +38,7 @@ def neighbour_agreement(
     if len(regions) == 0:
         return np.zeros(len(classes), np.float32)
     ids = np.unique(labels)
-    with threadpool_limits(1):
+    with one_thread():
         centers = l2_normalize(np.stack([embedding[labels == id_].mean(0) for id_ in ids]))
         found = nearest(segments, regions, min(neighbours, len(regions)))
         nearness = embedding[found].mean(1) @ centers.T

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 
 from ..errors import UsageError
+from ..parallel import one_thread
 from .normalize import l2_normalize
 
 __all__ = [
@@ -50,7 +50,7 @@ def affinity_graph(
     """
     scaled = l2_normalize(vectors)
     n = len(scaled)
-    with threadpool_limits(1):
+    with one_thread():
         affinity = scaled @ scaled.T
     edges = affinity > 0
     if neighbours is not None and neighbours < n:

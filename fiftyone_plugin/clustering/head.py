@@ -6,7 +6,8 @@ import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from threadpoolctl import threadpool_limits
+
+from ..parallel import one_thread
 
 __all__ = ["SoftmaxHead"]
 
@@ -46,7 +47,7 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
             return self
         # two classes as two columns: scikit-learn's binary model has one, for the second class
         model = LogisticRegression(C=self.regularization, max_iter=self.max_iter)
-        with threadpool_limits(1), warnings.catch_warnings():
+        with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the last per mille does not move a mask
             model.fit(x, y, sample_weight)
         weight, bias = model.coef_.T, model.intercept_

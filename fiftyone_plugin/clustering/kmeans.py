@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
-from threadpoolctl import threadpool_limits
 
 from ..errors import UsageError
+from ..parallel import one_thread
 
 __all__ = ["ReproducibleKMeans", "squared_distances"]
 
@@ -73,7 +73,7 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
             "random_state": self.random_state,
             "max_iter": self.max_iter,
         }
-        with threadpool_limits(1), warnings.catch_warnings():
+        with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near-duplicates; empty clusters go below
             if self.batch_size is None:
                 model = KMeans(**shared).fit(x)
@@ -88,7 +88,7 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
 
     def distances(self, x: np.ndarray) -> np.ndarray:
         """Return (n, K') squared distances of rows to centres."""
-        with threadpool_limits(1):
+        with one_thread():
             return squared_distances(np.asarray(x, dtype=np.float32), self.cluster_centers_)
 
     def predict(self, x: np.ndarray) -> np.ndarray:

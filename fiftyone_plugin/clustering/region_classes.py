@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
-from threadpoolctl import threadpool_limits
 
 from ..errors import UsageError
+from ..parallel import one_thread
 from .kmeans import ReproducibleKMeans, squared_distances
 from .normalize import VectorNormalizer, l2_normalize
 
@@ -46,7 +46,7 @@ def pool_regions(tokens: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, n
     ids, rows = np.unique(regions[inside], return_inverse=True)
     count = np.bincount(rows, minlength=len(ids))
     member = (rows[None] == np.arange(len(ids))[:, None]).astype(np.float32)
-    with threadpool_limits(1):
+    with one_thread():
         mean = (member @ np.asarray(tokens, np.float32)[inside]) / np.maximum(count, 1)[:, None]
     return ids, l2_normalize(mean), count / max(1, len(regions))
 
@@ -111,7 +111,7 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         whiten = (
             None if self.whiten is None or len(x) < 3 else min(self.whiten, max(2, len(x) // PER_COMPONENT))
         )
-        with threadpool_limits(1):
+        with one_thread():
             self.normalizer_ = VectorNormalizer(whiten=whiten).fit(x)
             vectors = self.normalizer_.transform(x)
             labels = self._cluster(vectors)
@@ -154,7 +154,7 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         """Return the (n,) int64 class ids (from 1) of (n, D) descriptors; 0 if there is no class."""
         if len(x) == 0 or len(self.centers_) == 0:
             return np.zeros(len(x), np.int64)
-        with threadpool_limits(1):
+        with one_thread():
             vectors = self.normalizer_.transform(x)
             return 1 + squared_distances(vectors, self.centers_).argmin(1)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
-from threadpoolctl import threadpool_limits
 
 from ..errors import UsageError
+from ..parallel import one_thread
 from .kmeans import ReproducibleKMeans
 from .normalize import l2_normalize
 
@@ -149,7 +149,7 @@ def cut_embedding(embedding: np.ndarray, eigenvalues: np.ndarray, n_clusters: in
     labels = average_linkage(some, min(n_clusters, len(some)))
     means = np.zeros((labels.max() + 1, rows.shape[1]))
     np.add.at(means, labels[labels >= 0], some[labels >= 0])
-    with threadpool_limits(1):
+    with one_thread():
         nearest_mean = (rows @ l2_normalize(means).T).argmax(1)
     return np.unique(nearest_mean, return_inverse=True)[1].astype(np.int64)
 
@@ -222,7 +222,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         labels_: (n,) int64 clusters of all rows.
         eigenvalues_: (E,) ascending eigenvalues of the normalised Laplacian, as many as were computed.
         embedding_: (m, E) float32 eigenvectors times D^-1/2; no columns where there were too few rows.
-        graph_: (m, m) symmetric graph of the landmarks, see :func:`agreement`; empty where there were too few.
+        graph_: (m, m) symmetric graph of the landmarks, see :func:`agreement`; empty if they were too few.
         voters_: (n, V) int64 landmarks whose majority decides about a row.
     """
 
@@ -262,7 +262,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         rows = np.sort(rng.permutation(len(x))[: self.max_landmarks])
         self.landmark_rows_ = rows
         self.landmarks_ = x[rows]
-        with threadpool_limits(1):  # sums over threads would differ in their last bits from run to run
+        with one_thread():  # sums over threads would differ in their last bits from run to run
             self.landmark_labels_ = self._cluster(self.landmarks_, [view(rows) for view in views])
         self.n_clusters_ = int(self.landmark_labels_.max()) + 1
         self.voters_ = np.arange(len(x))[:, None] if len(rows) == len(x) else self._nearest_landmarks(x)
@@ -293,7 +293,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         return majority(self.landmark_labels_[self._nearest_landmarks(x)], self.n_clusters_)
 
     def _nearest_landmarks(self, x: np.ndarray) -> np.ndarray:
-        with threadpool_limits(1):
+        with one_thread():
             return nearest(np.asarray(x, np.float32), self.landmarks_, min(VOTERS, len(self.landmarks_)))
 
 

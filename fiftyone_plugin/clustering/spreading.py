@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from ..parallel import one_thread
 from .spectral import neighbour_graph
 
 __all__ = ["spread_scores"]
@@ -32,7 +32,7 @@ def spread_scores(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     scores = np.asarray(scores, np.float32)
     if len(vectors) < 3 or scores.shape[1] < 2:
         return scores
-    with threadpool_limits(1):  # sums over threads would differ in their last bits from run to run
+    with one_thread():  # sums over threads would differ in their last bits from run to run
         graph = neighbour_graph(vectors, NEIGHBOURS)
     root = np.sqrt(np.asarray(graph.sum(axis=1), np.float32))
     walk = graph.multiply(1 / root).multiply(1 / root.T).tocsr().astype(np.float32)

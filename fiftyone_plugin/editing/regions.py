@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..features.types import ImageFeatures
+from ..parallel import one_thread
 from .run import EditableRun, MaskRow
 
 __all__ = ["Features", "MaskRegions", "find_regions", "open_features", "patch_shares", "pool_tokens"]
@@ -89,12 +90,10 @@ def pool_tokens(tokens: np.ndarray, shares: np.ndarray) -> np.ndarray:
     Returns:
         (R, D) float32 of unit length.
     """
-    from threadpoolctl import threadpool_limits
-
     from ..clustering.normalize import l2_normalize
 
     weights = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
-    with threadpool_limits(1):
+    with one_thread():
         return l2_normalize(weights @ np.asarray(tokens, np.float32))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
+from ..parallel import one_thread
 from ..progress import NullProgress, Progress
 from .history import ClassNames
 from .regions import Features, open_features, read_regions
@@ -52,9 +53,8 @@ class RegionParts:
     def fit(self, x: np.ndarray, area: np.ndarray) -> RegionParts:
         """Cluster (R, D) unit descriptors, R >= 1, of regions with (R,) areas > 0."""
         from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1):  # sums over threads would differ in their last bits from run to run
+        with one_thread():  # sums over threads would differ in their last bits from run to run
             self._mean, self._projection = _half_whitening(np.asarray(x, np.float64), area / area.sum())
             vectors = self._transform(x)
             n = min(self.n_parts, len(np.unique(vectors, axis=0)))
@@ -67,11 +67,9 @@ class RegionParts:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the (n,) int64 part, from 1, with the nearest centre, of (n, D) descriptors."""
-        from threadpoolctl import threadpool_limits
-
         from ..clustering.kmeans import squared_distances
 
-        with threadpool_limits(1):
+        with one_thread():
             return 1 + squared_distances(self._transform(x), self.centers_).argmin(1)
 
     def _transform(self, x: np.ndarray) -> np.ndarray:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..clustering.normalize import VectorNormalizer, blur_patches
 from ..clustering.region_classes import stack_layers
 from ..clustering.sampling import image_rng
 from ..features.types import ImageFeatures
+from ..parallel import one_thread
 
 __all__ = ["TokenEmbedding", "TrainingImage", "collect_images"]
 
@@ -38,7 +38,7 @@ class TokenEmbedding:
 
     def embed(self, layers: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return (n, d) float32 tokens of norm sqrt(d), of a square grid of n patches."""
-        with threadpool_limits(1):
+        with one_thread():
             tokens = self.normalizer.transform(self.stack(layers))
         side = round(len(tokens) ** 0.5)
         tokens = blur_patches(tokens, (side, side), self.smooth)

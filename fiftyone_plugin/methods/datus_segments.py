@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from threadpoolctl import threadpool_limits
 
 from ..clustering.communities import (
     affinity_graph,
@@ -18,6 +17,7 @@ from ..clustering.communities import (
     patch_vectors,
 )
 from ..clustering.normalize import l2_normalize
+from ..parallel import one_thread
 
 __all__ = ["SegmentSettings", "Segments", "connected_segments", "drop_noise", "find_segments", "merge_noise"]
 
@@ -85,7 +85,7 @@ def find_segments(features: np.ndarray, grid: tuple[int, int], settings: Segment
     n = grid[0] * grid[1]
     neighbours = None if settings.neighbours is None else min(settings.neighbours, max(4, n // 4))
     attempts = [(settings.center, "")] + ([] if settings.center else [(True, "centred")])
-    with threadpool_limits(1):
+    with one_thread():
         for center, fallback in attempts:
             vectors = patch_vectors(features, center=center)
             graph = affinity_graph(vectors, weighted=settings.weighted, neighbours=neighbours)

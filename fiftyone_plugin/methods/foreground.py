@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..clustering.levels import (
     CategoryLevels,
@@ -19,6 +18,7 @@ from ..clustering.levels import (
 from ..clustering.normalize import VectorNormalizer
 from ..clustering.sampling import PatchSample, image_rng
 from ..errors import ImageReadError
+from ..parallel import one_thread
 from ..refinement import create_refiner
 
 __all__ = ["Levels", "foreground_map", "normalizer_arrays", "restore_normalizer"]
@@ -98,7 +98,7 @@ class Levels:
         Returns:
             (2, h, w) float32 scores of background and foreground.
         """
-        with threadpool_limits(1):
+        with one_thread():
             vote = self._soft_vote(self.normalizer.transform(patches), cls, digest)
         return np.stack([1 - vote, vote]).reshape(2, *grid)
 
@@ -182,7 +182,7 @@ def foreground_map(
         (h', w') uint8 probability x 255 at the refiner's working resolution; or the error of an image that
         cannot be read, returned and not raised so that it does not end the whole chunk.
     """
-    with threadpool_limits(1):
+    with one_thread():
         scores = levels.vote(patches, cls, grid, digest)
         try:
             refined = create_refiner(levels.config["refine"])(scores, read_image())

@@ -17,7 +17,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..clustering.head import SoftmaxHead
 from ..clustering.normalize import VectorNormalizer, blur_patches, l2_normalize
@@ -26,7 +25,7 @@ from ..clustering.sampling import image_rng, sample_patches
 from ..clustering.spreading import spread_scores
 from ..errors import PseudoMaskError
 from ..features.types import FeatureSource, ImageFeatures
-from ..parallel import batched, parallel_map
+from ..parallel import batched, one_thread, parallel_map
 from ..progress import NullProgress, Progress
 from .base import LabelScores
 from .foreground import Levels, normalizer_arrays, restore_normalizer
@@ -249,7 +248,7 @@ class Mosaic:
     def _cut_vectors(self, image: ImageFeatures, layer: str) -> np.ndarray:
         """Return the (h*w, d) float32 whitened, blurred unit vectors that an image is cut by."""
         tokens = self._tokens(image) if layer == STACK else image[layer]
-        with threadpool_limits(1):
+        with one_thread():
             vectors = self._cut_normalizers[layer].transform(tokens)
         return blur_patches(vectors, image.grid, self._config["blur"])
 
@@ -325,7 +324,7 @@ class Mosaic:
             (L, h, w) probabilities of the head, scaled to sum to 1 over those classes.
         """
         tokens = self._tokens(features)
-        with threadpool_limits(1):
+        with one_thread():
             probability = self._probability(tokens)
             present, descriptors, _ = pool_regions(tokens, probability.argmax(1))
             segments = self._region_normalizer.transform(descriptors)
@@ -347,7 +346,7 @@ class Mosaic:
 
     def _head_vectors(self, tokens: np.ndarray) -> np.ndarray:
         """Whiten (n, D) stacked tokens; scaled to a variance of about 1, as the head's C expects."""
-        with threadpool_limits(1):
+        with one_thread():
             vectors = self._normalizer.transform(tokens)
         return vectors * np.float32(np.sqrt(vectors.shape[1]))
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..clustering.agreement import cohesion, neighbour_agreement
 from ..clustering.normalize import VectorNormalizer, l2_normalize
@@ -20,6 +19,7 @@ from ..clustering.spectral import (
     majority,
 )
 from ..errors import UsageError
+from ..parallel import one_thread
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -87,7 +87,7 @@ def cluster_regions(
 
         return describe
 
-    with threadpool_limits(1):
+    with one_thread():
         widest = VectorNormalizer(whiten=min(max(whiten), limit)).fit(sample)
         normalizers = [widest.first(min(n, limit)) for n in whiten]
         first, *others = map(view, normalizers)
@@ -168,7 +168,7 @@ class RegionGraph:
         return votes
 
     def cohesion(self, clusters: np.ndarray) -> np.ndarray:
-        """Return the (K,) float32 :func:`~..clustering.agreement.cohesion` of classes over different images."""
+        """Return the (K,) float32 :func:`~..clustering.agreement.cohesion` of classes across images."""
         return cohesion(self.links, self.link_weights, clusters)
 
     def agreement(

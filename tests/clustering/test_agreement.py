@@ -52,7 +52,7 @@ def test_cohesion_against_a_loop(n, n_classes, n_edges, seed):
     assert found.shape == (n_classes,)
     for k in range(n_classes):
         ends = [(weight, labels[a], labels[b]) for (a, b), weight in zip(edges, weights, strict=True)]
-        touched = sum(weight * ((a == k) + (b == k)) for weight, a, b in ends)
+        touched = sum(weight * (int(a == k) + int(b == k)) for weight, a, b in ends)
         inside = sum(2 * weight for weight, a, b in ends if a == b == k)
         np.testing.assert_allclose(found[k], inside / touched if touched else 0, atol=1e-6)
 
