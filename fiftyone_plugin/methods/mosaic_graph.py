@@ -181,7 +181,7 @@ class RegionGraph:
     ) -> np.ndarray | None:
         """Return how far the landmarks of other images bear the segments of an image out.
 
-        That is :func:`~..clustering.agreement.neighbour_agreement` times the root of the class's
+        That is the geometric mean of :func:`~..clustering.agreement.neighbour_agreement` and of the class's
         :meth:`cohesion`: of classes that blend into others, good segments are rarer.
 
         Args:
@@ -212,7 +212,7 @@ class RegionGraph:
             # as in the graph: no more than half of a class of average size
             neighbours=max(5, min(WITNESSES, int(others.sum()) // (2 * n_classes))),
         )
-        return nearness * np.sqrt(class_cohesion[classes])
+        return np.sqrt(nearness * class_cohesion[classes])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""

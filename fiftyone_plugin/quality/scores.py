@@ -47,14 +47,12 @@ def segment_quality(scores: np.ndarray, agreement: np.ndarray | None = None) -> 
 
 
 def image_quality(scores: np.ndarray, agreement: np.ndarray | None = None) -> float:
-    """Return the mean of :func:`segment_quality` over the segments of an image, in [0, 1].
+    """Return the mean of :func:`segment_quality` over the pixels of an image, in [0, 1].
 
-    They count by the root of their area, midway between pixels, among which a large sky hides a wrong
-    object, and segments, among which a speck counts like the sky. It ranks the masks of one run; it is not an
-    IoU.
+    It ranks the masks of one run; it is not an IoU.
     """
-    weight = np.sqrt(np.bincount(np.asarray(scores).argmax(0).ravel(), minlength=len(scores)))
-    return float(np.nansum(weight * segment_quality(scores, agreement)) / weight.sum())
+    share = np.bincount(np.asarray(scores).argmax(0).ravel(), minlength=len(scores)) / scores[0].size
+    return float(np.nansum(share * segment_quality(scores, agreement)))
 
 
 def confidence_map(scores: np.ndarray) -> np.ndarray:

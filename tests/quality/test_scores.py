@@ -24,6 +24,7 @@ def test_margin_is_the_lead_of_the_best_class(scores):
         for x in range(scores.shape[2]):
             ranked = sorted(scores[:, y, x].tolist(), reverse=True)
             assert found[y, x] == pytest.approx(ranked[0] - ranked[1] if len(ranked) > 1 else 1, abs=1e-6)
+    assert image_quality(scores) == pytest.approx(found.mean(), abs=1e-6)
     assert 0 <= image_quality(scores) <= 1
 
 
@@ -45,12 +46,12 @@ def test_certain_and_undecided_images():
 
 @given(maps, st.integers(0, 99))
 @settings(max_examples=40)
-def test_the_quality_of_an_image_is_that_of_its_segments_by_the_root_of_their_area(scores, seed):
+def test_the_quality_of_an_image_is_that_of_its_segments_by_area(scores, seed):
     agreement = np.random.default_rng(seed).random(len(scores)).astype(np.float32)
     for given_agreement in (None, agreement):
         found = segment_quality(scores, given_agreement)
         winner = scores.argmax(0)
-        total = weight = 0.0
+        total = 0.0
         for label in range(len(scores)):
             inside = winner == label
             if not inside.any():
@@ -58,6 +59,5 @@ def test_the_quality_of_an_image_is_that_of_its_segments_by_the_root_of_their_ar
                 continue
             expected = margin(scores)[inside].mean() if given_agreement is None else agreement[label]
             assert found[label] == pytest.approx(expected, abs=1e-6)
-            total += expected * inside.sum() ** 0.5
-            weight += inside.sum() ** 0.5
-        assert image_quality(scores, given_agreement) == pytest.approx(total / weight, abs=1e-6)
+            total += expected * inside.mean()
+        assert image_quality(scores, given_agreement) == pytest.approx(total, abs=1e-6)
