@@ -7,11 +7,18 @@ import numpy as np
 from ..parallel import one_thread
 from .spectral import neighbour_graph
 
-__all__ = ["spread_scores"]
+__all__ = ["n_neighbours", "spread_scores"]
 
-NEIGHBOURS = 16  # 8 gained less, 32 as much on the whole
+NEIGHBOURS = 16  # of 1,024 patches; 8 gained less, 32 as much on the whole
+SHARE = 64  # no more than one patch in so many: in a small grid 16 neighbours would blur everything
+FEWEST = 4
 RETENTION = 0.9  # share that comes from the neighbours in every step
 STEPS = 30  # RETENTION to this power is what is left of the sum that is not taken
+
+
+def n_neighbours(n_patches: int) -> int:
+    """Return how many neighbours a patch has in the graph of an image of so many patches."""
+    return int(np.clip(n_patches // SHARE, FEWEST, NEIGHBOURS))
 
 
 def spread_scores(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -33,7 +40,7 @@ def spread_scores(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     if len(vectors) < 3 or scores.shape[1] < 2:
         return scores
     with one_thread():  # sums over threads would differ in their last bits from run to run
-        graph = neighbour_graph(vectors, NEIGHBOURS)
+        graph = neighbour_graph(vectors, n_neighbours(len(vectors)))
     root = np.sqrt(np.asarray(graph.sum(axis=1), np.float32))
     walk = graph.multiply(1 / root).multiply(1 / root.T).tocsr().astype(np.float32)
     start = scores * root

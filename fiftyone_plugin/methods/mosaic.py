@@ -390,8 +390,7 @@ class Mosaic:
         }
         self._head = SoftmaxHead(self._config["regularization"])
         self._head.weight_, self._head.bias_ = arrays["head.weight"], arrays["head.bias"]
-        graph = {k.removeprefix("graph."): v for k, v in arrays.items() if k.startswith("graph.")}
-        self._graph = RegionGraph(**graph)
+        self._graph = RegionGraph.restore(arrays, "graph.")
         self._region_normalizer = restore_normalizer(arrays, "regions.")
         self._clusters = arrays["clusters"]
         self._cohesion = self._graph.cohesion(self._clusters)

@@ -217,3 +217,12 @@ class RegionGraph:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], prefix: str) -> RegionGraph:
+        """Rebuild a graph from :meth:`arrays`, found under ``prefix`` + name.
+
+        Raises:
+            KeyError: one of them is not there.
+        """
+        return cls(**{field.name: arrays[prefix + field.name] for field in fields(cls)})

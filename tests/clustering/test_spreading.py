@@ -4,10 +4,10 @@ from hypothesis import strategies as st
 from sklearn.semi_supervised import LabelSpreading
 
 from fiftyone_plugin.clustering.normalize import l2_normalize
-from fiftyone_plugin.clustering.spreading import NEIGHBOURS, RETENTION, spread_scores
+from fiftyone_plugin.clustering.spreading import RETENTION, n_neighbours, spread_scores
 
 
-def two_things(seed, n=120, noise=0.25):
+def two_things(seed, n=600, noise=0.25):
     rng = np.random.default_rng(seed)
     truth = np.arange(n) % 2
     middles = rng.normal(size=(2, 12))
@@ -21,7 +21,7 @@ def slow_spreading(scores, vectors):
     for i in range(n):
         similarity = vectors[i] @ vectors.T
         similarity[i] = -np.inf
-        directed[i, np.argsort(-similarity)[: min(NEIGHBOURS, n - 1)]] = 1
+        directed[i, np.argsort(-similarity)[: min(n_neighbours(n), n - 1)]] = 1
     graph = (directed + directed.T) / 2
     root = np.sqrt(graph.sum(1))
     system = np.eye(n) - RETENTION * graph / np.outer(root, root)
@@ -40,13 +40,15 @@ def test_it_is_the_closed_form_within_what_the_last_steps_leave():
 def test_wrong_patches_give_way_to_those_that_are_like_them():
     truth, vectors = two_things(2)
     told = truth.copy()
-    wrong = np.random.default_rng(3).permutation(len(truth))[:24]
+    wrong = np.random.default_rng(3).permutation(len(truth))[:120]
     told[wrong] = 1 - told[wrong]
     spread = spread_scores(np.eye(2)[told], vectors).argmax(1)
     assert (told == truth).mean() == 0.8
     assert (spread == truth).mean() > 0.97
     # scikit-learn's implementation of the same paper, with every patch labelled, agrees about the answer
-    theirs = LabelSpreading(kernel="knn", n_neighbors=NEIGHBOURS, alpha=RETENTION).fit(vectors, told)
+    theirs = LabelSpreading(kernel="knn", n_neighbors=n_neighbours(len(truth)), alpha=RETENTION).fit(
+        vectors, told
+    )
     assert (theirs.transduction_ == spread).mean() > 0.97
 
 
@@ -74,3 +76,13 @@ def test_equal_patches_and_single_patches_are_no_trouble():
     scores = np.random.default_rng(5).dirichlet([1, 1], 30).astype(np.float32)
     assert np.isfinite(spread_scores(scores, same)).all()
     np.testing.assert_array_equal(spread_scores(scores[:1], same[:1]), scores[:1])
+
+
+def test_an_object_of_a_few_patches_survives_in_a_small_grid():
+    truth = np.zeros(36, np.int64)
+    truth[14:20] = 1
+    rng = np.random.default_rng(6)
+    vectors = l2_normalize(rng.normal(size=(2, 12))[truth] + 0.25 * rng.normal(size=(36, 12)))
+    scores = np.where(truth[:, None] == [0, 1], 0.8, 0.2)
+    np.testing.assert_array_equal(spread_scores(scores, vectors).argmax(1), truth)
+    assert [n_neighbours(n) for n in (1, 36, 512, 1024, 4096)] == [4, 4, 8, 16, 16]

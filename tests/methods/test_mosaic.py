@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
 
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from fiftyone_plugin.methods.base import Method, Recuttable, create_method, load_method, save_method
 from fiftyone_plugin.methods.mosaic import Mosaic
+from fiftyone_plugin.methods.mosaic_graph import links_between_images
 from fiftyone_plugin.methods.panels import Explainable
 from fiftyone_plugin.progress import NullProgress
 
@@ -95,6 +98,38 @@ def test_saved_and_loaded_it_says_the_same(fitted, tmp_path):
         assert [panel.title for panel in ours] == [panel.title for panel in theirs]
     np.testing.assert_array_equal(loaded.eigenvalues_, fitted.eigenvalues_)
     assert loaded.n_classes_ == 5
+
+
+def test_a_model_that_lacks_something_is_refused_by_name(fitted, tmp_path):
+    save_method(fitted, tmp_path)
+    arrays = load_file(str(tmp_path / "arrays.safetensors"))
+    del arrays["graph.links"]
+    save_file(arrays, str(tmp_path / "arrays.safetensors"))
+    with pytest.raises(UsageError, match=r"lacks 'graph\.links'"):
+        load_method(tmp_path)
+
+
+def test_links_are_between_images_and_strong():
+    rng = np.random.default_rng(0)
+    weights = np.triu(rng.random((12, 12)) ** 3 * (rng.random((12, 12)) < 0.6), 1)
+    owners = np.repeat([5, 6, 7], 4)
+    pairs, found = links_between_images(csr_matrix(weights + weights.T), owners)
+    expected = {
+        (i, j): weights[i, j]
+        for i in range(12)
+        for j in range(i + 1, 12)
+        if weights[i, j] >= 0.125 and owners[i] != owners[j]
+    }
+    assert 0 < len(expected) < np.count_nonzero(weights)
+    assert dict(zip(map(tuple, pairs.tolist()), found.tolist(), strict=True)) == pytest.approx(expected)
+
+
+def test_spreading_can_be_left_out(fitted):
+    plain = Mosaic(5, **{**SMALL, "spread": False}).fit(scenes(24))
+    for image in scenes(3):
+        assert not np.array_equal(plain.predict(image).scores, fitted.predict(image).scores)
+    # both learn the same: spreading is no part of the fit
+    np.testing.assert_array_equal(plain.get_state()[1]["head.weight"], fitted.get_state()[1]["head.weight"])
 
 
 def test_one_fit_can_be_cut_at_any_number_of_classes(fitted, tmp_path):
