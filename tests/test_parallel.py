@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -73,6 +74,9 @@ def test_workers_hear_nothing_of_ctrl_c():
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout.readline() == "ready\n"
+    # until the workers are busy and the queue is full: in the milliseconds before, loky's own thread may meet
+    # a task that was cancelled while it was being queued, and print a KeyError
+    time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert out == "interrupted\n"
