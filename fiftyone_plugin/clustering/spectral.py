@@ -32,6 +32,7 @@ __all__ = [
     "majority",
     "nearest",
     "neighbour_graph",
+    "scale_edges",
 ]
 
 View = Callable[[np.ndarray], np.ndarray]
@@ -81,6 +82,16 @@ def neighbour_graph(x: np.ndarray, k: int) -> csr_matrix:
     rows = np.repeat(np.arange(n), k)
     directed = csr_matrix((np.ones(n * k, np.float64), (rows, columns)), shape=(n, n))
     return (directed + directed.T) * 0.5
+
+
+def scale_edges(graph: csr_matrix, factors: np.ndarray) -> csr_matrix:
+    """Return the (n, n) graph with every edge times the (n,) factors of both its ends.
+
+    With D^-1/2 as factors: the symmetrically normalised graph D^-1/2 W D^-1/2.
+    """
+    from scipy.sparse import diags
+
+    return (diags(factors) @ graph @ diags(factors)).tocsr()
 
 
 def agreement(graphs: Sequence[csr_matrix]) -> csr_matrix:
@@ -304,7 +315,6 @@ def _laplacian_eigenvectors(graph: csr_matrix, k: int, seed: int) -> tuple[np.nd
     before Lanczos' method is started, which finds only some of equal eigenvalues. Of more than ``k``
     components the largest count.
     """
-    from scipy.sparse import diags
     from scipy.sparse.csgraph import connected_components
     from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -312,7 +322,7 @@ def _laplacian_eigenvectors(graph: csr_matrix, k: int, seed: int) -> tuple[np.nd
     k = min(k, n - 2)
     degree = np.asarray(graph.sum(axis=1)).ravel()
     root = np.sqrt(degree)
-    normalised = diags(1 / root) @ graph @ diags(1 / root)
+    normalised = scale_edges(graph, 1 / root)
     _, component = connected_components(graph, directed=False)
     largest = np.argsort(-np.bincount(component, weights=degree), kind="stable")[:k]
     known = root[:, None] * (component[:, None] == largest)

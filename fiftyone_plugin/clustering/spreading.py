@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..parallel import one_thread
-from .spectral import neighbour_graph
+from .spectral import neighbour_graph, scale_edges
 
 __all__ = ["n_neighbours", "spread_scores"]
 
@@ -42,7 +42,7 @@ def spread_scores(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     with one_thread():  # sums over threads would differ in their last bits from run to run
         graph = neighbour_graph(vectors, n_neighbours(len(vectors)))
     root = np.sqrt(np.asarray(graph.sum(axis=1), np.float32))
-    walk = graph.multiply(1 / root).multiply(1 / root.T).tocsr().astype(np.float32)
+    walk = scale_edges(graph, 1 / root.ravel()).astype(np.float32)
     start = scores * root
     spread = start
     for _ in range(STEPS):

@@ -325,7 +325,7 @@ class Mosaic:
         """
         tokens = self._tokens(features)
         with one_thread():
-            probability = self._probability(tokens)
+            probability = self._spread(self._by_head(tokens), tokens)
             present, descriptors, _ = pool_regions(tokens, probability.argmax(1))
             segments = self._region_normalizer.transform(descriptors)
         scores = probability[:, present].T.reshape(len(present), *features.grid)
@@ -334,9 +334,12 @@ class Mosaic:
         )
         return LabelScores(1 + present, np.ascontiguousarray(scores / scores.sum(0)), agreement=agreement)
 
-    def _probability(self, tokens: np.ndarray) -> np.ndarray:
-        """Return the (n, K) float32 probabilities that (n, D) stacked tokens of an image get."""
-        probability = self._head.predict_proba(self._head_vectors(tokens))
+    def _by_head(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the (n, K) float32 probabilities that the head gives (n, D) stacked tokens."""
+        return self._head.predict_proba(self._head_vectors(tokens))
+
+    def _spread(self, probability: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Share the (n, K) probabilities among similar patches of the image, where that is asked for."""
         if not self._config["spread"]:
             return probability
         present = np.unique(probability.argmax(1))  # few of K, and the others cannot win
@@ -353,7 +356,7 @@ class Mosaic:
     def explain(self, image: ImageFeatures) -> list[Panel]:
         """Return the stages for one image, see :class:`~.panels.Explainable`."""
         tokens = self._tokens(image)
-        head, probability = self._head.predict_proba(self._head_vectors(tokens)), self._probability(tokens)
+        head = self._by_head(tokens)
         panels = []
         seed = int(image_rng(self._config["random_state"], image.digest).integers(2**31))
         for layer, number in self._config["cuts"]:
@@ -362,7 +365,8 @@ class Mosaic:
         panels.append(Panel("confidence of the head", _grid(head.max(1), image), "heat"))
         panels.append(Panel("classes by the head", _grid(1 + head.argmax(1), image), "labels"))
         if self._config["spread"]:
-            panels.append(Panel("spread in the image", _grid(1 + probability.argmax(1), image), "labels"))
+            spread = self._spread(head, tokens).argmax(1)
+            panels.append(Panel("spread in the image", _grid(1 + spread, image), "labels"))
         return panels
 
     # ------------------------------------------------------------------ saving
