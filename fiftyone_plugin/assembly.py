@@ -46,12 +46,20 @@ def load_fitted(model: Path, recut: int | None) -> Method:
     return method.recut(recut)
 
 
-def load_configured_backbone(name: str | None, config: LabelConfig) -> Any:
-    """Load a backbone on the device and in the precision that ``config`` names."""
+def load_configured_backbone(name: str | None, config: LabelConfig, fitted_in: str | None = None) -> Any:
+    """Load a backbone on the device and in the precision that ``config`` names.
+
+    Args:
+        name: the backbone; ``None`` for the default.
+        config: settings; its precision may be ``auto``.
+        fitted_in: the precision that a model was fitted in: ``auto`` then means that one, whatever this
+            machine would choose, so that the model labels the same images the same everywhere.
+    """
     from .backbones import load_backbone
     from .paths import cache_dir
 
-    return load_backbone(name, cache_dir=cache_dir(), device=config.device, precision=config.precision)
+    precision = fitted_in if fitted_in and config.precision == "auto" else config.precision
+    return load_backbone(name, cache_dir=cache_dir(), device=config.device, precision=precision)
 
 
 def open_store(backbone: Any, size: int, config: LabelConfig) -> Any:

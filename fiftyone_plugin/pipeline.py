@@ -132,7 +132,7 @@ def label_items(
     try:
         with timed.stage("load backbone", total=1, unit="model") as stage:
             name = config.backbone or saved["backbone"] if saved else config.backbone
-            backbone = load_configured_backbone(name, config)
+            backbone = load_configured_backbone(name, config, saved.get("precision") if saved else None)
             stage.update()
         if saved:
             check_weights(saved, backbone)

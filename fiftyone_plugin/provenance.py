@@ -61,6 +61,7 @@ def describe_model(backbone: Any, size: int, refine: str, seed: int) -> dict[str
     return {
         "backbone": backbone.loaded.source,
         "weights_sha256": backbone.loaded.state_sha256,
+        "precision": backbone.precision,
         "size": size,
         "refine": refine,
         "seed": seed,

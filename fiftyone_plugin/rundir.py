@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
+from .common.files import is_partial, remove_empty, remove_partials, write_json
+from .errors import UsageError
+from .masks.files import write_mask
+from .runs.samples import NAMES, SampleRow, parse_row, read_samples, write_samples
 
-from .errors import PseudoMaskError, UsageError
-
-__all__ = ["EDITS", "RunDirectory", "SampleRow", "read_samples", "write_json", "write_mask"]
+__all__ = ["EDITS", "NAMES", "RunDirectory", "SampleRow", "read_samples", "write_json", "write_mask"]
 
 RUN_FORMAT = 1
 LOCK = "lock"
@@ -25,86 +23,6 @@ EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin
 PICTURES = ("contact_sheet.png", "eigenvalues.png")
 CALIBRATION = ("calibration.json", "expected_iou.csv", "filtering.png")
 """What `pseudomask evaluate --calibrate` adds to a run."""
-NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
-
-
-@dataclass
-class SampleRow:
-    """What became of one image; a row of ``samples.csv``.
-
-    Attributes:
-        image: key of the image, its path below the source folder.
-        mask: path of the mask below ``masks/``, empty where there is none.
-        status: ``labelled`` or ``skipped``.
-        width: native width in pixels, 0 if unknown.
-        height: native height in pixels, 0 if unknown.
-        classes: class ids present, ascending, joined by spaces.
-        shares: share of the pixels that each of these classes covers, in [0, 1], joined by spaces.
-        qualities: how far each of these classes can be trusted here, in [0, 1], joined by spaces, see
-            :func:`fiftyone_plugin.quality.segment_quality`.
-        coverage: share of pixels that are not 0, in [0, 1].
-        quality: how far the mask can be trusted, in [0, 1]; ranks the masks of one run, see
-            :func:`fiftyone_plugin.quality.image_quality`.
-        seconds: time spent on prediction and writing.
-        error: why the image was skipped.
-    """
-
-    image: str
-    mask: str = ""
-    status: str = "labelled"
-    width: int = 0
-    height: int = 0
-    classes: str = ""
-    shares: str = ""
-    qualities: str = ""
-    coverage: float = 0.0
-    quality: float = 0.0
-    seconds: float = 0.0
-    error: str = ""
-
-    @property
-    def class_ids(self) -> list[int]:
-        """Class ids present, ascending."""
-        return [int(value) for value in self.classes.split()]
-
-    @property
-    def class_shares(self) -> dict[int, float]:
-        """Class id -> share of the pixels; empty for rows of versions that did not record shares."""
-        return dict(zip(self.class_ids, map(float, self.shares.split()), strict=False))
-
-    @property
-    def class_qualities(self) -> dict[int, float]:
-        """Class id -> quality of its segment; empty for rows of versions that did not record it."""
-        return dict(zip(self.class_ids, map(float, self.qualities.split()), strict=False))
-
-
-def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Write an (H, W) mask of class ids as a single-channel PNG: uint8, or uint16 if an id exceeds 255.
-
-    The file appears whole or not at all.
-
-    Raises:
-        UsageError: an id is negative or above 65,535.
-    """
-    low, high = int(mask.min()), int(mask.max())
-    if low < 0 or high > 65_535:
-        raise UsageError(f"{path}: class ids must be within 0..65535, got {low}..{high}")
-    dtype: type = np.uint8 if high <= 255 else np.uint16
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    Image.fromarray(mask.astype(dtype)).save(partial, format="PNG")
-    partial.replace(path)
-
-
-def read_samples(path: Path) -> list[SampleRow]:
-    """Read a ``samples.csv``."""
-    types = {"width": int, "height": int, "coverage": float, "quality": float, "seconds": float}
-    with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
-        try:
-            rows = csv.DictReader(file)
-            return [SampleRow(**{k: types.get(k, str)(v) for k, v in row.items()}) for row in rows]
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{path} is not the table of a run ({error}); choose another --out") from error
 
 
 class RunDirectory:
@@ -149,6 +67,7 @@ class RunDirectory:
             raise UsageError(f"cannot write to {self.root}: {error.strerror or error}") from error
         self._take_lock()
         try:
+            self._remove_partials()
             previous = self.read_run()
             if previous is None:
                 self._refuse_foreign_files()
@@ -182,6 +101,14 @@ class RunDirectory:
         except BaseException:
             self.close()
             raise
+
+    def _remove_partials(self) -> None:
+        """Remove what a killed process was writing; the lock is held, so nobody is writing now."""
+        for folder in (self.masks, self.confidence, self.exemplars, self.model, self.work):
+            remove_partials(folder)
+        for path in self.root.iterdir():
+            if is_partial(path.name):
+                path.unlink(missing_ok=True)
 
     def _refuse_foreign_files(self) -> None:
         foreign = [path for path in self._outputs() if path.exists()]
@@ -234,17 +161,15 @@ class RunDirectory:
         if self.work.is_dir() and all(path.name == LOCK for path in self.work.iterdir()):
             shutil.rmtree(self.work, ignore_errors=True)
             if self._made_root:
-                _remove_empty(self.root)
+                remove_empty(self.root)
 
     def remove_outputs(self) -> None:
         """Remove the files that a run wrote here, and folders that this leaves empty; nothing else."""
         for row in self._recorded():
             for folder in (self.masks, self.confidence) if row.mask else ():
                 (folder / row.mask).unlink(missing_ok=True)
-                _partial(folder / row.mask).unlink(missing_ok=True)
         for path in self._outputs():
             path.unlink(missing_ok=True)
-            _partial(path).unlink(missing_ok=True)
         for path in self.exemplars.glob("class_[0-9]*.jpg*"):
             path.unlink()
         self._journal.unlink(missing_ok=True)
@@ -252,7 +177,7 @@ class RunDirectory:
         for name in ("memo", "fit"):
             shutil.rmtree(self.work / name, ignore_errors=True)
         for folder in (self.model, self.masks, self.confidence, self.exemplars):
-            _remove_empty(folder)
+            remove_empty(folder)
         # last: without it, what an interruption here leaves would be taken for somebody else's
         (self.root / "run.json").unlink(missing_ok=True)
 
@@ -261,7 +186,7 @@ class RunDirectory:
         for record in (self.root / EDITS).glob("*/edit.json"):
             shutil.rmtree(record.parent, ignore_errors=True)
         (self.root / EDITS / LOCK).unlink(missing_ok=True)
-        _remove_empty(self.root / EDITS)
+        remove_empty(self.root / EDITS)
 
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is left in it but this class's own working files."""
@@ -321,7 +246,7 @@ class RunDirectory:
         if not self._journal.is_file():
             return
         with self._journal.open(encoding="utf-8") as file:
-            yield from filter(None, map(_parse_row, file))
+            yield from filter(None, map(parse_row, file))
 
     def append(self, rows: Iterable[SampleRow]) -> None:
         """Add rows to the journal; call it before the masks are written, so that none goes unrecorded."""
@@ -332,17 +257,7 @@ class RunDirectory:
 
     def write_samples(self, rows: Iterable[SampleRow]) -> None:
         """Write ``samples.csv``, a row an image."""
-        partial = _partial(self.samples_csv)
-        with partial.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
-            writer = csv.DictWriter(file, [f.name for f in fields(SampleRow)], lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                values = asdict(row)
-                values["coverage"] = f"{row.coverage:.6f}"
-                values["quality"] = f"{row.quality:.6f}"
-                values["seconds"] = f"{row.seconds:.4f}"
-                writer.writerow(values)
-        partial.replace(self.samples_csv)
+        write_samples(self.samples_csv, rows)
 
     def finish(self) -> None:
         """Remove the working files of a complete run."""
@@ -352,39 +267,6 @@ class RunDirectory:
             elif path.name != LOCK:
                 path.unlink(missing_ok=True)
         self.close()
-
-
-def _partial(path: Path) -> Path:
-    """Name of a file while it is being written."""
-    return path.with_name(path.name + ".partial")
-
-
-def write_json(path: Path, document: dict[str, Any], *, sort_keys: bool = True) -> None:
-    """Write a JSON file, whole or not at all.
-
-    Raises:
-        PseudoMaskError: it cannot be written.
-    """
-    partial = _partial(path)
-    try:
-        partial.write_text(json.dumps(document, indent=2, sort_keys=sort_keys) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise PseudoMaskError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _parse_row(line: str) -> SampleRow | None:
-    try:
-        return SampleRow(**json.loads(line))
-    except (ValueError, TypeError):  # empty, or cut short by a crash
-        return None
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove ``folder`` and folders below it as far as they are empty."""
-    for parent, _, _ in os.walk(folder, topdown=False):
-        if not os.listdir(parent):
-            os.rmdir(parent)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -258,7 +258,7 @@ def test_what_a_crash_leaves_is_known_and_removed(tmp_path):
     directory = opened(tmp_path)
     add(directory, "done")
     directory.append([SampleRow(image="cut.jpg", mask="cut.png")])
-    (directory.masks / "cut.png.partial").write_bytes(b"\x89PNG")
+    (directory.masks / ".pseudomask-1-0a1b2c3d.partial").write_bytes(b"\x89PNG")
     with (directory.work / "journal.jsonl").open("a") as file:
         file.write('\n{"image": "half.jp')
     directory.close()
@@ -270,7 +270,7 @@ def test_what_a_crash_leaves_is_known_and_removed(tmp_path):
     assert [row.image for row in again.finished()] == ["done.jpg", "cut.jpg", "cut.jpg", "half.jpg"]
     again.close()
 
-    (tmp_path / "masks" / "half.png.partial").write_bytes(b"\x89PNG")
+    (tmp_path / "masks" / ".pseudomask-1-4e5f6a7b.partial").write_bytes(b"\x89PNG")
     opened(tmp_path, restart=True).close()
     assert files(tmp_path) - {".work/lock"} == {"run.json"}
 

@@ -1,0 +1,153 @@
+"""Files that appear whole or not at all, and paths that stay where they belong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from ..errors import PseudoMaskError, UsageError
+
+__all__ = [
+    "atomic",
+    "inside",
+    "is_partial",
+    "is_safe_name",
+    "remove_empty",
+    "remove_inside",
+    "remove_partials",
+    "require_inside",
+    "write_json",
+]
+
+_PARTIAL = re.compile(r"\.pseudomask-\d+-[0-9a-f]{8}\.partial")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield the name to write to; at the end of the block that file takes the place of ``path``.
+
+    The name is short whatever ``path`` is called, lies in the same folder and is no other process's, so that
+    two attempts at one file never write into each other. If the block raises, the file is removed and
+    ``path`` stays as it was. After a kill :func:`remove_partials` finds it.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    partial = path.with_name(f".pseudomask-{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def is_partial(name: str) -> bool:
+    """Tell whether a file of this name is one that :func:`atomic` was writing."""
+    return _PARTIAL.fullmatch(name) is not None
+
+
+def remove_partials(folder: Path) -> int:
+    """Remove what :func:`atomic` left below ``folder`` when its process was killed; links are not followed.
+
+    Call it only where nobody else writes, e.g. with the folder's lock held.
+
+    Returns:
+        The number of files removed.
+    """
+    removed = 0
+    for parent, _, names in os.walk(folder):
+        for name in filter(is_partial, names):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(parent, name))
+                removed += 1
+    return removed
+
+
+def write_json(path: Path, document: Any, *, sort_keys: bool = True) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        PseudoMaskError: it cannot be written.
+    """
+    try:
+        with atomic(path) as partial:
+            text = json.dumps(document, indent=2, sort_keys=sort_keys, allow_nan=False)
+            partial.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PseudoMaskError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def is_safe_name(name: str) -> bool:
+    """Return whether a relative path stays below the folder it is joined to, on POSIX and on Windows.
+
+    Links on the disk are another matter: :func:`inside` looks at those.
+    """
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    absolute = posix.is_absolute() or windows.drive or windows.root
+    return bool(posix.parts) and not absolute and ".." not in windows.parts and "\0" not in name
+
+
+def inside(root: Path, name: str) -> Path | None:
+    """Return ``root / name`` if that lies below ``root``, else ``None``.
+
+    A name that a file of a stranger gave may be absolute, climb with ``..``, or pass through a folder that is
+    a link to somewhere else. ``root`` itself may be reached through links, and the last part may be a link:
+    removing it removes the link.
+    """
+    if not is_safe_name(name):
+        return None
+    path = root.joinpath(*PurePosixPath(name).parts)
+    try:
+        real_root, real_parent = os.path.realpath(root), os.path.realpath(path.parent)
+    except (OSError, ValueError):
+        return None
+    return path if os.path.commonpath([real_root, real_parent]) == real_root else None
+
+
+def remove_inside(root: Path, name: str) -> bool:
+    """Remove the file ``root / name`` if it lies below ``root`` and is a file or a link.
+
+    Returns:
+        Whether a file was removed.
+    """
+    path = inside(root, name)
+    if path is None:
+        return False
+    try:
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            return False
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove ``folder`` and folders below it as far as they are empty; links to folders are left alone."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for parent, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):  # not empty, or filled at this moment
+            os.rmdir(parent)
+
+
+def require_inside(root: Path, name: str, what: str) -> Path:
+    """Return :func:`inside`, or raise.
+
+    Raises:
+        UsageError: the path leads out of ``root``.
+    """
+    path = inside(root, name)
+    if path is None:
+        raise UsageError(f"{what} names a path that leads out of {root}: {name!r}")
+    return path

@@ -1,0 +1,187 @@
+"""Readers of files that anybody may have written: bounded, validated once, one clear error for a bad one.
+
+A run, a model, an export, a list of classes or a COCO file may come from a stranger. Whatever it holds, a
+reader here returns checked values or raises :class:`~fiftyone_plugin.errors.UsageError` with one line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import UsageError
+
+__all__ = ["MAX_JSON_BYTES", "check_arrays", "parse_json", "read_bytes", "read_json", "read_text", "validate"]
+
+MAX_JSON_BYTES = 64 << 20
+"""Largest JSON file of this package's own kinds (run.json, classes.json, ...) that is read."""
+MAX_DEPTH = 64  # of JSON; the deepest that this package writes is 8
+
+T = TypeVar("T")
+
+
+def read_bytes(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_JSON_BYTES) -> bytes:
+    """Return the content of a regular file of bounded size; a pipe, which would block for ever, is an error.
+
+    Args:
+        path: the file.
+        what: what it should be, for the error, e.g. ``"the record of a run"``.
+        max_bytes: largest size accepted.
+
+    Raises:
+        UsageError: it is missing, no regular file, too large or not readable.
+    """
+    try:
+        info = os.stat(path)
+        if not stat.S_ISREG(info.st_mode):
+            raise UsageError(f"{os.fspath(path)} is not {what}: not a regular file")
+        if info.st_size > max_bytes:
+            raise UsageError(
+                f"{os.fspath(path)} is not {what}: it has {info.st_size:,} bytes, more than {max_bytes:,}"
+            )
+        with open(path, "rb") as file:
+            return file.read(max_bytes + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {os.fspath(path)}, {what}: {error.strerror or error}") from error
+    except ValueError as error:  # a null byte in the name
+        raise UsageError(f"cannot read {os.fspath(path)!r}, {what}: {error}") from error
+
+
+def read_text(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_JSON_BYTES) -> str:
+    """Return the text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        UsageError: as :func:`read_bytes`, or it is not UTF-8.
+    """
+    data = read_bytes(path, what=what, max_bytes=max_bytes)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{os.fspath(path)} is not {what}: not UTF-8 text ({error.reason})") from error
+
+
+def parse_json(text: str, *, path: object, what: str, finite: bool = True) -> Any:
+    """Parse JSON of bounded depth.
+
+    Args:
+        text: the JSON.
+        path: where it came from, for the error.
+        what: what it should be, for the error.
+        finite: refuse NaN and infinities, which are no JSON.
+
+    Raises:
+        UsageError: not JSON, too deep, or numbers that are not finite.
+    """
+
+    def refuse(name: str) -> float:
+        raise ValueError(f"{name} is not a number of JSON")
+
+    def number(literal: str) -> float:
+        value = float(literal)
+        if finite and not math.isfinite(value):
+            raise ValueError(f"the number {literal[:20]} is too large")
+        return value
+
+    try:
+        options: dict[str, Any] = {"parse_constant": refuse} if finite else {}
+        document = json.loads(text, parse_float=number, **options)
+        if _depth(document) > MAX_DEPTH:
+            raise UsageError(f"{path} is not {what}: nested more than {MAX_DEPTH} deep")
+        return document
+    except RecursionError:
+        raise UsageError(f"{path} is not {what}: nested too deep") from None
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"{path} is not {what}: not JSON ({error})") from error
+
+
+def read_json(
+    path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_JSON_BYTES, finite: bool = True
+) -> Any:
+    """Read a JSON file, see :func:`read_text` and :func:`parse_json`.
+
+    Raises:
+        UsageError: it cannot be read or is not such a file; one line that names it.
+    """
+    text = read_text(path, what=what, max_bytes=max_bytes)
+    return parse_json(text, path=os.fspath(path), what=what, finite=finite)
+
+
+def _depth(document: Any) -> int:
+    """Return how deep lists and objects are nested, without recursion."""
+    deepest, level = 0, [document]
+    while level and deepest <= MAX_DEPTH:
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+        containers = any(isinstance(value, (dict, list)) for value in level)
+        deepest += containers
+        level = [value for value in inner if isinstance(value, (dict, list))]
+    return deepest
+
+
+def validate(document: Any, kind: type[T], *, path: object, what: str) -> T:
+    """Check a document against a type: a pydantic model, a dataclass, ``dict[str, int]``, ...
+
+    Types are strict: ``"3"`` is no number, ``true`` is no integer.
+
+    Args:
+        document: what :func:`read_json` returned.
+        kind: the type.
+        path: where it came from, for the error.
+        what: what it should be, for the error.
+
+    Raises:
+        UsageError: it does not fit; names the first place that does not.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # from JSON: there lists stand for tuples and strings are the keys of every object
+        adapter: TypeAdapter[T] = TypeAdapter(kind)
+        return adapter.validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise UsageError(f"{path} is not {what}: {place}: {first['msg'].lower()}") from error
+
+
+def check_arrays(
+    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int | None, ...]], *, path: object
+) -> None:
+    """Check arrays that were read: present, of these shapes, and finite.
+
+    Args:
+        arrays: name -> array.
+        shapes: name -> shape; ``None`` stands for any length.
+        path: where they came from, for the error.
+
+    Raises:
+        UsageError: one does not fit.
+    """
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise UsageError(f"{path} lacks the array {name!r}")
+        _check_array(name, arrays[name], shape, path)
+
+
+def _check_array(name: str, array: np.ndarray, shape: Iterable[int | None], path: object) -> None:
+    wanted = tuple(shape)
+    fits = array.ndim == len(wanted) and all(
+        w is None or w == n for w, n in zip(wanted, array.shape, strict=True)
+    )
+    if not fits:
+        listed = ", ".join("any" if n is None else str(n) for n in wanted)
+        raise UsageError(f"{path}: the array {name!r} has shape {array.shape}, not ({listed})")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError(f"{path}: the array {name!r} holds values that are not finite")
