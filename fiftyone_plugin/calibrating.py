@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from .common.files import atomic
+from .common.tables import TableWriter
 from .errors import UsageError
 from .plots import plot_filtering
 from .quality.calibration import KEPT, QualityCalibration, filtering_curve
-from .rundir import CALIBRATION, NAMES, read_samples
+from .rundir import CALIBRATION, NAMES, SampleRow, read_samples
 
 __all__ = ["calibrate_run"]
 
@@ -43,15 +44,21 @@ def calibrate_run(run: Path, iou: Mapping[str, float]) -> str:
     expected = calibration.predict(quality)
     document, columns, picture = (run / name for name in CALIBRATION)
     calibration.save(document)
-    with columns.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "quality", "expected_iou", "true_iou"])
-        for row, guess, value in zip(rows, expected, true, strict=True):
-            known = "" if math.isnan(value) else f"{value:.4f}"
-            writer.writerow([row.image, f"{row.quality:.4f}", f"{guess:.4f}", known])
+    _write_columns(columns, rows, expected, true)
     seen = ~np.isnan(true)
-    plot_filtering(KEPT, {"quality": filtering_curve(quality[seen], true[seen])}, picture)
+    with atomic(picture) as partial:
+        plot_filtering(KEPT, {"quality": filtering_curve(quality[seen], true[seen])}, partial)
     return (
         f"calibrated on {calibration.n_images} of {len(rows)} images: expected IoU {expected.min():.2f} to "
         f"{expected.max():.2f}, see {columns}"
     )
+
+
+def _write_columns(path: Path, rows: list[SampleRow], expected: np.ndarray, true: np.ndarray) -> None:
+    """Write the table of the images and their expected IoU; every cell is text to a spreadsheet."""
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
+        writer = TableWriter(file)
+        writer.write(["image", "quality", "expected_iou", "true_iou"])
+        for row, guess, value in zip(rows, expected, true, strict=True):
+            known = "" if math.isnan(value) else f"{value:.4f}"
+            writer.write([row.image, f"{row.quality:.4f}", f"{guess:.4f}", known])

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .errors import ImageReadError
+from .common.files import atomic
+from .common.untrusted import read_bytes
+from .errors import ImageReadError, UsageError
 from .images import read_image, resize_image
 from .parallel import batched
 from .rundir import RunDirectory, SampleRow
@@ -25,6 +27,7 @@ MARGIN = 1.15  # of the crop's side around the region
 COARSE = 160  # longest side of the mask in which regions are looked for
 CLASSES_AT_ONCE = 64  # their crops are held: 64 x 6 x 96 x 96 x 3 bytes are 11 MB
 QUALITY = 85
+MAX_BYTES = 1 << 20  # of a strip, which has about 20,000
 OUTSIDE = 0.4  # brightness of what is not of the class
 
 
@@ -36,8 +39,8 @@ def exemplar_path(root: Path, class_id: int) -> Path:
 def exemplar_uri(root: Path, class_id: int) -> str | None:
     """Return the strip of a class as a ``data:`` URI, ``None`` where there is none."""
     try:
-        data = exemplar_path(root, class_id).read_bytes()
-    except OSError:
+        data = read_bytes(exemplar_path(root, class_id), what="a strip of crops", max_bytes=MAX_BYTES)
+    except UsageError:
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
@@ -168,6 +171,5 @@ def _save(path: Path, crops: list[np.ndarray]) -> None:
     for i, part in enumerate(crops):
         strip[:, i * (SIDE + GAP) : i * (SIDE + GAP) + SIDE] = part
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(strip).save(partial, format="JPEG", quality=QUALITY)
-    partial.replace(path)
+    with atomic(path) as partial:
+        Image.fromarray(strip).save(partial, format="JPEG", quality=QUALITY)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .common.files import atomic
 from .errors import ImageReadError
 from .images import read_image
 from .rundir import RunDirectory, SampleRow
@@ -38,7 +37,8 @@ def draw_sheet(
     labelled = [row for row in rows if row.status == "labelled"]
     picks = np.unique(np.linspace(0, len(labelled) - 1, min(SHEET_IMAGES, len(labelled))).round().astype(int))
     pairs = filter(None, (_read_pair(directory, labelled[i], paths) for i in picks))
-    contact_sheet(pairs, names, title).save(directory.root / "contact_sheet.png")
+    with atomic(directory.root / "contact_sheet.png") as partial:
+        contact_sheet(pairs, names, title).save(partial, format="PNG")
 
 
 def draw_evidence(directory: RunDirectory, method: Any) -> None:
@@ -47,23 +47,16 @@ def draw_evidence(directory: RunDirectory, method: Any) -> None:
 
     eigenvalues = np.asarray(getattr(method, "eigenvalues_", ()))
     if len(eigenvalues):
-        plot_eigenvalues(eigenvalues, method.n_classes_, directory.root / "eigenvalues.png")
+        with atomic(directory.root / "eigenvalues.png") as partial:
+            plot_eigenvalues(eigenvalues, method.n_classes_, partial)
 
 
 def _read_pair(
     directory: RunDirectory, row: SampleRow, paths: Mapping[str, str]
 ) -> tuple[str, np.ndarray, np.ndarray] | None:
+    from .evaluation.folders import read_mask
+
     try:
-        image = read_image(paths[row.image])
+        return row.image, read_image(paths[row.image]), read_mask(directory.masks / row.mask)
     except ImageReadError:
         return None  # gone since it was labelled: its mask stays, the sheet shows the others
-    return row.image, image, _read_mask(directory.masks / row.mask)
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own file, however large
-        with Image.open(path) as mask:
-            return np.asarray(mask)

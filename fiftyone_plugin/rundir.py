@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .common.files import is_partial, remove_empty, remove_partials, write_json
+from .common.files import is_partial, remove_empty, remove_inside, remove_partials, write_json
 from .errors import UsageError
 from .masks.files import write_mask
-from .runs.samples import NAMES, SampleRow, parse_row, read_samples, write_samples
+from .runs.cleaning import (
+    CALIBRATION,
+    EDITS,
+    LOCK,
+    refuse_links,
+    remove_run_files,
+    remove_work,
+    run_files,
+)
+from .runs.record import RUN_FORMAT, read_record
+from .runs.samples import NAMES, SampleRow, read_journal, read_samples, write_samples
 
-__all__ = ["EDITS", "NAMES", "RunDirectory", "SampleRow", "read_samples", "write_json", "write_mask"]
+__all__ = [
+    "CALIBRATION",
+    "EDITS",
+    "LOCK",
+    "NAMES",
+    "RunDirectory",
+    "SampleRow",
+    "read_samples",
+    "write_json",
+    "write_mask",
+]
 
-RUN_FORMAT = 1
-LOCK = "lock"
 LOCK_WAIT_S = 0.3
-EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.editing
-PICTURES = ("contact_sheet.png", "eigenvalues.png")
-CALIBRATION = ("calibration.json", "expected_iou.csv", "filtering.png")
-"""What `pseudomask evaluate --calibrate` adds to a run."""
 
 
 class RunDirectory:
@@ -56,10 +72,12 @@ class RunDirectory:
             restart: any run may be there.
 
         Raises:
-            UsageError: the folder holds another run, or other files where masks would go, or is in use.
+            UsageError: the folder holds another run, or other files where masks would go, or links, or is in
+                use.
         """
         if resume and restart:
             raise UsageError("--resume and --restart exclude each other")
+        refuse_links(self.root)
         self._made_root = not self.root.exists()
         try:
             self.work.mkdir(parents=True, exist_ok=True)
@@ -111,7 +129,7 @@ class RunDirectory:
                 path.unlink(missing_ok=True)
 
     def _refuse_foreign_files(self) -> None:
-        foreign = [path for path in self._outputs() if path.exists()]
+        foreign = [path for path in run_files(self.root) if path.exists()]
         foreign += [
             folder
             for folder in (self.masks, self.confidence, self.exemplars)
@@ -119,13 +137,6 @@ class RunDirectory:
         ]
         if foreign:
             raise UsageError(f"{foreign[0]} was not written by a run of this command; choose another --out")
-
-    def _outputs(self) -> list[Path]:
-        """Every file that a run writes, but for the masks and run.json."""
-        return [
-            *(self.root / name for name in ("samples.csv", "classes.json", *PICTURES, *CALIBRATION)),
-            *(self.model / name for name in ("method.json", "arrays.safetensors", "pipeline.json")),
-        ]
 
     def _refuse_run(self, previous: dict[str, Any]) -> None:
         complete = previous.get("status") == "complete"
@@ -164,34 +175,20 @@ class RunDirectory:
                 remove_empty(self.root)
 
     def remove_outputs(self) -> None:
-        """Remove the files that a run wrote here, and folders that this leaves empty; nothing else."""
-        for row in self._recorded():
-            for folder in (self.masks, self.confidence) if row.mask else ():
-                (folder / row.mask).unlink(missing_ok=True)
-        for path in self._outputs():
-            path.unlink(missing_ok=True)
-        for path in self.exemplars.glob("class_[0-9]*.jpg*"):
-            path.unlink()
-        self._journal.unlink(missing_ok=True)
-        self._remove_edits()
-        for name in ("memo", "fit"):
-            shutil.rmtree(self.work / name, ignore_errors=True)
-        for folder in (self.model, self.masks, self.confidence, self.exemplars):
-            remove_empty(folder)
-        # last: without it, what an interruption here leaves would be taken for somebody else's
-        (self.root / "run.json").unlink(missing_ok=True)
+        """Remove the files that a run wrote here, and folders that this leaves empty; nothing else.
 
-    def _remove_edits(self) -> None:
-        """Remove what edits have written, see :mod:`fiftyone_plugin.editing.run`."""
-        for record in (self.root / EDITS).glob("*/edit.json"):
-            shutil.rmtree(record.parent, ignore_errors=True)
-        (self.root / EDITS / LOCK).unlink(missing_ok=True)
-        remove_empty(self.root / EDITS)
+        Raises:
+            UsageError: the table that lists the files cannot be read; nothing was removed.
+        """
+        remove_run_files(self.root, self._recorded())
 
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is left in it but this class's own working files."""
-        shutil.rmtree(self.work, ignore_errors=True)
-        if self.root.is_dir() and not any(self.root.iterdir()):
+        remove_work(self.root)
+        if not self.work.is_symlink():
+            remove_inside(self.root, f"{self.work.name}/{LOCK}")
+        remove_empty(self.work)
+        with suppress(OSError):  # something is left, or it was never there
             self.root.rmdir()
 
     # ------------------------------------------------------------------ reading and writing
@@ -202,28 +199,13 @@ class RunDirectory:
         return self.root / "samples.csv"
 
     def read_run(self) -> dict[str, Any] | None:
-        """Return ``run.json``, or ``None`` where there is none.
+        """Return ``run.json``, checked, or ``None`` where there is none.
 
         Raises:
-            UsageError: it cannot be read.
+            UsageError: it cannot be read, or is not the record of a run.
         """
         path = self.root / "run.json"
-        if not path.exists():
-            return None
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"{path} cannot be read ({error}); move it away or choose another --out"
-            ) from error
-        if not isinstance(document, dict) or not isinstance(document.get("settings"), dict):
-            raise UsageError(f"{path} is not the record of a run; choose another --out")
-        if document.get("format") != RUN_FORMAT:
-            raise UsageError(
-                f"{path} was written in format {document.get('format')}, this version reads {RUN_FORMAT}; "
-                f"choose another --out"
-            )
-        return document
+        return read_record(path) if os.path.lexists(path) else None
 
     def write_run(self, document: dict[str, Any]) -> None:
         """Write ``run.json``, whole or not at all."""
@@ -241,12 +223,9 @@ class RunDirectory:
 
     def _recorded(self) -> Iterator[SampleRow]:
         """Yield the rows of the table of a complete run, then those of the journal."""
-        if self.samples_csv.is_file():
+        if os.path.lexists(self.samples_csv):
             yield from read_samples(self.samples_csv)
-        if not self._journal.is_file():
-            return
-        with self._journal.open(encoding="utf-8") as file:
-            yield from filter(None, map(parse_row, file))
+        yield from read_journal(self._journal)
 
     def append(self, rows: Iterable[SampleRow]) -> None:
         """Add rows to the journal; call it before the masks are written, so that none goes unrecorded."""
@@ -261,11 +240,7 @@ class RunDirectory:
 
     def finish(self) -> None:
         """Remove the working files of a complete run."""
-        for path in self.work.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.name != LOCK:
-                path.unlink(missing_ok=True)
+        remove_work(self.root)
         self.close()
 
 

@@ -22,6 +22,7 @@ __all__ = ["MAX_JSON_BYTES", "check_arrays", "parse_json", "read_bytes", "read_j
 MAX_JSON_BYTES = 64 << 20
 """Largest JSON file of this package's own kinds (run.json, classes.json, ...) that is read."""
 MAX_DEPTH = 64  # of JSON; the deepest that this package writes is 8
+LARGEST = 1e12  # magnitude of an array's values
 
 T = TypeVar("T")
 
@@ -133,7 +134,7 @@ def _depth(document: Any) -> int:
 def validate(document: Any, kind: type[T], *, path: object, what: str) -> T:
     """Check a document against a type: a pydantic model, a dataclass, ``dict[str, int]``, ...
 
-    Types are strict: ``"3"`` is no number, ``true`` is no integer.
+    Types are strict: ``"3"`` is no number, ``true`` is no integer. Surrogates in texts come back as ``?``.
 
     Args:
         document: what :func:`read_json` returned.
@@ -149,7 +150,9 @@ def validate(document: Any, kind: type[T], *, path: object, what: str) -> T:
     try:
         # from JSON: there lists stand for tuples and strings are the keys of every object
         adapter: TypeAdapter[T] = TypeAdapter(kind)
-        return adapter.validate_json(json.dumps(document), strict=True)
+        # bytes of file names that are not UTF-8 are no text for pydantic; here they only have to be of a type
+        text = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+        return adapter.validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
@@ -157,14 +160,23 @@ def validate(document: Any, kind: type[T], *, path: object, what: str) -> T:
 
 
 def check_arrays(
-    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int | None, ...]], *, path: object
+    arrays: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int | None, ...]],
+    *,
+    path: object,
+    kinds: str = "fiub",
+    low: float = -LARGEST,
+    high: float = LARGEST,
 ) -> None:
-    """Check arrays that were read: present, of these shapes, and finite.
+    """Check arrays that were read: present, of these shapes and types, and every value finite and in range.
 
     Args:
         arrays: name -> array.
         shapes: name -> shape; ``None`` stands for any length.
         path: where they came from, for the error.
+        kinds: NumPy's letters of the types allowed: ``f`` floats, ``i`` and ``u`` integers, ``b`` booleans.
+        low: smallest value allowed.
+        high: largest value allowed; by default sums of squares of float32 stay finite.
 
     Raises:
         UsageError: one does not fit.
@@ -172,10 +184,17 @@ def check_arrays(
     for name, shape in shapes.items():
         if name not in arrays:
             raise UsageError(f"{path} lacks the array {name!r}")
-        _check_array(name, arrays[name], shape, path)
+        array = arrays[name]
+        _check_shape(name, array, shape, path)
+        if array.dtype.kind not in kinds:
+            raise UsageError(f"{path}: the array {name!r} holds values of the type {array.dtype}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise UsageError(f"{path}: the array {name!r} holds values that are not finite")
+        if array.size and not (low <= array.min() and array.max() <= high):
+            raise UsageError(f"{path}: the array {name!r} holds values outside {low:g}..{high:g}")
 
 
-def _check_array(name: str, array: np.ndarray, shape: Iterable[int | None], path: object) -> None:
+def _check_shape(name: str, array: np.ndarray, shape: Iterable[int | None], path: object) -> None:
     wanted = tuple(shape)
     fits = array.ndim == len(wanted) and all(
         w is None or w == n for w, n in zip(wanted, array.shape, strict=True)
@@ -183,5 +202,3 @@ def _check_array(name: str, array: np.ndarray, shape: Iterable[int | None], path
     if not fits:
         listed = ", ".join("any" if n is None else str(n) for n in wanted)
         raise UsageError(f"{path}: the array {name!r} has shape {array.shape}, not ({listed})")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UsageError(f"{path}: the array {name!r} holds values that are not finite")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..common.files import write_json
+from ..common.untrusted import read_json, validate
 from ..errors import UsageError
 
 __all__ = ["KEPT", "QualityCalibration", "filtering_curve"]
 
 FORMAT = 1
+WHAT = "the calibration of a run"
 FEWEST = 10  # images; fewer say nothing about a curve
 KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
 
@@ -65,7 +67,7 @@ class QualityCalibration:
             "quality": self.quality.tolist(),
             "iou": self.iou.tolist(),
         }
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(path, document)
 
     @classmethod
     def load(cls, path: Path) -> QualityCalibration:
@@ -75,13 +77,29 @@ class QualityCalibration:
             UsageError: it is not there, or not a calibration.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if document["format"] != FORMAT:
-                raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
-            quality, iou = (np.asarray(document[name], np.float64) for name in ("quality", "iou"))
-            return cls(quality, iou, int(document["images"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return cls._checked(validate(read_json(path, what=WHAT), _Document, path=path, what=WHAT))
+        except UsageError as error:
             raise UsageError(f"{path} holds no calibration: {error}") from error
+
+    @classmethod
+    def _checked(cls, found: _Document) -> QualityCalibration:
+        if found.format != FORMAT:
+            raise UsageError(f"format {found.format}, this version reads {FORMAT}")
+        quality, iou = np.array(found.quality, np.float64), np.array(found.iou, np.float64)
+        if not len(quality) or len(quality) != len(iou):
+            raise UsageError("quality and iou are not as many numbers as each other, and at least one")
+        for values in (quality, iou):
+            if values.min() < 0 or values.max() > 1 or (np.diff(values) < 0).any():
+                raise UsageError("its numbers fall, or lie outside 0..1")
+        return cls(quality, iou, found.images)
+
+
+@dataclass
+class _Document:
+    format: int
+    images: int
+    quality: list[float]
+    iou: list[float]
 
 
 def filtering_curve(quality: np.ndarray, iou: np.ndarray, kept: Sequence[float] = KEPT) -> list[float]:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+import math
+import os
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..common.files import atomic
-from ..common.text import from_spreadsheet_cell, spreadsheet_cell
+from ..common.classes import MAX_ID
+from ..common.files import atomic, is_below
+from ..common.tables import TableWriter
+from ..common.text import from_spreadsheet_cell
 from ..errors import UsageError
 
-__all__ = ["NAMES", "SampleRow", "parse_row", "read_samples", "write_samples"]
+__all__ = ["NAMES", "SampleRow", "parse_row", "read_journal", "read_samples", "write_samples"]
 
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
-TEXTS = ("image", "mask", "error")  # columns that may hold what a stranger has named
+STATUSES = ("labelled", "skipped")
+MAX_SIDE = 1 << 30  # pixels
+MAX_LINE = 4 << 20  # characters of a journal's line; that of a mask of 65,535 classes has a third of them
 
 
 @dataclass
@@ -70,7 +77,47 @@ class SampleRow:
 
 
 def read_samples(path: Path) -> list[SampleRow]:
-    """Read a ``samples.csv``."""
+    """Read a ``samples.csv`` and check every value of it.
+
+    Raises:
+        UsageError: it cannot be read, or is not such a table.
+    """
+    _require_regular(path)
+    try:
+        with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
+            return [_row_of_table(cells) for cells in csv.DictReader(file)]
+    except OSError as error:
+        raise UsageError(f"cannot read the table {path}: {error.strerror or error}") from error
+    except (csv.Error, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is not the table of a run ({error}); choose another --out") from error
+
+
+def read_journal(path: Path) -> Iterator[SampleRow]:
+    """Yield the rows of a journal; lines that are none, such as one cut short by a crash, are passed over.
+
+    Raises:
+        UsageError: there is something that is no file.
+    """
+    if not os.path.lexists(path):
+        return
+    _require_regular(path)
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while line := file.readline(MAX_LINE):
+            if row := parse_row(line):
+                yield row
+
+
+def _require_regular(path: Path) -> None:
+    """Refuse what is no file: reading a pipe would wait for ever."""
+    try:
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    if not regular:
+        raise UsageError(f"{path} is not a regular file; choose another --out")
+
+
+def _row_of_table(cells: dict[str | None, Any]) -> SampleRow:
     types: dict[str, Any] = {
         "width": int,
         "height": int,
@@ -78,34 +125,66 @@ def read_samples(path: Path) -> list[SampleRow]:
         "quality": float,
         "seconds": float,
     }
-    with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
-        try:
-            rows = csv.DictReader(file)
-            return [
-                SampleRow(**{k: types.get(k, from_spreadsheet_cell)(v) for k, v in row.items()})
-                for row in rows
-            ]
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{path} is not the table of a run ({error}); choose another --out") from error
+    if None in cells or None in cells.values():
+        raise ValueError("a row with more or fewer cells than the first one")
+    values: dict[str, Any] = {
+        str(name): types.get(str(name), from_spreadsheet_cell)(cell) for name, cell in cells.items()
+    }
+    return _checked(SampleRow(**values))
+
+
+def _checked(row: SampleRow) -> SampleRow:
+    """Return the row if every value of it is one that a run may write.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for field in fields(SampleRow):
+        value, kind = getattr(row, field.name), type(field.default) if field.name != "image" else str
+        if not isinstance(value, kind) and not (kind is float and type(value) is int):
+            raise ValueError(f"{field.name} of {row.image!r:.60} is {value!r:.60}")
+    if row.mask and not is_below(row.mask):
+        raise ValueError(f"the mask {row.mask!r:.200} leads out of the run")
+    if row.status not in STATUSES:
+        raise ValueError(f"the status of {row.image!r:.60} is {row.status!r:.60}")
+    _check_numbers(row)
+    return row
+
+
+def _check_numbers(row: SampleRow) -> None:
+    ids = row.classes.split()
+    shares, qualities = row.shares.split(), row.qualities.split()
+    ranges: list[tuple[Iterable[Any], float]] = [
+        ([row.width, row.height], MAX_SIDE),
+        (map(int, ids), MAX_ID),
+        (map(float, [*shares, *qualities]), 1),
+        ([row.coverage, row.quality], 1),
+        ([row.seconds], math.inf),
+    ]
+    for numbers, high in ranges:
+        for number in numbers:
+            if not (0 <= number <= high and number < math.inf):
+                raise ValueError(f"a number of {row.image!r:.60} is {number!r:.60}")
+    if any(len(values) not in (0, len(ids)) for values in (shares, qualities)):
+        raise ValueError(f"{row.image!r:.60} has other numbers of classes, shares and qualities")
 
 
 def write_samples(path: Path, rows: Iterable[SampleRow]) -> None:
     """Write a ``samples.csv``, a row an image."""
     with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(SampleRow)], lineterminator="\n")
-        writer.writeheader()
+        writer = TableWriter(file)
+        writer.write(field.name for field in fields(SampleRow))
         for row in rows:
             values = asdict(row)
-            values.update({name: spreadsheet_cell(values[name]) for name in TEXTS})
             values["coverage"] = f"{row.coverage:.6f}"
             values["quality"] = f"{row.quality:.6f}"
             values["seconds"] = f"{row.seconds:.4f}"
-            writer.writerow(values)
+            writer.write(map(str, values.values()))
 
 
 def parse_row(line: str) -> SampleRow | None:
-    """Return a row of the journal; ``None`` for a line that is empty or cut short by a crash."""
+    """Return a row of the journal; ``None`` for a line that is empty, cut short by a crash or no row."""
     try:
-        return SampleRow(**json.loads(line))
-    except (ValueError, TypeError):
+        return _checked(SampleRow(**json.loads(line)))
+    except (ValueError, TypeError, RecursionError):
         return None

@@ -1,0 +1,32 @@
+"""Lines for people at a terminal, whatever the names in them hold."""
+
+from __future__ import annotations
+
+import sys
+
+from .text import printable
+
+__all__ = ["say", "say_text"]
+
+
+def say(*lines: object, error: bool = False) -> None:
+    """Print each argument as one line: control characters and line breaks in it become escapes.
+
+    Args:
+        lines: what to print.
+        error: print on stderr.
+    """
+    stream = sys.stderr if error else sys.stdout
+    for line in lines:
+        print(_encodable(printable(str(line)), stream), file=stream)
+
+
+def say_text(text: str) -> None:
+    """Print a text of several lines; only the names in it must have gone through :func:`printable`."""
+    say(*text.split("\n"))
+
+
+def _encodable(text: str, stream: object) -> str:
+    """Return ``text`` with what the stream's encoding lacks as escapes, which would else raise."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
