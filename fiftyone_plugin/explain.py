@@ -75,7 +75,7 @@ def explain(
         PseudoMaskError: the image cannot be read.
     """
     from .assembly import create_configured, load_configured_backbone, open_store
-    from .provenance import check_weights, read_model
+    from .provenance import check_weights, read_model, saved_backbone
 
     if model is not None and fit_on is not None:
         raise UsageError("a fitted model and images to fit on exclude each other")
@@ -89,7 +89,10 @@ def explain(
     saved = read_model(Path(model)) if model is not None else None
     if saved is not None:
         config = dataclasses.replace(
-            config, size=saved["size"], refine=saved["refine"], backbone=config.backbone or saved["backbone"]
+            config,
+            size=saved["size"],
+            refine=saved["refine"],
+            backbone=config.backbone or saved_backbone(saved),
         )
     refine = resolve_refinement(config.refine)
     method = _load(Path(model)) if model is not None else create_configured(config, refine)

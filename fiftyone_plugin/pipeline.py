@@ -28,6 +28,7 @@ from .provenance import (
     describe_model,
     describe_settings,
     read_model,
+    saved_backbone,
     versions,
 )
 from .quality import confidence_map, image_quality, segment_quality
@@ -131,7 +132,7 @@ def label_items(
     directory.reserve(resume=resume, restart=restart)
     try:
         with timed.stage("load backbone", total=1, unit="model") as stage:
-            name = config.backbone or saved["backbone"] if saved else config.backbone
+            name = config.backbone or (saved_backbone(saved) if saved else None)
             backbone = load_configured_backbone(name, config, saved.get("precision") if saved else None)
             stage.update()
         if saved:

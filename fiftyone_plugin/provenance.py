@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
 from ._version import DISTRIBUTION, __version__
+from .common.untrusted import read_json, validate
+from .config import NUMBERS as SETTINGS
 from .errors import UsageError
 from .methods.base import Method
+from .methods.parameters import check_numbers
+from .refinement import create_refiner
 from .sources import ImageItem
 
-__all__ = ["PIPELINE_NAME", "check_weights", "describe_model", "describe_settings", "read_model", "versions"]
+__all__ = [
+    "PIPELINE_NAME",
+    "check_weights",
+    "describe_model",
+    "describe_settings",
+    "read_model",
+    "saved_backbone",
+    "versions",
+]
 
 PIPELINE_NAME = "pipeline.json"
+NAME = r"[\w.-]+"  # of an architecture
+NUMBERS = {name: SETTINGS[name] for name in ("size", "seed")}
 
 
 def describe_settings(
@@ -68,20 +83,65 @@ def describe_model(backbone: Any, size: int, refine: str, seed: int) -> dict[str
     }
 
 
+@dataclass
+class _Pipeline:
+    """The types of what :func:`describe_model` returns; ``precision`` is younger than the others."""
+
+    backbone: str
+    weights_sha256: str
+    size: int
+    refine: str
+    seed: int
+    precision: Literal["float32", "bfloat16"] | None = None
+
+
 def read_model(model: Path) -> dict[str, Any]:
     """Read what :func:`describe_model` returned from the folder of a fitted model.
 
     Raises:
-        UsageError: it is not there, or not complete.
+        UsageError: it is not there, not complete, or names a size or refinement that cannot be.
     """
-    kinds = {"backbone": str, "weights_sha256": str, "size": int, "refine": str, "seed": int}
+    path = model / PIPELINE_NAME
+    what = "the description of a fitted model"
     try:
-        document = json.loads((model / PIPELINE_NAME).read_text(encoding="utf-8"))
-        if all(isinstance(document[name], kind) for name, kind in kinds.items()):
-            return document
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise UsageError(f"{model} is not the model folder of a run (no readable pipeline.json)")
+        document = read_json(path, what=what)
+        found = validate(document, _Pipeline, path=path, what=what)
+        check_numbers(vars(found), NUMBERS)
+        create_refiner(found.refine)
+    except UsageError as error:
+        raise UsageError(
+            f"{model} is not the model folder of a run (no readable {PIPELINE_NAME}): {error}"
+        ) from error
+    return document
+
+
+def saved_backbone(saved: dict[str, Any]) -> str:
+    """Return the backbone that a model was fitted with, as far as a model's folder may name it.
+
+    That is a name in timm's registry, or a weights file of this machine by its absolute path; no other place,
+    such as a hub's address. :func:`check_weights` then tells whether the weights are the right ones.
+
+    Args:
+        saved: what :func:`read_model` returned.
+
+    Raises:
+        UsageError: it is something else, or there is no such file.
+    """
+    from .backbones.weights import CHECKPOINT_SUFFIXES
+
+    name = str(saved["backbone"])
+    if re.fullmatch(NAME, name) and PurePath(name).suffix not in CHECKPOINT_SUFFIXES:
+        return name
+    architecture, separator, rest = name.partition("=")
+    path = Path(rest if separator and re.fullmatch(NAME, architecture) else name)
+    shared = str(path).startswith(("//", "\\\\"))
+    usable = path.is_absolute() and not shared and path.suffix in CHECKPOINT_SUFFIXES and "\0" not in name
+    if not usable or not path.is_file():
+        raise UsageError(
+            f"the weights that the model was fitted with are not here: {name[:300]!r}; name their file with "
+            f"--backbone"
+        )
+    return name
 
 
 def check_weights(saved: dict[str, Any], backbone: Any) -> None:

@@ -15,7 +15,16 @@ __all__ = ["ReproducibleKMeans", "squared_distances"]
 
 
 def squared_distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Return the (n, K) squared Euclidean distances of (n, D) rows to (K, D) centres, clipped at 0."""
+    """Return the (n, K) squared Euclidean distances of (n, D) rows to (K, D) centres, clipped at 0.
+
+    Raises:
+        UsageError: rows and centres are not of one D, as with a model that was fitted on other features.
+    """
+    if x.shape[1] != centers.shape[1]:
+        raise UsageError(
+            f"vectors of {x.shape[1]} numbers where {centers.shape[1]} were learnt: the model was fitted "
+            f"with another backbone, or with other layers"
+        )
     cross = x @ centers.T
     distances = (x * x).sum(1, keepdims=True) - 2.0 * cross + (centers * centers).sum(1)
     return np.maximum(distances, 0.0)

@@ -80,8 +80,22 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
         other.projection_ = np.ascontiguousarray(self.projection_[:, :n_components])
         return other
 
+    @property
+    def dim_(self) -> int:
+        """The number d of dimensions of what :meth:`transform` returns."""
+        return len(self.mean_) if self.projection_ is None else self.projection_.shape[1]
+
     def transform(self, x: np.ndarray) -> np.ndarray:
-        """Map (n, D) to (n, d) float32 rows of unit length."""
+        """Map (n, D) to (n, d) float32 rows of unit length.
+
+        Raises:
+            UsageError: D is not that of the data it was fitted on.
+        """
+        if x.shape[1] != len(self.mean_):
+            raise UsageError(
+                f"vectors of {x.shape[1]} numbers where {len(self.mean_)} were learnt: the model was fitted "
+                f"with another backbone, or with other layers"
+            )
         x = l2_normalize(x)
         if self.mean_.any():
             x = x - self.mean_

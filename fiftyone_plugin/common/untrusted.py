@@ -190,7 +190,7 @@ def check_arrays(
             raise UsageError(f"{path}: the array {name!r} holds values of the type {array.dtype}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UsageError(f"{path}: the array {name!r} holds values that are not finite")
-        if array.size and not (low <= array.min() and array.max() <= high):
+        if array.size and not (low <= float(array.min()) and float(array.max()) <= high):
             raise UsageError(f"{path}: the array {name!r} holds values outside {low:g}..{high:g}")
 
 

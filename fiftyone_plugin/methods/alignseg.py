@@ -25,8 +25,9 @@ from .alignseg_panels import stage_panels
 from .alignseg_parameters import check_config
 from .alignseg_tokens import TokenEmbedding, collect_images
 from .base import LabelScores
-from .foreground import normalizer_arrays, restore_normalizer
+from .foreground import normalizer_arrays
 from .panels import Panel
+from .saved import SavedArrays
 
 __all__ = ["AlignSeg"]
 
@@ -356,15 +357,16 @@ class AlignSeg:
         return {"n_classes": self.n_classes_, "steps": len(self.losses_)}, arrays
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Restore what :meth:`get_state` returned."""
-        import torch
+        """Restore what :meth:`get_state` returned.
 
-        from .alignseg_fit import build_decoder
+        Raises:
+            KeyError: something is missing.
+            UsageError: something does not fit.
+        """
+        from .alignseg_fit import restore_decoder
 
-        self._tokens.normalizer = restore_normalizer(arrays, "tokens.")
-        self._decoder = build_decoder(self._config, arrays["decoder.prototypes"].shape[1]).eval()
-        weights = {name: arrays[f"decoder.{name}"] for name in self._decoder.state_dict()}
-        self._decoder.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in weights.items()})
-        learnt = {k.removeprefix("classes."): v for k, v in arrays.items() if k.startswith("classes.")}
-        self._classes = RegionClasses(self.n_classes).set_arrays(learnt)
-        self.losses_ = arrays["losses"]
+        saved = SavedArrays(arrays)
+        self._tokens.normalizer = saved.below("tokens.").normalizer()
+        self._decoder = restore_decoder(self._config, saved.below("decoder."), self._tokens.normalizer.dim_)
+        self._classes = saved.below("classes.").region_classes()
+        self.losses_ = saved.floats("losses", None, 3)

@@ -18,14 +18,43 @@ from ..progress import Progress
 from .alignseg_model import Decoder
 from .alignseg_tokens import TokenEmbedding, TrainingImage
 from .alignseg_training import Crops, PixelCrops, Recipe, TokenCrops, Trainer
+from .saved import SavedArrays
 
-__all__ = ["build_decoder", "initial_decoder", "make_crops", "train_decoder"]
+__all__ = ["build_decoder", "initial_decoder", "make_crops", "restore_decoder", "train_decoder"]
 
 
 def build_decoder(config: dict[str, Any], dim: int) -> Decoder:
     """Return a decoder for ``dim`` token dimensions, its weights drawn by torch's generator."""
     options = {name: config[name] for name in ("n_layers", "n_heads", "chained")}
     return Decoder(dim, config["n_prototypes"], hidden=config["hidden"] or 2 * dim, **options)
+
+
+def restore_decoder(config: dict[str, Any], saved: SavedArrays, dim: int) -> Decoder:
+    """Return a decoder with saved weights, for evaluation.
+
+    Args:
+        config: parameters of the method.
+        saved: its weights, float32.
+        dim: D, the token dimensions.
+
+    Raises:
+        KeyError: a weight is missing.
+        UsageError: one does not fit the parameters.
+    """
+    _check_heads(config, dim)
+    # before anything is made of the size that the parameters name: the file must have as much
+    for layer in range(config["n_layers"]):
+        saved.floats(f"layers.{layer}.ffn.0.weight", config["hidden"] or 2 * dim, dim)
+    saved.floats("prototypes", config["n_prototypes"], dim)
+    decoder = build_decoder(config, dim)
+    weights = {name: saved.floats(name, *weight.shape) for name, weight in decoder.state_dict().items()}
+    decoder.load_state_dict({name: torch.from_numpy(weight.copy()) for name, weight in weights.items()})
+    return decoder.eval()
+
+
+def _check_heads(config: dict[str, Any], dim: int) -> None:
+    if dim % config["n_heads"]:
+        raise UsageError(f"n_heads must divide the {dim} token dimensions, got {config['n_heads']}")
 
 
 def initial_decoder(config: dict[str, Any], vectors: np.ndarray) -> Decoder:
@@ -39,8 +68,7 @@ def initial_decoder(config: dict[str, Any], vectors: np.ndarray) -> Decoder:
         UsageError: the number of heads does not divide D.
     """
     dim, seed = vectors.shape[1], config["random_state"]
-    if dim % config["n_heads"]:
-        raise UsageError(f"n_heads must divide the {dim} token dimensions, got {config['n_heads']}")
+    _check_heads(config, dim)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         decoder = build_decoder(config, dim)

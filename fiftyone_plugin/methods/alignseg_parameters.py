@@ -6,39 +6,39 @@ from typing import Any
 
 from ..errors import UsageError
 from ..refinement import create_refiner
-from .parameters import Number, check_flag, check_numbers
+from .parameters import DIMENSIONS, ROWS, Number, check_flag, check_numbers
 
 __all__ = ["check_config"]
 
 NUMBERS = {
     "n_classes": Number(1, 65_535),
     "n_prototypes": Number(1, 255),
-    "whiten": Number(1, optional=True),
+    "whiten": Number(1, DIMENSIONS, optional=True),
     "smooth": Number(0, 8, whole=False),
     "n_layers": Number(1, 64),
-    "n_heads": Number(1),
-    "hidden": Number(1, optional=True),
-    "crop_size": Number(14),
+    "n_heads": Number(1, 1024),
+    "hidden": Number(1, DIMENSIONS, optional=True),
+    "crop_size": Number(14, 4096),
     "crop_tokens": Number(2, 256),
     "n_local": Number(1, 16),
     "attention": Number(0.01, 1, whole=False),
     "pressure": Number(-1, 1, whole=False),
-    "temperature": Number(1e-3, whole=False),
-    "contrast_temperature": Number(1e-3, whole=False),
-    "alignment_weight": Number(0, whole=False),
-    "steps": Number(1),
-    "batch_size": Number(1),
-    "learning_rate": Number(0, whole=False),
-    "weight_decay": Number(0, whole=False),
-    "patience": Number(1, optional=True),
-    "checkpoint_every": Number(1),
-    "max_images": Number(1),
-    "sample_size": Number(1),
+    "temperature": Number(1e-3, 1e6, whole=False),
+    "contrast_temperature": Number(1e-3, 1e6, whole=False),
+    "alignment_weight": Number(0, 1e6, whole=False),
+    "steps": Number(1, ROWS),
+    "batch_size": Number(1, ROWS),
+    "learning_rate": Number(0, 1e30, whole=False),
+    "weight_decay": Number(0, 1e6, whole=False),
+    "patience": Number(1, ROWS, optional=True),
+    "checkpoint_every": Number(1, ROWS),
+    "max_images": Number(1, ROWS),
+    "sample_size": Number(1, ROWS),
     "adapt_steps": Number(0, 1000),
-    "min_patches": Number(1),
-    "score_temperature": Number(1e-4, whole=False),
-    "class_whiten": Number(1, optional=True),
-    "n_init": Number(1),
+    "min_patches": Number(1, ROWS),
+    "score_temperature": Number(1e-4, 1e6, whole=False),
+    "class_whiten": Number(1, DIMENSIONS, optional=True),
+    "n_init": Number(1, 10_000),
     "random_state": Number(0, 2**32 - 2),
 }
 CHOICES = {

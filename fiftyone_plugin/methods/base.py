@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..common.files import atomic, write_json
+from ..common.untrusted import read_bytes, read_json, validate
 from ..errors import UsageError
 from ..features.types import FeatureSource, ImageFeatures
 from ..progress import Progress
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 FORMAT = 1
+METHOD_NAME, ARRAYS_NAME = "method.json", "arrays.safetensors"
+WHAT = "the record of a fitted method"
+MAX_ARRAYS_BYTES = 8 << 30
 
 
 @dataclass
@@ -131,41 +135,65 @@ def create_method(name: str, /, **config: Any) -> Method:
         raise UsageError(f"unknown method {name!r}; known: {', '.join(methods)}")
     try:
         return methods[name](**config)
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"method {name}: {error}") from error
 
 
 def save_method(method: Method, directory: Path) -> None:
     """Write a fitted method as ``method.json`` and ``arrays.safetensors`` into ``directory``."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     values, arrays = method.get_state()
     directory.mkdir(parents=True, exist_ok=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, str(directory / "arrays.safetensors"))
+    with atomic(directory / ARRAYS_NAME) as partial:
+        partial.write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
     document = {"format": FORMAT, "method": method.name, "config": method.get_config(), "state": values}
-    (directory / "method.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
+    write_json(directory / METHOD_NAME, document)
+
+
+@dataclass
+class _Document:
+    """The types of a ``method.json``."""
+
+    format: int
+    method: str
+    config: dict[str, Any]
+    state: dict[str, Any]
 
 
 def load_method(directory: Path) -> Method:
-    """Load what :func:`save_method` wrote.
+    """Load what :func:`save_method` wrote; whatever else is there is refused, also by its contents.
 
     Raises:
         UsageError: the directory holds no fitted method of a format this version reads.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    path = directory / METHOD_NAME
     try:
-        document = json.loads((directory / "method.json").read_text(encoding="utf-8"))
-        arrays = load_file(str(directory / "arrays.safetensors"))
-        found, name, config, state = (document[k] for k in ("format", "method", "config", "state"))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise UsageError(f"{directory} holds no fitted method: {error}") from error
-    if found != FORMAT:
-        raise UsageError(f"{directory} was written in format {found}, this version reads {FORMAT}")
-    method = create_method(name, **config)
-    try:
-        method.set_state(state, arrays)
+        document = read_json(path, what=WHAT)
+        found = document.get("format", FORMAT) if isinstance(document, dict) else FORMAT
+        if found != FORMAT:
+            raise UsageError(f"it was written in format {found!s:.20}, this version reads {FORMAT}")
+        saved = validate(document, _Document, path=path, what=WHAT)
+        method = create_method(saved.method, **saved.config)
+        method.set_state(saved.state, _read_arrays(directory / ARRAYS_NAME))
+        return method
     except KeyError as error:
         raise UsageError(f"{directory} holds no fitted method: it lacks {error}") from error
-    return method
+    except UsageError as error:
+        raise UsageError(f"{directory} holds no fitted method: {error}") from error
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a model; they take no more memory than the file is long.
+
+    Raises:
+        UsageError: it is no regular file, too large, or no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = read_bytes(path, what="the arrays of a fitted model", max_bytes=MAX_ARRAYS_BYTES)
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not readable: {error}") from error

@@ -27,6 +27,8 @@ from .datus_descriptors import crop_descriptors, native_segments, pooled_descrip
 from .datus_options import PRESETS, SEGMENT_FIELDS, SEGMENT_KNOBS, resolve_options
 from .datus_segments import Segments, SegmentSettings, find_segments
 from .panels import Panel
+from .parameters import Number, check_numbers
+from .saved import SavedArrays
 
 __all__ = ["PRESETS", "DatUS"]
 
@@ -284,10 +286,16 @@ class DatUS:
         return values, {f"classes.{k}": v for k, v in self._classes.get_arrays().items()}
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self.n_segments_, self.n_fallbacks_ = values["n_segments"], values["n_fallbacks"]
-        own = {k.removeprefix("classes."): v for k, v in arrays.items()}
-        self._classes = RegionClasses(self.n_classes).set_arrays(own)
+        """Restore what :meth:`get_state` returned.
+
+        Raises:
+            KeyError: something is missing.
+            UsageError: something does not fit.
+        """
+        counts = {name: values[name] for name in ("n_segments", "n_fallbacks")}
+        check_numbers(counts, dict.fromkeys(counts, Number(0, 2**53)))
+        self.n_segments_, self.n_fallbacks_ = counts["n_segments"], counts["n_fallbacks"]
+        self._classes = SavedArrays(arrays, "classes.").region_classes()
 
 
 def _cut(features: np.ndarray, grid: tuple[int, int], settings: SegmentSettings) -> tuple[np.ndarray, str]:

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..refinement import create_refiner
 from .datus_descriptors import CROP_FITS, CROPS
 from .datus_segments import NOISE, SegmentSettings
-from .parameters import Number, check_flag, check_numbers
+from .parameters import DIMENSIONS, ROWS, Number, check_flag, check_numbers
 
 __all__ = ["PRESETS", "SEGMENT_FIELDS", "SEGMENT_KNOBS", "resolve_options"]
 
@@ -60,14 +60,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 NUMBERS = {
     "n_classes": Number(1, 65_535),
-    "neighbours": Number(2, optional=True),
-    "resolution": Number(1e-6, whole=False),
-    "min_patches": Number(0),
-    "max_segments": Number(1),
-    "crop_size": Number(CROP_STEP),
-    "whiten": Number(1, optional=True),
-    "n_init": Number(1),
-    "batch_size": Number(1, optional=True),
+    "neighbours": Number(2, ROWS, optional=True),
+    "resolution": Number(1e-6, 1e6, whole=False),
+    "min_patches": Number(0, ROWS),
+    "max_segments": Number(1, 65_535),
+    "crop_size": Number(CROP_STEP, 4096),
+    "whiten": Number(1, DIMENSIONS, optional=True),
+    "n_init": Number(1, 10_000),
+    "batch_size": Number(1, ROWS, optional=True),
     "random_state": Number(0, 2**32 - 2),
 }
 CHOICES = {

@@ -17,11 +17,12 @@ from ..clustering.levels import (
 )
 from ..clustering.normalize import VectorNormalizer
 from ..clustering.sampling import PatchSample, image_rng
-from ..errors import ImageReadError
+from ..errors import ImageReadError, UsageError
 from ..parallel import one_thread
 from ..refinement import create_refiner
+from .saved import SavedArrays
 
-__all__ = ["Levels", "foreground_map", "normalizer_arrays", "restore_normalizer"]
+__all__ = ["Levels", "foreground_map", "normalizer_arrays"]
 
 
 @dataclass
@@ -152,20 +153,32 @@ class Levels:
     def from_state(
         cls, n_groups: list[int], arrays: dict[str, np.ndarray], config: dict[str, Any], prefix: str
     ) -> Levels:
-        """Rebuild what :meth:`get_state` returned; the arrays are found under ``prefix`` + name."""
+        """Rebuild what :meth:`get_state` returned; the arrays are found under ``prefix`` + name.
+
+        Raises:
+            KeyError: an array is missing.
+            UsageError: one does not fit.
+        """
+        saved = SavedArrays(arrays, prefix)
+        normalizer = saved.normalizer()
 
         def clusters(name: str) -> ForegroundClusters:
-            centers = arrays[f"{prefix}{name}.centers"]
-            return ForegroundClusters(centers, arrays[f"{prefix}{name}.foreground"].astype(bool))
+            centers = saved.floats(f"{name}.centers", None, normalizer.dim_)
+            if len(centers) == 0:
+                raise UsageError(f"{name} has no clusters")
+            inside = saved.indices(f"{name}.foreground", len(centers), below=2)
+            return ForegroundClusters(centers, inside.astype(bool))
 
+        if not isinstance(n_groups, list) or not n_groups or not all(type(n) is int for n in n_groups):
+            raise UsageError(f"n_groups must be numbers of groups, got {n_groups!r:.60}")
         dataset = clusters("dataset")
-        categories = [
-            CategoryLevels(
-                arrays[f"{prefix}category{i}.cls_centers"], [clusters(f"category{i}.{j}") for j in range(n)]
-            )
-            for i, n in enumerate(n_groups)
-        ]
-        return cls(restore_normalizer(arrays, prefix), dataset, categories, config)
+        categories = []
+        for i, n in enumerate(n_groups):
+            if n < 1:
+                raise UsageError(f"n_groups must be numbers of groups, got {n}")
+            cls_centers = saved.floats(f"category{i}.cls_centers", n, None)
+            categories.append(CategoryLevels(cls_centers, [clusters(f"category{i}.{j}") for j in range(n)]))
+        return cls(normalizer, dataset, categories, config)
 
 
 def foreground_map(
@@ -197,11 +210,3 @@ def normalizer_arrays(normalizer: VectorNormalizer) -> dict[str, np.ndarray]:
     if normalizer.projection_ is not None:
         arrays["projection"] = normalizer.projection_
     return arrays
-
-
-def restore_normalizer(arrays: dict[str, np.ndarray], prefix: str) -> VectorNormalizer:
-    """Rebuild a normalizer from :func:`normalizer_arrays`, found under ``prefix`` + name."""
-    normalizer = VectorNormalizer()
-    normalizer.mean_ = arrays[prefix + "mean"]
-    normalizer.projection_ = arrays.get(prefix + "projection")
-    return normalizer

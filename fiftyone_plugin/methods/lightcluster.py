@@ -26,9 +26,10 @@ from ..parallel import batched, parallel_map
 from ..progress import NullProgress, Progress
 from ..refinement import create_refiner, resize_scores
 from .base import LabelScores
-from .foreground import Levels, foreground_map, normalizer_arrays, restore_normalizer
+from .foreground import Levels, foreground_map, normalizer_arrays
 from .panels import Panel
-from .parameters import Number, check_flag, check_numbers
+from .parameters import DIMENSIONS, ROWS, Number, check_flag, check_numbers
+from .saved import SavedArrays
 
 __all__ = ["LightCluster"]
 
@@ -40,20 +41,20 @@ MAX_REGIONS_FOR_FIT = 100_000
 
 NUMBERS = {
     "n_classes": Number(1, 65_535),
-    "whiten": Number(1, optional=True),
-    "n_dataset_clusters": Number(2),
-    "n_categories": Number(1, optional=True),
-    "n_category_clusters": Number(1),
-    "n_image_clusters": Number(1),
-    "border_ratio": Number(0, whole=False),
-    "temperature": Number(1e-6, whole=False),
+    "whiten": Number(1, DIMENSIONS, optional=True),
+    "n_dataset_clusters": Number(2, 65_535),
+    "n_categories": Number(1, 65_535, optional=True),
+    "n_category_clusters": Number(1, 65_535),
+    "n_image_clusters": Number(1, 65_535),
+    "border_ratio": Number(0, 1e6, whole=False),
+    "temperature": Number(1e-6, 1e6, whole=False),
     "max_foreground": Number(0, 1, whole=False),
-    "sample_size": Number(1),
-    "batch_size": Number(1, optional=True),
-    "n_init": Number(1),
+    "sample_size": Number(1, ROWS),
+    "batch_size": Number(1, ROWS, optional=True),
+    "n_init": Number(1, 10_000),
     "min_region": Number(0, 1, whole=False),
-    "max_regions": Number(1),
-    "context": Number(0, whole=False),
+    "max_regions": Number(1, 65_535),
+    "context": Number(0, 1e6, whole=False),
     "random_state": Number(0, 2**32 - 2),  # scikit-learn's limit, less one for a second seed
 }
 
@@ -369,10 +370,17 @@ class LightCluster:
         return {"n_groups": n_groups, "n_classes": self.n_classes_}, arrays
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Restore what :meth:`get_state` returned."""
+        """Restore what :meth:`get_state` returned.
+
+        Raises:
+            KeyError: something is missing.
+            UsageError: something does not fit.
+        """
         self._levels = Levels.from_state(values["n_groups"], arrays, self._config, prefix="levels.")
-        self._class_normalizer = restore_normalizer(arrays, "classes.")
-        self._class_centers = arrays["classes.centers"]
+        saved = SavedArrays(arrays, "classes.")
+        self._class_normalizer = saved.normalizer()
+        self._class_centers = saved.floats("centers", None, self._class_normalizer.dim_)
+        saved.require_ids(self.n_classes_)
 
     def _fingerprint(self) -> str:
         """Hash of all that the foreground and the regions of an image depend on."""

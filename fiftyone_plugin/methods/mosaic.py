@@ -28,12 +28,13 @@ from ..features.types import FeatureSource, ImageFeatures
 from ..parallel import batched, one_thread, parallel_map
 from ..progress import NullProgress, Progress
 from .base import LabelScores
-from .foreground import Levels, normalizer_arrays, restore_normalizer
+from .foreground import Levels, normalizer_arrays
 from .lightcluster import LightCluster
 from .mosaic_config import STACK, check_config
 from .mosaic_graph import RegionGraph, cluster_regions, foreground_weight, links_between_images
 from .mosaic_regions import CutTask, RegionTable, cut_image, cut_labels, owner_of
 from .panels import Panel
+from .saved import SavedArrays
 
 __all__ = ["Mosaic"]
 
@@ -387,16 +388,27 @@ class Mosaic:
         return {"n_classes": self.n_classes_}, arrays
 
     def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self._normalizer = restore_normalizer(arrays, "features.")
+        """Restore what :meth:`get_state` returned.
+
+        Raises:
+            KeyError: something is missing.
+            UsageError: something does not fit.
+        """
+        saved = SavedArrays(arrays)
+        self._normalizer = saved.below("features.").normalizer()
         self._cut_normalizers = {
-            layer: restore_normalizer(arrays, f"cut.{layer}.") for layer, _ in self._config["cuts"]
+            layer: saved.below(f"cut.{layer}.").normalizer() for layer, _ in self._config["cuts"]
         }
         self._head = SoftmaxHead(self._config["regularization"])
-        self._head.weight_, self._head.bias_ = arrays["head.weight"], arrays["head.bias"]
-        self._graph = RegionGraph.restore(arrays, "graph.")
-        self._region_normalizer = restore_normalizer(arrays, "regions.")
-        self._clusters = arrays["clusters"]
+        self._head.weight_ = saved.floats("head.weight", self._normalizer.dim_, None)
+        self._head.bias_ = saved.floats("head.bias", self._head.weight_.shape[1])
+        saved.require_ids(self.n_classes_)
+        self._region_normalizer = saved.below("regions.").normalizer()
+        self._graph = RegionGraph.restore(
+            saved.below("graph."), self._region_normalizer.dim_, self._normalizer.dim_
+        )
+        regions = len(self._graph.vectors)
+        self._clusters = saved.indices("clusters", regions, below=self.n_classes_)
         self._cohesion = self._graph.cohesion(self._clusters)
 
 

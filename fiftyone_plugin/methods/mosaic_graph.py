@@ -24,6 +24,8 @@ from ..parallel import one_thread
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from .saved import SavedArrays
+
 __all__ = ["RegionGraph", "cluster_regions", "foreground_weight", "links_between_images"]
 
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
@@ -219,10 +221,35 @@ class RegionGraph:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], prefix: str) -> RegionGraph:
-        """Rebuild a graph from :meth:`arrays`, found under ``prefix`` + name.
+    def restore(cls, saved: SavedArrays, d: int, d_head: int) -> RegionGraph:
+        """Rebuild a graph from :meth:`arrays`.
+
+        Args:
+            saved: the arrays.
+            d: dimensions of a whitened descriptor.
+            d_head: dimensions of what the head learns from.
 
         Raises:
             KeyError: one of them is not there.
+            UsageError: one does not fit.
         """
-        return cls(**{field.name: arrays[prefix + field.name] for field in fields(cls)})
+        voters = saved.indices("voters", None, None, below=2**31)
+        vectors = saved.floats("vectors", None, d)
+        n, m = len(voters), len(vectors)
+        if not m or not voters.size:
+            raise UsageError("its graph is empty")
+        saved.indices("voters", None, None, below=m)
+        eigenvalues = saved.floats("eigenvalues", None, low=-0.01, high=2.01)  # of a normalised Laplacian
+        region_of_patch = saved.indices("region_of_patch", None, None, below=n)
+        links = saved.indices("links", None, 2, below=m)
+        return cls(
+            embedding=saved.floats("embedding", m, len(eigenvalues)),
+            eigenvalues=eigenvalues,
+            voters=voters,
+            vectors=vectors,
+            owners=saved.indices("owners", m, below=2**62),
+            links=links,
+            link_weights=saved.floats("link_weights", len(links), low=0),
+            region_of_patch=region_of_patch,
+            patches=saved.floats("patches", len(region_of_patch), d_head),
+        )

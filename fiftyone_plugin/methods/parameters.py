@@ -12,7 +12,10 @@ import numpy as np
 
 from ..errors import UsageError
 
-__all__ = ["Number", "check_flag", "check_numbers"]
+__all__ = ["DIMENSIONS", "ROWS", "Number", "check_flag", "check_numbers"]
+
+DIMENSIONS = 65_536  # of a vector; the largest backbone has 1,536 in each of a few layers
+ROWS = 10**9  # patches, regions or images that a parameter may ask for: far beyond memory, yet a number
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Number:
 
     Attributes:
         low: lowest value.
-        high: highest value.
+        high: highest value; a saved model may come from a stranger, so let it be finite.
         whole: whole numbers only.
         optional: ``None`` is allowed.
     """
