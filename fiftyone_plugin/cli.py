@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ._version import __version__
+from .common.console import say
 from .errors import PseudoMaskError
 
 __all__ = ["build_parser", "main"]
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args) or EXIT_OK)
     except PseudoMaskError as error:
-        print(f"pseudomask: {error}", file=sys.stderr)
+        say(f"pseudomask: {error}", error=True)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("pseudomask: interrupted; run the same command with --resume to go on", file=sys.stderr)

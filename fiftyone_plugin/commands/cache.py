@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..common.console import say
 from ..errors import UsageError
 from ..paths import CACHE_ENV, cache_dir
 
@@ -100,15 +101,15 @@ def _document(cache: Path, stores: Sequence[SpecInfo]) -> dict[str, Any]:
 def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
     weights = _weights(cache)
     if not stores and not weights:
-        print(f"nothing stored in {cache}")
+        say(f"nothing stored in {cache}")
         return
-    print(f"stored in {cache}")
+    say(f"stored in {cache}")
     if stores:
         rows = [("features", "backbone", "size", "images", "layers", "on disk", "last used")]
         rows += [
             (
                 store.spec_hash,
-                store.backbone or "?",
+                str(store.backbone or "?"),
                 str(store.size or "?"),
                 f"{store.images:,}",
                 ",".join(store.layers) or "-",
@@ -119,30 +120,30 @@ def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
         ]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for path in weights:
-        print(f"converted weights {path.name}  {human_size(path.stat().st_size)}")
+        say(f"converted weights {path.name}  {human_size(path.stat().st_size)}")
     total = sum(store.bytes for store in stores) + sum(path.stat().st_size for path in weights)
-    print(f"total {human_size(total)}")
+    say(f"total {human_size(total)}")
 
 
 def _clear(cache: Path, stores: Sequence[SpecInfo], weights: Sequence[Path], yes: bool) -> int:
     from ..features.store import clear_cache
 
     if not stores and not weights:
-        print(f"nothing to remove in {cache}")
+        say(f"nothing to remove in {cache}")
         return 0
     size = sum(store.bytes for store in stores) + sum(path.stat().st_size for path in weights)
     what = f"the features of {len(stores)} {'spec' if len(stores) == 1 else 'specs'}" if stores else ""
     what += f"{' and ' if stores else ''}{len(weights)} converted weights" if weights else ""
     if not yes and not _confirmed(f"remove {what} ({human_size(size)}) from {cache}?"):
-        print("nothing removed")
+        say("nothing removed")
         return 0
     freed = sum(clear_cache(cache, store.spec_hash) for store in stores)
     for path in weights:
         freed += path.stat().st_size
         path.unlink()
-    print(f"removed {what}: {human_size(freed)} freed")
+    say(f"removed {what}: {human_size(freed)} freed")
     return 0
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..common.console import say
 
 if TYPE_CHECKING:
     from ..comparison import Comparison
@@ -44,24 +45,24 @@ def run(args: argparse.Namespace) -> int:
     from ..comparison import compare_folders
     from ..progress import ConsoleProgress
 
-    result = compare_folders(args.a, args.b, progress=ConsoleProgress())
     names = _names(args.a), _names(args.b)
-    print(f"images:        {result.images}")
-    print(f"agreement:     {result.agreement:.4f} of the pixels have matching classes")
-    print(f"adj. Rand:     {result.ari:.4f}")
-    print(f"mutual inf.:   {result.nmi:.4f}")
-    print(f"\n{'class of A':<24} {'class of B':<24} {'IoU':>6}")
+    result = compare_folders(args.a, args.b, progress=ConsoleProgress())
+    say(f"images:        {result.images}")
+    say(f"agreement:     {result.agreement:.4f} of the pixels have matching classes")
+    say(f"adj. Rand:     {result.ari:.4f}")
+    say(f"mutual inf.:   {result.nmi:.4f}")
+    say("", f"{'class of A':<24} {'class of B':<24} {'IoU':>6}")
     for match in result.classes:
-        print(f"{_name(names[0], match.a):<24} {_name(names[1], match.b):<24} {match.iou:>6.3f}")
+        say(f"{_name(names[0], match.a):<24} {_name(names[1], match.b):<24} {match.iou:>6.3f}")
     worst = sorted(result.per_image.items(), key=lambda pair: (pair[1], pair[0]))[: max(0, args.worst)]
     if worst:
-        print("\nimages that differ most:")
+        say("", "images that differ most:")
     for name, share in worst:
-        print(f"  {share:.4f}  {name}")
+        say(f"  {share:.4f}  {name}")
     for name, reason in list(result.left_out.items())[:LISTED]:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+        say(f"left out: {name}: {reason}", error=True)
     if len(result.left_out) > LISTED:
-        print(f"left out: {len(result.left_out) - LISTED} more", file=sys.stderr)
+        say(f"left out: {len(result.left_out) - LISTED} more", error=True)
     if args.json:
         _write(result, Path(args.json))
     return EXIT_SKIPPED if result.left_out else 0
@@ -75,12 +76,11 @@ def _write(result: Comparison, path: Path) -> None:
 
 
 def _names(folder: str) -> dict[int, str]:
-    """Return the class names beside a run's masks; none for other folders."""
-    try:
-        document = json.loads((Path(folder) / "classes.json").read_text(encoding="utf-8"))
-        return {int(id_): str(name) for id_, name in document.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    """Return the class names beside a run's masks; none where there is no such file."""
+    from ..common.classes import read_class_names
+
+    path = Path(folder) / "classes.json"
+    return read_class_names(path)[0] if os.path.lexists(path) else {}
 
 
 def _name(names: dict[int, str], id_: int | None) -> str:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..common.console import say
 from ..methods import DEFAULT_METHOD
 
 __all__ = ["add_parser", "demo_photos", "run"]
@@ -81,6 +82,6 @@ def _offer_app(result: Any) -> None:
 
     status = check_database()
     if status.status != "ok":
-        print(f"not shown in the FiftyOne App: {status.detail}. {status.mend}")
+        say(f"not shown in the FiftyOne App: {status.detail}. {status.mend}")
         return
-    print("to see your own images in the App: fiftyone app launch, then Browse operations > Label dataset")
+    say("to see your own images in the App: fiftyone app launch, then Browse operations > Label dataset")

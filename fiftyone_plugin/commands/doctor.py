@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import doctor
+from ..common.console import say
 
 __all__ = ["add_parser", "run"]
 
@@ -29,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         for check in checks:
             mend = f"  ->  {check.mend}" if check.mend else ""
-            print(f"{check.status:<8} {check.name:<11} {check.detail}{mend}")
+            say(f"{check.status:<8} {check.name:<11} {check.detail}{mend}")
     return int(any(check.essential and check.status == "missing" for check in checks))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..common.console import say, say_text
 from ..errors import ImageReadError, UsageError
 from ..evaluation.geometry import BOUNDARY_TOLERANCE
 from ..evaluation.protocols import DEFAULT, PROTOCOLS
@@ -111,8 +111,8 @@ def _pairs(found: FolderPairs, binary: bool, unreadable: list[str], stage: Stage
 def _list(title: str, items: list[str]) -> None:
     if items:
         shown = items[:LISTED]
-        rest = f"\n  ... and {len(items) - len(shown)} more" if len(items) > len(shown) else ""
-        print(f"{title}: {len(items)}\n  " + "\n  ".join(shown) + rest, file=sys.stderr)
+        rest = [f"  ... and {len(items) - len(shown)} more"] if len(items) > len(shown) else []
+        say(f"{title}: {len(items)}", *(f"  {item}" for item in shown), *rest, error=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
         "only_true": found.only_true,
         "unreadable": unreadable,
     }
-    print(format_result(result))
+    say_text(format_result(result))
     _list("predictions without ground truth", found.only_pred)
     _list("ground truth without prediction", found.only_true)
     _list("masks that cannot be read", unreadable)
@@ -161,5 +161,5 @@ def run(args: argparse.Namespace) -> int:
         from ..calibrating import calibrate_run
 
         iou = dict(zip(result.images["name"], result.images["iou"], strict=True))
-        print(calibrate_run(Path(args.pred), iou))
+        say(calibrate_run(Path(args.pred), iou))
     return EXIT_SKIPPED if found.only_pred or found.only_true or unreadable else 0

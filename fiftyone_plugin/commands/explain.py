@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..common.console import say
 from .label import add_method_arguments, method_settings, prepare_process
 
 __all__ = ["add_parser", "run"]
@@ -60,5 +61,5 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {args.out}: {error}; choose another --out") from error
     if not args.quiet:
-        print(f"{len(result.panels)} panels, fitted on {result.fitted_on}: {args.out}")
+        say(f"{len(result.panels)} panels, fitted on {result.fitted_on}: {args.out}")
     return 0

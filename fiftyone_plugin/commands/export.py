@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
+
+from ..common.console import say
 
 __all__ = ["add_parser", "run"]
 
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except KeyboardInterrupt:
-        print("pseudomask: interrupted; nothing was exported", file=sys.stderr)
+        say("pseudomask: interrupted; nothing was exported", error=True)
         return EXIT_INTERRUPTED
 
 
@@ -112,9 +113,9 @@ def _run(args: argparse.Namespace) -> int:
         progress=NullProgress() if args.quiet else ConsoleProgress(),
     )
     for entry in result.failed[:LISTED]:
-        print(f"skipped {entry.key}: {entry.reason}", file=sys.stderr)
+        say(f"skipped {entry.key}: {entry.reason}", error=True)
     if len(result.failed) > LISTED:
-        print(f"... and {len(result.failed) - LISTED} more, in {result.out / 'export.json'}", file=sys.stderr)
+        say(f"... and {len(result.failed) - LISTED} more, in {result.out / 'export.json'}", error=True)
     if not args.quiet:
         _report(result)
     return EXIT_SKIPPED if args.strict and result.failed else 0
@@ -158,7 +159,7 @@ def _report(result: Any) -> None:
         *([f"{left_out} left out as asked"] if left_out else []),
         f"{len(result.failed)} skipped",
     ]
-    print(f"{result.format}: {', '.join(parts)}, {result.seconds:.1f} s")
+    say(f"{result.format}: {', '.join(parts)}, {result.seconds:.1f} s")
     for name, count in result.splits.items():
-        print(f"  {name}: {count} images")
-    print(f"written to {result.out}")
+        say(f"  {name}: {count} images")
+    say(f"written to {result.out}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
+
+from ..common.console import say
 
 __all__ = ["add_parser", "run"]
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except KeyboardInterrupt:
-        print("pseudomask: interrupted; nothing was imported", file=sys.stderr)
+        say("pseudomask: interrupted; nothing was imported", error=True)
         return EXIT_INTERRUPTED
 
 
@@ -66,11 +67,11 @@ def _run(args: argparse.Namespace) -> int:
         dataset = load_dataset(args.to.removeprefix(FIFTYONE))
         result = import_masks(dataset, args.source, args.field, out=args.out, **shared)
     for entry in result.skipped[:LISTED]:
-        print(f"skipped {entry.key}: {entry.reason}", file=sys.stderr)
+        say(f"skipped {entry.key}: {entry.reason}", error=True)
     if len(result.skipped) > LISTED:
-        print(f"... and {len(result.skipped) - LISTED} more", file=sys.stderr)
+        say(f"... and {len(result.skipped) - LISTED} more", error=True)
     if not args.quiet:
         field = f", {result.matched} samples of {args.to}, field {args.field}" if args.to else ""
-        print(f"{len(result.masks)} masks, {len(result.names)} classes, {len(result.skipped)} skipped{field}")
-        print(f"written to {result.out}")
+        say(f"{len(result.masks)} masks, {len(result.names)} classes, {len(result.skipped)} skipped{field}")
+        say(f"written to {result.out}")
     return EXIT_SKIPPED if args.strict and result.skipped else 0

@@ -10,6 +10,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ..common.console import say
+from ..common.text import printable
 from ..methods import DEFAULT_METHOD
 
 __all__ = ["add_method_arguments", "add_parser", "method_settings", "prepare_process", "report", "run"]
@@ -129,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     from ..progress import ConsoleProgress, NullProgress
 
     if args.dry_run:
-        print(_estimate(args))
+        say(_estimate(args))
         return 0
     prepare_process()
     progress = NullProgress() if args.quiet else ConsoleProgress()
@@ -240,20 +242,20 @@ class _AboveBars(logging.Handler):
         """Print one line."""
         from tqdm.auto import tqdm
 
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(printable(self.format(record)), file=sys.stderr)
 
 
 def report(result: Any, *, quiet: bool) -> None:
     """Print where the results are, and every skipped image with its reason."""
     for row in result.skipped:
-        print(f"skipped {row.image}: {row.error}", file=sys.stderr)
+        say(f"skipped {row.image}: {row.error}", error=True)
     if quiet:
         return
     seconds = result.run["seconds"]["total"]
-    print(
+    say(
         f"{len(result.labelled)} images labelled, {len(result.skipped)} skipped, "
         f"{len(result.class_names)} classes, {seconds:.0f} s"
     )
-    print(f"masks:         {result.out / 'masks'}")
-    print(f"table:         {result.out / 'samples.csv'}")
-    print(f"contact sheet: {result.out / 'contact_sheet.png'}")
+    say(f"masks:         {result.out / 'masks'}")
+    say(f"table:         {result.out / 'samples.csv'}")
+    say(f"contact sheet: {result.out / 'contact_sheet.png'}")

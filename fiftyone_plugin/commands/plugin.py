@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import plugin_install
+from ..common.console import say
 
 __all__ = ["add_parser", "run"]
 
@@ -42,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         outcome = plugin_install.uninstall(args.plugins_dir)
     what = SENTENCES[outcome.action].format(path=outcome.path, target=outcome.target)
-    print(f"{plugin_install.PLUGIN_NAME}: {what}")
+    say(f"{plugin_install.PLUGIN_NAME}: {what}")
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.untrusted import read_json
 from ..errors import UsageError
 from .confusion import Contingency, union
 
@@ -101,7 +102,7 @@ class Mapping:
                 None if document["unmatched"] is None else int(document["unmatched"]),
                 {int(k): str(v) for k, v in document["names"].items()},
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UsageError(f"this is no mapping of clusters to classes ({error!r})") from error
 
     def save(self, path: str | Path) -> None:
@@ -115,10 +116,7 @@ class Mapping:
         Raises:
             UsageError: the file is missing or holds no mapping.
         """
-        try:
-            document = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read the mapping {path}: {error}") from error
+        document = read_json(path, what="a mapping of clusters to classes")
         inner = document.get("mapping") if isinstance(document, dict) else None
         try:
             return cls.from_dict(inner or document)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..common.untrusted import read_json
 from ..errors import UsageError
 from .index import INDEX_NAME, Index, IndexFormatError
 from .shards import list_shards, used_by_this_process
@@ -151,8 +151,8 @@ def _spec_folders(cache: Path) -> list[Path]:
 
 def _describe(folder: Path) -> SpecInfo:
     try:
-        spec = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        spec = read_json(folder / SPEC_NAME, what="the spec of a feature store")
+    except UsageError:
         spec = {}
     images, layers = 0, list[str]()
     if (folder / INDEX_NAME).is_file():

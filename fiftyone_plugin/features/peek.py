@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..errors import ImageReadError
+from ..common.untrusted import read_json
+from ..errors import ImageReadError, UsageError
 from ..images import file_digest
 from .cache import FEATURES_FOLDER, SPEC_NAME
 from .index import INDEX_NAME
@@ -49,8 +49,8 @@ def cached_share(paths: Sequence[str], backbone: str, size: int, cache: Path) ->
 def _indices(cache: Path, backbone: str, size: int) -> list[Path]:
     found = []
     for path in (cache / FEATURES_FOLDER).glob(f"*/{SPEC_NAME}"):
-        with suppress(OSError, ValueError, AttributeError):
-            spec = json.loads(path.read_text(encoding="utf-8"))
+        with suppress(UsageError, AttributeError):
+            spec = read_json(path, what="the spec of a feature store")
             if (spec.get("backbone"), spec.get("size")) == (backbone, size):
                 found.append(path.with_name(INDEX_NAME))
     return found
