@@ -1,0 +1,49 @@
+"""Names on a terminal are text: nothing in them moves the cursor, clears the screen or forges a line."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+import pytest
+
+from fiftyone_plugin import cli
+from fiftyone_plugin.commands import compare, label
+from fiftyone_plugin.common.console import say
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.evaluation.report import format_table
+
+NASTY = "a\x1b[2Jb\rc\nd\x07\u202ee\u2028f\x9bg"
+SHOWN = r"a\x1b[2Jb\rc\nd\x07\u202ee\u2028f\x9bg"
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_each_argument_is_one_line(capsys, error):
+    say(NASTY, 5, "b", error=error)
+    output = capsys.readouterr()
+    assert (output.err if error else output.out) == f"{SHOWN}\n5\nb\n"
+    assert (output.out if error else output.err) == ""
+
+
+def test_what_the_terminal_cannot_show_becomes_an_escape(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    say("café")
+    stream.flush()
+    assert stream.buffer.getvalue().replace(b"\r\n", b"\n") == b"caf\\xe9\n"
+
+
+def test_errors_and_warnings_are_one_line(monkeypatch, capsys):
+    def fail(_):
+        raise UsageError(f"cannot read {NASTY}")
+
+    monkeypatch.setattr(compare, "run", fail)
+    assert cli.main(["compare", "a", "b"]) == 2
+    assert capsys.readouterr().err == f"pseudomask: cannot read {SHOWN}\n"
+    label._AboveBars().emit(logging.LogRecord("n", logging.WARNING, "p", 1, "skipping %s", (NASTY,), None))
+    assert capsys.readouterr().err == f"skipping {SHOWN}\n"
+
+
+def test_cells_of_a_table_are_text():
+    assert format_table(["class"], [[NASTY]]).splitlines()[-1] == SHOWN
