@@ -132,10 +132,13 @@ class PathIndex(Generic[T]):
                 return _Hit((True, True, len(parts), True), entries, len(entries))
         return self._tail(name, parts, folded=False) or self._tail(name, parts, folded=True)
 
-    def describe(self, hit: _Hit[T]) -> str:
-        """List the paths of a match."""
-        listed = ", ".join(self.paths[i] for i in hit.entries[:LISTED])
-        return listed + (f" and {hit.total - LISTED} more" if hit.total > LISTED else "")
+    def describe(self, hit: _Hit[T], what: str) -> str:
+        """Count and list what a match may be: the targets where they are text, else their paths."""
+        targets = {self.targets[i]: self.paths[i] for i in hit.entries}
+        total = len(targets) if hit.total == len(hit.entries) else hit.total
+        named = [target if isinstance(target, str) else path for target, path in targets.items()]
+        more = f" and {total - LISTED} more" if total > LISTED else ""
+        return f"any of {total} {what}s: {', '.join(sorted(named)[:LISTED])}{more}"
 
     def target(self, hit: _Hit[T]) -> T | None:
         """Return what the match stands for, ``None`` if that is not one thing."""
@@ -320,7 +323,7 @@ def match_names(
         if hit is None:
             matches.left[name] = f"no {what} of this name"
         elif target is None:
-            matches.left[name] = f"may be any of {hit.total} {what}s: {index.describe(hit)}"
+            matches.left[name] = f"may be {index.describe(hit, what)}"
         else:
             claims[target].append((hit.rank, name))
     for target, claimed in claims.items():
