@@ -21,7 +21,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="read masks or COCO files of other tools",
         description=(
             "Read a COCO file (instances, stuff, panoptic), a VOC folder or a folder of masks, and write "
-            "masks/ and classes.json, or a Segmentation field of a FiftyOne dataset."
+            "masks/ and classes.json, or a Segmentation field of a FiftyOne dataset. Exit code "
+            f"{EXIT_SKIPPED} if anything was left out: it is listed, and in export.json."
         ),
     )
     parser.add_argument("source", metavar="SOURCE", help="COCO file, or folder")
@@ -29,7 +30,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--field", default="imported_mask", help="the field (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the masks; needed without --to")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier import")
-    parser.add_argument("--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if masks failed")
+    # the rule now, and accepted for scripts that say so
+    parser.add_argument("--strict", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
     return parser
 
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from ..common.text import printable
     from ..errors import UsageError
     from ..progress import ConsoleProgress, NullProgress
 
@@ -66,11 +69,16 @@ def _run(args: argparse.Namespace) -> int:
         dataset = load_dataset(args.to.removeprefix(FIFTYONE))
         result = import_masks(dataset, args.source, args.field, out=args.out, **shared)
     for entry in result.skipped[:LISTED]:
-        print(f"skipped {entry.key}: {entry.reason}", file=sys.stderr)
+        print(f"skipped {printable(entry.key)}: {printable(entry.reason)}", file=sys.stderr)
     if len(result.skipped) > LISTED:
-        print(f"... and {len(result.skipped) - LISTED} more", file=sys.stderr)
+        rest = f"... and {len(result.skipped) - LISTED} more, in {result.out / 'export.json'}"
+        print(printable(rest), file=sys.stderr)
     if not args.quiet:
+        lost = f" ({len(result.lost)} annotations)" if result.lost else ""
         field = f", {result.matched} samples of {args.to}, field {args.field}" if args.to else ""
-        print(f"{len(result.masks)} masks, {len(result.names)} classes, {len(result.skipped)} skipped{field}")
-        print(f"written to {result.out}")
-    return EXIT_SKIPPED if args.strict and result.skipped else 0
+        counts = (
+            f"{len(result.masks)} masks, {len(result.names)} classes, {len(result.skipped)} skipped{lost}"
+        )
+        print(printable(counts + field))
+        print(printable(f"written to {result.out}"))
+    return EXIT_SKIPPED if any(not entry.expected for entry in result.skipped) else 0
