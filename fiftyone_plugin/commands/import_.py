@@ -22,7 +22,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="read masks or COCO files of other tools",
         description=(
             "Read a COCO file (instances, stuff, panoptic), a VOC folder or a folder of masks, and write "
-            "masks/ and classes.json, or a Segmentation field of a FiftyOne dataset."
+            "masks/ and classes.json, or a Segmentation field of a FiftyOne dataset. Exit code "
+            f"{EXIT_SKIPPED} if anything was left out: it is listed, and in export.json."
         ),
     )
     parser.add_argument("source", metavar="SOURCE", help="COCO file, or folder")
@@ -30,7 +31,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--field", default="imported_mask", help="the field (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the masks; needed without --to")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier import")
-    parser.add_argument("--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if masks failed")
+    # the rule now, and accepted for scripts that say so
+    parser.add_argument("--strict", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
     return parser
 
@@ -69,9 +71,13 @@ def _run(args: argparse.Namespace) -> int:
     for entry in result.skipped[:LISTED]:
         say(f"skipped {entry.key}: {entry.reason}", error=True)
     if len(result.skipped) > LISTED:
-        say(f"... and {len(result.skipped) - LISTED} more", error=True)
+        say(f"... and {len(result.skipped) - LISTED} more, in {result.out / 'export.json'}", error=True)
     if not args.quiet:
+        lost = f" ({len(result.lost)} annotations)" if result.lost else ""
         field = f", {result.matched} samples of {args.to}, field {args.field}" if args.to else ""
-        say(f"{len(result.masks)} masks, {len(result.names)} classes, {len(result.skipped)} skipped{field}")
+        counts = (
+            f"{len(result.masks)} masks, {len(result.names)} classes, {len(result.skipped)} skipped{lost}"
+        )
+        say(counts + field)
         say(f"written to {result.out}")
-    return EXIT_SKIPPED if args.strict and result.skipped else 0
+    return EXIT_SKIPPED if any(not entry.expected for entry in result.skipped) else 0

@@ -47,7 +47,8 @@ def read_bytes(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_
                 f"{os.fspath(path)} is not {what}: it has {info.st_size:,} bytes, more than {max_bytes:,}"
             )
         with open(path, "rb") as file:
-            return file.read(max_bytes + 1)
+            # never more than is there: the buffer of a read is made in one piece
+            return file.read(min(info.st_size, max_bytes) + 1)
     except OSError as error:
         raise UsageError(f"cannot read {os.fspath(path)}, {what}: {error.strerror or error}") from error
     except ValueError as error:  # a null byte in the name
@@ -121,10 +122,8 @@ def _depth(document: Any) -> int:
     while level and deepest <= MAX_DEPTH:
         inner: list[Any] = []
         for value in level:
-            if isinstance(value, dict):
-                inner += value.values()
-            elif isinstance(value, list):
-                inner += value
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+            inner += [child for child in held if isinstance(child, (dict, list))]
         containers = any(isinstance(value, (dict, list)) for value in level)
         deepest += containers
         level = [value for value in inner if isinstance(value, (dict, list))]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..common.classes import read_class_names
+from ..common.folders import files_below
+from ..common.matching import match_names
 from ..errors import ImageReadError, UsageError
-from .summary import parse_classes
 
 __all__ = ["FolderPairs", "pair_masks", "read_classes", "read_mask"]
 
@@ -32,21 +36,20 @@ class FolderPairs:
 
 
 def _masks(folder: Path, what: str) -> dict[str, Path]:
+    """Return relative POSIX path without extension -> file."""
     if not folder.is_dir():
         raise UsageError(f"the folder of {what} does not exist: {folder}")
     root = folder / "masks" if (folder / "masks").is_dir() else folder
     found: dict[str, Path] = {}
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or any(
-            part.startswith(".") for part in path.relative_to(root).parts
-        ):
+    for path in sorted(files_below(root)):
+        name, suffix = os.path.splitext(path)
+        if suffix.lower() not in SUFFIXES:
             continue
-        name = path.relative_to(root).with_suffix("").as_posix()
         if name in found:
             raise UsageError(
-                f"{found[name]} and {path} have the same stem: masks pair by stem, so remove one of them"
+                f"{found[name]} and {root / path} have the same stem: masks pair by stem, so remove one"
             )
-        found[name] = path
+        found[name] = root / path
     if not found:
         raise UsageError(f"no masks ({', '.join(sorted(SUFFIXES))}) in {root}, the folder of {what}")
     return found
@@ -55,21 +58,44 @@ def _masks(folder: Path, what: str) -> dict[str, Path]:
 def pair_masks(pred_dir: str | Path, true_dir: str | Path) -> FolderPairs:
     """Pair the masks of two folders; a folder that holds ``masks/`` stands for that one.
 
+    Masks pair by their path below the folder without extension, in any form of Unicode, and without regard to
+    case where that finds no other. Linked folders are followed. ``a.jpg.png`` is the mask of ``a`` too.
+
     Raises:
         UsageError: a folder is missing or without masks, a stem is not unique, or no masks pair.
     """
     pred, true = _masks(Path(pred_dir), "predictions"), _masks(Path(true_dir), "ground truth")
-    common = sorted(pred.keys() & true.keys())
+    matches = match_names(pred, [(name, name) for name in true], whole=True)
+    common = matches.found | _named_after_images(pred, true, matches.found)
     if not common:
         raise UsageError(
             f"no mask of {pred_dir} has the stem of a mask of {true_dir}, e.g. {min(pred)!r} and "
             f"{min(true)!r}: masks pair by relative path without extension"
         )
     return FolderPairs(
-        [(name, pred[name], true[name]) for name in common],
-        sorted(pred.keys() - true.keys()),
-        sorted(true.keys() - pred.keys()),
+        [(name, pred[name], true[common[name]]) for name in sorted(common)],
+        sorted(pred.keys() - common.keys()),
+        sorted(true.keys() - set(common.values())),
     )
+
+
+def _named_after_images(
+    pred: Collection[str], true: Collection[str], found: Mapping[str, str]
+) -> dict[str, str]:
+    """Pair what is left where one side names masks after the whole image: ``a.jpg.png`` and ``a.png``."""
+    from ..images import image_extensions
+
+    extensions = image_extensions()
+
+    def stem(name: str) -> str:
+        bare, suffix = os.path.splitext(name)
+        return bare if suffix.lower() in extensions else name
+
+    stems = Counter(map(stem, pred))
+    left = {stem(name): name for name in pred if name not in found and stems[stem(name)] == 1}
+    matches = match_names(left, [(stem(name), name) for name in true], whole=True)
+    paired = set(found.values())
+    return {left[bare]: name for bare, name in matches.found.items() if name not in paired}
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -94,18 +120,12 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def read_classes(path: str | Path) -> dict[int, str]:
-    """Read class names: a JSON list, where position is the id, or an object ``{"1": "sky", ...}``.
+    """Read the names of a class file, see :func:`fiftyone_plugin.common.classes.read_class_names`.
 
     Raises:
         UsageError: not readable, or neither of the two.
     """
-    try:
-        document = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the classes {path}: {error}") from error
-    try:
-        if not isinstance(document, list | dict):
-            raise UsageError("neither a list nor an object")
-        return parse_classes(document) or {}
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+    names, _ = read_class_names(path)
+    if not names:
+        raise UsageError(f"{path}: classes need at least one name")
+    return names

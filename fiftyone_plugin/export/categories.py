@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..common.classes import read_class_names as read_class_file
 from ..errors import UsageError
 
 __all__ = ["Categories", "Category", "default_names", "parse_mask_targets", "read_class_file"]
@@ -179,32 +178,3 @@ def parse_mask_targets(targets: Mapping[Any, Any]) -> dict[int, str]:
             raise UsageError(f"mask targets: {key!r} is neither an id nor a colour like '#ff6d04'") from error
         names[number] = str(value)
     return names
-
-
-def read_class_file(path: Path) -> tuple[dict[int, str], dict[str, str]]:
-    """Read ``classes.json``: names by mask id, and supercategories by name where it has some.
-
-    It is an object ``{"1": "sky", "2": {"name": "cow", "supercategory": "animal"}}``, or a list, where the
-    position is the id.
-
-    Raises:
-        UsageError: not readable, or something else.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the classes {path}: {error}") from error
-    if isinstance(document, list):
-        document = dict(enumerate(document))
-    if not isinstance(document, dict):
-        raise UsageError(f"{path}: expected an object of names by id, or a list of names")
-    names: dict[int, str] = {}
-    groups: dict[str, str] = {}
-    for key, value in document.items():
-        name = value.get("name") if isinstance(value, dict) else value
-        if not str(key).isdecimal() or not isinstance(name, str):
-            raise UsageError(f"{path}: {key!r}: {value!r} is not an id and a name")
-        names[int(key)] = name
-        if isinstance(value, dict) and value.get("supercategory"):
-            groups[name] = str(value["supercategory"])
-    return names, groups

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ..errors import UsageError
 from .categories import Categories
+from .coco_shapes import decode_segmentation, segmentation_rle
 from .polygons import segment_polygons
 from .runs import Segments, segment_rles
 
@@ -89,40 +87,6 @@ def coco_results(segments: Segments, score: float) -> list[dict[str, Any]]:
             segments.label.tolist(), segment_rles(segments), segments.box.tolist(), strict=True
         )
     ]
-
-
-def segmentation_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Return pycocotools' RLE of polygons, or of compressed or uncompressed RLE.
-
-    Raises:
-        UsageError: it is none of these, or of another size.
-    """
-    from pycocotools import mask as coco_mask
-
-    try:
-        if isinstance(segmentation, list):
-            usable = [ring for ring in segmentation if len(ring) >= 6]  # fewer than three points: no area
-            nothing = {"size": [height, width], "counts": [height * width]}
-            rles = coco_mask.frPyObjects(usable or [nothing], height, width)
-            return coco_mask.merge(rles)
-        rle = segmentation
-        if isinstance(rle["counts"], list):
-            rle = coco_mask.frPyObjects(rle, *rle["size"])
-        if list(rle["size"]) != [height, width]:
-            raise UsageError(f"RLE of size {list(rle['size'])} in an image of {[height, width]}")
-        coco_mask.area(rle)  # fails where decoding would
-        return rle
-    except UsageError:
-        raise
-    except Exception as error:  # malformed input makes the C extension raise anything
-        raise UsageError(f"neither polygons nor RLE ({type(error).__name__}: {error})") from error
-
-
-def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Return the (H, W) bool mask of a segmentation, see :func:`segmentation_rle`."""
-    from pycocotools import mask as coco_mask
-
-    return coco_mask.decode([segmentation_rle(segmentation, height, width)])[:, :, 0].astype(bool)
 
 
 def _number(value: float) -> float | int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from ..datasets import METHOD, default_out, list_view
+from ..common.matching import match_names
+from ..datasets import METHOD, ViewItem, default_out, list_view
 from ..errors import UsageError
 from ..parallel import batched
 from ..progress import Progress
-from .importing import ImportResult, open_masks, read_masks
+from ..sources import ImageItem, list_images
+from ..view_check import all_samples
+from .importing import ImportResult, MaskSource, open_masks, read_masks
 from .items import Skipped
 
 __all__ = ["import_masks"]
@@ -30,9 +33,10 @@ def import_masks(
 ) -> ImportResult:
     """Read masks or a COCO file into a Segmentation field, e.g. an export that another tool has corrected.
 
-    Masks and images match by the path below the folder of all images, without extension, as exports have it;
-    where that finds nothing, by file name alone. The masks are written to ``out`` and named by ``mask_path``;
-    the class names become the field's mask targets.
+    Names and samples match as :mod:`fiftyone_plugin.common.matching` says: by absolute path, or by the
+    longest tail of the path that one image of the whole dataset has; what may be several images is left out.
+    The masks are written to ``out`` and named by ``mask_path``; the class names become the field's mask
+    targets.
 
     Args:
         view: dataset or view of images.
@@ -44,10 +48,11 @@ def import_masks(
         progress: where stages report to.
 
     Returns:
-        What was read; ``skipped`` lists masks without a sample, and those that do not fit.
+        What was read; ``skipped`` lists masks without a sample of their own in the view, and those that do
+        not fit, and annotations that are in no mask.
 
     Raises:
-        UsageError: not images, the field exists, or no mask belongs to a sample.
+        UsageError: not images, the field exists or is no Segmentation, or no mask belongs to a sample.
         PseudoMaskError: ``out`` cannot be written, or no mask could be read.
     """
     import fiftyone as fo
@@ -57,47 +62,55 @@ def import_masks(
         raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _")
     if dataset.has_run(f"{METHOD}_{field}"):
         raise UsageError(f"field {field!r} belongs to a run of label_dataset; import into another field")
-    if dataset.has_sample_field(field) and not overwrite:
-        raise UsageError(f"field {field!r} exists: choose another name, or overwrite it")
-    samples = {
-        entry.item.mask_name.removesuffix(".png"): (entry.item.path, entry.sample_ids)
-        for entry in list_view(view)
-    }
+    if dataset.has_sample_field(field):
+        _check_field(dataset, field, overwrite)
+    entries = {os.path.normcase(entry.item.path): entry for entry in list_view(view)}
     opened = open_masks(source)
-    matches = _match(opened.stems, {stem: path for stem, (path, _) in samples.items()})
-    if not matches:
-        theirs, ours = opened.stems[0], next(iter(samples))
-        raise UsageError(f"no mask of {source} has the name of an image, e.g. {theirs!r} and {ours!r}")
-    opened.read = _checked(opened.read, {theirs: samples[ours][0] for theirs, ours in matches.items()})
+    found, left = _match(opened, dataset, entries)
+    if not found:
+        first = left[0]
+        raise UsageError(
+            f"no mask of {source} has the name of an image of its own, e.g. {first.key!r}: {first.reason}; "
+            f"images are named like {next(iter(entries.values())).item.path!r}"
+        )
+    opened.paths = {stem: entry.item.path for stem, entry in found.items()}
+    opened.lost += left
+    opened.read = _checked(opened.read, opened.paths)
     folder = Path(out) if out is not None else default_out(dataset, field)
-    result = read_masks(opened, folder, stems=matches, overwrite=overwrite, progress=progress)
-    result.skipped += [
-        Skipped(stem, "no sample of this name") for stem in opened.stems if stem not in matches
-    ]
+    stems = {stem: entry.item.mask_name.removesuffix(".png") for stem, entry in found.items()}
+    result = read_masks(opened, folder, stems=stems, overwrite=overwrite, progress=progress)
     dataset.add_sample_field(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
-    pairs = [
-        (sample_id, path) for stem, path in result.masks.items() for sample_id in samples[matches[stem]][1]
-    ]
-    _clear_replaced(dataset, field, result.out, {sample_id for sample_id, _ in pairs})
+    pairs = [(sample_id, path) for stem, path in result.masks.items() for sample_id in found[stem].sample_ids]
+    samples = all_samples(dataset)
+    _clear_replaced(samples, field, result.out, {sample_id for sample_id, _ in pairs})
     for batch in batched(pairs, WRITE_BATCH):
         labels = {sample_id: fo.Segmentation(mask_path=str(path)) for sample_id, path in batch}
-        dataset.set_values(field, labels, key_field="id")
+        samples.set_values(field, labels, key_field="id")
     dataset.mask_targets = {**dataset.mask_targets, field: result.names}
     dataset.save()
     result.matched = len(pairs)
     return result
 
 
-def _clear_replaced(dataset: Any, field: str, folder: Path, written: set[str]) -> None:
+def _check_field(dataset: Any, field: str, overwrite: bool) -> None:
+    import fiftyone as fo
+
+    if not overwrite:
+        raise UsageError(f"field {field!r} exists: choose another name, or overwrite it")
+    if field not in dataset.get_field_schema(embedded_doc_type=fo.Segmentation):
+        raise UsageError(f"field {field!r} holds something else than masks: choose another name")
+
+
+def _clear_replaced(samples: Any, field: str, folder: Path, written: set[str]) -> None:
     """Empty the field where its mask was in the folder of an earlier import, which is gone."""
-    rows = zip(*dataset.values(["id", f"{field}.mask_path"]), strict=True)
+    rows = zip(*samples.values(["id", f"{field}.mask_path"]), strict=True)
     gone = {
         sample_id: None
         for sample_id, path in rows
         if path and sample_id not in written and folder in Path(path).parents
     }
     if gone:
-        dataset.set_values(field, gone, key_field="id")
+        samples.set_values(field, gone, key_field="id")
 
 
 def _checked(read: Any, images: dict[str, str]) -> Any:
@@ -114,28 +127,34 @@ def _checked(read: Any, images: dict[str, str]) -> Any:
     return checked
 
 
-def _match(theirs: list[str], ours: dict[str, str]) -> dict[str, str]:
-    """Return stem in the source -> stem of the image: by the same path, the absolute path, or the file name.
+def _match(
+    opened: MaskSource, dataset: Any, entries: dict[str, ViewItem]
+) -> tuple[dict[str, ViewItem], list[Skipped]]:
+    """Return stem of a mask -> the image of the view that it is of, and why others have none.
 
-    Names that are not unique on one of the sides do not match.
+    Names are looked up in the whole dataset: what is one image there may look like another one in a view.
     """
-    absolute = {
-        PurePosixPath(Path(path).as_posix()).with_suffix("").as_posix(): s for s, path in ours.items()
-    }
-    matches = {stem: stem for stem in theirs if stem in ours}
-    matches |= {stem: absolute[stem] for stem in theirs if stem not in matches and stem in absolute}
-    if matches:
-        return matches
-    left, right = _by_name(theirs), _by_name(list(ours))
-    return {left[name]: right[name] for name in left if name in right}
+    items = list_images(all_samples(dataset).values("filepath"))
+    paths = {(item.path, os.path.normcase(item.path)) for item in items}
+    named = [*items, *(entry.item for entry in entries.values())]
+    paths |= {(path, os.path.normcase(item.path)) for item in named if (path := _exported(item))}
+    matches = match_names(opened.images.values(), paths, what="sample")
+    found: dict[str, ViewItem] = {}
+    left: list[Skipped] = []
+    for stem, name in opened.images.items():
+        path = matches.found.get(name)
+        if path is None:
+            left.append(Skipped(stem, matches.left[name]))
+        elif path in entries:
+            found[stem] = entries[path]
+        else:
+            left.append(Skipped(stem, "its sample is not in the view", expected=True))
+    return found, left
 
 
-def _by_name(stems: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    twice = set()
-    for stem in stems:
-        name = PurePosixPath(stem).name
-        if name in found:
-            twice.add(name)
-        found[name] = stem
-    return {name: stem for name, stem in found.items() if name not in twice}
+def _exported(item: ImageItem) -> str | None:
+    """Return the path of an image under the name that exports give it, where that is another one."""
+    stem, suffix = item.mask_name.removesuffix(".png"), os.path.splitext(item.key)[1]
+    if stem + suffix == item.key:
+        return None
+    return os.path.join(os.path.dirname(item.path), stem.rsplit("/", 1)[-1] + suffix)

@@ -1,49 +1,32 @@
-"""Exports of this package and of other tools, read back as masks: plain, VOC, COCO in all its kinds."""
+"""Masks of exports and of other tools, written to a folder with ``masks/`` and ``classes.json``."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections import defaultdict
-from collections.abc import Callable
+import errno
+import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from ..errors import ImageReadError, PseudoMaskError, UsageError
-from ..evaluation.folders import read_mask
-from ..images import MAX_PIXELS
+from ..common.files import is_safe_name
+from ..common.matching import normalise, split_path
+from ..errors import PseudoMaskError, UsageError
 from ..progress import NullProgress, Progress
 from ..rundir import write_json, write_mask
-from .categories import default_names, read_class_file
-from .coco import segmentation_rle
+from .categories import default_names
+from .coco_reading import LostAnnotation
 from .items import Skipped
-from .panoptic import rgb_to_id
-from .sources import mask_files
-from .staging import RECORD, ExportFolder, is_safe_name, writing
+from .mask_sources import MaskSource, open_masks
+from .staging import RECORD, ExportFolder, writing
 
 __all__ = ["ImportResult", "MaskSource", "open_masks", "read_masks"]
 
-COCO_KINDS = ("instances", "stuff", "panoptic")
-
-
-@dataclass
-class MaskSource:
-    """Masks to import.
-
-    Attributes:
-        name: what it is called in messages.
-        stems: relative POSIX paths of the images without extension.
-        names: mask id -> class name.
-        read: returns the (H, W) mask ids of a stem; raises ``ImageReadError`` or ``UsageError``.
-    """
-
-    name: str
-    stems: list[str]
-    names: dict[int, str]
-    read: Callable[[str], np.ndarray]
+LONGEST_NAME = 255  # bytes of a file's name on the usual file systems
+RECORDED = 10_000  # entries that were left out, in the record
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}  # a name that this file system does not take
 
 
 @dataclass
@@ -54,7 +37,8 @@ class ImportResult:
         out: folder with ``masks/`` and ``classes.json``.
         masks: stem of an image -> its mask file.
         names: mask id -> class name.
-        skipped: masks that could not be read, with reasons.
+        skipped: everything that is in no mask, with reasons: masks that could not be read or have no image,
+            annotations, entries of a COCO file.
         matched: samples that got a mask, where there is a dataset.
     """
 
@@ -64,142 +48,10 @@ class ImportResult:
     skipped: list[Skipped] = field(default_factory=list)
     matched: int = 0
 
-
-def open_masks(source: str | Path) -> MaskSource:
-    """Find out what a path holds and open it.
-
-    Args:
-        source: a COCO file (instances, stuff or panoptic), a folder with ``annotations/*.json``, with
-            ``SegmentationClass/`` (VOC) or with ``masks/``, or a folder of masks.
-
-    Raises:
-        UsageError: none of these, or damaged.
-    """
-    path = Path(source)
-    if path.is_file() and path.suffix.lower() == ".json":
-        return _open_coco(path)
-    if not path.is_dir():
-        raise UsageError(f"no such file or folder to import: {path}")
-    documents = sorted(p for kind in COCO_KINDS for p in path.glob(f"annotations/{kind}*.json"))
-    if len(documents) > 1:
-        listed = ", ".join(str(p.relative_to(path)) for p in documents)
-        raise UsageError(f"{path} holds several COCO files, name the one to import: {listed}")
-    if documents:
-        return _open_coco(documents[0])
-    if (path / "SegmentationClass").is_dir():
-        return _open_folder(path, path / "SegmentationClass", _voc_names(path / "labelmap.txt"), void=255)
-    folder = path / "masks" if (path / "masks").is_dir() else path
-    class_file = next((p for p in (path / "classes.json", folder / "classes.json") if p.is_file()), None)
-    names = read_class_file(class_file)[0] if class_file else {}
-    return _open_folder(path, folder, names)
-
-
-def _open_folder(path: Path, folder: Path, names: dict[int, str], void: int | None = None) -> MaskSource:
-    files = mask_files(folder)
-    if not files:
-        raise UsageError(f"no masks in {folder}")
-
-    def read(stem: str) -> np.ndarray:
-        mask = read_mask(folder / files[stem])
-        # void has no class; an id of that value that has a name is one
-        return np.where(mask == void, 0, mask) if void is not None and void not in names else mask
-
-    return MaskSource(str(path), list(files), names, read)
-
-
-def _voc_names(path: Path) -> dict[int, str]:
-    if not path.is_file():
-        return {}
-    rows = [row for row in path.read_text(encoding="utf-8").splitlines() if row and not row.startswith("#")]
-    return {i: row.split(":")[0] for i, row in enumerate(rows) if i > 0}
-
-
-# ---------------------------------------------------------------------- COCO
-
-
-def _open_coco(path: Path) -> MaskSource:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        images = {entry["id"]: entry for entry in document["images"]}
-        categories = {entry["id"]: entry for entry in document["categories"]}
-        annotations: dict[Any, list[Any]] = defaultdict(list)
-        for entry in document["annotations"]:
-            annotations[entry["image_id"]].append(entry)
-        ids = _mask_ids(categories)
-        names = {ids[key]: str(entry["name"]) for key, entry in categories.items()}
-        stems: dict[str, Any] = {}
-        for image_id, entry in images.items():
-            stem = _stem(entry)
-            stems[stem if stem not in stems else entry["file_name"]] = image_id
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is not a COCO file of images and annotations ({error!r})") from error
-
-    def read(stem: str) -> np.ndarray:
-        image = images[stems[stem]]
-        entries = annotations.get(stems[stem], [])
-        try:
-            if any("segments_info" in entry for entry in entries):
-                return _panoptic_mask(path, image, entries, ids)
-            return _instance_mask(image, entries, ids)
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"a malformed annotation ({error!r})") from error
-
-    return MaskSource(str(path), list(stems), names, read)
-
-
-def _stem(image: dict[str, Any]) -> str:
-    """Return the path without extension; of an absolute path (images left in their place), the whole path."""
-    return PurePosixPath(image["file_name"].replace("\\", "/")).with_suffix("").as_posix()
-
-
-def _mask_ids(categories: dict[Any, dict[str, Any]]) -> dict[Any, int]:
-    """Return category id -> mask id: ``class_id`` where this package wrote it, else the category's id."""
-    ids = {key: int(entry.get("class_id", key)) for key, entry in categories.items()}
-    plain = {key: int(key) for key in categories}
-    for candidate in (ids, plain):
-        values = list(candidate.values())
-        if len(set(values)) == len(values) and all(0 < value <= 65_535 for value in values):
-            return candidate
-    return {key: number for number, key in enumerate(sorted(categories), 1)}
-
-
-def _instance_mask(image: dict[str, Any], entries: list[Any], ids: dict[Any, int]) -> np.ndarray:
-    """Draw annotations, large ones first, so that small ones on top of them stay visible."""
-    from pycocotools import mask as coco_mask
-
-    height, width = int(image["height"]), int(image["width"])
-    if min(height, width) < 1 or height * width > MAX_PIXELS:
-        raise UsageError(f"an image of {width} x {height} pixels")
-    rles = [segmentation_rle(entry["segmentation"], height, width) for entry in entries]
-    areas = [int(coco_mask.area(rle)) for rle in rles]  # a list of more than 255 overflows in pycocotools
-    mask = np.zeros((height, width), np.uint16)
-    for index in sorted(range(len(rles)), key=lambda i: -areas[i]):
-        x, y, w, h = coco_mask.toBbox(rles[index]).astype(int)
-        inside = coco_mask.decode([rles[index]])[y : y + h, x : x + w, 0].astype(bool)
-        mask[y : y + h, x : x + w][inside] = ids[entries[index]["category_id"]]
-    return mask
-
-
-def _panoptic_mask(path: Path, image: dict[str, Any], entries: list[Any], ids: dict[Any, int]) -> np.ndarray:
-    from PIL import Image
-
-    (entry,) = entries
-    name = entry["file_name"]
-    if not is_safe_name(name):
-        raise UsageError(f"the PNG's name leads out of its folder: {name!r}")
-    png = path.with_suffix("") / name
-    try:
-        with Image.open(png) as opened:
-            segments = rgb_to_id(np.asarray(opened.convert("RGB")))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageReadError(png, f"cannot be read ({error})") from error
-    found, inverse = np.unique(segments, return_inverse=True)
-    classes = {int(info["id"]): ids[info["category_id"]] for info in entry["segments_info"]}
-    values = np.array([classes.get(int(value), 0) for value in found], np.uint16)
-    return values[inverse.reshape(segments.shape)]
-
-
-# ---------------------------------------------------------------------- to a folder
+    @property
+    def lost(self) -> list[Skipped]:
+        """Annotations that are in no mask: a part of ``skipped``."""
+        return [entry for entry in self.skipped if isinstance(entry, LostAnnotation)]
 
 
 def read_masks(
@@ -215,8 +67,8 @@ def read_masks(
     Args:
         source: see :func:`open_masks`.
         out: the folder; must not exist, or be empty.
-        stems: stem in the source -> stem of the file to write; others are left out. ``None``: all, as they
-            are.
+        stems: stem in the source -> stem of the file to write; others are left out. ``None``: all, below the
+            folder that holds them all where they are absolute, and without drives and ``..``.
         overwrite: replace an earlier import in ``out``.
         progress: where stages report to.
 
@@ -226,7 +78,7 @@ def read_masks(
     """
     opened = source if isinstance(source, MaskSource) else open_masks(source)
     result = ImportResult(Path(out).absolute(), names=opened.names)
-    targets = stems if stems is not None else _relative(opened.stems)
+    targets = stems if stems is not None else safe_targets(opened.stems)
     origin = Path(opened.name)
     sources = (origin if origin.is_dir() else origin.parent,)
     with ExportFolder(Path(out), overwrite=overwrite, sources=sources) as folder:
@@ -235,6 +87,7 @@ def read_masks(
             for stem, target in targets.items():
                 ids |= _import_one(opened, stem, target, folder.path, result)
                 stage.update()
+        result.skipped += opened.lost
         if not result.masks:
             first = "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:5])
             raise PseudoMaskError(
@@ -248,20 +101,52 @@ def read_masks(
     return result
 
 
-def _relative(stems: list[str]) -> dict[str, str]:
-    """Return stem -> stem of the file; absolute ones become relative to the folder that holds them all."""
-    if not stems or not all(os.path.isabs(stem) for stem in stems):
-        return {stem: stem for stem in stems}
-    parents = [PurePosixPath(stem).parent for stem in stems]
-    root = os.path.commonpath(parents) if len({parent.anchor for parent in parents}) == 1 else ""
-    return {stem: PurePosixPath(stem).relative_to(root or "/").as_posix() for stem in stems}
+def safe_targets(stems: list[str]) -> dict[str, str]:
+    r"""Return stem -> relative POSIX path of the file to write, below the folder and no other's.
+
+    ``C:\pics\a`` and ``../../pics/a`` become ``pics/a``; where all are absolute, the folder that holds all is
+    left out. Those that would share a file, also where case does not count, get a piece of a hash.
+    """
+    split = {stem: split_path(stem) for stem in stems}
+    absolute = all(anchor for anchor, _ in split.values())
+    shared = _shared_folder([parts for _, parts in split.values()]) if absolute else 0
+    targets = {stem: "/".join(parts[shared:]) for stem, (_, parts) in split.items()}
+    users = Counter(map(_plain, targets.values()))
+    folders = {str(folder) for target in users for folder in PurePosixPath(target).parents}
+
+    def alone(target: str) -> bool:
+        return users[_plain(target)] == 1 and f"{_plain(target)}.png" not in folders
+
+    return {
+        stem: target if alone(target) or not target else f"{target}.{_digest(stem)}"
+        for stem, target in targets.items()
+    }
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _shared_folder(paths: list[tuple[str, ...]]) -> int:
+    """Return how many first parts all paths share, the last part of each left out."""
+    if not paths:
+        return 0
+    low, high = min(paths)[:-1], max(paths)[:-1]
+    depth = 0
+    while depth < min(len(low), len(high)) and low[depth] == high[depth]:
+        depth += 1
+    return depth
+
+
+def _plain(name: str) -> str:
+    return normalise(name.casefold())
 
 
 def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result: ImportResult) -> set[int]:
     """Write one mask, or list it as skipped; return the ids in it."""
+    name = f"{target}.png"
     try:
-        if not is_safe_name(target):
-            raise UsageError("its path leads out of the folder")
+        _check_target(target, name)
         mask = source.read(stem)
         ids = _check_ids(mask, source.names)
     except PseudoMaskError as error:
@@ -270,11 +155,26 @@ def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result
     except Exception as error:  # decoders raise anything on damaged files
         result.skipped.append(Skipped(stem, f"cannot be read ({type(error).__name__}: {error})"))
         return set()
-    name = f"{target}.png"
-    with writing(folder / "masks" / name):
-        write_mask(folder / "masks" / name, mask)
+    try:
+        with writing(folder / "masks" / name):
+            write_mask(folder / "masks" / name, mask)
+    except PseudoMaskError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NAME_ERRORS:
+            result.skipped.append(
+                Skipped(stem, f"its name cannot be written here: {error.__cause__.strerror}")
+            )
+            return set()
+        raise
     result.masks[stem] = result.out / "masks" / name
     return ids
+
+
+def _check_target(target: str, name: str) -> None:
+    if not target or not is_safe_name(target):
+        raise UsageError("its path leads out of the folder")
+    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/"))
+    if longest > LONGEST_NAME:
+        raise UsageError(f"its name has {longest} bytes; file systems take {LONGEST_NAME}")
 
 
 def _check_ids(mask: np.ndarray, names: dict[int, str]) -> set[int]:
@@ -290,6 +190,10 @@ def _record(source: MaskSource, result: ImportResult) -> dict[str, Any]:
     return {
         "format": "masks",
         "imported_from": source.name,
-        "counts": {"masks": len(result.masks), "skipped": len(result.skipped)},
-        "skipped": [{"image": entry.key, "reason": entry.reason} for entry in result.skipped],
+        "counts": {
+            "masks": len(result.masks),
+            "skipped": len(result.skipped),
+            "annotations_lost": len(result.lost),
+        },
+        "skipped": [{"image": entry.key, "reason": entry.reason} for entry in result.skipped[:RECORDED]],
     }

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Iterator, Sequence
+import posixpath
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from ..common.folders import files_below
+from ..common.matching import match_names
+from ..common.text import from_spreadsheet_cell
+from ..common.untrusted import read_bytes
 from ..errors import UsageError
 from ..evaluation.folders import SUFFIXES
 from ..rundir import NAMES, RunDirectory
@@ -19,12 +25,15 @@ from .staging import is_safe_name
 __all__ = ["folder_source", "mask_files"]
 
 CLASSES = "classes.json"
+COLUMNS = ("image", "mask", "status", "error", "quality")
+MAX_TABLE = 4 << 30  # bytes; a row an image
 
 
 def folder_source(root: str | Path, *, images: str | Path | None = None) -> ExportSource:
     """Read what ``label`` wrote, or any folder with images/ and masks/ and perhaps instances/.
 
-    In such a folder an image and its mask have the same path below images/ and masks/, but for the extension;
+    In such a folder an image and its mask have the same path below images/ and masks/, but for the extension
+    and the form of Unicode; linked folders are followed;
     class names come from ``classes.json`` where there is one, tags are the folders of an image's path
     (``images/train/1.jpg`` has the tag ``train``).
 
@@ -90,7 +99,8 @@ class _Entry(NamedTuple):
 
 
 def _image_root(folder: Path, images: str | Path | None, run: dict[str, Any] | None) -> Path:
-    candidates = [images, folder / "images", run.get("images_root") if run else None]
+    recorded = run.get("images_root") if run else None
+    candidates = [images, folder / "images", recorded if isinstance(recorded, str) else None]
     for candidate in candidates:
         if candidate is not None and Path(candidate).is_dir():
             return Path(os.path.abspath(candidate))
@@ -101,13 +111,13 @@ def _image_root(folder: Path, images: str | Path | None, run: dict[str, Any] | N
 
 def _read_table(path: Path) -> list[dict[str, str]]:
     """Read the columns of a run's table that matter here; other columns may come and go."""
+    text = read_bytes(path, what="the table of a run", max_bytes=MAX_TABLE).decode("utf-8", NAMES)
     try:
-        with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
-            rows = [
-                {name: row.get(name) or "" for name in ("image", "mask", "status", "error", "quality")}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, csv.Error) as error:
+        rows = [
+            {name: from_spreadsheet_cell(row.get(name) or "") for name in COLUMNS}
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
+    except csv.Error as error:
         raise UsageError(f"cannot read the run's table {path}: {error}") from error
     if not rows or not all(row["image"] for row in rows):
         raise UsageError(f"{path} is not the table of a run")
@@ -146,7 +156,7 @@ def mask_files(folder: Path) -> dict[str, str]:
         UsageError: two files differ in the extension only.
     """
     found: dict[str, str] = {}
-    for path in sorted(_files_below(folder)):
+    for path in sorted(files_below(folder)):
         name, suffix = os.path.splitext(path)
         if suffix.lower() in SUFFIXES:
             if name in found:
@@ -156,29 +166,31 @@ def mask_files(folder: Path) -> dict[str, str]:
     return found
 
 
-def _files_below(folder: Path) -> Iterator[str]:
-    """Yield files by relative POSIX path, hidden ones and hidden folders left out."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = os.path.relpath(parent, folder).replace(os.sep, "/")
-        prefix = "" if below == "." else f"{below}/"
-        yield from (prefix + name for name in files if not name.startswith("."))
-
-
 def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> list[_Entry]:
     masks = mask_files(folder / "masks")
     instances = mask_files(folder / "instances") if (folder / "instances").is_dir() else {}
+    items = list_images(image_root)
+    # the mask of a.jpg is a.png, or what a run calls it beside an a.tif, or named after all of it
+    names = [
+        (name, item.key)
+        for item in items
+        for name in {item.mask_name.removesuffix(".png"), posixpath.splitext(item.key)[0], item.key}
+    ]
+    matches = match_names(masks, names, whole=True)
+    mask_of = {key: name for name, key in matches.found.items()}
+    instances_of = {key: name for name, key in match_names(instances, names, whole=True).found.items()}
     entries = []
-    used = set()
-    for item in list_images(image_root):
-        stem = item.mask_name.removesuffix(".png")
-        # a run names the masks of a.jpg and a.png after the whole key
-        name = next((n for n in (stem, str(PurePosixPath(item.key).with_suffix(""))) if n in masks), None)
+    for item in items:
+        name, given = mask_of.get(item.key), instances_of.get(item.key)
         if name is None:
             skipped.append(Skipped(item.key, "no mask"))
             continue
-        used.add(name)
-        given = instances.get(name)
-        entries.append(_Entry(item.key, stem, masks[name], str(folder), str(image_root), given, None))
-    skipped += [Skipped(f"masks/{name}", "no image") for name in masks if name not in used]
+        instance = instances[given] if given is not None else None
+        stem = item.mask_name.removesuffix(".png")
+        entries.append(_Entry(item.key, stem, masks[name], str(folder), str(image_root), instance, None))
+    skipped += [Skipped(f"masks/{name}", _no_image(reason)) for name, reason in matches.left.items()]
     return entries
+
+
+def _no_image(reason: str) -> str:
+    return "no image" if reason == "no image of this name" else reason

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_what_is_left_out_is_listed_and_told_by_the_exit_code(folders, capsys):
             ["run", "gt", "--classes", "classes.json"],
             "the ground truth holds ids [0] that the classes do not name",
         ),
-        (["run", "gt", "--classes", "gone.json"], "cannot read the classes "),
+        (["run", "gt", "--classes", "gone.json"], "cannot read gone.json, a list of class names"),
         (["run", "gt", "--mapping", "classes.json"], "classes.json: this is no mapping"),
         (["run", "gt", "--protocol", "alignseg_per_image", "--save-mapping", "m.json"], "no mapping to save"),
         (["run", "gt", "--json", "no/such/folder.json"], "cannot write "),
@@ -178,6 +179,30 @@ def test_two_files_of_one_stem_are_refused(tmp_path):
         pair_masks(tmp_path / "a", tmp_path / "a")
 
 
+def test_masks_pair_in_every_form_of_unicode_and_through_links(tmp_path):
+    names = ["Caf\u00e9", "Stra\u00dfe", "IMG_1", "photo.jpg"]
+    for name in names:
+        write(tmp_path / "a" / "x" / f"{unicodedata.normalize('NFD', name)}.png", [[1]])
+    for name in ("Caf\u00e9", "Stra\u00dfe", "img_1", "photo"):
+        write(tmp_path / "disk" / f"{name}.png", [[1]])
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "loop").symlink_to(tmp_path / "b")
+    found = pair_masks(tmp_path / "a", tmp_path / "b")
+    assert (found.only_pred, found.only_true) == ([], [])
+    assert [true.name for _, _, true in found.pairs] == [
+        "Caf\u00e9.png", "img_1.png", "Stra\u00dfe.png", "photo.png",
+    ]  # fmt: skip
+
+
+def test_masks_never_pair_with_those_of_another_folder(tmp_path):
+    for name in ("a/train/0", "a/train/1", "b/val/0", "b/train/1", "b/1"):
+        write(tmp_path / f"{name}.png", [[1]])
+    found = pair_masks(tmp_path / "a", tmp_path / "b")
+    assert [name for name, _, _ in found.pairs] == ["train/1"]
+    assert (found.only_pred, found.only_true) == (["train/0"], ["1", "val/0"])
+
+
 def test_hidden_files_and_other_files_are_no_masks(tmp_path):
     for name in ("x.png", ".hidden.png", ".cache/y.png"):
         write(tmp_path / "a" / name, [[1]])
@@ -187,14 +212,19 @@ def test_hidden_files_and_other_files_are_no_masks(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [('["void", "sky"]', {0: "void", 1: "sky"}), ('{"4": "sea", "2": "sand"}', {4: "sea", 2: "sand"})],
+    [
+        ('["void", "sky"]', {0: "void", 1: "sky"}),
+        ('{"4": "sea", "2": "sand"}', {4: "sea", 2: "sand"}),
+        ('\ufeff{"4": "sea"}', {4: "sea"}),
+        ('{"1": {"name": "cow", "supercategory": "animal"}, "2": "grass"}', {1: "cow", 2: "grass"}),
+    ],
 )
 def test_class_files(tmp_path, text, expected):
-    (tmp_path / "c.json").write_text(text)
+    (tmp_path / "c.json").write_text(text, encoding="utf-8")
     assert read_classes(tmp_path / "c.json") == expected
 
 
-@pytest.mark.parametrize("text", ["", "3", '"sky"', '{"sky": 1}', "[]", "null"])
+@pytest.mark.parametrize("text", ["", "3", '"sky"', '{"sky": 1}', "[]", "null", "[" * 10_000, '{"1": [2]}'])
 def test_other_class_files_are_refused_by_name(tmp_path, text):
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(UsageError, match=r"c\.json"):

@@ -13,6 +13,7 @@ from fiftyone_plugin import export
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from fiftyone_plugin.export import read_masks
 from fiftyone_plugin.export.coco import coco_annotations, decode_segmentation
+from fiftyone_plugin.export.importing import safe_targets
 from fiftyone_plugin.export.runs import find_segments
 
 from .conftest import NAMES, read_folder
@@ -135,8 +136,16 @@ def test_bad_annotations_are_a_listed_skip(tmp_path):
     )
     result = read_masks(source, tmp_path / "o")
     assert sorted(result.masks) == ["a", "d"]  # no annotation: an empty mask
-    assert [entry.key for entry in result.skipped] == ["b", "c"]
-    assert "RLE of size [5, 5]" in result.skipped[1].reason
+    assert {entry.key: entry.reason for entry in result.skipped if entry not in result.lost} == {
+        "b": "none of its 1 annotations can be used",
+        "c": "none of its 1 annotations can be used: RLE of size [5, 5] in an image of [2, 2]",
+    }
+    assert {entry.key: entry.reason for entry in result.lost} == {
+        "b.jpg, annotation without id, number 1": "no category of id 9",
+        "c.jpg, an annotation without id": "RLE of size [5, 5] in an image of [2, 2]",
+    }
+    record = json.loads((tmp_path / "o" / "export.json").read_text())
+    assert record["counts"] == {"masks": 2, "skipped": 4, "annotations_lost": 2}
 
 
 def test_category_ids_that_fit_no_mask_are_numbered(tmp_path):
@@ -151,13 +160,47 @@ def test_category_ids_that_fit_no_mask_are_numbered(tmp_path):
     assert (read_folder(tmp_path / "o" / "masks")["a"] == 2).all()
 
 
-@pytest.mark.parametrize("name", ["../a.jpg", "x/../../a.jpg", "/a.jpg"])
-def test_names_that_lead_out_of_the_folder_are_not_written(tmp_path, name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../a.jpg",
+        "x/../../a.jpg",
+        "/a.jpg",
+        r"..\..\a.jpg",
+        r"C:\a.jpg",
+        r"\\?\C:\a.jpg",
+        "//a.jpg",
+        "./a.jpg",
+    ],
+)
+def test_names_that_lead_out_of_the_folder_are_written_inside(tmp_path, name):
     images = [{"id": 1, "file_name": name, "width": 2, "height": 2}]
     images.append({"id": 2, "file_name": "b.jpg", "width": 2, "height": 2})
     result = read_masks(coco_file(tmp_path / "x.json", [], images), tmp_path / "deep" / "o")
-    assert [(entry.reason) for entry in result.skipped] == ["its path leads out of the folder"]
-    assert not list(tmp_path.glob("**/a*"))
+    assert result.skipped == []
+    assert sorted(read_folder(tmp_path / "deep" / "o" / "masks")) == ["a", "b"]
+    assert len(list(tmp_path.glob("**/a*"))) == 1
+
+
+def test_names_that_would_share_a_file_have_files_of_their_own():
+    targets = safe_targets(["../a", "a", "A", "x/b", "b.png/c", "b", "d"])
+    assert [targets[stem] for stem in ("x/b", "b.png/c", "d")] == ["x/b", "b.png/c", "d"]
+    assert len({target.casefold() for target in targets.values()}) == 7
+    assert all(targets[stem].startswith(f"{stem[-1]}.") for stem in ("../a", "a", "A", "b"))
+    assert safe_targets(["/d/e/a", "/d/e/x/a"]) == {"/d/e/a": "a", "/d/e/x/a": "x/a"}
+    assert safe_targets([r"C:\d\a", r"C:\d\b"]) == {r"C:\d\a": "a", r"C:\d\b": "b"}
+    assert safe_targets([]) == {}
+
+
+def test_a_name_that_no_file_system_takes_is_a_listed_skip(tmp_path):
+    long = ["y" * 246, "x" * 252, "\u00e9" * 130]
+    images = [{"id": i, "file_name": f"{n}.jpg", "width": 2, "height": 2} for i, n in enumerate(long)]
+    result = read_masks(coco_file(tmp_path / "x.json", [], images), tmp_path / "o")
+    assert list(result.masks) == long[:1]
+    assert [entry.reason for entry in result.skipped] == [
+        "its name has 256 bytes; file systems take 255",
+        "its name has 264 bytes; file systems take 255",
+    ]
 
 
 def test_masks_without_names(small, tmp_path):

@@ -255,7 +255,15 @@ def test_images_stored_turned_are_written_upright(small, tmp_path):
 def test_names_that_differ_in_the_extension_only(small, tmp_path):
     root = small({"a": PAIR, "b": PAIR}, TWO)
     (root / "images" / "b.jpg").rename(root / "images" / "a.jpeg")
-    (root / "masks" / "b.png").unlink()
+    (root / "masks" / "b.png").rename(root / "masks" / "a.jpeg.png")
+    # whose mask a.png is nobody can tell
+    result = export(root, out=tmp_path / "one")
+    assert result.images == 1
+    assert [(entry.key, entry.reason) for entry in result.failed] == [
+        ("a.jpg", "no mask"),
+        ("masks/a", "may be any of 2 images: a.jpeg, a.jpg"),
+    ]
+    (root / "masks" / "a.png").rename(root / "masks" / "a.jpg.png")
     for kind in formats():
         assert export(root, out=tmp_path / kind, format=kind).images == 2
     assert {i["file_name"] for i in load(tmp_path / "coco-instances")["images"]} == {
