@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ..errors import ImageReadError, UsageError
+from ..errors import UsageError
+from ..masks.files import read_mask
 from .summary import parse_classes
 
 __all__ = ["FolderPairs", "pair_masks", "read_classes", "read_mask"]
@@ -70,27 +69,6 @@ def pair_masks(pred_dir: str | Path, true_dir: str | Path) -> FolderPairs:
         sorted(pred.keys() - true.keys()),
         sorted(true.keys() - pred.keys()),
     )
-
-
-def read_mask(path: str | Path) -> np.ndarray:
-    """Return the (H, W) ids of a single-channel mask file; palette files give their indices.
-
-    Raises:
-        ImageReadError: not readable, or not a single channel of integers.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            mask = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageReadError(path, f"cannot be read as a mask ({error})") from error
-    if mask.ndim != 2 or mask.dtype.kind not in "iub":
-        raise ImageReadError(
-            path,
-            f"not a mask of class ids: expected one integer channel, got {mask.dtype} of shape {mask.shape}",
-        )
-    return mask
 
 
 def read_classes(path: str | Path) -> dict[int, str]:

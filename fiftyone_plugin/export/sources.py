@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..evaluation.folders import SUFFIXES
+from ..masks.files import MaskRules
 from ..rundir import NAMES, RunDirectory
 from ..sources import list_images
 from .categories import read_class_file
@@ -57,6 +58,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         items=lambda: (entry.item() for entry in entries),
         total=len(entries),
         names=names,
+        rules=MaskRules.of(names),
         supercategories=groups,
         folders=(folder, image_root),
         skipped=skipped,
