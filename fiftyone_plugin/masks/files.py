@@ -50,7 +50,8 @@ __all__ = [
     "MaskRules",
     "NotAMaskError",
     "mask_ids",
-    "read_colours",
+    "open_mask",
+    "pillow_rawmode",
     "read_mask",
     "write_mask",
 ]
@@ -100,31 +101,14 @@ def read_mask(path: PathLike, rules: MaskRules = IDS, max_pixels: int = MAX_PIXE
         ImageReadError: missing, no regular file, empty, truncated, damaged, too large, of a format that does
             not keep ids, or no mask of ids.
     """
-    with _open_mask(path, max_pixels) as image:
-        rawmode = _rawmode(image)
+    with open_mask(path, max_pixels) as image:
+        rawmode = pillow_rawmode(image)
         if ";16" in rawmode and image.mode in ("LA", "RGB", "RGBA", "RGBX"):
             raise NotAMaskError(path, "not a mask of class ids: 16 bits a channel; save ids as a grey PNG")
         image.load()
         if image.mode in ("LA", "RGBA") and _is_in_alpha(image):
             raise NotAMaskError(path, "not a mask of class ids: only its alpha channel holds anything")
         return _decode(image, rawmode, rules, path)
-
-
-def read_colours(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Return the colours of a mask file, (H, W, 3) uint8 RGB; of an indexed one, those of its palette.
-
-    Args:
-        path: the file; it must be a regular one.
-        max_pixels: largest width x height accepted, checked before anything is decoded.
-
-    Raises:
-        ImageReadError: as :func:`read_mask`, or it holds numbers that are no colours.
-    """
-    with _open_mask(path, max_pixels) as image:
-        if ";16" in _rawmode(image) or image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX"):
-            raise NotAMaskError(path, f"not a picture of 8-bit colours, but of kind {image.mode}")
-        image.load()
-        return np.asarray(image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB"))
 
 
 def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "the mask") -> np.ndarray:
@@ -157,8 +141,12 @@ def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "th
 
 
 @contextmanager
-def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
-    """Yield the opened, not yet decoded file of a format that keeps ids."""
+def open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
+    """Yield the opened, not yet decoded Pillow image of a mask file.
+
+    Raises:
+        ImageReadError: it cannot be read, or has a format that does not keep ids.
+    """
     try:
         with open_image(path, max_pixels, (*LOSSLESS, *REFUSED)) as image:
             _require_lossless(image, path)
@@ -292,7 +280,7 @@ def _dtype(largest: int) -> type:
     return np.uint8 if largest <= 255 else np.uint16 if largest <= 65_535 else np.uint32
 
 
-def _rawmode(image: Any) -> str:
+def pillow_rawmode(image: Any) -> str:
     """Return Pillow's name for the pixels as they lie in the file; ``""`` if it does not say."""
     if not image.tile:
         return ""
