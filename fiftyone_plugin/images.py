@@ -38,7 +38,15 @@ from PIL import Image, UnidentifiedImageError
 
 from .errors import ImageReadError
 
-__all__ = ["MAX_PIXELS", "file_digest", "image_extensions", "image_size", "read_image", "resize_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "file_digest",
+    "image_extensions",
+    "image_size",
+    "open_image",
+    "read_image",
+    "resize_image",
+]
 
 MAX_PIXELS = 178_956_970
 """Default limit of width x height: where Pillow raises ``DecompressionBombError`` (2 x 89,478,485)."""
@@ -87,7 +95,7 @@ def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         ImageReadError: the file is missing, a folder, empty, not readable by this user, truncated, damaged,
             too large, or no image.
     """
-    with _open_image(path, max_pixels) as image:
+    with open_image(path, max_pixels) as image:
         turn = _TRANSPOSE.get(_exif_orientation(image))
         image.load()
         rgb = _to_rgb(image)
@@ -100,7 +108,7 @@ def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     Raises:
         ImageReadError: as :func:`read_image`, as far as the header tells.
     """
-    with _open_image(path, max_pixels) as image:
+    with open_image(path, max_pixels) as image:
         if image.format == "TIFF":
             tags = cast(
                 Any, image
@@ -180,11 +188,22 @@ def _open_file(path: PathLike) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _open_image(path: PathLike, max_pixels: int) -> Iterator[Image.Image]:
-    """Yield the opened, not yet decoded image; whatever Pillow raises then becomes ``ImageReadError``."""
+def open_image(
+    path: PathLike, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+) -> Iterator[Image.Image]:
+    """Yield the opened, not yet decoded image; whatever Pillow raises then becomes ``ImageReadError``.
+
+    Args:
+        path: the file; it must be a regular one.
+        max_pixels: largest width x height accepted, checked before anything is decoded.
+        formats: Pillow's names of the formats to try; default: all that it decodes itself.
+
+    Raises:
+        ImageReadError: see :func:`read_image`.
+    """
     with _open_file(path) as file:
         try:
-            with _PILLOW_IS_QUIET, Image.open(file, formats=_formats()) as image:
+            with _PILLOW_IS_QUIET, Image.open(file, formats=formats or _formats()) as image:
                 if image.format == "TIFF":
                     _silence_libtiff()
                 width, height = image.size

@@ -15,6 +15,7 @@ import numpy as np
 from .config import LabelConfig
 from .errors import ImageReadError
 from .images import read_image
+from .masks.files import read_mask
 from .pipeline import LabelResult, label_items
 from .progress import Progress
 from .provenance import read_model
@@ -107,7 +108,4 @@ def _pairs(result: LabelResult, items: dict[str, ImageItem]) -> Iterator[tuple[s
 
 
 def _mask(result: LabelResult, row: Any) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(result.mask_path(row)) as mask:
-        return np.asarray(mask)
+    return read_mask(result.mask_path(row))

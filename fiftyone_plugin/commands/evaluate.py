@@ -13,6 +13,7 @@ from ..evaluation.geometry import BOUNDARY_TOLERANCE
 from ..evaluation.protocols import DEFAULT, PROTOCOLS
 
 if TYPE_CHECKING:
+    from ..common.skipped import Skipped
     from ..evaluation.folders import FolderPairs
     from ..evaluation.summary import Pair
     from ..progress import Stage
@@ -95,15 +96,20 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def _pairs(found: FolderPairs, binary: bool, unreadable: list[str], stage: Stage) -> Iterator[Pair]:
-    from ..evaluation.folders import read_mask
+def _pairs(
+    found: FolderPairs, classes: dict[int, str] | None, skipped: list[Skipped], stage: Stage
+) -> Iterator[Pair]:
+    from ..common.skipped import Skipped
+    from ..masks.files import MaskRules, read_mask
+
+    rules = MaskRules(colours=False, ids=frozenset(classes or ()))
 
     for name, pred_path, true_path in found.pairs:
         stage.update()
         try:
-            pred, true = read_mask(pred_path), read_mask(true_path)
+            pred, true = read_mask(pred_path), read_mask(true_path, rules)
         except ImageReadError as error:
-            unreadable.append(str(error))
+            skipped.append(Skipped(name, str(error)))
             continue
         yield name, pred, true
 
@@ -126,10 +132,10 @@ def run(args: argparse.Namespace) -> int:
     protocol = get_protocol(args.protocol or (mapping.protocol if mapping else DEFAULT))
     classes = read_classes(args.classes) if args.classes else None
     found = pair_masks(args.pred, args.true)
-    unreadable: list[str] = []
+    skipped: list[Skipped] = []
     with ConsoleProgress().stage("comparing masks", len(found.pairs)) as stage:
         result = evaluate_pairs(
-            _pairs(found, protocol.binary, unreadable, stage),
+            _pairs(found, classes, skipped, stage),
             classes,
             args.ignore,
             protocol.name,
@@ -139,16 +145,17 @@ def run(args: argparse.Namespace) -> int:
             resize=args.resize,
             boundary=args.boundary,
             replicates=args.bootstrap,
+            skipped=skipped,
         )
     result.settings["left_out"] = {
         "only_pred": found.only_pred,
         "only_true": found.only_true,
-        "unreadable": unreadable,
+        "unreadable": [entry.reason for entry in skipped],
     }
     say_text(format_result(result))
     _list("predictions without ground truth", found.only_pred)
     _list("ground truth without prediction", found.only_true)
-    _list("masks that cannot be read", unreadable)
+    _list("pairs that cannot be compared", [f"{entry.key}: {entry.reason}" for entry in skipped])
     if args.save_mapping:
         if result.mapping is None:
             raise UsageError(
@@ -162,4 +169,4 @@ def run(args: argparse.Namespace) -> int:
 
         iou = dict(zip(result.images["name"], result.images["iou"], strict=True))
         say(calibrate_run(Path(args.pred), iou))
-    return EXIT_SKIPPED if found.only_pred or found.only_true or unreadable else 0
+    return EXIT_SKIPPED if found.only_pred or found.only_true or skipped else 0

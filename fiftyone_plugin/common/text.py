@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["from_spreadsheet_cell", "plain_markdown", "printable", "spreadsheet_cell"]
+__all__ = ["from_spreadsheet_cell", "plain_markdown", "printable", "short_list", "spreadsheet_cell"]
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&$:/@^=])")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -38,3 +39,10 @@ def spreadsheet_cell(text: str) -> str:
 def from_spreadsheet_cell(cell: str) -> str:
     """Return the text that :func:`spreadsheet_cell` was given."""
     return cell.removeprefix("'")
+
+
+def short_list(values: Sequence[object], most: int = 8) -> str:
+    """Return ``[1, 2, 3]``, or the first of them and how many more there are."""
+    shown = ", ".join(str(value) for value in values[:most])
+    rest = f", and {len(values) - most:,} more" if len(values) > most else ""
+    return f"[{shown}{rest}]"

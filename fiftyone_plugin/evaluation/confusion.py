@@ -14,10 +14,12 @@ import numpy as np
 
 from ..errors import UsageError
 
-__all__ = ["ConfusionMatrix", "Contingency", "count", "union", "validate"]
+__all__ = ["ConfusionMatrix", "Contingency", "count", "require_classes", "union", "validate"]
 
 # bins of the dense count (8 bytes each); sparse ids such as 65535 take the slower way over `np.unique`
 DENSE_BINS = 1 << 20
+# cells of a table, 8 bytes each: 8,192 classes squared
+MOST_BINS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,19 @@ def validate(pred: np.ndarray, true: np.ndarray, resize: bool = False) -> tuple[
     return pred, true
 
 
+def require_classes(n_pred: int, n_true: int) -> None:
+    """Refuse a table that memory would not hold: photographs taken for masks have as many colours as pixels.
+
+    Raises:
+        UsageError: there are too many different ids.
+    """
+    if n_true * max(n_pred, n_true) > MOST_BINS:
+        raise UsageError(
+            f"{n_pred:,} different predicted ids and {n_true:,} true ones are too many for classes: "
+            "are these photographs, or instance ids?"
+        )
+
+
 def _table(pred: np.ndarray, true: np.ndarray) -> Contingency:
     """Count every pair of ids of two checked masks, ignored ones too."""
     if not pred.size:
@@ -150,6 +165,7 @@ def _table(pred: np.ndarray, true: np.ndarray) -> Contingency:
         return Contingency(np.arange(n_pred), np.arange(n_true), counts)
     pred_ids, pred_index = np.unique(pred, return_inverse=True)
     true_ids, true_index = np.unique(true, return_inverse=True)
+    require_classes(pred_ids.size, true_ids.size)
     bins = pred_index.ravel() * true_ids.size + true_index.ravel()
     counts = np.bincount(bins, minlength=pred_ids.size * true_ids.size).reshape(pred_ids.size, true_ids.size)
     return Contingency(pred_ids.astype(np.int64), true_ids.astype(np.int64), counts)

@@ -15,15 +15,17 @@ import fiftyone.core.validation as fov
 import fiftyone.utils.eval.segmentation as fous
 import numpy as np
 
+from ..common.skipped import Skipped
 from ..progress import NullProgress, Progress
 from .confusion import Contingency
-from .fiftyone_masks import map_mask_pairs
+from .fiftyone_masks import field_rules, map_mask_pairs
 from .fiftyone_metrics import custom_metrics
 from .fiftyone_results import LabelIds, PseudoMaskResults, mapping_options
+from .left_out import LeftOut, left_out_lines, without_name
 from .matching import Mapping
 from .per_image import ImageCounts
 from .protocols import DEFAULT, EvaluationProtocol, get_protocol
-from .summary import compare, map_images, parse_classes, score
+from .summary import compare, map_images, parse_classes, require_images, score
 
 __all__ = ["PseudoMaskEvaluation", "PseudoMaskEvaluationConfig", "PseudoMaskResults", "evaluate"]
 
@@ -77,11 +79,12 @@ def evaluate(
         progress: where the comparison reports to.
 
     Returns:
-        results with everything FiftyOne's segmentation results offer, ``evaluation`` (all scores) and
-        ``mapping``.
+        results with everything FiftyOne's segmentation results offer, ``evaluation`` (all scores),
+        ``mapping`` and ``skipped``: images whose masks are damaged, missing or do not fit are left out and
+        listed there, and so are pixels without a name in ``evaluation.unnamed``.
 
     Raises:
-        UsageError: masks that cannot be compared, or options that contradict one another.
+        UsageError: not one image can be compared, or options that contradict one another.
         ValueError: the fields do not exist or hold no segmentations, or the key is invalid.
     """
     fov.validate_non_grouped_collection(samples)
@@ -188,30 +191,37 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         """
         config, spec = self.config, get_protocol(self.config.protocol)
         names = _names(samples, config.gt_field, classes)
-        compare_masks = partial(_compare, spec=spec, config=config, names=names)
-        images, pred_ids, true_ids, missing = ImageCounts(), [], [], []
-        pairs = map_mask_pairs(samples, config.pred_field, config.gt_field, compare_masks)
+        known = names if config.ignore is None and not spec.binary else None
+        images, pred_ids, true_ids, left_out = ImageCounts(), [], [], LeftOut()
+        pairs = map_mask_pairs(
+            samples,
+            config.pred_field,
+            config.gt_field,
+            partial(_compare, spec=spec, config=config, known=known),
+            rules=(
+                field_rules(samples, config.pred_field),
+                field_rules(samples, config.gt_field, classes),
+            ),
+        )
         for sample_id, pred_id, true_id, compared in pairs:
             stage.update()
-            if compared is None:
-                missing.append(sample_id)
+            if compared is None or isinstance(compared, Skipped):
+                left_out.add(sample_id, compared)
                 continue
-            images.append(sample_id, *compared)
+            table, extras, unnamed = compared
+            left_out.count_unnamed(unnamed)
+            images.append(sample_id, table, extras)
             pred_ids.append(pred_id)
             true_ids.append(true_id)
-        if missing:
-            logger.warning(
-                "%d of %d samples have no mask in %r or %r and are left out",
-                len(missing),
-                len(samples),
-                config.pred_field,
-                config.gt_field,
-            )
+        require_images(images, left_out.skipped)
+        left_out.require_named(images.pixels)
         mapped = map_images(images, **mapping_options(config, names))
         evaluation = score(mapped, config.replicates, config.seed)
         if config.ignore is None and names:
             evaluation.settings["ignore"] = "ids without a name"
-        evaluation.settings["left_out"] = missing
+        evaluation.settings |= left_out.settings()
+        for line in left_out_lines(evaluation):
+            logger.warning("%s", line)
         labels = LabelIds(images.names, pred_ids, true_ids)
         return PseudoMaskResults(
             samples, config, eval_key, mapped, evaluation, labels, custom_metrics(evaluation), backend=self
@@ -241,10 +251,10 @@ def _compare(
     true: np.ndarray,
     spec: EvaluationProtocol,
     config: PseudoMaskEvaluationConfig,
-    names: dict[int, str] | None,
-) -> tuple[Contingency, dict[str, float]]:
-    ignore = config.ignore or []
-    if config.ignore is None and names and not spec.binary:
-        every = np.arange(256) if true.dtype == np.uint8 else np.unique(true)
-        ignore = np.setdiff1d(every, list(names)).tolist()
-    return compare(pred, true, spec, ignore=ignore, resize=config.resize, boundary=config.boundary)
+    known: dict[int, str] | None,
+) -> tuple[Contingency, dict[str, float], dict[int, int]]:
+    """Compare two masks; pixels of the truth whose id is not ``known`` take no part, but are counted."""
+    unnamed = without_name(true, known) if known else {}
+    ignore = list(unnamed) if known else config.ignore or []
+    compared = compare(pred, true, spec, ignore=ignore, resize=config.resize, boundary=config.boundary)
+    return *compared, unnamed

@@ -1,4 +1,8 @@
-"""Fast reading of two segmentation fields: masks only, read ahead by threads, in bounded memory."""
+"""Fast reading of two segmentation fields: masks only, read ahead by threads, in bounded memory.
+
+A label may have a mask in the database and the path of a file: as in FiftyOne, the one in the database is
+the mask, e.g. an edit that is not on disk yet.
+"""
 
 from __future__ import annotations
 
@@ -8,69 +12,63 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import ImageReadError
+from ..common.skipped import Skipped
+from ..errors import ImageReadError, UsageError
+from ..masks.files import FIFTYONE, MaskRules, mask_ids, read_mask
 from ..parallel import batched
-from .folders import read_mask
-from .summary import naming
 
-__all__ = ["load_mask", "map_mask_pairs"]
+__all__ = ["field_rules", "load_mask", "map_mask_pairs", "stored_masks", "with_stored_mask"]
 
 T = TypeVar("T")
-Task = tuple[str, str, str, Future[T | None]]
+Task = tuple[str, str, str, Future[T | Skipped | None]]
 
 # samples whose masks are held at once
 BATCH = 64
 
 
-def load_mask(path: str | None, stored: np.ndarray | None) -> np.ndarray | None:
-    """Return the (H, W) ids of a mask on disk, or stored in the database; ``None`` if there is neither.
+def load_mask(path: str | None, stored: np.ndarray | None, rules: MaskRules = FIFTYONE) -> np.ndarray | None:
+    """Return the ids of a label's mask: of the one in the database, else of the one on disk.
 
-    Colours become FiftyOne's integers for them (0xRRGGBB); palette files become their indices, where FiftyOne
-    would read their colours.
+    Args:
+        path: the label's ``mask_path``.
+        stored: the label's ``mask``.
+        rules: what the pixels mean, see :func:`field_rules`; default: what they mean without mask targets.
+
+    Returns:
+        (H, W) ids, see :func:`fiftyone_plugin.masks.files.read_mask`; ``None`` if there is no mask.
 
     Raises:
         ImageReadError: the file is missing or no mask.
     """
-    mask = stored
-    if mask is None and path is not None:
-        mask = _decode(path)
-        if mask is None or mask.ndim == 3:
-            mask = _read_other(path)
-    if mask is None:
-        return None
-    return _colours_to_ids(mask) if mask.ndim == 3 else mask
+    if stored is not None:
+        return mask_ids(np.asarray(stored), rules, "the mask in the database")
+    return None if path is None else read_mask(path, rules)
 
 
-def _decode(path: str) -> np.ndarray | None:
-    """Decode a file with OpenCV, ``None`` if that fails; ``imread`` crashes on names that are not UTF-8."""
-    import cv2
+def field_rules(collection: Any, field: str, targets: Any = None) -> MaskRules:
+    """Return what the pixels of a Segmentation field mean: that depends on whether its targets are colours.
 
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-
-
-def _read_other(path: str) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("RGB", "RGBA"):
-                return np.asarray(image)
-    except OSError:
-        pass
-    return read_mask(path)
+    Args:
+        collection: a FiftyOne dataset or view.
+        field: name of the field.
+        targets: names by id or colour; default: the mask targets of the field, else of the dataset.
+    """
+    dataset = collection._root_dataset
+    targets = targets or dataset.mask_targets.get(field) or dataset.default_mask_targets
+    return MaskRules.of(range(len(targets)) if isinstance(targets, list | tuple) else targets)
 
 
-def _colours_to_ids(mask: np.ndarray) -> np.ndarray:
-    if mask.shape[2] == 1:
-        return mask[:, :, 0]
-    if mask.shape[2] not in (3, 4):
-        raise ImageReadError("a mask in the database", f"not a mask of class ids: shape {mask.shape}")
-    red, green, blue = (mask[:, :, i].astype(np.int64) for i in range(3))
-    return (red << 16) + (green << 8) + blue
+def with_stored_mask(samples: Any, field: str) -> set[str]:
+    """Return the ids of the samples whose label has a mask in the database; reads no mask."""
+    return set(samples.exists(f"{field}.mask").values("id"))
+
+
+def stored_masks(samples: Any, ids: list[str], field: str) -> dict[str, np.ndarray]:
+    """Return the masks in the database of some samples, those of :func:`with_stored_mask`, by sample id."""
+    if not ids:
+        return {}
+    found = zip(*samples.select(ids).values(["id", f"{field}.mask"]), strict=True)
+    return {id_: mask for id_, mask in found if mask is not None}
 
 
 def map_mask_pairs(
@@ -79,59 +77,52 @@ def map_mask_pairs(
     true_field: str,
     function: Callable[[np.ndarray, np.ndarray], T],
     workers: int = 4,
-) -> Iterator[tuple[str, str, str, T | None]]:
+    rules: tuple[MaskRules, MaskRules] = (FIFTYONE, FIFTYONE),
+) -> Iterator[tuple[str, str, str, T | Skipped | None]]:
     """Call a function with the masks of every sample of a FiftyOne collection, in threads.
 
     Args:
         samples: a ``fiftyone.core.collections.SampleCollection``.
         pred_field: name of a Segmentation field.
         true_field: name of a Segmentation field.
-        function: takes predicted and true ids, each (H, W).
+        function: takes predicted and true ids, each (H, W); a UsageError says that they do not fit.
         workers: threads that read masks and call ``function``.
+        rules: what the pixels of the two fields mean.
 
     Yields:
         the ids of sample, predicted and true label, and what ``function`` returned, in the order of the
-        collection; ``None`` where the sample lacks one of the masks.
-
-    Raises:
-        PseudoMaskError: a mask file is missing or no mask, or ``function`` refuses it; names the image.
+        collection; ``None`` where the sample lacks one of the masks, and the reason where one cannot be read
+        or the two do not fit, with the image's path for a key.
     """
 
-    def task(path: str, pred: tuple[str | None, Any], true: tuple[str | None, Any]) -> T | None:
-        with naming(path):
-            masks = load_mask(*pred), load_mask(*true)
+    def task(image: str, pred: tuple[str | None, Any], true: tuple[str | None, Any]) -> T | Skipped | None:
+        try:
+            masks = load_mask(*pred, rules[0]), load_mask(*true, rules[1])
             return None if masks[0] is None or masks[1] is None else function(masks[0], masks[1])
+        except (ImageReadError, UsageError) as error:
+            return Skipped(image, str(error))
 
-    columns = ["id", "filepath"] + [
-        f"{f}.{part}" for f in (pred_field, true_field) for part in ("id", "mask_path")
-    ]
+    fields = pred_field, true_field
+    columns = ["id", "filepath"] + [f"{f}.{part}" for f in fields for part in ("id", "mask_path")]
     rows = zip(*samples.values(columns), strict=True)
+    in_database = [with_stored_mask(samples, field) for field in fields]
     with ThreadPoolExecutor(workers) as pool:
         running: list[Task[T]] = []
         for batch in batched(rows, BATCH):
-            stored = _stored(samples, batch, (pred_field, true_field))
+            stored = [
+                stored_masks(samples, [row[0] for row in batch if row[0] in known], field)
+                for field, known in zip(fields, in_database, strict=True)
+            ]
             started = []
             for id_, path, pred_id, pred_path, true_id, true_path in batch:
-                pred, true = stored.get(id_, (None, None))
-                future = pool.submit(task, path, (pred_path, pred), (true_path, true))
-                started.append((id_, pred_id, true_id, future))
+                pred, true = (pred_path, stored[0].get(id_)), (true_path, stored[1].get(id_))
+                started.append((id_, pred_id, true_id, pool.submit(task, path, pred, true)))
             # one batch is handed on while the next one is read
             yield from _finish(running)
             running = started
         yield from _finish(running)
 
 
-def _finish(
-    running: list[tuple[str, str, str, Future[T | None]]],
-) -> Iterator[tuple[str, str, str, T | None]]:
+def _finish(running: list[Task[T]]) -> Iterator[tuple[str, str, str, T | Skipped | None]]:
     for sample_id, pred_id, true_id, future in running:
         yield sample_id, pred_id, true_id, future.result()
-
-
-def _stored(samples: Any, batch: list[tuple], fields: tuple[str, str]) -> dict[str, tuple]:
-    """Return the masks that lie in the database: sample id -> one a field."""
-    wanted = [row[0] for row in batch if (row[2] and not row[3]) or (row[4] and not row[5])]
-    if not wanted:
-        return {}
-    ids, *masks = samples.select(wanted).values(["id", *(f"{field}.mask" for field in fields)])
-    return dict(zip(ids, zip(*masks, strict=True), strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 import fiftyone.utils.eval.segmentation as fous
 import numpy as np
 
+from ..common.skipped import Skipped
 from .compact import decode, encode, pack, unpack
 from .matching import Mapping
 from .protocols import get_protocol
@@ -85,6 +86,11 @@ class PseudoMaskResults(fous.SegmentationResults):
     def mapping(self) -> Mapping | None:
         """Clusters to classes; ``None`` where every image was matched on its own."""
         return self.evaluation.mapping
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Images left out because their masks are damaged, missing or do not fit: path and reason."""
+        return self.evaluation.skipped
 
     @property
     def pseudomask(self) -> dict[str, Any]:

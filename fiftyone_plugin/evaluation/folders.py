@@ -8,12 +8,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..common.classes import read_class_names
 from ..common.folders import files_below
 from ..common.matching import match_names
-from ..errors import ImageReadError, UsageError
+from ..errors import UsageError
+from ..masks.files import read_mask
 
 __all__ = ["FolderPairs", "pair_masks", "read_classes", "read_mask"]
 
@@ -96,27 +95,6 @@ def _named_after_images(
     matches = match_names(left, [(stem(name), name) for name in true], whole=True)
     paired = set(found.values())
     return {left[bare]: name for bare, name in matches.found.items() if name not in paired}
-
-
-def read_mask(path: str | Path) -> np.ndarray:
-    """Return the (H, W) ids of a single-channel mask file; palette files give their indices.
-
-    Raises:
-        ImageReadError: not readable, or not a single channel of integers.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            mask = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageReadError(path, f"cannot be read as a mask ({error})") from error
-    if mask.ndim != 2 or mask.dtype.kind not in "iub":
-        raise ImageReadError(
-            path,
-            f"not a mask of class ids: expected one integer channel, got {mask.dtype} of shape {mask.shape}",
-        )
-    return mask
 
 
 def read_classes(path: str | Path) -> dict[int, str]:

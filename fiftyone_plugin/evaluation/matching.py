@@ -6,13 +6,13 @@ are worth to somebody who has to name them; one-to-one matchings are the stricte
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..common.files import write_json
 from ..common.untrusted import read_json
 from ..errors import UsageError
 from .confusion import Contingency, union
@@ -20,6 +20,7 @@ from .confusion import Contingency, union
 __all__ = ["Mapping", "hungarian_counts", "hungarian_iou", "identity", "iou_matrix", "majority"]
 
 FORMAT = 1
+MAX_RESULT_BYTES = 1 << 30  # a whole evaluation serves as well, and may have a row an image
 
 
 @dataclass(frozen=True)
@@ -97,17 +98,23 @@ class Mapping:
             if document["format"] != FORMAT:
                 raise UsageError(f"the mapping has format {document['format']}, this version reads {FORMAT}")
             return cls(
-                {int(k): int(v) for k, v in document["clusters"].items()},
+                {_id(k): _id(v) for k, v in document["clusters"].items()},
                 str(document["protocol"]),
-                None if document["unmatched"] is None else int(document["unmatched"]),
-                {int(k): str(v) for k, v in document["names"].items()},
+                None if document["unmatched"] is None else _id(document["unmatched"]),
+                {_id(k): str(v) for k, v in document["names"].items()},
             )
+        except UsageError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UsageError(f"this is no mapping of clusters to classes ({error!r})") from error
 
     def save(self, path: str | Path) -> None:
-        """Write the mapping as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        """Write the mapping as JSON, whole or not at all.
+
+        Raises:
+            PseudoMaskError: it cannot be written.
+        """
+        write_json(Path(path), self.to_dict(), sort_keys=False)
 
     @classmethod
     def load(cls, path: str | Path) -> Mapping:
@@ -116,12 +123,19 @@ class Mapping:
         Raises:
             UsageError: the file is missing or holds no mapping.
         """
-        document = read_json(path, what="a mapping of clusters to classes")
+        document = read_json(path, what="a mapping of clusters to classes", max_bytes=MAX_RESULT_BYTES)
         inner = document.get("mapping") if isinstance(document, dict) else None
         try:
             return cls.from_dict(inner or document)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
+
+
+def _id(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number < 1 << 32:
+        raise ValueError(f"{number} is no id of a mask")
+    return number
 
 
 def iou_matrix(counts: np.ndarray, class_pixels: np.ndarray | None = None) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .confusion import Contingency, union
+from .confusion import Contingency, require_classes, union
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -54,6 +54,11 @@ class ImageCounts:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels counted, of all images."""
+        return int(np.frombuffer(self._count, np.uint32).sum(dtype=np.int64)) if self._count else 0
 
     def append(self, name: str, table: Contingency, extras: dict[str, float] | None = None) -> None:
         """Add one image. Ids and counts must fit 32 bits."""
@@ -101,9 +106,14 @@ class ImageCounts:
         return (self[i] for i in range(len(self)))
 
     def total(self) -> Contingency:
-        """Return the table of all images together."""
+        """Return the table of all images together.
+
+        Raises:
+            UsageError: so many different ids are no classes.
+        """
         _, pred, true, count = self.cells
         pred_ids, true_ids = union(pred), union(true)
+        require_classes(pred_ids.size, true_ids.size)
         counts = np.zeros((pred_ids.size, true_ids.size), np.int64)
         np.add.at(counts, (np.searchsorted(pred_ids, pred), np.searchsorted(true_ids, true)), count)
         return Contingency(pred_ids, true_ids, counts)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..common.text import printable
+from ..common.text import plain_markdown, printable
+from .left_out import left_out_lines
 from .protocols import get_protocol
 from .result import EvaluationResult
 
@@ -30,6 +31,10 @@ LABELS = {
     "mae": "mean absolute error",
     "corloc": "CorLoc",
 }
+
+
+# images left out that the App lists
+LISTED = 10
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -65,7 +70,9 @@ def format_markdown(result: EvaluationResult) -> str:
         f"| {LABELS.get(name, name)} | {percent(value)} | {_interval(result.confidence.get(name))} |"
         for name, value in result.scores.items()
     ]
-    return "\n".join(lines)
+    notes = [plain_markdown(line) for line in left_out_lines(result)]
+    listed = [f"- {plain_markdown(f'{entry.key}: {entry.reason}')}" for entry in result.skipped[:LISTED]]
+    return "\n".join([*lines, *(f"\n{note}" for note in notes), *(["", *listed] if listed else [])])
 
 
 def format_result(result: EvaluationResult) -> str:
@@ -81,6 +88,7 @@ def format_result(result: EvaluationResult) -> str:
         head.append(
             f"kept      {percent(result.kept)} % of the pixels are scored, the protocol drops the rest"
         )
+    head += [f"note      {printable(line)}" for line in left_out_lines(result)]
     scores = [
         [LABELS.get(name, name), percent(value), _interval(result.confidence.get(name))]
         for name, value in result.scores.items()

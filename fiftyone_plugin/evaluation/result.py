@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..common.files import write_json
+from ..common.skipped import Skipped
 from ..errors import UsageError
 from .confusion import Contingency
 from .matching import Mapping
@@ -39,7 +40,8 @@ class EvaluationResult:
         n_classes: C, classes of the ground truth, declared ones included.
         coverage: share of pixels that carry a prediction.
         kept: share of pixels the scores saw; below 1 only where the protocol drops some.
-        settings: what else decides the numbers: ``ignore``, ``unlabelled``, ``background``, ...
+        settings: what else decides the numbers: ``ignore``, ``unlabelled``, ``background``, ``skipped``,
+            ``unnamed``, ...
         images: columns of the per-image table: ``name`` and values, one an image.
         table: pixels by predicted and true id, before mapping.
     """
@@ -58,6 +60,24 @@ class EvaluationResult:
     settings: dict[str, Any]
     images: dict[str, list[Any]]
     table: Contingency = field(repr=False)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Images that could not be compared: a mask is damaged, missing, of another size or kind.
+
+        The key is the name of a pair in the shell, and the path of the image in FiftyOne. Images that lack
+        one of the two masks are not among them.
+        """
+        return [Skipped(key, reason) for key, reason in self.settings.get("skipped", ())]
+
+    @property
+    def unnamed(self) -> dict[int, int]:
+        """Ids of the ground truth that have no name and are ignored for that -> their pixels.
+
+        The hundred with most pixels; ``settings["unnamed"]`` has the totals.
+        """
+        found = self.settings.get("unnamed") or {}
+        return {int(id_): pixels for id_, pixels in found.get("ids", {}).items()}
 
     def worst(self, n: int, by: str = "iou") -> list[str]:
         """Return the names of the ``n`` images of lowest ``by``, worst first, without unmeasured ones."""
@@ -134,15 +154,12 @@ class EvaluationResult:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the result as JSON.
+        """Write the result as JSON, whole or not at all.
 
         Raises:
-            UsageError: the file cannot be written.
+            PseudoMaskError: the file cannot be written.
         """
-        try:
-            Path(path).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error}") from error
+        write_json(Path(path), self.to_dict(), sort_keys=False)
 
 
 def _number(value: float | None) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..common.skipped import Skipped
+from ..common.text import short_list
 from ..errors import UsageError
 from .confusion import Contingency, count, union, validate
 from .geometry import boundary_f, box_found
@@ -47,15 +48,6 @@ def parse_classes(classes: Classes | dict[str, str] | None) -> dict[int, str] | 
     return parsed
 
 
-@contextmanager
-def naming(image: str) -> Iterator[None]:
-    """Put the name of the image before the message of an error."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{image}: {error}") from error
-
-
 def compare(
     pred: np.ndarray,
     true: np.ndarray,
@@ -91,6 +83,7 @@ def collect(
     ignore: Iterable[int] = (),
     resize: bool = False,
     boundary: float | None = None,
+    skipped: list[Skipped] | None = None,
 ) -> ImageCounts:
     """Count every pair of masks; one pass, one image in memory at a time.
 
@@ -100,14 +93,21 @@ def collect(
         ignore: ground-truth ids that take no part.
         resize: bring predictions of another size to the size of the ground truth.
         boundary: also measure the boundary F with this tolerance (share of the diagonal).
+        skipped: pairs that cannot be compared are added here, and the others counted.
 
     Raises:
-        UsageError: masks that cannot be compared; the message names the image.
+        UsageError: masks that cannot be compared, without ``skipped``; the message names the image.
     """
     spec, ignored, images = get_protocol(protocol), tuple(ignore), ImageCounts()
     for name, pred, true in pairs:
-        with naming(name):
-            images.append(name, *compare(pred, true, spec, ignore=ignored, resize=resize, boundary=boundary))
+        try:
+            compared = compare(pred, true, spec, ignore=ignored, resize=resize, boundary=boundary)
+        except UsageError as error:
+            if skipped is None:
+                raise UsageError(f"{name}: {error}") from error
+            skipped.append(Skipped(name, str(error)))
+            continue
+        images.append(name, *compared)
     return images
 
 
@@ -124,6 +124,7 @@ def evaluate_pairs(
     boundary: float | None = None,
     replicates: int = 1000,
     seed: int = 0,
+    skipped: list[Skipped] | None = None,
 ) -> EvaluationResult:
     """Evaluate predictions against ground truth.
 
@@ -142,9 +143,12 @@ def evaluate_pairs(
         boundary: also measure the boundary F with this tolerance (share of the image diagonal, e.g. 0.0075).
         replicates: bootstrap replicates for the confidence intervals; 0: none.
         seed: seeds the bootstrap.
+        skipped: pairs that cannot be compared are added here, and the others scored. What is in the list at
+            the end becomes the result's ``skipped``: a reader of masks may add what it cannot read.
 
     Raises:
-        UsageError: masks that cannot be compared, ids without a name, or options that contradict one another.
+        UsageError: masks that cannot be compared, without ``skipped``; not one pair is left; ids without a
+            name, or options that contradict one another.
 
     Example:
         >>> sky, ground = np.array([[7, 7], [9, 9]]), np.array([[1, 1], [2, 2]])
@@ -154,8 +158,10 @@ def evaluate_pairs(
     """
     ignored = tuple(sorted({int(i) for i in ignore}))
     name = protocol or (mapping.protocol if mapping else DEFAULT)
+    images = collect(pairs, name, ignore=ignored, resize=resize, boundary=boundary, skipped=skipped)
+    require_images(images, skipped or [])
     mapped = map_images(
-        collect(pairs, name, ignore=ignored, resize=resize, boundary=boundary),
+        images,
         name,
         classes=classes,
         ignore=ignored,
@@ -163,7 +169,22 @@ def evaluate_pairs(
         background=background,
         mapping=mapping,
     )
-    return score(mapped, replicates=replicates, seed=seed)
+    result = score(mapped, replicates=replicates, seed=seed)
+    if skipped is not None:
+        result.settings["skipped"] = [[entry.key, entry.reason] for entry in skipped]
+    return result
+
+
+def require_images(images: ImageCounts, skipped: Sequence[Skipped]) -> None:
+    """Refuse to go on without images.
+
+    Raises:
+        UsageError: all images were left out; says why.
+    """
+    if not len(images) and skipped:
+        first = skipped[0]
+        others = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        raise UsageError(f"nothing to score: {first.key}: {first.reason}{others}")
 
 
 @dataclass(frozen=True)
@@ -280,7 +301,8 @@ def _check_classes(table: Contingency, names: dict[int, str] | None, ignored: li
     unnamed = [int(i) for i in table.true_ids if int(i) not in names]
     if unnamed:
         raise UsageError(
-            f"the ground truth holds ids {unnamed} that the classes do not name: ignore them, or name them"
+            f"the ground truth holds ids {short_list(unnamed)} that the classes do not name: "
+            "ignore them, or name them"
         )
     return table.expand(true_ids=[i for i in names if i not in ignored])
 

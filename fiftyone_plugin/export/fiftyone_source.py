@@ -10,6 +10,7 @@ from typing import Any
 from ..datasets import ViewItem, list_view
 from ..editing.run import run_names
 from ..errors import UsageError
+from ..evaluation.fiftyone_masks import field_rules, stored_masks, with_stored_mask
 from ..parallel import batched
 from ..run_keys import run_key
 from .categories import parse_mask_targets
@@ -80,6 +81,7 @@ def view_source(
         items=lambda: _items(view, entries, field, instances_field, quality_field),
         total=len(entries),
         names=parse_mask_targets(targets) if targets else None,
+        rules=field_rules(view, field),
         supercategories=_supercategories(dataset),
         folders=_folders(view, entries, field),
         skipped=skipped,
@@ -123,13 +125,10 @@ def _items(
 def _masks(view: Any, ids: list[str], field: str) -> dict[str, Any]:
     """Return sample id -> path of the mask, or the mask itself where the database holds it."""
     samples = view.select(ids)
-    found = dict(zip(*samples.values(["id", f"{field}.mask_path"]), strict=True))
-    stored = [sample_id for sample_id, path in found.items() if not path]
-    if stored:
-        arrays = zip(*view.select(stored).values(["id", f"{field}.mask"]), strict=True)
-        # an empty label has neither: its missing file is reported when it is read
-        found |= {sample_id: "no mask in the label" if mask is None else mask for sample_id, mask in arrays}
-    return found
+    # an empty label has neither: its missing file is reported when it is read
+    paths = zip(*samples.values(["id", f"{field}.mask_path"]), strict=True)
+    found: dict[str, Any] = {sample_id: path or "no mask in the label" for sample_id, path in paths}
+    return found | stored_masks(samples, list(with_stored_mask(samples, field)), field)
 
 
 def _supercategories(dataset: Any) -> dict[str, str]:

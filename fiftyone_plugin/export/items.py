@@ -10,22 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..common.skipped import Skipped
+from ..masks.files import FIFTYONE, MaskRules
+
 __all__ = ["ExportItem", "ExportSource", "Skipped"]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An image that is not in the export.
-
-    Attributes:
-        key: the image.
-        reason: why, e.g. ``"no mask"``.
-        expected: the caller's choices leave it out (quality, splits); otherwise something is wrong with it.
-    """
-
-    key: str
-    reason: str
-    expected: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +57,7 @@ class ExportSource:
         supercategories: class name -> supercategory, where known.
         folders: folders that hold the source's files: an export must not replace them.
         skipped: images without a usable mask.
+        rules: what the pixels of its mask files mean.
         hidden: mask ids of classes that a person has hidden: unlabelled in the export.
         provenance: facts about the masks for the export's record, JSON-serialisable.
     """
@@ -82,3 +71,4 @@ class ExportSource:
     skipped: list[Skipped] = field(default_factory=list)
     hidden: tuple[int, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    rules: MaskRules = FIFTYONE

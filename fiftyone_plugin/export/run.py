@@ -12,8 +12,8 @@ import numpy as np
 
 from .._version import DISTRIBUTION, __version__
 from ..errors import ImageReadError, PseudoMaskError
-from ..evaluation.fiftyone_masks import load_mask
 from ..images import image_size
+from ..masks.files import FIFTYONE, MaskRules, mask_ids, read_mask
 from ..parallel import batched, parallel_map, usable_cores
 from ..progress import NullProgress, Progress
 from ..rundir import write_json
@@ -72,33 +72,32 @@ class _Job:
     folder: Path
     categories: Categories
     options: ExportOptions
+    rules: MaskRules
 
 
-def read_labels(item: ExportItem, categories: Categories) -> tuple[np.ndarray, np.ndarray | None]:
+def read_labels(
+    item: ExportItem, categories: Categories, rules: MaskRules = FIFTYONE
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the (H, W) category ids of an image, and its map of instances if there is one.
+
+    ``rules`` say what the pixels of its mask mean.
 
     Raises:
         ImageReadError: a file is missing or damaged, or sizes differ.
         UsageError: ids without a name.
     """
     size = image_size(item.image)
-    labels = categories.encode(_read(item.mask, size, "mask"))
-    return labels, None if item.instances is None else _read(item.instances, size, "map of instances")
+    labels = categories.encode(_read(item.mask, size, "mask", rules))
+    instances = item.instances
+    return labels, None if instances is None else _read(instances, size, "map of instances", FIFTYONE)
 
 
-def _read(source: str | np.ndarray, size: tuple[int, int], what: str) -> np.ndarray:
-    path = source if isinstance(source, str) else None
-    try:
-        mask = load_mask(path, None if path else np.asarray(source))
-    except ImageReadError:
-        raise
-    except Exception as error:  # decoders raise anything on damaged files
-        raise ImageReadError(path or what, f"cannot be read ({type(error).__name__}: {error})") from error
-    if mask is None or mask.shape != size:
-        found = "none" if mask is None else f"{mask.shape[1]}x{mask.shape[0]}"
-        raise ImageReadError(path or what, f"is {found}, its image {size[1]}x{size[0]} (width x height)")
-    if mask.dtype.kind not in "iub":
-        raise ImageReadError(path or what, f"is not made of whole numbers, but {mask.dtype}")
+def _read(source: str | np.ndarray, size: tuple[int, int], what: str, rules: MaskRules) -> np.ndarray:
+    name = source if isinstance(source, str) else what
+    mask = read_mask(source, rules) if isinstance(source, str) else mask_ids(source, rules, what)
+    if mask.shape != size:
+        found = f"{mask.shape[1]}x{mask.shape[0]}"
+        raise ImageReadError(name, f"is {found}, its image {size[1]}x{size[0]} (width x height)")
     return mask
 
 
@@ -110,7 +109,7 @@ def _convert_group(group: Sequence[tuple[ExportItem, str, bool]], job: _Job) -> 
 def _convert_one(item: ExportItem, split: str, low: bool, kind: Format, job: _Job) -> Converted | Skipped:
     options = job.options
     try:
-        labels, instances = read_labels(item, job.categories)
+        labels, instances = read_labels(item, job.categories, job.rules)
         labels = remove_small(labels, options.min_area, merge=options.small == "merge")
         sample = Sample(item, split, labels, instances, low, job.categories, options)
         if kind.places_images:
@@ -178,7 +177,7 @@ def export_source(
         kind.check(categories, options)
         result = ExportResult(folder.out, kind.name, splits=dict.fromkeys(options.splits, 0), skipped=skipped)
         result.categories = {item.id: item.name for item in categories.items}
-        job = _Job(kind.name, folder.path, categories, options)
+        job = _Job(kind.name, folder.path, categories, options, source.rules)
         _write(source, job, kind, result, jobs, progress)
         if not result.images:
             raise PseudoMaskError(_nothing(source, result))
@@ -253,16 +252,16 @@ def _select(
 
 
 def _scan_group(group: Sequence[ExportItem]) -> set[int]:
-    ids: set[int] = set()
-    for item in group:
-        try:
-            path = item.mask if isinstance(item.mask, str) else None
-            mask = load_mask(path, None if path else np.asarray(item.mask))
-        except Exception:
-            continue
-        if mask is not None and mask.dtype.kind in "iub":
-            ids.update(np.unique(mask).tolist())
-    return ids
+    return set().union(*map(_ids_of, group))
+
+
+def _ids_of(item: ExportItem) -> set[int]:
+    source = item.mask
+    try:
+        mask = read_mask(source, FIFTYONE) if isinstance(source, str) else mask_ids(source)
+    except ImageReadError:  # listed where it is converted
+        return set()
+    return set(np.unique(mask).tolist())
 
 
 def _scan(source: ExportSource, jobs: int, progress: Progress) -> dict[int, str]:

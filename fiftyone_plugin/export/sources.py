@@ -16,6 +16,7 @@ from ..common.text import from_spreadsheet_cell
 from ..common.untrusted import read_bytes
 from ..errors import UsageError
 from ..evaluation.folders import SUFFIXES
+from ..masks.files import MaskRules
 from ..rundir import NAMES, RunDirectory
 from ..sources import list_images
 from .categories import read_class_file
@@ -66,6 +67,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         items=lambda: (entry.item() for entry in entries),
         total=len(entries),
         names=names,
+        rules=MaskRules.of(names),
         supercategories=groups,
         folders=(folder, image_root),
         skipped=skipped,

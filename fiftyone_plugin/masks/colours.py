@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import stat
-
 import numpy as np
 
-from ..errors import ImageReadError
 from ..images import MAX_PIXELS
+from .files import NotAMaskError, PathLike, open_mask, pillow_rawmode
 
 __all__ = ["read_colours"]
 
-FORMATS = ("PNG", "BMP", "TIFF")
 
-
-def read_colours(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_colours(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Return the colours of a mask file, (H, W, 3) uint8 RGB; of an indexed one, those of its palette.
 
     Args:
@@ -23,20 +18,10 @@ def read_colours(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> 
         max_pixels: largest width x height accepted, checked before anything is decoded.
 
     Raises:
-        ImageReadError: not readable, too large, or it holds numbers that are no colours.
+        ImageReadError: as :func:`read_mask`, or it holds numbers that are no colours.
     """
-    from PIL import Image
-
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ImageReadError(path, "not a regular file")
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageReadError(path, f"too large: {image.width}x{image.height} pixels")
-            if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-                raise ImageReadError(path, f"not a picture of 8-bit colours, but of kind {image.mode}")
-            return np.asarray(image.convert("RGBA" if image.mode == "P" else "RGB").convert("RGB"))
-    except ImageReadError:
-        raise
-    except Exception as error:  # decoders raise anything on damaged files
-        raise ImageReadError(path, f"cannot be read ({error})") from error
+    with open_mask(path, max_pixels) as image:
+        if ";16" in pillow_rawmode(image) or image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX"):
+            raise NotAMaskError(path, f"not a picture of 8-bit colours, but of kind {image.mode}")
+        image.load()
+        return np.asarray(image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB"))

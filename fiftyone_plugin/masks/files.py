@@ -1,16 +1,72 @@
-"""Mask files: class ids in one channel."""
+"""Mask files: the one reader and the one writer of class ids.
+
+Masks are PNG, BMP, TIFF or lossless WebP files, told by their content and not by their name; the first frame
+or page counts. Formats that change values (JPEG, lossy WebP, JPEG 2000, ...) or renumber them (GIF) are
+refused. What the pixels become depends on the :class:`~fiftyone_plugin.masks.rules.MaskRules`:
+
+==========================  ======================================  =====================================
+pixels                      ids (``colours`` False or None)         targets are colours (``colours`` True)
+==========================  ======================================  =====================================
+8-bit grey                  the value                               grey 128 is ``#808080``
+16, 32-bit integers         the value                               the value
+floats                      refused                                 refused
+one bit                     0 and 1                                 ``#000000`` and ``#ffffff``
+2 and 4-bit grey            the grey level, 0..255                  the colour of the grey
+indexed (palette)           the index; the grey level where all     the palette's colour
+                            colours are grey, but not just black
+                            and white, and differ from the indices
+grey and alpha              the grey level                          the colour of the grey
+RGB, RGBA, R = G = B        that value                              the colour
+RGB, RGBA with colours      refused; 0xRRGGBB if None               the colour, 0xRRGGBB
+==========================  ======================================  =====================================
+
+Where a file of one, two or four bits, a grey palette or grey under colours can be read in two ways and the
+names of ids are known, the way that gives more of its values a name is taken. Alpha plays no part. Lossless
+optimisers (oxipng, pngquant) sort palettes: grey ones are read right, colours only where the targets are
+colours. Ids are within 0..16,777,215; EXIF orientation is not applied.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
 from ..common.files import atomic
-from ..errors import UsageError
+from ..errors import ImageReadError, UsageError
+from ..images import MAX_PIXELS, open_image
+from .rules import COLOURS, FIFTYONE, IDS, MAX_ID, MaskRules
 
-__all__ = ["write_mask"]
+__all__ = [
+    "COLOURS",
+    "FIFTYONE",
+    "IDS",
+    "MaskRules",
+    "NotAMaskError",
+    "mask_ids",
+    "open_mask",
+    "pillow_rawmode",
+    "read_mask",
+    "write_mask",
+]
+
+# what Pillow may try: the last ones are recognised for the sake of the message and never decoded
+LOSSLESS = ("PNG", "BMP", "TIFF", "WEBP")
+REFUSED = ("JPEG", "GIF", "JPEG2000", "AVIF")
+CHANGING = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "AVIF": "AVIF", "GIF": "GIF"}
+LOSSY_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp"})
+
+PathLike = str | os.PathLike[str]
+
+
+class NotAMaskError(ImageReadError):
+    """A file that can be read, but does not hold class ids."""
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
@@ -28,3 +84,206 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as partial:
         Image.fromarray(mask.astype(dtype)).save(partial, format="PNG")
+
+
+def read_mask(path: PathLike, rules: MaskRules = IDS, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return the ids of a mask file; the module's table says what becomes of which pixels.
+
+    Args:
+        path: the file; it must be a regular one.
+        rules: what the pixels mean; default: ids, and no colours.
+        max_pixels: largest width x height accepted, checked before anything is decoded.
+
+    Returns:
+        (H, W) ids within 0..16,777,215, of the smallest of uint8, uint16 and uint32 that the pixels need.
+
+    Raises:
+        ImageReadError: missing, no regular file, empty, truncated, damaged, too large, of a format that does
+            not keep ids, or no mask of ids.
+    """
+    with open_mask(path, max_pixels) as image:
+        rawmode = pillow_rawmode(image)
+        if ";16" in rawmode and image.mode in ("LA", "RGB", "RGBA", "RGBX"):
+            raise NotAMaskError(path, "not a mask of class ids: 16 bits a channel; save ids as a grey PNG")
+        image.load()
+        if image.mode in ("LA", "RGBA") and _is_in_alpha(image):
+            raise NotAMaskError(path, "not a mask of class ids: only its alpha channel holds anything")
+        return _decode(image, rawmode, rules, path)
+
+
+def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "the mask") -> np.ndarray:
+    """Return the ids of a mask in memory.
+
+    Args:
+        pixels: (H, W) or (H, W, 1) bool or whole numbers, which are the ids, or (H, W, 3 or 4) uint8 colours.
+        rules: what colours mean.
+        name: what it is called in errors.
+
+    Returns:
+        (H, W) as :func:`read_mask`.
+
+    Raises:
+        NotAMaskError: no mask of ids.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim == 3 and pixels.shape[2] in (3, 4) and pixels.dtype == np.uint8:
+        return _from_colours(pixels, rules, name)
+    if pixels.ndim != 2 or pixels.dtype.kind not in "iub":
+        raise NotAMaskError(
+            name,
+            "not a mask of class ids: expected one channel of whole numbers, got "
+            f"{pixels.dtype} of shape {pixels.shape}",
+        )
+    if not pixels.size:
+        raise NotAMaskError(name, "has no pixels")
+    return _whole(pixels, name)
+
+
+@contextmanager
+def open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
+    """Yield the opened, not yet decoded Pillow image of a mask file.
+
+    Raises:
+        ImageReadError: it cannot be read, or has a format that does not keep ids.
+    """
+    try:
+        with open_image(path, max_pixels, (*LOSSLESS, *REFUSED)) as image:
+            _require_lossless(image, path)
+            yield image
+    except NotAMaskError:
+        raise
+    except ImageReadError as error:
+        raise ImageReadError(path, f"cannot be read as a mask ({error.reason})") from error
+
+
+def _require_lossless(image: Any, path: PathLike) -> None:
+    if image.format in CHANGING:
+        verb = "renumbers" if image.format == "GIF" else "changes"
+        raise NotAMaskError(path, f"{CHANGING[image.format]} {verb} ids; save masks as PNG")
+    if image.format == "WEBP" and not _is_lossless_webp(path):
+        raise NotAMaskError(path, "lossy WebP changes ids; save masks as PNG")
+    if image.format == "TIFF" and image.info.get("compression") in LOSSY_TIFF:
+        raise NotAMaskError(path, "a TIFF compressed as JPEG or WebP changes ids; save masks as PNG")
+
+
+def _is_lossless_webp(path: PathLike) -> bool:
+    with open(path, "rb") as file:
+        return file.read(16)[12:] == b"VP8L"
+
+
+def _is_in_alpha(image: Image.Image) -> bool:
+    *colours, alpha = ((low, high) for low, high in cast(Any, image.getextrema()))
+    return alpha[0] < alpha[1] and all(low == high for low, high in colours)
+
+
+def _decode(image: Image.Image, rawmode: str, rules: MaskRules, path: PathLike) -> np.ndarray:
+    if image.mode == "P":
+        return _from_palette(image, rules)
+    if image.mode in ("1", "L"):
+        return _from_grey(np.asarray(image, np.uint8), _bits(image.mode, rawmode), rules)
+    if image.mode == "LA":
+        return _from_grey(np.asarray(image.getchannel("L")), 8, rules)
+    if image.mode in ("RGB", "RGBA", "RGBX"):
+        return _from_colours(np.asarray(image), rules, path)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _whole(np.asarray(image), path)
+    if image.mode == "F":
+        raise NotAMaskError(path, "not a mask of class ids: it holds floats; save whole numbers")
+    raise NotAMaskError(path, f"not a mask of class ids: its pixels are of kind {image.mode}")
+
+
+def _bits(mode: str, rawmode: str) -> int:
+    if mode == "1":
+        return 1
+    narrow = re.match(r"L;([24])", rawmode)
+    return int(narrow[1]) if narrow else 8
+
+
+def _from_grey(grey: np.ndarray, bits: int, rules: MaskRules) -> np.ndarray:
+    """Return ids of (H, W) grey levels: 0..255, or 0 and 1 of one bit."""
+    if bits == 8 and not rules.colours:
+        return grey
+    values = np.arange(256)
+    levels = values * 255 if bits == 1 else values
+    stored = values if bits == 1 else values // (255 // (2**bits - 1))
+    if rules.colours:
+        readings = [levels * 0x010101, levels, stored]
+    else:
+        readings = [stored, levels] if bits == 1 else [levels, stored]
+    return _look_up(grey, readings, rules)
+
+
+def _from_palette(image: Image.Image, rules: MaskRules) -> np.ndarray:
+    indices = np.asarray(image)
+    # entries behind the last one in use are often filled up
+    last = int(indices.max())
+    listed = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)[: last + 1]
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(listed)] = listed
+    values = np.arange(256)
+    if rules.colours:
+        return _look_up(indices, [_packed(palette)], rules)
+    grey = len(listed) > last and bool((listed == listed[:, :1]).all())
+    if not grey:
+        return indices
+    levels = palette[:, 0]
+    black_and_white = bool(np.isin(listed, (0, 255)).all())
+    return _look_up(indices, [values, levels] if black_and_white else [levels, values], rules)
+
+
+def _look_up(values: np.ndarray, readings: list[np.ndarray], rules: MaskRules) -> np.ndarray:
+    used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    table = rules.choose(used, readings)
+    if np.array_equal(table[used], used):
+        return values
+    return table.astype(_dtype(int(table[used].max())))[values]
+
+
+def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.ndarray:
+    """Return ids of (H, W, 3 or 4) uint8 colours."""
+    if not colours.size:
+        raise NotAMaskError(name, "has no pixels")
+    red, green, blue = (colours[:, :, i] for i in range(3))
+    grey = np.array_equal(red, green) and np.array_equal(red, blue)
+    if grey and not rules.colours:
+        return np.ascontiguousarray(red)
+    if rules.colours is False:
+        raise NotAMaskError(
+            name, "not a mask of class ids: it holds colours; save the ids in one channel, as a grey PNG"
+        )
+    return _packed(colours)
+
+
+def _packed(colours: np.ndarray) -> np.ndarray:
+    """Return 0xRRGGBB of (..., 3 or more) uint8 colours."""
+    packed = colours[..., 0].astype(np.uint32)
+    for channel in (1, 2):
+        packed <<= 8
+        packed |= colours[..., channel]
+    return packed
+
+
+def _whole(values: np.ndarray, name: object) -> np.ndarray:
+    """Return (H, W) whole numbers as the smallest unsigned type that holds them."""
+    if values.dtype == np.uint8:
+        return values
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > MAX_ID:
+        raise NotAMaskError(
+            name, f"not a mask of class ids: they are {low:,} to {high:,}, not within 0..{MAX_ID:,}"
+        )
+    return values.astype(_dtype(high))
+
+
+def _dtype(largest: int) -> type:
+    return np.uint8 if largest <= 255 else np.uint16 if largest <= 65_535 else np.uint32
+
+
+def pillow_rawmode(image: Any) -> str:
+    """Return Pillow's name for the pixels as they lie in the file; ``""`` if it does not say."""
+    if not image.tile:
+        return ""
+    arguments = image.tile[0][3]
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""

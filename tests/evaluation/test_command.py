@@ -75,7 +75,7 @@ def test_what_is_left_out_is_listed_and_told_by_the_exit_code(folders, capsys):
     err = capsys.readouterr().err
     assert "predictions without ground truth: 1\n  0/0" in err
     assert "ground truth without prediction: 1\n  0/2" in err
-    assert "masks that cannot be read: 1\n" in err
+    assert "pairs that cannot be compared: 1\n  1/1: " in err
     assert "1.png: cannot be read as a mask" in err
 
 
@@ -167,7 +167,7 @@ def test_masks_of_every_single_channel_kind(tmp_path):
 
 
 def test_colours_are_no_ids(tmp_path):
-    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "colour.png")
+    Image.fromarray(np.eye(3, dtype=np.uint8)[None]).save(tmp_path / "colour.png")
     with pytest.raises(ImageReadError, match=r"colour\.png: not a mask of class ids"):
         read_mask(tmp_path / "colour.png")
 

@@ -1,0 +1,22 @@
+"""One word for an item that was left out: what, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Skipped"]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that took no part.
+
+    Attributes:
+        key: the image.
+        reason: why, e.g. ``"no mask"``.
+        expected: the caller's choices leave it out (quality, splits); otherwise something is wrong with it.
+    """
+
+    key: str
+    reason: str
+    expected: bool = False
