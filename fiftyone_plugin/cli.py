@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ._version import __version__
+from .dataset.database import database_problem
 from .errors import PseudoMaskError
 
 __all__ = ["build_parser", "main"]
@@ -46,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args) or EXIT_OK)
     except PseudoMaskError as error:
         print(f"pseudomask: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except Exception as error:
+        problem = database_problem(error)
+        if problem is None:
+            raise
+        print(f"pseudomask: {problem}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("pseudomask: interrupted; run the same command with --resume to go on", file=sys.stderr)

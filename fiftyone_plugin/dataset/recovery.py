@@ -17,7 +17,10 @@ from .record import plain, read_record, update_record
 from .undoing import undo_run
 from .writeback import conclude, load_result, rows_by_path, write_run
 
-__all__ = ["recover"]
+__all__ = ["PENDING", "recover"]
+
+PENDING = "pseudomask_pending"
+"""In the info of a field: it is being filled."""
 
 
 def recover(samples: Any, *, labelling: str = "") -> set[str]:
@@ -46,7 +49,7 @@ def recover(samples: Any, *, labelling: str = "") -> set[str]:
 def is_unfinished(field: Any) -> bool:
     """Return whether a field was declared by something that has not filled it and is not at work."""
     info = plain(getattr(field, "info", None) or {})
-    step = info.get("pseudomask_pending") if isinstance(info, dict) else None
+    step = info.get(PENDING) if isinstance(info, dict) else None
     return step is not None and not is_alive(step)
 
 
