@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .run_keys import METHOD
+from .run_keys import FIELD_SUFFIXES, METHOD
 from .rundir import RunDirectory
+from .view_check import all_samples, labelled_slices
 
 __all__ = [
     "FIELD_SUFFIXES",
@@ -33,7 +34,6 @@ __all__ = [
     "stage_seconds",
 ]
 
-FIELD_SUFFIXES = ("classes", "coverage", "quality", "confidence")  # of the fields beside a mask field
 BINS = 20
 SHORT = 40  # characters of a setting's value
 
@@ -167,7 +167,8 @@ def class_rows(dataset: Any, field: str, areas: Mapping[int, float] | None = Non
         return []
     import fiftyone as fo
 
-    counts, labelled = dataset.aggregate([fo.CountValues(path), fo.Count(field)])
+    samples = labelled_slices(dataset, field)
+    counts, labelled = samples.aggregate([fo.CountValues(path), fo.Count(field)])
     ids = ids_by_name(dataset.mask_targets.get(field) or {})
     rows = [
         ClassRow(
@@ -196,7 +197,7 @@ def class_view(dataset: Any, field: str, name: str) -> Any:
     """Return the view of the images that show a class."""
     from fiftyone import ViewField
 
-    return dataset.match(ViewField(f"{field}_classes").contains(name))
+    return labelled_slices(dataset, field).match(ViewField(f"{field}_classes").contains(name))
 
 
 def score_field(dataset: Any, field: str) -> str | None:
@@ -211,7 +212,8 @@ def score_histogram(dataset: Any, path: str, bins: int = BINS) -> Histogram:
     Raises:
         UsageError: no sample has a value.
     """
-    low, high = dataset.bounds(path)
+    samples = all_samples(dataset)
+    low, high = samples.bounds(path)
     if low is None or not math.isfinite(high - low):
         raise UsageError(f"no sample of {dataset.name!r} has a value in {path!r}")
     bins = bins if high > low else 1
@@ -219,13 +221,14 @@ def score_histogram(dataset: Any, path: str, bins: int = BINS) -> Histogram:
     edges = (*(low + (top - low) * i / bins for i in range(bins)), top)
     # FiftyOne's own histogram asks for every edge in turn, which takes the database six times as long
     empty = Histogram(path, edges, (0,) * bins)
-    counts = dataset.exists(path).count_values(_bar_of(empty))
+    counts = samples.exists(path).count_values(_bar_of(empty))
     return Histogram(path, edges, tuple(int(counts.get(bar, 0)) for bar in range(bins)))
 
 
 def bar_view(dataset: Any, histogram: Histogram, bar: int) -> Any:
     """Return the view of the images that one bar counts, lowest score first."""
-    return dataset.exists(histogram.path).match(_bar_of(histogram) == bar).sort_by(histogram.path)
+    samples = labelled_slices(dataset, histogram.path).exists(histogram.path)
+    return samples.match(_bar_of(histogram) == bar).sort_by(histogram.path)
 
 
 def _bar_of(histogram: Histogram) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ._version import __version__
 from .common.console import say
+from .dataset.database import database_problem
 from .errors import PseudoMaskError
 
 __all__ = ["build_parser", "main"]
@@ -47,6 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args) or EXIT_OK)
     except PseudoMaskError as error:
         say(f"pseudomask: {error}", error=True)
+        return EXIT_USAGE
+    except Exception as error:
+        problem = database_problem(error)
+        if problem is None:
+            raise
+        say(f"pseudomask: {problem}", error=True)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("pseudomask: interrupted; run the same command with --resume to go on", file=sys.stderr)

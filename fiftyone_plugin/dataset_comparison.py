@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from .parallel import batched
 from .progress import NullProgress, Progress
 from .run_keys import METHOD, reserved_fields, run_key
 from .saved_views import delete_views, list_views, save_own_view
+from .view_check import all_samples, labelled_slices
 
 __all__ = [
     "COMPARISON_METHOD",
@@ -27,6 +29,7 @@ __all__ = [
 
 COMPARISON_METHOD = f"{METHOD}_comparison"
 DISAGREEMENT = "disagreement"
+MARK = "pseudomask_comparison"  # in the info of the field of agreement: the key of its comparison
 BATCH = 64  # samples whose masks may be held at once
 THREADS = 4  # decoding releases the interpreter
 LISTED = 20  # samples left out that the record names
@@ -93,47 +96,64 @@ def compare_runs(
     Raises:
         UsageError: not two finished runs, the field is taken, or no sample has both masks.
     """
-    import fiftyone as fo
-
     from .comparison import compare_counts
+    from .dataset.database import database_errors
+    from .dataset.recovery import recover
     from .evaluation.per_image import ImageCounts
 
     dataset = samples._dataset
     field = field or f"{a}_vs_{b}_agreement"
     key = comparison_key(a, b)
-    _check(dataset, a, b, field, key)
-    both = samples.exists(a).exists(b)
-    images, left_out = ImageCounts(), {}
-    with (progress or NullProgress()).stage("comparing masks", total=len(both)) as stage:
-        for sample_id, found in _tables(both, a, b):
-            if isinstance(found, str):
-                left_out[sample_id] = found
-            else:
-                images.append(sample_id, found)
-            stage.update()
-    result = compare_counts(images, left_out)
-    if is_comparison(dataset, key):
-        undo_comparison(dataset, key)
-    config = dataset.init_run(
-        method=COMPARISON_METHOD,
-        a=a,
-        b=b,
-        field=field,
-        images=result.images,
-        agreement=result.agreement,
-        ari=result.ari,
-        nmi=result.nmi,
-        classes=[{"a": match.a, "b": match.b, "iou": round(match.iou, 4)} for match in result.classes],
-        left_out=len(left_out),
-        reasons=dict(list(left_out.items())[:LISTED]),
-    )
-    dataset.register_run(key, config)  # first, so that a crash can be undone
-    dataset.add_sample_field(field, fo.FloatField)
-    dataset.set_values(field, result.per_image, key_field="id")
-    stored = _read(dataset, key)
-    text = f"{a} against {b}, images that differ most first ({result.agreement:.1%} of the pixels agree)"
-    view = disagreement_view(dataset, stored)
-    save_own_view(dataset, key, view, DISAGREEMENT, f"{a} vs {b}: {DISAGREEMENT}", text)
+    with database_errors("Nothing of the runs was changed; compare them again once it does"):
+        recover(dataset)
+        _check(dataset, a, b, field, key)
+        both = all_samples(samples).exists(a).exists(b)
+        images, left_out = ImageCounts(), {}
+        with (progress or NullProgress()).stage("comparing masks", total=len(both)) as stage:
+            for sample_id, found in _tables(both, a, b):
+                if isinstance(found, str):
+                    left_out[sample_id] = found
+                else:
+                    images.append(sample_id, found)
+                stage.update()
+        result = compare_counts(images, left_out)
+        if is_comparison(dataset, key):
+            undo_comparison(dataset, key)
+        return _write(dataset, key, (a, b, field), result, left_out)
+
+
+def _write(
+    dataset: Any, key: str, names: tuple[str, str, str], result: Any, left_out: dict[str, str]
+) -> StoredComparison:
+    """Write record, field and saved view; the record says that it is being written until all are there."""
+    import fiftyone as fo
+
+    from .dataset.journal import at_work, note
+
+    a, b, field = names
+    with at_work() as holder:
+        config = dataset.init_run(
+            method=COMPARISON_METHOD,
+            a=a,
+            b=b,
+            field=field,
+            images=result.images,
+            agreement=result.agreement,
+            ari=result.ari,
+            nmi=result.nmi,
+            classes=[{"a": match.a, "b": match.b, "iou": round(match.iou, 4)} for match in result.classes],
+            left_out=len(left_out),
+            reasons=dict(list(left_out.items())[:LISTED]),
+            pending={"write": {"holder": holder}},
+        )
+        dataset.register_run(key, config, overwrite=False)
+        dataset.add_sample_field(field, fo.FloatField, info={MARK: key})
+        dataset.set_values(field, result.per_image, key_field="id")
+        stored = _read(dataset, key)
+        text = f"{a} against {b}, images that differ most first ({result.agreement:.1%} of the pixels agree)"
+        view = disagreement_view(dataset, stored)
+        save_own_view(dataset, key, view, DISAGREEMENT, f"{a} vs {b}: {DISAGREEMENT}", text)
+        note(dataset, key, write=None)
     return _read(dataset, key)
 
 
@@ -145,13 +165,17 @@ def is_comparison(dataset: Any, key: str) -> bool:
 def list_comparisons(samples: Any, field: str | None = None) -> list[StoredComparison]:
     """Return the comparisons of a dataset, those that a mask field takes part in if one is named."""
     dataset = samples._dataset
-    found = [_read(dataset, key) for key in dataset.list_runs(method=COMPARISON_METHOD)]
+    found = []
+    for key in dataset.list_runs(method=COMPARISON_METHOD):
+        with suppress(AttributeError, TypeError, ValueError):  # a record that somebody else has made
+            found.append(_read(dataset, key))
     return [comparison for comparison in found if field is None or field in (comparison.a, comparison.b)]
 
 
 def disagreement_view(samples: Any, comparison: StoredComparison) -> Any:
     """Return the view of the images that were compared, those that differ most first."""
-    return samples._dataset.exists(comparison.field).sort_by(comparison.field)
+    shown = labelled_slices(samples._dataset, comparison.field).exists(comparison.field)
+    return shown.sort_by(comparison.field)
 
 
 def match_view(samples: Any, comparison: StoredComparison, number: int) -> Any:
@@ -184,11 +208,24 @@ def undo_comparison(samples: Any, key: str) -> None:
     if not is_comparison(dataset, key):
         known = ", ".join(dataset.list_runs(method=COMPARISON_METHOD)) or "none"
         raise UsageError(f"{dataset.name!r} has no comparison {key!r}; there are: {known}")
-    delete_views(dataset, key)
-    field = dataset.get_run_info(key).config.field
-    if dataset.has_sample_field(field):
-        dataset.delete_sample_field(field)
-    dataset.delete_run(key)
+    from .dataset.journal import begun
+
+    with begun(dataset, key, "undo"):
+        delete_views(dataset, key)
+        config = dataset.get_run_info(key).config
+        if _is_agreement(dataset, config):
+            dataset.delete_sample_field(config.field)
+        dataset.delete_run(key)
+
+
+def _is_agreement(dataset: Any, config: Any) -> bool:
+    """Return whether the field that a record names is one of agreement; a stranger's record may name any."""
+    import fiftyone as fo
+
+    name, a, b = (getattr(config, part, None) for part in ("field", "a", "b"))
+    found = dataset.get_field(name) if isinstance(name, str) and "." not in name else None
+    ours = (getattr(found, "info", None) or {}).get(MARK) == comparison_key(str(a), str(b))
+    return isinstance(found, fo.FloatField) and (ours or name == f"{a}_vs_{b}_agreement")
 
 
 def _read(dataset: Any, key: str) -> StoredComparison:

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import re
+import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from dataclasses import field as dataclass_field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .dataset_comparison import is_comparison, list_comparisons, undo_comparison
+from .dataset.claiming import asked_for, claim, default_out
+from .dataset.database import database_errors
+from .dataset.journal import pending, refuse_if_busy
+from .dataset.record import RunRecord, check_field_name, has_own_run, read_record
+from .dataset.recovery import recover
+from .dataset.undoing import Undone, drop_replacement, refuse_at_work, undo_run
+from .dataset.writeback import is_finished, load_result, write_run
+from .dataset_comparison import is_comparison, undo_comparison
 from .errors import MissingDependencyError, PseudoMaskError, UsageError
-from .parallel import batched
 from .pipeline import LabelConfig, LabelResult, label_items
 from .progress import NullProgress, Progress
 from .run_keys import METHOD, run_key
-from .rundir import EDITS, RunDirectory
-from .saved_views import create_views, delete_views
+from .rundir import RunDirectory, SampleRow
 from .sources import ImageItem, list_images
 from .stopping import RunStopped, StoppableProgress, is_at_work
-from .view_check import all_samples, check_view
+from .view_check import check_view
 
-__all__ = ["ViewItem", "default_out", "label_dataset", "list_view", "load_dataset", "run_key", "undo"]
+__all__ = [
+    "Undone",
+    "ViewItem",
+    "default_out",
+    "label_dataset",
+    "list_view",
+    "load_dataset",
+    "run_key",
+    "undo",
+]
 
 logger = logging.getLogger(__name__)
-
-WRITE_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -69,23 +79,20 @@ def load_dataset(name: str) -> Any:
 
 
 def list_view(view: Any) -> list[ViewItem]:
-    """List the image files of a dataset or view.
+    """List the image files of a dataset or view; paths with ``..`` count under their normal form.
 
     Raises:
         UsageError: the view is empty, or its samples are not plain images.
     """
     check_view(view)
+    paths: dict[str, str] = {}
     samples = defaultdict(list)
     for filepath, sample_id in zip(*view.values(["filepath", "id"]), strict=True):
-        samples[str(Path(filepath).absolute())].append(sample_id)
-    return [ViewItem(item, tuple(samples[item.path])) for item in list_images(list(samples))]
-
-
-def default_out(dataset: Any, field: str) -> Path:
-    """Return where masks go if the caller names no folder: FiftyOne's default dataset folder."""
-    import fiftyone as fo
-
-    return Path(fo.config.default_dataset_dir) / METHOD / dataset.slug / field
+        path = os.path.abspath(filepath)
+        paths.setdefault(os.path.normcase(path), path)
+        samples[os.path.normcase(path)].append(sample_id)
+    items = list_images(list(paths.values()))
+    return [ViewItem(item, tuple(samples[os.path.normcase(item.path)])) for item in items]
 
 
 def label_dataset(
@@ -110,12 +117,17 @@ def label_dataset(
     the settings, and the saved views of :func:`fiftyone_plugin.saved_views.create_views`. A run that was
     interrupted goes on where it stopped when it is called again; :func:`undo` removes all of it.
 
+    A run that is to be replaced keeps its masks, fields and views until the new one is complete, also where
+    the new one fails or is killed. Its files go then, unless something else still shows them.
+
     Args:
         view: dataset or view of images.
         field: name of the new field.
-        out: folder for masks and records; ``None`` for :func:`default_out`.
-        overwrite: replace the fields if they exist: an earlier run of this function is undone, values of
-            other origin are overwritten on the samples of ``view``.
+        out: folder for masks and records, of this run alone: one that holds a run already, be it the one to
+            replace, is refused; ``None`` for a new one, see :func:`default_out`.
+        overwrite: replace what an earlier run of this function has filled in this dataset. ``field`` of any
+            other origin is refused; of the fields beside it, those that exist with the type that a run
+            writes are overwritten on the samples of ``view``.
         config: settings, or give its fields as keywords, e.g. ``classes=10``.
         model: folder of a fitted model, to label without fitting.
         resume: go on with an unfinished run of the same field and settings.
@@ -127,42 +139,97 @@ def label_dataset(
         The result; its ``skipped`` rows are samples without a mask, with the reason.
 
     Raises:
-        UsageError: not images, or a field exists and ``overwrite`` is false.
+        UsageError: not images, or a field or the folder is taken.
+        MissingDependencyError: FiftyOne's database does not answer; masks that are done are kept.
         RunStopped: somebody stopped it, see :mod:`fiftyone_plugin.stopping`.
     """
-    entries = list_view(view)
-    if config is not None and settings:
-        raise UsageError("give either config or its fields as keywords, not both")
-    try:
-        config = config or LabelConfig(**settings)
-    except TypeError as error:
-        raise UsageError(f"unknown setting: {error}") from error
-    config.validate()
-    dataset = view._dataset
-    _check_field_name(field)
-    taken_up = dataset.has_run(run_key(field))
-    record = _claim(dataset, field, out, overwrite=overwrite, restart=restart)
+    safe = "Masks that are done are kept. Once it does, label the same images into the same field again"
+    with database_errors(safe):
+        entries = list_view(view)
+        if config is not None and settings:
+            raise UsageError("give either config or its fields as keywords, not both")
+        try:
+            config = config or LabelConfig(**settings)
+        except TypeError as error:
+            raise UsageError(f"unknown setting: {error}") from error
+        config.validate()
+        check_field_name(field)
+        dataset, asked = view._dataset, asked_for(config, model)
+        written = _written_before(dataset, field, asked, entries)
+        if written is not None and not restart:
+            return written
+        record, new = claim(dataset, field, out, overwrite=overwrite, restart=restart, asked=asked)
+        stoppable = StoppableProgress(progress or NullProgress(), Path(record.out))
+        try:
+            folder = Path(model) if model is not None else None
+            how = _How(config=config, model=folder, resume=resume, restart=restart, asked=asked)
+            result = _made(dataset, record, entries, how, stoppable)
+            _write(dataset, record, result, entries, stoppable)
+        except RunStopped as error:
+            raise RunStopped(_how_to_go_on(error, field, Path(record.out), len(entries))) from error
+        except PseudoMaskError:
+            if new:
+                _forget_if_nothing_came(dataset, record)
+            raise
+        return result
+
+
+def _written_before(dataset: Any, field: str, asked: str, entries: list[ViewItem]) -> LabelResult | None:
+    """Finish what was begun on a dataset; returns the result if that was the writing of this very run."""
+    key = run_key(field)
+    dataset._reload()
+    steps = pending(dataset, key) if has_own_run(dataset, key) else {}
+    recover(dataset, labelling=key)
+    begun = (steps.get("views") or {}).get("asked")
+    record = read_record(dataset, key) if begun and begun == asked else None
+    if record is None or not record.is_complete or "replace" in record.pending:
+        return None
+    if not is_finished(Path(record.out)):
+        return None
+    result = load_result(Path(record.out))
+    return result if _shows(result, entries) else None
+
+
+def _shows(result: LabelResult, entries: list[ViewItem]) -> bool:
+    return {row.image for row in result.samples} == {entry.item.key for entry in entries}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """How to label; ``asked`` says it in text."""
+
+    config: LabelConfig
+    model: Path | None
+    resume: bool
+    restart: bool
+    asked: str
+
+
+def _made(
+    dataset: Any, record: RunRecord, entries: list[ViewItem], how: _How, progress: Progress
+) -> LabelResult:
+    """Make the masks, or take them where only the writing of fields was cut short."""
     directory = Path(record.out)
+    if is_finished(directory):
+        result = load_result(directory)
+        steps = pending(dataset, record.key)
+        wanted = (steps.get("replace") or steps.get("label") or {}).get("asked")
+        if not _shows(result, entries) or wanted not in (None, "", how.asked):
+            raise UsageError(
+                f"the masks of {record.field!r} are done and not yet written to the dataset, of other images "
+                f"or with other settings: label with the same, or restart=True"
+            )
+        return result
     unfinished = RunDirectory(directory).read_run() is not None
-    stoppable = StoppableProgress(progress or NullProgress(), directory)
-    try:
-        result = label_items(
-            [entry.item for entry in entries],
-            directory,
-            config,
-            model=Path(model) if model is not None else None,
-            resume=resume and unfinished and not restart,
-            restart=restart and unfinished,
-            progress=stoppable,
-        )
-        _write(dataset, record, result, entries, stoppable)
-    except RunStopped as error:
-        raise RunStopped(_how_to_go_on(error, field, directory, len(entries))) from error
-    except PseudoMaskError:
-        if not taken_up:
-            _forget_if_nothing_came(dataset, record)
-        raise
-    return result
+    return label_items(
+        [entry.item for entry in entries],
+        directory,
+        how.config,
+        model=how.model,
+        resume=how.resume and unfinished,
+        restart=how.restart and unfinished,
+        progress=progress,
+    )
 
 
 def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -> str:
@@ -173,163 +240,78 @@ def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -
     )
 
 
-def _forget_if_nothing_came(dataset: Any, record: _Record) -> None:
+def _forget_if_nothing_came(dataset: Any, record: RunRecord) -> None:
     """Undo a run that failed before its first mask: there is nothing to go on with."""
     import fiftyone as fo
 
     directory = Path(record.out)
     if is_at_work(directory) or any(RunDirectory(directory).finished()):
         return
-    if fo.dataset_exists(dataset.name) and dataset.has_run(run_key(record.field)):
-        with contextlib.suppress(OSError):  # a folder that could not be made cannot be removed either
-            undo(dataset, run_key(record.field))
-        if dataset.has_run(run_key(record.field)):
-            dataset.delete_run(run_key(record.field))
+    if not fo.dataset_exists(dataset.name):
+        return
+    stored = read_record(dataset, record.key)
+    try:
+        if stored is not None and stored.out == record.out:
+            undo_run(dataset, record.key)
+        elif stored is not None:
+            drop_replacement(dataset, record.key)
+    except OSError as error:  # a folder that could not be made cannot be removed either
+        logger.info("%s is left: %s", directory, error)
+        if stored is not None and stored.out == record.out:
+            dataset.delete_run(record.key)
 
 
-def undo(dataset: Any, key: str) -> None:
+def undo(dataset: Any, key: str) -> Undone:
     """Remove what a run of :func:`label_dataset` made, its fields, files, views and record, and nothing else.
 
     Fields that existed before the run (``overwrite=True``) stay, without the values that the run wrote.
-    Comparisons with the run go too.
+    Comparisons with the run go too. Files go only if the run was made in this very dataset and nothing else
+    shows them: no other field, dataset or run. In a clone of the dataset, or one that was exported and
+    imported again, fields, views and record go, and the files stay.
 
     Args:
         dataset: the dataset, or any view of it.
         key: key of the run, ``pseudomask_<field>``; or of a comparison, see
             :func:`fiftyone_plugin.dataset_comparison.compare_runs`.
 
+    Returns:
+        What was left, and why.
+
     Raises:
         UsageError: there is no such run, it was not made by this package, or it is at work.
+        PseudoMaskError: another process changes it at this moment.
+        MissingDependencyError: FiftyOne's database does not answer.
     """
     dataset = dataset._dataset
-    if is_comparison(dataset, key):
-        undo_comparison(dataset, key)
-        return
-    record = _read_record(dataset, key)
-    if record is None:
-        raise UsageError(
-            f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}"
-        )
-    if is_at_work(Path(record.out)):
-        raise UsageError(f"run {key!r} is at work: stop it, or wait for it, before it is deleted")
-    for comparison in list_comparisons(dataset, record.field):
-        undo_comparison(dataset, comparison.key)
-    delete_views(dataset, key)
-    schema = dataset.get_field_schema()
-    existed = [name for name in record.fields if name in schema and name not in record.created_fields]
-    _clear_own_values(dataset, record, existed)
-    for name in record.created_fields:
-        if name in schema:
-            dataset.delete_sample_field(name)
-    if record.field in dataset.mask_targets and record.field in record.created_fields:
-        targets = dict(dataset.mask_targets)
-        del targets[record.field]
-        dataset.mask_targets = targets
-        dataset.save()
-    directory = RunDirectory(Path(record.out))
-    directory.remove_outputs()
-    directory.remove_if_empty()
-    dataset.delete_run(key)
-
-
-# ---------------------------------------------------------------------- the record of a run
-
-
-@dataclass
-class _Record:
-    """What the custom run stores.
-
-    Attributes:
-        field: the mask field.
-        out: folder of masks and records.
-        fields: all fields that the run writes.
-        created_fields: those that did not exist before.
-        status: ``running`` or ``complete``.
-        settings: settings of the finished run, as in ``run.json``.
-        counts: images, labelled, skipped.
-        areas: class id -> share of all pixels.
-        saved_views: purpose -> name of the saved views made with the run.
-    """
-
-    field: str
-    out: str
-    fields: list[str]
-    created_fields: list[str]
-    status: str
-    settings: dict[str, Any]
-    counts: dict[str, int]
-    areas: dict[str, float] = dataclass_field(default_factory=dict)
-    saved_views: dict[str, str] = dataclass_field(default_factory=dict)
+    with database_errors("Once it does, delete the run again: what is left of it goes then"):
+        if key in recover(dataset):
+            return Undone(key)
+        if is_comparison(dataset, key):
+            refuse_if_busy(dataset, key)
+            undo_comparison(dataset, key)
+            return Undone(key)
+        if not has_own_run(dataset, key):
+            raise UsageError(
+                f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}"
+            )
+        refuse_if_busy(dataset, key)
+        record = read_record(dataset, key)
+        if record is not None:
+            refuse_at_work(dataset, record)
+        return undo_run(dataset, key)
 
 
 def _own_runs(dataset: Any) -> str:
     return ", ".join(dataset.list_runs(method=METHOD)) or "none"
 
 
-def _read_record(dataset: Any, key: str) -> _Record | None:
-    if not dataset.has_run(key):
-        return None
-    config = dataset.get_run_info(key).config
-    if config.method != METHOD:
-        return None
-    # the database client hands out lists and dicts of its own types
-    known = [name for name in _Record.__dataclass_fields__ if hasattr(config, name)]  # old runs have fewer
-    return _Record(**{name: _plain(getattr(config, name)) for name in known})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list) else value
-
-
-def _save_record(dataset: Any, record: _Record) -> None:
-    key = run_key(record.field)
-    config = dataset.init_run(method=METHOD, **asdict(record))
-    dataset.register_run(key, config, overwrite=True)
-
-
-def _check_field_name(field: str) -> None:
-    if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", field):
-        raise UsageError(
-            f"{field!r} cannot be a field name: use letters, digits and _, beginning with a letter"
-        )
-
-
-def _claim(dataset: Any, field: str, out: str | Path | None, *, overwrite: bool, restart: bool) -> _Record:
-    """Reserve the fields for a run, taking up an unfinished one; recorded first, so a crash can be undone."""
-    record = _read_record(dataset, run_key(field))
-    if record is not None and record.status != "complete" and not restart:
-        return record
-    if record is not None:
-        if record.status == "complete" and not overwrite:
-            raise UsageError(
-                f"field {field!r} was filled by run {run_key(field)!r}: choose another field name, or "
-                f"overwrite=True to replace it"
-            )
-        undo(dataset, run_key(field))
-    fields = [field, *(f"{field}_{name}" for name in ("classes", "coverage", "quality", "confidence"))]
-    existing = [name for name in fields if dataset.has_sample_field(name)]
-    if existing and not overwrite:
-        raise UsageError(f"field {existing[0]!r} exists: choose another field name, or overwrite=True")
-    record = _Record(
-        field=field,
-        out=str(Path(out).absolute() if out is not None else default_out(dataset, field)),
-        fields=fields,
-        created_fields=[name for name in fields if name not in existing],
-        status="running",
-        settings={},
-        counts={},
-    )
-    _save_record(dataset, record)
-    return record
-
-
-# ---------------------------------------------------------------------- writing
+def _claim(dataset: Any, field: str, out: str | Path | None, *, overwrite: bool, restart: bool) -> RunRecord:
+    """Reserve the fields and the folder of a run, see :func:`fiftyone_plugin.dataset.claiming.claim`."""
+    return claim(dataset, field, out, overwrite=overwrite, restart=restart)[0]
 
 
 def _write(
-    dataset: Any, record: _Record, result: LabelResult, entries: list[ViewItem], progress: Progress
+    dataset: Any, record: RunRecord, result: LabelResult, entries: list[ViewItem], progress: Progress
 ) -> None:
     """Write the results; a dataset that is deleted meanwhile stays deleted."""
     import fiftyone as fo
@@ -340,7 +322,7 @@ def _write(
     if not fo.dataset_exists(dataset.name):
         raise gone
     try:
-        _write_fields(dataset, record, result, entries, progress)
+        write_run(dataset, record, result, _rows_by_sample(result, entries), progress)
     except PseudoMaskError:
         raise
     except Exception as error:  # of the database's client, which has a dozen for this
@@ -349,54 +331,8 @@ def _write(
         raise gone from error
 
 
-def _write_fields(
-    dataset: Any, record: _Record, result: LabelResult, entries: list[ViewItem], progress: Progress
-) -> None:
-    import fiftyone as fo
-
-    mask, classes, coverage, quality, confidence = record.fields
-    dataset.add_sample_field(mask, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
-    dataset.add_sample_field(classes, fo.ListField, subfield=fo.StringField)
-    dataset.add_sample_field(coverage, fo.FloatField)
-    dataset.add_sample_field(quality, fo.FloatField)
-    dataset.add_sample_field(confidence, fo.EmbeddedDocumentField, embedded_doc_type=fo.Heatmap)
-    with progress.stage("write fields", total=len(result.labelled)) as stage:
-        for rows in batched(_rows_by_sample(result, entries), WRITE_BATCH):
-            names = result.class_names
-            masks = {i: fo.Segmentation(mask_path=str(result.mask_path(row).absolute())) for i, row in rows}
-            present = {i: [names[c] for c in row.class_ids] for i, row in rows}
-            dataset.set_values(mask, masks, key_field="id")
-            dataset.set_values(classes, present, key_field="id")
-            dataset.set_values(coverage, {i: row.coverage for i, row in rows}, key_field="id")
-            dataset.set_values(quality, {i: row.quality for i, row in rows}, key_field="id")
-            maps = {
-                i: fo.Heatmap(map_path=str(result.confidence_path(row).absolute()), range=[0, 255])
-                for i, row in rows
-            }
-            dataset.set_values(confidence, maps, key_field="id")
-            stage.update(len(rows))
-    dataset.mask_targets = {**dataset.mask_targets, mask: dict(result.class_names)}
-    dataset.save()
-    record.status, record.settings, record.counts = "complete", result.run["settings"], result.run["counts"]
-    record.areas = result.run["areas"]
-    _save_record(dataset, record)
-    create_views(dataset, run_key(record.field))
-
-
-def _rows_by_sample(result: LabelResult, entries: list[ViewItem]) -> Iterator[tuple[str, Any]]:
+def _rows_by_sample(result: LabelResult, entries: list[ViewItem]) -> Iterator[tuple[str, SampleRow]]:
     ids = {entry.item.key: entry.sample_ids for entry in entries}
     for row in result.labelled:
-        for sample_id in ids[row.image]:
+        for sample_id in ids.get(row.image, ()):
             yield sample_id, row
-
-
-def _clear_own_values(dataset: Any, record: _Record, names: list[str]) -> None:
-    """Empty fields that existed before, on the samples whose mask lies in the run's folder."""
-    if not names or not dataset.has_sample_field(record.field):
-        return
-    masks = tuple(str(Path(record.out) / name) for name in ("masks", EDITS))
-    samples = all_samples(dataset)
-    paths = zip(*samples.values(["id", f"{record.field}.mask_path"]), strict=True)
-    ours = {sample_id: None for sample_id, path in paths if path and path.startswith(masks)}
-    for name in names if ours else []:
-        samples.set_values(name, ours, key_field="id")

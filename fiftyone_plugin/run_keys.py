@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["METHOD", "reserved_fields", "run_key"]
+__all__ = ["FIELD_SUFFIXES", "METHOD", "reserved_fields", "run_key"]
 
 METHOD = "pseudomask"
 """How FiftyOne tells this package's runs from others."""
+
+FIELD_SUFFIXES = ("classes", "coverage", "quality", "confidence")
+"""Ends of the names of the fields beside a mask field."""
 
 PREFIX = f"{METHOD}_"
 

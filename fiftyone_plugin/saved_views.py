@@ -14,6 +14,7 @@ from typing import Any
 from .app_summary import score_field
 from .errors import UsageError
 from .run_keys import METHOD
+from .view_check import labelled_slices
 
 __all__ = [
     "OwnView",
@@ -22,7 +23,9 @@ __all__ = [
     "follow_classes",
     "list_views",
     "rare_classes",
+    "rare_view",
     "save_own_view",
+    "save_views",
 ]
 
 REVIEW, ACCEPT, RARE = "review first", "accept", "rare classes"
@@ -68,10 +71,26 @@ def create_views(dataset: Any, run_key: str) -> dict[str, str]:
     Raises:
         UsageError: there is no such run, or it is not finished.
     """
+    from .dataset.database import database_errors
+    from .dataset.journal import refuse_if_busy
+    from .dataset.recovery import recover
+    from .dataset.writeback import renew_views
+
     dataset = dataset._dataset
-    config = dataset.get_run_info(run_key).config if dataset.has_run(run_key) else None
-    if config is None or config.method != METHOD or config.status != "complete":
-        raise UsageError(f"{dataset.name!r} has no finished run {run_key!r} of pseudo-masks: label it first")
+    with database_errors():
+        recover(dataset)
+        config = dataset.get_run_info(run_key).config if dataset.has_run(run_key) else None
+        if config is None or config.method != METHOD or config.status != "complete":
+            raise UsageError(
+                f"{dataset.name!r} has no finished run {run_key!r} of pseudo-masks: label it first"
+            )
+        refuse_if_busy(dataset, run_key)
+        return renew_views(dataset, run_key)
+
+
+def save_views(dataset: Any, run_key: str) -> dict[str, str]:
+    """Do what :func:`create_views` does, for a caller that has noted it in the record of the run."""
+    config = dataset.get_run_info(run_key).config
     delete_views(dataset, run_key)
     views = {**_by_quality(dataset, config.field), **_rare(dataset, config.field)}
     names = {
@@ -83,17 +102,27 @@ def create_views(dataset: Any, run_key: str) -> dict[str, str]:
     return names
 
 
-def follow_classes(dataset: Any, run_key: str) -> None:
-    """Save a run's view of rare classes anew where there is one: after classes have got other names or masks.
+def rare_view(dataset: Any, run_key: str) -> str | None:
+    """Return the name of a run's view of rare classes, ``None`` if there is none."""
+    return next((view.name for view in list_views(dataset, run_key) if view.purpose == RARE), None)
 
-    It keeps the name that it has now, and goes if no class is rarer than others any more.
+
+def follow_classes(dataset: Any, run_key: str, name: str) -> None:
+    """Save a run's view of rare classes anew, after classes have got other names or masks.
+
+    It goes if no class is rarer than others any more. Called again after it was cut short, it does the same.
+
+    Args:
+        dataset: the dataset.
+        run_key: key of the run.
+        name: the name that the view had, see :func:`rare_view`.
     """
     config = dataset.get_run_info(run_key).config
     for old in list_views(dataset, run_key):
         if old.purpose == RARE:
             dataset.delete_saved_view(old.name)
-            for view, text in _rare(dataset, config.field).values():
-                save_own_view(dataset, run_key, view, RARE, old.name, text)
+    for view, text in _rare(dataset, config.field).values():
+        save_own_view(dataset, run_key, view, RARE, name, text)
 
 
 def list_views(dataset: Any, run_key: str) -> list[OwnView]:
@@ -170,7 +199,7 @@ def _by_quality(dataset: Any, field: str) -> dict[str, tuple[Any, str]]:
     path = score_field(dataset, field)
     if path is None:
         return {}
-    scored = dataset.exists(path)  # to the database, no value is less than any number
+    scored = labelled_slices(dataset, field).exists(path)  # to the database, no value is less than any number
     count = len(scored)
     if not count:
         return {}
@@ -203,10 +232,11 @@ def _rare(dataset: Any, field: str) -> dict[str, tuple[Any, str]]:
     path = f"{field}_classes"
     if not dataset.has_sample_field(path):
         return {}
-    counts, labelled = dataset.aggregate([fo.CountValues(path), fo.Count(field)])
+    samples = labelled_slices(dataset, field)
+    counts, labelled = samples.aggregate([fo.CountValues(path), fo.Count(field)])
     names = rare_classes(counts, labelled)
     if not names:
         return {}
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    view = dataset.match(fo.ViewField(path).contains(names))
+    view = samples.match(fo.ViewField(path).contains(names))
     return {RARE: (view, f"images with a class that few images show: {listed}")}

@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import UsageError
 
-__all__ = ["all_samples", "check_view"]
+__all__ = ["all_samples", "check_view", "labelled_slices"]
 
 ADVICE = {
     "group": "pick the images of a group slice first: view.select_group_slices(media_type='image')",
@@ -23,6 +23,8 @@ def check_view(view: Any) -> None:
     """
     if getattr(view, "_is_generated", False):
         raise UsageError("this is a view of patches, frames or clips: open the view of the images themselves")
+    if getattr(view, "_is_dynamic_groups", False):
+        raise UsageError("this is a view of groups made by a field: open its images first, view.flatten()")
     if len(view) == 0:
         raise UsageError("the view is empty: add images, or clear its filters")
     if view.media_type != "image":
@@ -31,6 +33,22 @@ def check_view(view: Any) -> None:
         )
 
 
-def all_samples(dataset: Any) -> Any:
-    """Return the samples of a dataset; those of every slice where it is grouped, not of the active one."""
-    return dataset.select_group_slices(_allow_mixed=True) if dataset.media_type == "group" else dataset
+def all_samples(samples: Any) -> Any:
+    """Return the samples of a dataset or view, of a grouped one those of every slice."""
+    if getattr(samples, "_is_dynamic_groups", False):
+        samples = samples.flatten()
+    return samples.select_group_slices(_allow_mixed=True) if samples.media_type == "group" else samples
+
+
+def labelled_slices(samples: Any, field: str) -> Any:
+    """Return the samples of a dataset or view, of a grouped one those of the slices that show a field.
+
+    Where no slice shows it, those of all slices.
+    """
+    everything = all_samples(samples)
+    if everything is samples or not samples._dataset.has_sample_field(field):
+        return everything
+    group = samples._dataset.group_field
+    slices = everything.exists(field).distinct(f"{group}.name") if group else []
+    kinds = {samples._dataset.group_media_types.get(name) for name in slices}
+    return samples.select_group_slices(sorted(slices)) if len(kinds) == 1 else everything

@@ -303,7 +303,6 @@ def fill(dataset, finished_runs, tmp_path):
     def fill(field: str, number: int = 0, images: int = 7) -> None:
         entries = list_view(dataset.limit(images))
         run = finished_runs[number]
-        shutil.copytree(run.out, tmp_path / field)
         keys = {entry.item.key for entry in entries}
         rows = [row for row in run.samples if row.image in keys]
         counts = {"images": len(rows), "labelled": len(rows), "skipped": 0}
@@ -311,6 +310,7 @@ def fill(dataset, finished_runs, tmp_path):
         document = {**run.run, "counts": counts, "areas": areas}
         result = replace(run, out=tmp_path / field, samples=rows, run=document)
         record = _claim(dataset, field, result.out, overwrite=False, restart=False)
+        shutil.copytree(run.out, result.out)
         _write(dataset, record, result, entries, NullProgress())
 
     return fill

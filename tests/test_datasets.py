@@ -140,7 +140,10 @@ class TestLabelDataset:
         folder = default_out(dataset, "auto")
         assert folder.is_relative_to(fo.config.default_dataset_dir)
         result = label_dataset(dataset, "auto", **FAST)
-        assert result.out == folder
+        assert result.out.parent == folder.parent
+        assert result.out.name.startswith("auto-")  # every run has a folder of its own
+        undo(dataset, run_key("auto"))
+        assert not folder.parent.exists()
 
 
 class TestRefusals:

@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..app_summary import ids_by_name
+from ..dataset.journal import begun
+from ..dataset.record import check_field_name
 from ..errors import UsageError
 from ..parallel import batched
 from ..progress import NullProgress, Progress
 from ..run_keys import run_key
+from ..view_check import all_samples
+from .claims import Claim, cut_instances, fold_claims, place_instance
 from .history import ClassNames
 from .regions import find_regions
 from .run import EditableRun, MaskRow, Written, editing
@@ -35,25 +39,6 @@ __all__ = [
 BATCH = 100
 MIN_AREA = 64  # pixels: smaller regions are hard to hit with a mouse
 
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Pixels that a detection takes for a class.
-
-    Attributes:
-        class_id: the class.
-        top: row of the first pixel.
-        left: column of the first pixel.
-        mask: (h, w) bool, the pixels of its box; lies within the image.
-    """
-
-    class_id: int
-    top: int
-    left: int
-    mask: np.ndarray
-
 
 @dataclass(frozen=True)
 class ConvertResult:
@@ -70,97 +55,6 @@ class ConvertResult:
     samples: int
     detections: int
     unread: tuple[str, ...]
-
-
-# ---------------------------------------------------------------------- arrays
-
-
-def cut_instances(mask: np.ndarray, ids: Sequence[int], min_area: int) -> list[tuple[int, Box, np.ndarray]]:
-    """Cut the connected regions of classes out of a mask.
-
-    Args:
-        mask: (H, W) class ids.
-        ids: the classes.
-        min_area: fewest pixels of a region.
-
-    Returns:
-        For every region its class, its box (x, y, width, height) as shares of the image's width and height,
-        and its (h, w) bool mask within the box; by class, then by first pixel.
-    """
-    from ..export.runs import find_segments
-
-    chosen = np.where(np.isin(mask, list(ids)), mask, 0)
-    segments = find_segments(chosen, connectivity=8)
-    regions, (height, width) = segments.to_map(), mask.shape
-    instances = []
-    for number in np.flatnonzero(segments.area >= min_area):
-        x, y, w, h = (int(value) for value in segments.box[number])
-        crop = regions[y : y + h, x : x + w] == number + 1
-        box = (x / width, y / height, w / width, h / height)
-        instances.append((int(segments.label[number]), box, crop))
-    return instances
-
-
-def place_instance(box: Box, mask: np.ndarray | None, shape: tuple[int, int], class_id: int) -> Claim | None:
-    """Turn a detection into the pixels that it takes.
-
-    Args:
-        box: (x, y, width, height) as shares of the image's width and height.
-        mask: (h, w) of numbers or booleans, nonzero inside, stretched to the box if their sizes differ;
-            ``None`` for the whole box.
-        shape: (H, W) of the image.
-        class_id: the class of the detection.
-
-    Returns:
-        The pixels, clipped to the image; ``None`` if there are none.
-    """
-    (height, width), (x, y, w, h) = shape, box
-    left, top = round(x * width), round(y * height)
-    right, bottom = max(left + 1, round((x + w) * width)), max(top + 1, round((y + h) * height))
-    if mask is None:
-        inside = np.ones((bottom - top, right - left), bool)
-    else:
-        inside = (mask.any(axis=2) if mask.ndim == 3 else mask) != 0
-        if inside.shape != (bottom - top, right - left):
-            inside = _stretch(inside, bottom - top, right - left)
-    y0, x0 = max(0, -top), max(0, -left)
-    inside = inside[y0 : max(y0, height - top), x0 : max(x0, width - left)]
-    return Claim(class_id, top + y0, left + x0, inside) if inside.any() else None
-
-
-def _stretch(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a (h, w) mask to (height, width); every pixel takes the nearest one."""
-    rows = (2 * np.arange(height) + 1) * mask.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * mask.shape[1] // (2 * width)
-    return mask[np.ix_(rows, columns)]
-
-
-def fold_claims(mask: np.ndarray, handed_out: np.ndarray, claims: Sequence[Claim]) -> np.ndarray:
-    """Put detections back into the mask that they were cut from.
-
-    A pixel that was handed out and is claimed by nobody becomes 0. Where claims meet, one that changes the
-    pixel wins over one that repeats it, so that a region that was made larger covers its neighbours; of
-    several that change it, the last one.
-
-    Args:
-        mask: (H, W) class ids, before.
-        handed_out: (H, W) bool, the pixels of all regions that were cut out.
-        claims: the detections, as they are now.
-
-    Returns:
-        (H, W) class ids, uint8 or uint16.
-    """
-    top = max([int(mask.max(initial=0)), *(claim.class_id for claim in claims)])
-    new = np.where(handed_out, 0, mask).astype(np.uint8 if top <= 255 else np.uint16)
-    for changing in (False, True):
-        for claim in claims:
-            height, width = claim.mask.shape
-            box = np.s_[claim.top : claim.top + height, claim.left : claim.left + width]
-            new[box][claim.mask & ((mask[box] != claim.class_id) == changing)] = claim.class_id
-    return new
-
-
-# ---------------------------------------------------------------------- datasets
 
 
 def masks_to_detections(
@@ -194,45 +88,52 @@ def masks_to_detections(
     """
     import fiftyone as fo
 
-    from ..datasets import _check_field_name
-
     into = into or f"{field}_detections"
-    _check_field_name(into)
+    check_field_name(into)
     if min_area < 1:
         raise UsageError(f"min_area counts pixels, at least 1, not {min_area}")
-    wanted = samples.values("id")
+    wanted = all_samples(samples).values("id")
     progress = progress or NullProgress()
     with editing(samples, field) as run:
         dataset = run.dataset
-        _free_field(dataset, into, overwrite)
+        _check_free(dataset, into, overwrite)
         rows = run.rows(sample_ids=wanted)
         if not rows:
             raise UsageError(f"no sample of the view has a mask in {field!r}")
-        names = run.names.shown
-        _remember(run, into, {"min_area": min_area, "names": {str(k): v for k, v in names.items()}})
-        dataset.add_sample_field(into, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
-        total, written, unread = 0, 0, []
-        chosen = set(wanted)
-        with progress.stage("detections", total=len(rows)) as stage:
-            for batch in batched(rows, BATCH):
-                values = {}
-                for row in batch:
-                    ids = [id_ for id_ in row.sample_ids if id_ in chosen]
-                    mask = run.read(row)
-                    if mask is None:
-                        unread += ids
-                        continue
-                    instances = cut_instances(mask, list(names), min_area)
-                    for id_ in ids:
-                        values[id_] = _to_label(run, row, instances, names)
-                        total += len(instances)
-                dataset.set_values(into, values, key_field="id")
-                written += len(values)
-                stage.update(len(batch))
-        return ConvertResult(into, written, total, tuple(unread))
+        with begun(dataset, run_key(field), "detections", into=into):
+            if dataset.has_sample_field(into):
+                dataset.delete_sample_field(into)
+            names = {str(id_): name for id_, name in run.names.shown.items()}
+            _remember(run, into, {"min_area": min_area, "names": names})
+            dataset.add_sample_field(into, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
+            return _hand_out(run, into, rows, set(wanted), min_area, progress)
 
 
-def _free_field(dataset: Any, into: str, overwrite: bool) -> None:
+def _hand_out(
+    run: EditableRun, into: str, rows: Sequence[MaskRow], chosen: set[str], min_area: int, progress: Progress
+) -> ConvertResult:
+    names = run.names.shown
+    total, written, unread = 0, 0, []
+    with progress.stage("detections", total=len(rows)) as stage:
+        for batch in batched(rows, BATCH):
+            values = {}
+            for row in batch:
+                ids = [id_ for id_ in row.sample_ids if id_ in chosen]
+                mask = run.read(row)
+                if mask is None:
+                    unread += ids
+                    continue
+                instances = cut_instances(mask, list(names), min_area)
+                for id_ in ids:
+                    values[id_] = _to_label(run, row, instances, names)
+                    total += len(instances)
+            run.dataset.set_values(into, values, key_field="id")
+            written += len(values)
+            stage.update(len(batch))
+    return ConvertResult(into, written, total, tuple(unread))
+
+
+def _check_free(dataset: Any, into: str, overwrite: bool) -> None:
     if not dataset.has_sample_field(into):
         return
     if not overwrite:
@@ -241,7 +142,6 @@ def _free_field(dataset: Any, into: str, overwrite: bool) -> None:
 
     if into not in dataset.get_field_schema(embedded_doc_type=fo.Detections):
         raise UsageError(f"field {into!r} holds no detections: choose another name")
-    dataset.delete_sample_field(into)
 
 
 def _to_label(run: EditableRun, row: MaskRow, instances: list[Any], names: Mapping[int, str]) -> Any:
@@ -299,7 +199,7 @@ def detections_to_masks(
         handed_out = _HandedOut(
             int(settings["min_area"]), {int(id_): name for id_, name in settings["names"].items()}
         )
-        view = samples.exists(into)
+        view = all_samples(samples).exists(into)
         labels = {_clean(label) for label in view.distinct(f"{into}.detections.label") if label}
         before = run.names
         after = _with_new(before, labels - {"", *handed_out.names.values()})
@@ -355,7 +255,7 @@ def _folded(
     with progress.stage("fold detections", total=len(rows)) as stage:
         for batch in batched(rows, BATCH):
             first = {row.sample_ids[0]: row for row in batch}
-            for sample in run.dataset.select(list(first)).select_fields(into).iter_samples():
+            for sample in all_samples(run.dataset).select(list(first)).select_fields(into).iter_samples():
                 row, label = first[sample.id], sample[into]
                 stage.update()
                 if label is None:

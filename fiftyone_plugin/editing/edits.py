@@ -25,7 +25,8 @@ def list_edits(samples: Any, field: str) -> list[Edit]:
 def undo_edit(samples: Any, field: str) -> Edit:
     """Take the last edit of a run back: samples show the masks before it again, byte for byte.
 
-    Mask targets, lists of classes and coverage follow. Calling it again takes back the edit before.
+    Mask targets, lists of classes and coverage follow. Calling it again takes back the edit before; where
+    a call was cut short by a crash, the next one completes it and takes nothing else back.
 
     Args:
         samples: the dataset, or any view of it.
@@ -39,4 +40,4 @@ def undo_edit(samples: Any, field: str) -> Edit:
         PseudoMaskError: another edit is being written.
     """
     with editing(samples, field) as run:
-        return run.undo_last()
+        return run.carried_on[-1] if run.carried_on else run.undo_last()

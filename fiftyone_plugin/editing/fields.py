@@ -13,6 +13,7 @@ from ..areas import DECIMALS
 from ..errors import ImageReadError
 from ..parallel import batched
 from ..rundir import RunDirectory, read_samples
+from ..view_check import all_samples
 from .history import ClassNames
 
 __all__ = ["AreaChange", "FieldWriter", "MaskContent", "read_mask_file"]
@@ -55,8 +56,9 @@ class FieldWriter:
         columns = ["id", f"{field}.mask_path", f"{field}_classes", f"{field}_coverage"]
         present = [c for c in columns if "." in c or self._dataset.has_sample_field(c)]
         total, unread = 0, []
-        for ids in batched(self._dataset.exists(field).values("id"), BATCH):
-            found = dict(zip(present, self._dataset.select(ids).values(present), strict=True))
+        samples = all_samples(self._dataset)
+        for ids in batched(samples.exists(field).values("id"), BATCH):
+            found = dict(zip(present, samples.select(ids).values(present), strict=True))
             update = _FieldUpdate()
             for i, id_ in enumerate(found["id"]):
                 path, listed, coverage = (found[c][i] if c in found else None for c in columns[1:])
@@ -97,7 +99,7 @@ class FieldWriter:
         }
         for path, values in parts.items():
             if values and self._dataset.has_sample_field(path.split(".")[0]):
-                self._dataset.set_values(path, values, key_field="id")
+                all_samples(self._dataset).set_values(path, values, key_field="id")
         return len({*update.paths, *update.lists, *update.coverage})
 
 

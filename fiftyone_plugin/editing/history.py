@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["DONE", "UNDONE", "WRITING", "ClassNames", "Edit", "read_edits"]
+__all__ = ["DONE", "UNDOING", "UNDONE", "WRITING", "ClassNames", "Edit", "read_edits"]
 
-WRITING, DONE, UNDONE = "writing", "done", "undone"
+WRITING, DONE, UNDOING, UNDONE = "writing", "done", "undoing", "undone"
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Edit:
         number: counted from 1, never used again.
         kind: ``rename``, ``hide``, ``merge``, ``split``, ``detections`` or ``propagate``.
         time: when it began, ISO 8601 in UTC.
-        status: ``writing``, ``done`` or ``undone``; one that is still ``writing`` while nobody is at work was
-            cut short by a crash, and is taken back before the next edit.
+        status: ``writing``, ``done``, ``undoing`` or ``undone``; one that is ``writing`` or ``undoing`` while
+            nobody is at work was cut short by a crash, and is taken back before the next edit.
         settings: what was asked for, JSON-serialisable.
         summary: what it did, JSON-serialisable; empty until it is done.
         before: names before it.

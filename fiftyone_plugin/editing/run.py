@@ -18,12 +18,18 @@ from typing import Any
 
 import numpy as np
 
+from ..common.files import remove_partials
+from ..dataset.database import database_errors, refresh
+from ..dataset.journal import at_work, note, refuse_if_busy
+from ..dataset.recovery import recover
 from ..errors import ImageReadError, PseudoMaskError, UsageError
-from ..run_keys import METHOD, reserved_fields, run_key
+from ..run_keys import run_key
 from ..rundir import EDITS, write_json, write_mask
-from ..saved_views import follow_classes
+from ..saved_views import follow_classes, rare_view
+from ..view_check import all_samples
 from .fields import AreaChange, FieldWriter, MaskContent, read_mask_file
-from .history import DONE, UNDONE, WRITING, ClassNames, Edit, read_edits
+from .history import DONE, UNDOING, UNDONE, WRITING, ClassNames, Edit, read_edits
+from .opening import folder_to_edit, locked
 
 __all__ = ["EditableRun", "MaskRow", "Written", "editing", "run_names"]
 
@@ -84,50 +90,20 @@ def editing(samples: Any, field: str) -> Iterator[EditableRun]:
         field: mask field of the run.
 
     Raises:
-        UsageError: no finished run fills the field.
+        UsageError: no finished run fills the field, or its masks belong to another dataset.
         PseudoMaskError: another edit is being written, or the run's folder cannot be written.
+        MissingDependencyError: FiftyOne's database does not answer.
     """
-    dataset = samples._dataset
-    _refresh(dataset)
-    key = run_key(field)
-    config = dataset.get_run_info(key).config if dataset.has_run(key) else None
-    if config is None or config.method != METHOD or config.status != "complete":
-        finished = reserved_fields(dataset.list_runs(method=METHOD, status="complete"))
-        raise UsageError(f"no finished run fills {field!r}; there are: {', '.join(finished) or 'none'}")
-    out = Path(config.out)
-    with _locked(out / EDITS, field):
-        _refresh(dataset)
-        run = EditableRun(dataset, field, out)
-        run.recover()
-        yield run
-
-
-def _refresh(dataset: Any) -> None:
-    """Read names and runs anew: another process, such as the App, may have edited them meanwhile.
-
-    ``dataset.reload()`` would do, but makes views that were iterated before unusable once a field is added.
-    """
-    dataset._reload()
-
-
-@contextmanager
-def _locked(folder: Path, field: str) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(str(folder / "lock"))
-    try:
-        folder.mkdir(exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise PseudoMaskError(f"another edit of {field!r} is being written; wait for it") from error
-    except OSError as error:
-        raise PseudoMaskError(
-            f"cannot write to {folder}: {error.strerror or error}; edits need the folder of the run"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    dataset, key = samples._dataset, run_key(field)
+    with database_errors("Once it does, the next edit takes back what this one has begun"):
+        recover(dataset)
+        out = folder_to_edit(dataset, field)
+        with locked(out / EDITS, field):
+            refresh(dataset)
+            refuse_if_busy(dataset, key)
+            run = EditableRun(dataset, field, out)
+            run.recover()
+            yield run
 
 
 class EditableRun:
@@ -140,6 +116,7 @@ class EditableRun:
 
     Attributes:
         edits: all edits, oldest first.
+        carried_on: edits whose undoing was cut short, and completed when the run was opened.
     """
 
     def __init__(self, dataset: Any, field: str, out: Path) -> None:
@@ -149,6 +126,7 @@ class EditableRun:
         self.edits = self._read_edits()
         self._fields = FieldWriter(dataset, field, self.mask_name)
         self._unread: list[str] = []
+        self.carried_on: list[Edit] = []
 
     # ------------------------------------------------------------------ reading
 
@@ -177,7 +155,7 @@ class EditableRun:
             sample_ids: only those of these samples.
         """
         field = self.field
-        samples = self.dataset.exists(field)
+        samples = all_samples(self.dataset).exists(field)
         if sample_ids is not None:
             samples = samples.select(list(sample_ids))
         wanted = self._names_to_look_for(ids)
@@ -296,8 +274,7 @@ class EditableRun:
         edit.summary = {**summarize(), "masks": len(changed), "samples": samples, "unread": len(unread)}
         edit.status = DONE
         self._write_record(edit)
-        self._save(self.edits, gained.apply(edit.areas, self.out))
-        follow_classes(self.dataset, run_key(self.field))
+        self._save_and_follow(gained.apply(edit.areas, self.out))
         return Written(edit, len(changed), samples, tuple(unread))
 
     def undo_last(self) -> Edit:
@@ -312,7 +289,7 @@ class EditableRun:
         if not self.applied:
             raise UsageError(f"the masks of {self.field!r} have no edit to take back")
         edit = self.applied[-1]
-        edit.status = WRITING  # what is cut short from here on is carried on by recover()
+        edit.status = UNDOING  # what is cut short from here on is carried on by recover()
         self._save(self.edits)
         self._revert(edit, reread=False)
         return edit
@@ -320,7 +297,8 @@ class EditableRun:
     def recover(self) -> None:
         """Take back what a crash has left of an edit, or of its undoing."""
         for edit in reversed(self.edits):
-            if edit.status == WRITING:
+            if edit.status in (WRITING, UNDOING):
+                self.carried_on += [edit] if edit.status == UNDOING else []
                 self._revert(edit, reread=True)
 
     def _revert(self, edit: Edit, *, reread: bool) -> None:
@@ -333,9 +311,9 @@ class EditableRun:
         shutil.rmtree(folder, ignore_errors=True)
         edit.status = UNDONE
         if self.out.is_dir():
+            remove_partials(folder.parent)
             self._write_record(edit)
-        self._save(self.edits, edit.areas)
-        follow_classes(self.dataset, run_key(self.field))
+        self._save_and_follow(edit.areas)
 
     # ------------------------------------------------------------------ files
 
@@ -360,9 +338,28 @@ class EditableRun:
     def _read_edits(self) -> list[Edit]:
         return read_edits(self.config)
 
-    def _save(self, edits: list[Edit], areas: Mapping[str, float] | None = None) -> None:
-        """Keep the records, and the areas of classes where they changed, in one write."""
+    def _save_and_follow(self, areas: Mapping[str, float]) -> None:
+        """Keep the records, and let the view of rare classes follow, which may be carried on later."""
+        key = run_key(self.field)
+        rare = rare_view(self.dataset, key)
+        if rare is None:
+            self._save(self.edits, areas)
+            return
+        with at_work() as holder:
+            self._save(self.edits, areas, {"rare": {"name": rare, "holder": holder}})
+            follow_classes(self.dataset, key, rare)
+            note(self.dataset, key, rare=None)
+
+    def _save(
+        self,
+        edits: list[Edit],
+        areas: Mapping[str, float] | None = None,
+        pending: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep the records, the areas of classes where they changed, and what is to follow, in one write."""
         config = self.config
+        if pending:
+            config.pending = {**(getattr(config, "pending", None) or {}), **pending}
         config.edits = [edit.to_json() for edit in edits]
         if areas:
             config.areas = dict(areas)

@@ -10,8 +10,13 @@ import fiftyone.core.labels as fol
 import fiftyone.core.validation as fov
 import numpy as np
 
+from ..dataset.database import database_errors
+from ..dataset.journal import at_work
+from ..dataset.recovery import PENDING, recover
 from ..errors import UsageError
+from ..masks.files import write_mask
 from ..parallel import batched
+from ..view_check import all_samples
 from .fiftyone_masks import load_mask
 from .matching import Mapping
 
@@ -50,15 +55,24 @@ def apply_mapping(
         UsageError: ``new_field`` exists and does not come from here.
         ValueError: ``field`` does not exist or holds no segmentations.
     """
-    fov.validate_collection_label_fields(samples, field, fol.Segmentation)
     new_field = new_field or f"{field}_named"
+    with database_errors("Name the classes again once it does"), at_work() as holder:
+        recover(samples._root_dataset)
+        fov.validate_collection_label_fields(samples, field, fol.Segmentation)
+        info = {MARK: field, "protocol": mapping.protocol}
+        _declare(samples._root_dataset, field, new_field, {**info, PENDING: {"holder": holder}})
+        _fill(samples, field, mapping, new_field, Path(output_dir) if output_dir else None)
+        _declare(samples._root_dataset, field, new_field, info)
+    return new_field
+
+
+def _fill(samples: Any, field: str, mapping: Mapping, new_field: str, output_dir: Path | None) -> None:
     dataset = samples._root_dataset
-    _declare(dataset, field, mapping, new_field)
     for ids in batched(samples.values("id"), BATCH):
         # in the order of the batch, masks included
-        found, labels = dataset.select(ids).values(["id", field])
+        found, labels = all_samples(dataset).select(ids).values(["id", field])
         renamed = {
-            id_: _renamed(label, mapping, Path(output_dir) / f"{id_}.png" if output_dir else None)
+            id_: _renamed(label, mapping, output_dir / f"{id_}.png" if output_dir else None)
             for id_, label in zip(found, labels, strict=True)
             if label is not None
         }
@@ -66,21 +80,26 @@ def apply_mapping(
     targets = mapping.names if output_dir else _cluster_names(dataset, field, mapping)
     dataset.mask_targets[new_field] = dict(sorted(targets.items()))
     dataset.save()
-    return new_field
 
 
-def _declare(dataset: Any, field: str, mapping: Mapping, new_field: str) -> None:
+def _declare(dataset: Any, field: str, new_field: str, info: dict[str, Any]) -> None:
+    """Add the field with what is known of it, or note that in the one of an earlier call."""
     existing = dataset.get_field(new_field)
     if existing is not None and (existing.info or {}).get(MARK) != field:
         raise UsageError(
             f"the field {new_field!r} exists and does not rename {field!r}: take another name for it"
         )
     if existing is None:
-        dataset.add_sample_field(new_field, fof.EmbeddedDocumentField, embedded_doc_type=fol.Segmentation)
-    declared = dataset.get_field(new_field)
-    declared.info = {MARK: field, "protocol": mapping.protocol}
-    declared.description = f"{field}, clusters named by class"
-    declared.save()
+        dataset.add_sample_field(
+            new_field,
+            fof.EmbeddedDocumentField,
+            embedded_doc_type=fol.Segmentation,
+            description=f"{field}, clusters named by class",
+            info=info,
+        )
+        return
+    existing.info = info
+    existing.save()
 
 
 def _renamed(label: Any, mapping: Mapping, path: Path | None) -> Any:
@@ -89,10 +108,7 @@ def _renamed(label: Any, mapping: Mapping, path: Path | None) -> Any:
     mask = load_mask(label.mask_path, label.mask)
     if mask is None:
         return None
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(mapping.apply_to_mask(mask))).save(path)
+    write_mask(path, np.asarray(mapping.apply_to_mask(mask)))
     return fol.Segmentation(mask_path=str(path.resolve()))
 
 

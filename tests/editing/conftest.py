@@ -31,12 +31,12 @@ def template(fo, photos, backbone, tmp_path_factory):
 
 @pytest.fixture
 def labelled(fo, template, tmp_path):
-    """A copy of the labelled photographs, with a folder of its own."""
+    """A copy of the labelled photographs, with a run of its own in a folder of its own."""
     dataset = template.clone()
     config = dataset.get_run_info("pseudomask_auto").config
     old, new = config.out, str(tmp_path / "auto")
     shutil.copytree(old, new)
-    config.out = new
+    config.out, config.dataset_id = new, str(dataset._doc.id)
     dataset.update_run_config("pseudomask_auto", config)
     paths = [path.replace(old, new) for path in dataset.values("auto.mask_path")]
     dataset.set_values("auto.mask_path", paths)

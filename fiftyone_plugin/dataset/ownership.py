@@ -1,0 +1,234 @@
+"""Whose a run in a dataset is, and which of its files may go.
+
+A record names a folder and fields, and it travels: with a clone of the dataset, with an export that is
+imported again, with a dataset that somebody else has made. Only the dataset in which a run was made may
+change the run's files, and only while nothing else shows them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.files import remove_partials
+from ..errors import UsageError
+from ..run_keys import METHOD
+from ..rundir import EDITS, RunDirectory
+from .database import dataset_id
+from .record import RunRecord
+
+__all__ = ["RunFolder", "folder_of", "is_own", "is_trusted", "remove_files", "shown_by"]
+
+logger = logging.getLogger(__name__)
+
+PATHS_OF = {
+    "Segmentation": "mask_path",
+    "Heatmap": "map_path",
+    "Detection": "mask_path",
+    "Detections": "detections.mask_path",
+}
+"""Types of labels that show files -> where they name them."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder that a record names, and what tells whether it is that run's.
+
+    Attributes:
+        out: the folder.
+        dataset_id: the dataset that the run was made in.
+        run_id: id of the run.
+        settings: settings of the run, which stand in for the id in records of earlier versions.
+    """
+
+    out: str
+    dataset_id: str
+    run_id: str
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> RunFolder:
+        """Take the values from a record, or a step of its journal."""
+        out, owner, run_id = (str(values.get(name) or "") for name in ("out", "dataset_id", "run_id"))
+        settings = values.get("settings")
+        return cls(out, owner, run_id, settings if isinstance(settings, dict) else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what :meth:`of` takes; the settings only where there is no id."""
+        return {**vars(self), "settings": {} if self.run_id else self.settings}
+
+    def holds_the_run(self) -> bool:
+        """Return whether the folder holds the run that the record speaks of, not another one or none."""
+        try:
+            document = RunDirectory(Path(self.out)).read_run()
+        except (UsageError, OSError, ValueError):
+            return False
+        if document is None:
+            return False
+        found = document.get("run_id")
+        if self.run_id and found:
+            return found == self.run_id
+        return bool(self.settings) and self.settings == document["settings"]
+
+
+def folder_of(record: RunRecord) -> RunFolder:
+    """Return the folder that a record names; the id in its ``run.json`` is known once the run is complete."""
+    return RunFolder.of({**vars(record), "run_id": record.run_id if record.is_complete else ""})
+
+
+def is_own(dataset: Any, run: RunFolder) -> bool:
+    """Return whether a run was made in this dataset, so that its files may be changed from here."""
+    if run.dataset_id:
+        return run.dataset_id == dataset_id(dataset)
+    # a record of an earlier version: a clone has the same
+    return run.holds_the_run() and not _other_records(dataset, run.out)
+
+
+def is_trusted(dataset: Any, record: RunRecord) -> bool:
+    """Return whether a record tells the truth about fields: it was made here, or its folder confirms it."""
+    run = folder_of(record)
+    return is_own(dataset, run) or run.holds_the_run()
+
+
+def remove_files(dataset: Any, run: RunFolder, key: str) -> str:
+    """Remove the files of a run that was made here and is shown by nothing else.
+
+    Args:
+        dataset: the dataset; it shows the files no more.
+        run: the folder.
+        key: key of the run's record, which does not count.
+
+    Returns:
+        Why the files stay; empty if they are gone.
+    """
+    root = Path(run.out)
+    if not root.is_dir():
+        return ""
+    if not is_own(dataset, run):
+        return f"the files in {root} stay: they belong to another dataset or run"
+    shown = shown_by(dataset, run.out, key)
+    if shown:
+        return f"the files in {root} stay: {shown} shows them"
+    directory = RunDirectory(root)
+    begun = (root / "run.json").exists()
+    if begun and not _is_of(run, directory):
+        return f"the files in {root} stay: they are of another run"
+    remove_partials(root)
+    if begun:
+        remove_partials(root / EDITS)
+        directory.remove_outputs()
+    directory.remove_if_empty()
+    _remove_default_parents(root)
+    return ""
+
+
+def _is_of(run: RunFolder, directory: RunDirectory) -> bool:
+    """Return whether ``run.json`` is of this run; one without an id is, in a folder that was taken for it."""
+    try:
+        document = directory.read_run() or {}
+    except UsageError:
+        return False
+    found = document.get("run_id")
+    return not found or not run.run_id or found == run.run_id
+
+
+def _remove_default_parents(root: Path) -> None:
+    """Remove the empty folders that :func:`fiftyone_plugin.datasets.default_out` has named."""
+    import fiftyone as fo
+
+    base = Path(fo.config.default_dataset_dir) / METHOD
+    for parent in root.parents:
+        if parent != base and base not in parent.parents:
+            return
+        with suppress(OSError):
+            parent.rmdir()
+
+
+# ---------------------------------------------------------------------- who shows files
+
+
+def shown_by(dataset: Any, out: str, key: str) -> str:
+    """Return who shows or records files below a folder, in words; empty if nobody does.
+
+    All datasets of the database are asked, this one included, but for its record ``key``. The documents are
+    read as they are, so that a damaged dataset is no obstacle.
+    """
+    from fiftyone.core.odm import get_db_conn
+
+    connection = get_db_conn()
+    pattern = {"$regex": f"^(?:{'|'.join(re.escape(start) for start in _spellings(out))})[/\\\\]"}
+    wanted = ("name", "sample_collection_name", "sample_fields", "frame_collection_name", "frame_fields")
+    for document in connection.datasets.find({}, dict.fromkeys((*wanted, "app_config.media_fields"), 1)):
+        for part in ("sample", "frame"):
+            collection = document.get(f"{part}_collection_name")
+            paths = list(_paths(document.get(f"{part}_fields")))
+            if not collection or not paths:
+                continue
+            if part == "sample":
+                paths += [(name, name) for name in _media_fields(document)]
+            found = connection[collection].find_one({"$or": [{path: pattern} for _, path in paths]})
+            if found is not None:
+                names = [name for name, path in paths if _shows(found, path.split("."), pattern["$regex"])]
+                return f"field {(names or ['of a sample'])[0]!r} of dataset {document.get('name')!r}"
+    others = _other_records(dataset, out, key)
+    return f"a run of dataset {others[0]!r}" if others else ""
+
+
+def _spellings(out: str) -> list[str]:
+    """Return how the folder may be written: as it is, absolute, and without links."""
+    ways = (os.path.normpath(out), os.path.abspath(out), os.path.realpath(out))
+    return list(dict.fromkeys(ways))
+
+
+def _paths(declared: Any) -> Iterator[tuple[str, str]]:
+    """Yield field and path in the documents of all fields that show files."""
+    for field in declared if isinstance(declared, list) else []:
+        if not isinstance(field, dict) or not field.get("name"):
+            continue
+        kind = str(field.get("embedded_doc_type") or "").rpartition(".")[2]
+        if kind in PATHS_OF:
+            yield field["name"], f"{field.get('db_field') or field['name']}.{PATHS_OF[kind]}"
+
+
+def _media_fields(document: Mapping[str, Any]) -> list[str]:
+    """Return the fields that name the media themselves: a mask may be somebody's image."""
+    config = document.get("app_config")
+    named = config.get("media_fields") if isinstance(config, dict) else None
+    return list(dict.fromkeys(["filepath", *(named if isinstance(named, list) else [])]))
+
+
+def _shows(value: Any, path: list[str], pattern: str) -> bool:
+    if isinstance(value, list):
+        return any(_shows(item, path, pattern) for item in value)
+    if not path:
+        return isinstance(value, str) and re.match(pattern, value) is not None
+    return isinstance(value, dict) and _shows(value.get(path[0]), path[1:], pattern)
+
+
+def _other_records(dataset: Any, out: str, key: str = "") -> list[str]:
+    """Return the names of the datasets in which another run has its files in a folder.
+
+    Args:
+        dataset: the dataset, whose record ``key`` does not count.
+        out: the folder.
+        key: a key; without one, no record of this dataset counts.
+    """
+    from fiftyone.core.odm import get_db_conn
+
+    connection = get_db_conn()
+    own = dataset._dataset._doc.id
+    places = [{name: {"$in": _spellings(out)}} for name in ("config.out", "config.pending.replace.out")]
+    found = []
+    for run in connection.runs.find({"config.method": METHOD, "$or": places}, {"_dataset_id": 1, "key": 1}):
+        if run.get("_dataset_id") == own and (not key or run.get("key") == key):
+            continue
+        owner = connection.datasets.find_one({"_id": run.get("_dataset_id")}, {"name": 1, "runs": 1})
+        if owner and run["_id"] in (owner.get("runs") or {}).values():  # else a deletion was cut short
+            found.append(owner.get("name"))
+    return found

@@ -1,0 +1,96 @@
+"""What a sudden end has left of a change to a dataset is finished, or taken back, by the next one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..dataset_comparison import COMPARISON_METHOD, undo_comparison
+from ..errors import UsageError
+from ..run_keys import METHOD
+from ..saved_views import follow_classes
+from .claiming import replacement
+from .database import refresh
+from .journal import is_alive, note, pending
+from .orphans import remove_orphans
+from .record import plain, read_record, update_record
+from .undoing import undo_run
+from .writeback import conclude, load_result, rows_by_path, write_run
+
+__all__ = ["PENDING", "recover"]
+
+PENDING = "pseudomask_pending"
+"""In the info of a field: it is being filled."""
+
+
+def recover(samples: Any, *, labelling: str = "") -> set[str]:
+    """Finish or take back what the records of a dataset say was begun, unless somebody is still at it.
+
+    Args:
+        samples: the dataset, or any view of it.
+        labelling: key of a run that the caller goes on to write.
+
+    Returns:
+        The keys of runs and comparisons whose deletion this has completed.
+    """
+    dataset = samples._dataset
+    refresh(dataset)
+    gone = set(remove_orphans(dataset))
+    for key in [*dataset.list_runs(method=COMPARISON_METHOD), *dataset.list_runs(method=METHOD)]:
+        steps = pending(dataset, key) if dataset.has_run(key) else {}  # a comparison goes with its run
+        if steps and not any(map(is_alive, steps.values())) and _finish(dataset, key, steps, labelling):
+            gone.add(key)
+    for name, field in dataset.get_field_schema().items():
+        if is_unfinished(field):
+            dataset.delete_sample_field(name)
+    return gone
+
+
+def is_unfinished(field: Any) -> bool:
+    """Return whether a field was declared by something that has not filled it and is not at work."""
+    info = plain(getattr(field, "info", None) or {})
+    step = info.get(PENDING) if isinstance(info, dict) else None
+    return step is not None and not is_alive(step)
+
+
+def _finish(dataset: Any, key: str, steps: dict[str, Any], labelling: str) -> bool:
+    """Carry on with one record; returns whether it is gone."""
+    if dataset.get_run_info(key).config.method == COMPARISON_METHOD:
+        undo_comparison(dataset, key)
+        return "undo" in steps
+    if "undo" in steps:
+        undo_run(dataset, key)
+        return True
+    if (steps.get("replace") or {}).get("writing") and key != labelling:
+        _finish_replacing(dataset, key)
+        steps = pending(dataset, key)
+    if "detections" in steps:
+        _forget_detections(dataset, key, str(steps["detections"].get("into")))
+    conclude(dataset, key)
+    if "rare" in steps:
+        follow_classes(dataset, key, str(steps["rare"].get("name")))
+        note(dataset, key, rare=None)
+    return False
+
+
+def _finish_replacing(dataset: Any, key: str) -> None:
+    record = read_record(dataset, key)
+    if record is None:
+        return
+    new = replacement(record)
+    try:
+        result = load_result(Path(new.out))
+    except (UsageError, OSError):  # its folder is not within reach: whoever labels again goes on
+        return
+    write_run(dataset, new, result, rows_by_path(dataset, result))
+
+
+def _forget_detections(dataset: Any, key: str, into: str) -> None:
+    """Take back a field of detections that is not filled."""
+    config = dataset.get_run_info(key).config
+    known = dict(getattr(config, "detections", None) or {})
+    if dataset.has_sample_field(into) and into in known:
+        dataset.delete_sample_field(into)
+    known.pop(into, None)
+    update_record(dataset, key, detections=known)
+    note(dataset, key, detections=None)

@@ -1,0 +1,113 @@
+"""What a run made goes: fields, views, comparisons, record, and the files that are its own."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..dataset_comparison import list_comparisons, undo_comparison
+from ..errors import UsageError
+from ..saved_views import delete_views
+from ..stopping import is_at_work
+from ..view_check import all_samples
+from .journal import begun, note
+from .ownership import RunFolder, folder_of, is_own, is_trusted, remove_files
+from .record import RunRecord, read_record
+from .writeback import ids_of_run
+
+__all__ = ["Undone", "drop_replacement", "refuse_at_work", "undo_run"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What :func:`fiftyone_plugin.undo` did.
+
+    Attributes:
+        key: key of the run.
+        kept: what was left, and why, a sentence each; empty where all that the run made is gone.
+    """
+
+    key: str
+    kept: tuple[str, ...] = ()
+
+
+def refuse_at_work(dataset: Any, record: RunRecord) -> None:
+    """Refuse to take a run away from the process that labels at this moment.
+
+    Raises:
+        UsageError: there is one.
+    """
+    folders = [folder_of(record)]
+    if "replace" in record.pending:
+        folders.append(RunFolder.of(record.pending["replace"]))
+    if any(is_own(dataset, run) and is_at_work(Path(run.out)) for run in folders):
+        raise UsageError(f"run {record.key!r} is at work: stop it, or wait for it, before it is deleted")
+
+
+def undo_run(dataset: Any, key: str) -> Undone:
+    """Remove what a run made; called again after it was cut short, it goes on.
+
+    Args:
+        dataset: the dataset.
+        key: key of a run of this package.
+    """
+    record = read_record(dataset, key)
+    kept = []
+    with begun(dataset, key, "undo"):
+        if record is None:
+            kept.append(f"the record of run {key!r} is not one that this package wrote: all else stays")
+        else:
+            for comparison in list_comparisons(dataset, record.field):
+                undo_comparison(dataset, comparison.key)
+            delete_views(dataset, key)
+            kept += _remove_fields(dataset, record)
+            for run in _folders(record):
+                kept.append(remove_files(dataset, run, key))
+        dataset.delete_run(key)
+    kept = list(filter(None, kept))
+    for sentence in kept:
+        logger.warning("%s", sentence)
+    return Undone(key, tuple(kept))
+
+
+def _folders(record: RunRecord) -> list[RunFolder]:
+    steps = (record.pending.get(name) for name in ("replace", "remove"))
+    return [*(RunFolder.of(step) for step in steps if isinstance(step, dict)), folder_of(record)]
+
+
+def _remove_fields(dataset: Any, record: RunRecord) -> list[str]:
+    if not is_trusted(dataset, record):
+        names = [name for name in record.fields if dataset.has_sample_field(name)]
+        if not names:
+            return []
+        return [
+            f"the fields {', '.join(names)} stay: the run's record comes from elsewhere, and {record.out} "
+            f"does not hold that run"
+        ]
+    existed = [name for name in record.fields if name not in record.created_fields]
+    values = dict.fromkeys(ids_of_run(dataset, record))
+    for name in existed:
+        if values and dataset.has_sample_field(name):
+            all_samples(dataset).set_values(name, values, key_field="id")
+    for name in record.created_fields:
+        if dataset.has_sample_field(name):
+            dataset.delete_sample_field(name)
+    if record.field in dataset.mask_targets and record.field in record.created_fields:
+        targets = dict(dataset.mask_targets)
+        del targets[record.field]
+        dataset.mask_targets = targets
+        dataset.save()
+    return []
+
+
+def drop_replacement(dataset: Any, key: str) -> None:
+    """Forget a run that was to replace the one of ``key`` and is not complete, with its files."""
+    record = read_record(dataset, key)
+    step = record.pending.get("replace") if record is not None else None
+    if step is not None and not step.get("writing"):
+        remove_files(dataset, RunFolder.of(step), key)
+        note(dataset, key, replace=None)

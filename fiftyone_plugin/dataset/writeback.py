@@ -1,0 +1,208 @@
+"""A finished run into the fields of a dataset, in steps that can all be done twice.
+
+A first run is recorded as ``running`` until its fields are filled, and goes on when it is called again. A run
+that replaces another one is noted in the record of that one, under ``replace``: until the new masks are all
+there the fields, files and views of the old run stay as they are, and then change in one go, which
+:mod:`.recovery` carries on if it is cut short.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..parallel import batched
+from ..progress import NullProgress, Progress
+from ..rundir import EDITS, RunDirectory, SampleRow, read_samples
+from ..view_check import all_samples
+from .journal import at_work, begun, note, pending
+from .ownership import RunFolder, folder_of, remove_files
+from .record import COMPLETE, RunFields, RunRecord, read_record, save_record
+
+if TYPE_CHECKING:
+    from ..pipeline import LabelResult
+
+__all__ = [
+    "conclude",
+    "ids_of_run",
+    "is_finished",
+    "load_result",
+    "renew_views",
+    "rows_by_path",
+    "write_run",
+]
+
+WRITE_BATCH = 1000
+
+
+def is_finished(out: Path) -> bool:
+    """Return whether a folder holds a run of which all masks are there."""
+    return (RunDirectory(out).read_run() or {}).get("status") == "complete"
+
+
+def load_result(out: Path) -> LabelResult:
+    """Return the result of a finished run, from its folder.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    from ..pipeline import LabelResult
+
+    directory = RunDirectory(out)
+    document = directory.read_run() or {}
+    names = {int(id_): str(name) for id_, name in (document.get("classes") or {}).items()}
+    return LabelResult(out, read_samples(directory.samples_csv), names, document)
+
+
+def rows_by_path(dataset: Any, result: LabelResult) -> Iterator[tuple[str, SampleRow]]:
+    """Yield every sample that shows an image of a run, and the row of that image."""
+    root = str(result.run.get("images_root") or "")
+    rows = {_normal(os.path.join(root, row.image)): row for row in result.labelled}
+    for sample_id, path in zip(*all_samples(dataset).values(["id", "filepath"]), strict=True):
+        row = rows.get(_normal(path))
+        if row is not None:
+            yield sample_id, row
+
+
+def _normal(path: str) -> str:
+    return os.path.normcase(os.path.abspath(path))
+
+
+def write_run(
+    dataset: Any,
+    record: RunRecord,
+    result: LabelResult,
+    rows: Iterable[tuple[str, SampleRow]],
+    progress: Progress | None = None,
+) -> None:
+    """Write the fields, mask targets, record and saved views of a finished run.
+
+    Args:
+        dataset: the dataset.
+        record: the run, as it was claimed.
+        result: what it made.
+        rows: sample id and row of every labelled sample.
+        progress: where the stage reports to.
+    """
+    rows = list(rows)
+    progress = progress or NullProgress()
+    stored = read_record(dataset, record.key)
+    old = stored if stored is not None and stored.out != record.out else None
+    asked = _asked(stored, replaces=old is not None)
+    with at_work() as holder:
+        if old is not None:
+            step = {**old.pending["replace"], "writing": True, "holder": holder}
+            note(dataset, record.key, replace=step)
+        _write_values(dataset, RunFields(record.field), result, rows, progress)
+        if old is not None:
+            _clear_others(dataset, old, record, {sample_id for sample_id, _ in rows})
+        dataset.mask_targets = {**dataset.mask_targets, record.field: dict(result.class_names)}
+        dataset.save()
+        if old is not None:
+            _forget_comparisons(dataset, record.field)
+        steps: dict[str, Any] = {"views": {"asked": asked, "holder": holder}}
+        if old is not None:
+            steps["remove"] = {**folder_of(old).to_json(), "holder": holder}
+        complete = replace(
+            record,
+            status=COMPLETE,
+            settings=result.run["settings"],
+            counts=result.run["counts"],
+            areas=result.run["areas"],
+            run_id=str(result.run.get("run_id") or record.run_id),
+            saved_views={},
+            pending=steps,
+        )
+        save_record(dataset, complete, renew=True)
+        conclude(dataset, record.key)
+
+
+def _asked(stored: RunRecord | None, *, replaces: bool) -> str:
+    step = (stored.pending if stored else {}).get("replace" if replaces else "label") or {}
+    return str(step.get("asked") or "")
+
+
+def conclude(dataset: Any, key: str) -> str:
+    """Do what remains once the fields of a run are filled: its saved views, and the files that it replaces.
+
+    Returns:
+        Why files of a replaced run stay; empty if none do.
+    """
+    from ..saved_views import save_views
+
+    steps, kept = pending(dataset, key), ""
+    if "views" in steps:
+        save_views(dataset, key)
+        note(dataset, key, views=None)
+    if "remove" in steps:
+        kept = remove_files(dataset, RunFolder.of(steps["remove"]), key)
+        note(dataset, key, remove=None)
+    return kept
+
+
+def _forget_comparisons(dataset: Any, field: str) -> None:
+    from ..dataset_comparison import list_comparisons, undo_comparison
+
+    for comparison in list_comparisons(dataset, field):
+        undo_comparison(dataset, comparison.key)
+
+
+def _write_values(
+    dataset: Any,
+    fields: RunFields,
+    result: LabelResult,
+    rows: list[tuple[str, SampleRow]],
+    progress: Progress,
+) -> None:
+    import fiftyone as fo
+
+    mask, classes, coverage, quality, confidence = fields.all
+    for name, arguments in fields.types.items():
+        dataset.add_sample_field(name, **arguments)
+    names = result.class_names
+    with progress.stage("write fields", total=len(rows)) as stage:
+        for batch in batched(rows, WRITE_BATCH):
+            values: dict[str, dict[str, Any]] = {
+                mask: {i: fo.Segmentation(mask_path=str(result.mask_path(r).absolute())) for i, r in batch},
+                classes: {i: [names[c] for c in r.class_ids if c in names] for i, r in batch},
+                coverage: {i: r.coverage for i, r in batch},
+                quality: {i: r.quality for i, r in batch},
+                confidence: {
+                    i: fo.Heatmap(map_path=str(result.confidence_path(r).absolute()), range=[0, 255])
+                    for i, r in batch
+                },
+            }
+            for name, by_id in values.items():
+                dataset.set_values(name, by_id, key_field="id")
+            stage.update(len(batch))
+
+
+def _clear_others(dataset: Any, old: RunRecord, new: RunRecord, written: set[str]) -> None:
+    """Empty the fields on samples that the old run has labelled and the new one has not."""
+    samples = all_samples(dataset)
+    shown = ids_of_run(dataset, old)
+    for name in reversed(new.fields):  # the mask last: it tells which samples are the old run's
+        ids = samples.exists(name).values("id") if name in new.created_fields else shown
+        values = dict.fromkeys(set(ids) - written)
+        if values:
+            samples.set_values(name, values, key_field="id")
+
+
+def ids_of_run(dataset: Any, record: RunRecord) -> list[str]:
+    """Return the ids of the samples whose mask lies in the run's folder."""
+    if not dataset.has_sample_field(record.field):
+        return []
+    folders = tuple(str(Path(record.out) / name) + os.sep for name in ("masks", EDITS))
+    paths = zip(*all_samples(dataset).values(["id", f"{record.field}.mask_path"]), strict=True)
+    return [sample_id for sample_id, path in paths if path and path.startswith(folders)]
+
+
+def renew_views(dataset: Any, key: str) -> dict[str, str]:
+    """Save the views of a finished run anew, as one step that is carried on if it is cut short."""
+    from ..saved_views import save_views
+
+    with begun(dataset, key, "views"):
+        return save_views(dataset, key)
