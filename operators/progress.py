@@ -14,6 +14,8 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
+from .forms import show_text
+
 __all__ = [
     "DELEGATE_ABOVE_S",
     "count_images",
@@ -35,8 +37,8 @@ REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is don
 
 
 def count_images(ctx: Any) -> int:
-    """Return the number of samples in the current view; 0 without a dataset."""
-    return len(ctx.view) if ctx.dataset is not None else 0
+    """Return the number of samples in the current view."""
+    return len(ctx.view)
 
 
 def execution_options(seconds: float) -> Any:
@@ -152,7 +154,8 @@ def tell_problem(ctx: Any, title: str, text: str) -> Generator[Any, None, None]:
     """Show a problem where the result would be."""
     outputs = types.Object()
     outputs.view("problem", types.Warning(label=title, description=text))
-    yield ctx.ops.show_output(types.Property(outputs, view=types.View(label="Pseudo-masks")).to_json(), {})
+    shown = show_text(types.Property(outputs, view=types.View(label="Pseudo-masks")))
+    yield ctx.ops.show_output(shown.to_json(), {})
     yield ctx.ops.notify(text, variant="error")
 
 
