@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from fiftyone_plugin.common.text import shorten
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
+from .database import first_line, in_words, is_database_error
 from .forms import block, refuse, show_text
 from .params import Params
 from .progress import execution_options, in_app, stream_or_run
 
-__all__ = ["DatabaseLost", "PseudoMaskOperator", "in_words", "open_dataset", "target_view"]
+__all__ = ["PseudoMaskOperator", "open_dataset", "target_view"]
 
-logger = logging.getLogger(__name__)
-
-LINE = 200  # characters of another program's error
 PROBLEM = "problem"  # the entry of a result that holds what went wrong, where nothing can be raised
 DEFAULTS = {
     "dynamic": True,
@@ -142,11 +137,7 @@ class PseudoMaskOperator(foo.Operator):
         return show_text(types.Property(outputs, view=types.View(label="Pseudo-masks")))
 
 
-# ---------------------------------------------------------------------- words for what may happen anywhere
-
-
-class DatabaseLost(PseudoMaskError):
-    """FiftyOne's database does not answer, or refused what it was asked."""
+# ---------------------------------------------------------------------- what a request is about
 
 
 def open_dataset(ctx: Any) -> None:
@@ -159,9 +150,9 @@ def open_dataset(ctx: Any) -> None:
         try:
             dataset, _ = ctx.dataset, ctx.view
         except Exception as error:
-            if _is_database_error(error):
+            if is_database_error(error):
                 raise
-            text = f"the dataset or its view cannot be opened ({_line(error)}): open one that is there"
+            text = f"the dataset or its view cannot be opened ({first_line(error)}): open one that is there"
             raise UsageError(text) from None
     if dataset is None:
         raise UsageError("open a dataset first")
@@ -180,46 +171,8 @@ def target_view(ctx: Any, *, require_flat: bool = False) -> Any:
     try:
         return ctx.target_view(require_flat=require_flat)
     except Exception as error:
-        if _is_database_error(error):
+        if is_database_error(error):
             raise
         raise UsageError(
-            f"the samples cannot be told from the selection ({_line(error)}): select anew"
+            f"the samples cannot be told from the selection ({first_line(error)}): select anew"
         ) from None
-
-
-@contextlib.contextmanager
-def in_words() -> Iterator[None]:
-    """Turn errors of the database's client into one sentence; the log of the App's server has the rest."""
-    try:
-        yield
-    except Exception as error:
-        if not _is_database_error(error):
-            raise
-        logger.warning("the database failed", exc_info=error)
-        # without the chain: FiftyOne shows a person the whole of it
-        raise DatabaseLost(_database_sentence(error)) from None
-
-
-def _is_database_error(error: BaseException) -> bool:
-    from pymongo.errors import PyMongoError
-
-    return isinstance(error, PyMongoError)
-
-
-def _database_sentence(error: BaseException) -> str:
-    from pymongo.errors import ConnectionFailure
-
-    if isinstance(error, ConnectionFailure):
-        return (
-            "FiftyOne's database does not answer. Masks that are done are safe in the folder of their run: "
-            "start the database (pseudomask doctor says what is wrong), reload the page, and do the same again"
-        )
-    return (
-        f"FiftyOne's database refused this ({_line(error)}); masks that are done are safe in the folder of "
-        "their run"
-    )
-
-
-def _line(error: BaseException) -> str:
-    """Return the first line of an error, in bounded length."""
-    return shorten(next(iter(str(error).splitlines()), "") or type(error).__name__, LINE)

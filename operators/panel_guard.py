@@ -11,7 +11,8 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
-from .base import DatabaseLost, in_words, open_dataset
+from .base import open_dataset
+from .database import DatabaseLost, in_words
 from .forms import show_text
 
 __all__ = ["GuardedPanel", "row_of"]

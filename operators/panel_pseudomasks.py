@@ -248,8 +248,8 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
         buttons = panel.h_stack("buttons", gap=2, align_y="center")
         if ctx.panel.state.confirm == run.key:
             warning = (
-                f"Delete run {run.key!r}: its fields and mask files go, with its saved views and comparisons. "
-                "Files that other fields or datasets show stay."
+                f"Delete run {run.key!r}: its fields and mask files go, with its saved views and "
+                "comparisons. Files that other fields or datasets show stay."
             )
             if run.status != "complete":
                 warning += " It is not complete: make sure that it is not still at work."

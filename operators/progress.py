@@ -14,6 +14,7 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
+from .database import DatabaseLost
 from .forms import show_text
 
 __all__ = [
@@ -142,7 +143,8 @@ def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[An
         from fiftyone_plugin.stopping import RunStopped
 
         yield from tell_problem(ctx, STOPPED if isinstance(error, RunStopped) else REFUSED, str(error))
-        yield ctx.ops.reload_dataset()
+        if not isinstance(error, DatabaseLost):  # it would show the App's own page of errors
+            yield ctx.ops.reload_dataset()
     except Exception as error:
         logger.exception("%s failed", ctx.operator_uri)
         text = f"{type(error).__name__}: {error}. The log of the App's server has more"
