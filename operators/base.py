@@ -16,7 +16,7 @@ from .forms import block, refuse, show_text
 from .params import Params
 from .progress import execution_options, in_app, stream_or_run
 
-__all__ = ["PseudoMaskOperator", "open_dataset", "target_view"]
+__all__ = ["PseudoMaskOperator", "images_of", "open_dataset", "target_view"]
 
 PROBLEM = "problem"  # the entry of a result that holds what went wrong, where nothing can be raised
 DEFAULTS = {
@@ -176,3 +176,25 @@ def target_view(ctx: Any, *, require_flat: bool = False) -> Any:
         raise UsageError(
             f"the samples cannot be told from the selection ({first_line(error)}): select anew"
         ) from None
+
+
+def images_of(ctx: Any, *fields: str) -> Any:
+    """Return the view; of a grouped dataset the slices of images that hold the fields, whichever is active.
+
+    Args:
+        ctx: FiftyOne's execution context.
+        fields: fields that are read; none for all slices of images.
+    """
+    view, dataset = ctx.view, ctx.dataset
+    if view.media_type != "group":
+        return view
+    kinds = dataset.group_media_types
+    images = [name for name, kind in kinds.items() if kind == "image"]
+    if not images:
+        return view
+    filled = [
+        name
+        for name in images
+        if all(dataset.select_group_slices(name).exists(field).limit(1).values("id") for field in fields)
+    ]
+    return view.select_group_slices(filled or images)

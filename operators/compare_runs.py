@@ -11,7 +11,7 @@ from fiftyone.operators import types
 from fiftyone_plugin.app_summary import finished_fields
 from fiftyone_plugin.errors import UsageError
 
-from .base import PseudoMaskOperator
+from .base import PseudoMaskOperator, images_of
 from .forms import block, choose, refuse
 from .params import Params
 from .progress import count_images, run_with_progress
@@ -63,7 +63,7 @@ class CompareRuns(PseudoMaskOperator):
         from fiftyone_plugin.dataset_comparison import compare_runs
 
         a, b = _pair(params, finished_fields(ctx.dataset))
-        view, field = ctx.view, _field(params)
+        view, field = images_of(ctx, a, b), _field(params)
         stored = yield from run_with_progress(
             ctx, lambda progress: compare_runs(view, a, b, field, progress=progress)
         )

@@ -15,7 +15,7 @@ from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
 from fiftyone_plugin.run_keys import run_key
 
-from .base import PseudoMaskOperator
+from .base import PseudoMaskOperator, images_of
 from .forms import block, choose, describe_left_out, refuse, show_left_out
 from .params import Params
 from .progress import count_images, run_with_progress
@@ -103,7 +103,8 @@ class EvaluateMasks(PseudoMaskOperator):
         from fiftyone_plugin.evaluation import apply_mapping, evaluate
 
         options = _options(ctx, params)
-        view, rename = ctx.view, params.flag("rename")
+        view = images_of(ctx, options["pred_field"], options["gt_field"])
+        rename = params.flag("rename")
 
         def work(progress: Any) -> Any:
             return evaluate(view, **options, progress=progress)

@@ -19,7 +19,7 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.run_keys import run_key
 from fiftyone_plugin.view_check import all_samples
 
-from .base import PseudoMaskOperator
+from .base import PseudoMaskOperator, images_of
 from .evaluate_masks import segmentation_fields
 from .forms import block, choose, first_reasons, refuse, show_name
 from .params import Params
@@ -106,7 +106,8 @@ class ExportMasks(PseudoMaskOperator):
         from fiftyone_plugin.export import export
 
         options = _Options.read(ctx, params)
-        view = ctx.view.match_tags(options.tag) if options.tag else ctx.view
+        view = images_of(ctx, options.field)
+        view = view.match_tags(options.tag) if options.tag else view
 
         def work(progress: Any) -> Any:
             return export(view, options.field, out=options.folder, **options.arguments, progress=progress)

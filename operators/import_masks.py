@@ -15,7 +15,7 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.run_keys import run_key
 from fiftyone_plugin.view_check import all_samples
 
-from .base import PseudoMaskOperator
+from .base import PseudoMaskOperator, images_of
 from .evaluate_masks import segmentation_fields
 from .forms import describe_left_out, first_reasons, refuse, show_left_out, there_is
 from .params import Params
@@ -71,7 +71,7 @@ class ImportMasks(PseudoMaskOperator):
         """Import, and return what was read."""
         from fiftyone_plugin.export import import_masks
 
-        view, source, field = ctx.view, params.text("source"), params.field("field", DEFAULT_FIELD)
+        view, source, field = images_of(ctx), params.text("source"), params.field("field", DEFAULT_FIELD)
         overwrite = params.flag("overwrite")
         if not source or not there_is(source):
             raise UsageError(f"there is no file or folder {source!r}: name the source of the masks")
