@@ -11,7 +11,7 @@ from fiftyone_plugin.common.text import plain_markdown
 
 from . import panel_parts as parts
 from .forms import first_reasons, show_name
-from .panel_guard import row_of
+from .panel_guard import row_of, text_of
 
 __all__ = ["ComparisonSection"]
 
@@ -23,7 +23,7 @@ class ComparisonSection:
 
     def choose_other(self, ctx: Any) -> None:
         """Take another run to compare with."""
-        ctx.panel.state.other = ctx.params.get("value")
+        ctx.panel.state.other = text_of(ctx.params.get("value"))
         self.fill_comparison(ctx)
 
     def compare(self, ctx: Any) -> None:

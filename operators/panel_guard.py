@@ -15,7 +15,7 @@ from .base import open_dataset
 from .database import DatabaseLost, in_words
 from .forms import show_text
 
-__all__ = ["GuardedPanel", "row_of"]
+__all__ = ["GuardedPanel", "row_of", "text_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,3 +74,8 @@ def row_of(number: Any, rows: Any) -> int | None:
     if isinstance(number, bool) or not isinstance(number, int | float) or not isinstance(rows, Sized):
         return None
     return int(number) if 0 <= number < len(rows) and number == int(number) else None
+
+
+def text_of(value: Any) -> str | None:
+    """Return a value of an event that is a text, else ``None``."""
+    return value if isinstance(value, str) else None

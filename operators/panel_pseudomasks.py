@@ -17,7 +17,7 @@ from . import panel_parts as parts
 from .forms import show_name, show_text
 from .panel_comparison import ComparisonSection
 from .panel_edits import EditSection
-from .panel_guard import GuardedPanel, row_of
+from .panel_guard import GuardedPanel, row_of, text_of
 
 __all__ = ["PseudoMasksPanel"]
 
@@ -56,7 +56,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
 
     def choose_run(self, ctx: Any) -> None:
         """Show another run."""
-        ctx.panel.state.run = ctx.params.get("value")
+        ctx.panel.state.run = text_of(ctx.params.get("value"))
         self._refresh(ctx)
 
     def refresh(self, ctx: Any) -> None:

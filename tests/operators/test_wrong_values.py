@@ -204,7 +204,7 @@ def test_the_form_marks_the_input_at_fault_and_keeps_the_others(foo, labelled):
     assert shown["size"].error_message == "'size' has to be a whole number from 14 to 4096, not 'large'"
     assert not shown["method"].invalid
     with pytest.raises(Exception, match="'size' has to be a whole number from 14 to 4096"):
-        foo.execute_operator(operator.uri, {"dataset": labelled}, params={"size": "large"})
+        foo.execute_operator(operator.uri, {"dataset": labelled}, params={"field": "new", "size": "large"})
 
 
 EVENTS = (
