@@ -22,6 +22,9 @@ __all__ = [
     "there_is",
 ]
 
+ALERTS = (types.Notice, types.Warning, types.Error)
+PLAIN = (types.Button, types.MarkdownView, types.ReadOnlyView)  # the App shows their texts as they are
+PARTS = ("label", "description")
 LISTED = 5  # of what was left out
 REASON = 200  # characters of a reason
 NAME_LENGTH = 100  # characters of a name that are shown; it may come from anybody and have any length
@@ -90,22 +93,18 @@ def show_text(prop: Any) -> Any:
         The same.
     """
     for each in getattr(prop.type, "properties", {}).values():
-        if _is_markdown(each):
-            for part in ("label", "description"):
-                text = getattr(each.view, part, None)
-                if text:
-                    setattr(each.view, part, plain_markdown(str(text)))
+        if isinstance(each.view, ALERTS):  # made anew: what one was made with wins over what is set later
+            each.view = type(each.view)(**{part: _markdown(each.view, part) for part in PARTS})
+        elif each.view is not None and not isinstance(each.view, PLAIN):
+            for part in PARTS:
+                setattr(each.view, part, _markdown(each.view, part))
         show_text(each)
     return prop
 
 
-def _is_markdown(prop: Any) -> bool:
-    """Tell whether the App takes label and description of a property for Markdown."""
-    if isinstance(prop.view, types.Notice | types.Warning | types.Error | types.Dropdown):
-        return True
-    return prop.view is not None and not isinstance(
-        prop.view, types.Button | types.MarkdownView | types.ReadOnlyView
-    )
+def _markdown(view: Any, part: str) -> str | None:
+    text = getattr(view, part, None)
+    return plain_markdown(str(text)) if text else text
 
 
 def describe_left_out(skipped: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fiftyone_plugin.plugin_install import PLUGIN_NAME
 
@@ -22,8 +23,9 @@ def grouped(fo, photos, tmp_path):
         for name, path in (("left", paths[i]), ("right", paths[i + 3])):
             sample = fo.Sample(filepath=str(path), group=group.element(name))
             if name == "left":
-                mask = np.ones((8, 8), np.uint8)
-                mask[:, 4:] = 2
+                with Image.open(path) as image:
+                    mask = np.ones(image.size[::-1], np.uint8)
+                mask[:, 40:] = 2
                 sample["ground_truth"] = fo.Segmentation(mask=mask)
                 sample["masks"] = fo.Segmentation(mask=mask)
             samples.append(sample)
