@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.app_summary import finished_fields
+from fiftyone_plugin.errors import UsageError
 
+from .base import PseudoMaskOperator, images_of
 from .forms import block, choose, refuse
-from .progress import count_images, execution_options, run_with_progress, stream_or_run
+from .params import Params
+from .progress import count_images, run_with_progress
 
 __all__ = ["CompareRuns"]
 
@@ -20,38 +22,30 @@ TOO_FEW = "two finished runs of pseudo-masks are needed: label the images once m
 SECONDS_AN_IMAGE = 0.01  # on two cores
 
 
-class CompareRuns(foo.Operator):
+class CompareRuns(PseudoMaskOperator):
     """Thin shell around :func:`fiftyone_plugin.dataset_comparison.compare_runs`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="compare_runs",
-            label="Compare two runs of pseudo-masks",
-            description="Agreement of the masks of two runs, and a saved view of where they differ",
-            icon="compare",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.LOW,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "compare_runs",
+        "label": "Compare two runs of pseudo-masks",
+        "description": "Agreement of the masks of two runs, and a saved view of where they differ",
+        "icon": "compare",
+    }
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where the comparison would take long."""
-        return execution_options(SECONDS_AN_IMAGE * count_images(ctx))
+    title = "Compare two runs"
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form: two runs, and the name of the field."""
-        inputs = types.Object()
-        form = types.Property(inputs, view=types.View(label="Compare two runs"))
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the images."""
+        return SECONDS_AN_IMAGE * count_images(ctx)
+
+    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+        """Add two runs, and the name of the field."""
         fields = finished_fields(ctx.dataset)
         if len(fields) < 2:
             inputs.view("too_few", types.Error(label=TOO_FEW))
             block(inputs, "a", TOO_FEW)
-            return form
-        a, b = ctx.params.get("a") or fields[0], ctx.params.get("b") or fields[1]
+            return
+        a, b = _pair(params, fields)
         matched, those = "Its classes are matched one to one", "with the classes of this run"
         choose(inputs, "a", fields, default=fields[0], label="First run", description=matched)
         choose(inputs, "b", fields, default=fields[1], label="Second run", description=those)
@@ -62,23 +56,14 @@ class CompareRuns(foo.Operator):
             label="Field",
             description=f"For the share of agreeing pixels of every image; {a}_vs_{b}_agreement if empty",
         )
-        return form
+        _field(params)
 
-    def execute(self, ctx: Any) -> Any:
-        """Compare the view: a stream of progress for the App, or the scores of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Compare the view, and return the scores."""
         from fiftyone_plugin.dataset_comparison import compare_runs
-        from fiftyone_plugin.errors import UsageError
 
-        a, b = (ctx.params.get(name) for name in ("a", "b"))
-        if not a or not b:
-            fields = finished_fields(ctx.dataset)
-            if len(fields) < 2:
-                raise UsageError(TOO_FEW)
-            a, b = a or fields[0], b or fields[1]
-        view, field = ctx.view, ctx.params.get("field") or None
+        a, b = _pair(params, finished_fields(ctx.dataset))
+        view, field = images_of(ctx, a, b), _field(params)
         stored = yield from run_with_progress(
             ctx, lambda progress: compare_runs(view, a, b, field, progress=progress)
         )
@@ -96,9 +81,9 @@ class CompareRuns(foo.Operator):
             yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show the scores."""
-        return _outputs(ctx.results or {})
+        return _outputs(results)
 
     def __call__(self, view: Any, a: str, b: str, field: str | None = None) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, "first", "second")``.
@@ -115,6 +100,22 @@ class CompareRuns(foo.Operator):
         return foo.execute_operator(
             self.uri, {"view": view.view()}, params={"a": a, "b": b, "field": field or ""}
         )
+
+
+def _pair(params: Params, fields: list[str]) -> tuple[str, str]:
+    """Return the mask fields of the two runs.
+
+    Raises:
+        UsageError: there are less than two finished runs.
+    """
+    if len(fields) < 2:
+        raise UsageError(TOO_FEW)
+    return params.one_of("a", fields, fields[0]), params.one_of("b", fields, fields[1])
+
+
+def _field(params: Params) -> str | None:
+    """Return the field for the agreement, ``None`` for one named after the runs."""
+    return params.field("field") or None
 
 
 def _outputs(summary: dict[str, Any]) -> Any:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
@@ -16,43 +15,39 @@ from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
 from fiftyone_plugin.run_keys import run_key
 
-from .forms import block, choose, refuse
-from .progress import count_images, execution_options, run_with_progress, stream_or_run
+from .base import PseudoMaskOperator, images_of
+from .forms import block, choose, describe_left_out, refuse, show_left_out
+from .params import Params
+from .progress import count_images, run_with_progress
 
 __all__ = ["EvaluateMasks"]
 
 TOO_FEW = "two segmentation fields are needed: masks and ground truth"
 PANEL = "model_evaluation_panel_builtin"
 SECONDS_AN_IMAGE = 0.012  # on two cores
+ID_DIGITS = 9
 TRUE_NAMES = ("ground_truth", "gt", "groundtruth", "labels", "segmentation", "segmentations", "masks")
 
 
-class EvaluateMasks(foo.Operator):
+class EvaluateMasks(PseudoMaskOperator):
     """Thin shell around :func:`fiftyone_plugin.evaluate`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="evaluate_masks",
-            label="Evaluate masks against ground truth",
-            description="mIoU and other scores of pseudo-masks, with clusters matched to classes",
-            icon="checklist",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.LOW,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "evaluate_masks",
+        "label": "Evaluate masks against ground truth",
+        "description": "mIoU and other scores of pseudo-masks, with clusters matched to classes",
+        "icon": "checklist",
+    }
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where the run would take long."""
-        return execution_options(SECONDS_AN_IMAGE * count_images(ctx))
+    title = "Evaluate masks against ground truth"
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form; every value has a default."""
-        inputs = types.Object()
-        fields = segmentation_fields(ctx.dataset) if ctx.dataset else []
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the images."""
+        return SECONDS_AN_IMAGE * count_images(ctx)
+
+    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+        """Add the inputs; every value has a default."""
+        fields = segmentation_fields(ctx.dataset)
         if len(fields) < 2:
             inputs.view(
                 "too_few",
@@ -62,13 +57,13 @@ class EvaluateMasks(foo.Operator):
                 ),
             )
             block(inputs, "pred_field", TOO_FEW)
-            return types.Property(inputs, view=types.View(label="Evaluate masks"))
+            return
         pred_field, gt_field = guess_fields(ctx.dataset, fields)
         what, right = "What is evaluated", "What is right"
         choose(inputs, "pred_field", fields, default=pred_field, label="Masks", description=what)
         choose(inputs, "gt_field", fields, default=gt_field, label="Ground truth", description=right)
-        pred_field = ctx.params.get("pred_field") or pred_field
-        _protocol(ctx, inputs)
+        pred_field = params.one_of("pred_field", fields, pred_field)
+        _protocol(params, inputs)
         inputs.str(
             "eval_key",
             default=free_key(ctx.dataset, pred_field),
@@ -101,18 +96,15 @@ class EvaluateMasks(foo.Operator):
             label="Rename classes by this matching",
             description=f"Adds {pred_field}_named, the same masks under the names of the classes they match",
         )
-        _check(ctx, inputs)
-        return types.Property(inputs, view=types.View(label="Evaluate masks against ground truth"))
+        _check(ctx, inputs, params)
 
-    def execute(self, ctx: Any) -> Any:
-        """Evaluate the view: a stream of progress for the App, or the scores of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Evaluate the view, and return the scores."""
         from fiftyone_plugin.evaluation import apply_mapping, evaluate
 
-        options = _options(ctx)
-        view, rename = ctx.view, bool(ctx.params.get("rename"))
+        options = _options(ctx, params)
+        view = images_of(ctx, options["pred_field"], options["gt_field"])
+        rename = params.flag("rename")
 
         def work(progress: Any) -> Any:
             return evaluate(view, **options, progress=progress)
@@ -125,6 +117,7 @@ class EvaluateMasks(foo.Operator):
             "eval_key": options["eval_key"],
             "report": format_markdown(results.evaluation),
             "named": named,
+            **describe_left_out(getattr(results, "skipped", None)),
         }
         if not ctx.delegated:
             yield ctx.ops.reload_dataset()
@@ -132,9 +125,9 @@ class EvaluateMasks(foo.Operator):
             yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show the scores."""
-        return _outputs(ctx.results or {})
+        return _outputs(results)
 
     def __call__(self, view: Any, pred_field: str, gt_field: str, eval_key: str, **params: Any) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -185,9 +178,9 @@ def free_key(dataset: Any, field: str) -> str:
     return next(key for key in (stem, *(f"{stem}_{i}" for i in range(2, len(taken) + 3))) if key not in taken)
 
 
-def _protocol(ctx: Any, inputs: Any) -> None:
+def _protocol(params: Params, inputs: Any) -> None:
     notes = {protocol.name: protocol.explanation for protocol in PROTOCOLS.values()}
-    chosen = PROTOCOLS.get(ctx.params.get("protocol"), PROTOCOLS[DEFAULT])
+    chosen = PROTOCOLS[params.one_of("protocol", PROTOCOLS, DEFAULT)]
     choose(
         inputs,
         "protocol",
@@ -199,51 +192,54 @@ def _protocol(ctx: Any, inputs: Any) -> None:
     )
 
 
-def _ignored(text: str | None) -> list[int] | None:
+def _ignored(text: str) -> list[int] | None:
     """Return the ids of a text like ``0, 255``; ``None`` if it is empty.
 
     Raises:
         UsageError: something else than ids.
     """
-    parts = (text or "").replace(",", " ").split()
-    if not all(part.isdigit() for part in parts):
+    parts = text.replace(",", " ").split()
+    if not all(part.isascii() and part.isdigit() and len(part) <= ID_DIGITS for part in parts):
         raise UsageError("ids are whole numbers from 0 on, separated by spaces")
     return [int(part) for part in parts] or None
 
 
-def _check(ctx: Any, inputs: Any) -> None:
+def _check(ctx: Any, inputs: Any, params: Params) -> None:
     """Mark inputs as invalid, with the reason, where the run would be refused."""
-    params = ctx.params
-    if params.get("pred_field") and params.get("pred_field") == params.get("gt_field"):
+    options = _options(ctx, params, checked=False)
+    if options["pred_field"] == options["gt_field"]:
         refuse(inputs, "gt_field", "this is the field that is evaluated: choose another one")
-    key = params.get("eval_key")
-    if key and not key.isidentifier():
-        refuse(inputs, "eval_key", "letters, digits and underscores only, not starting with a digit")
-    elif key and key in ctx.dataset.list_evaluations():
+    key = params.text("eval_key")
+    if key and key in ctx.dataset.list_evaluations():
         refuse(inputs, "eval_key", "there is an evaluation of this name: choose another name")
     try:
-        _ignored(params.get("ignore"))
+        _ignored(params.text("ignore"))
     except UsageError as error:
         refuse(inputs, "ignore", str(error))
 
 
-def _options(ctx: Any) -> dict[str, Any]:
-    """Return the arguments of :func:`fiftyone_plugin.evaluate` that the form stands for."""
-    params = ctx.params
+def _options(ctx: Any, params: Params, *, checked: bool = True) -> dict[str, Any]:
+    """Return the arguments of :func:`fiftyone_plugin.evaluate` that the form stands for.
+
+    Args:
+        ctx: FiftyOne's execution context.
+        params: the form's values.
+        checked: raise for ids that are none.
+    """
     fields = segmentation_fields(ctx.dataset)
     if len(fields) < 2:
         raise UsageError(TOO_FEW)
     pred_field, gt_field = guess_fields(ctx.dataset, fields)
-    pred_field = params.get("pred_field") or pred_field
+    pred_field = params.one_of("pred_field", fields, pred_field)
     return {
         "pred_field": pred_field,
-        "gt_field": params.get("gt_field") or gt_field,
-        "eval_key": params.get("eval_key") or free_key(ctx.dataset, pred_field),
-        "protocol": params.get("protocol") or DEFAULT,
-        "ignore": _ignored(params.get("ignore")),
-        "unlabelled": None if params.get("zero_is_class") else 0,
-        "resize": bool(params.get("resize")),
-        "boundary": BOUNDARY_TOLERANCE if params.get("boundary") else None,
+        "gt_field": params.one_of("gt_field", fields, gt_field),
+        "eval_key": params.field("eval_key") or free_key(ctx.dataset, pred_field),
+        "protocol": params.one_of("protocol", PROTOCOLS, DEFAULT),
+        "ignore": _ignored(params.text("ignore")) if checked else None,
+        "unlabelled": None if params.flag("zero_is_class") else 0,
+        "resize": params.flag("resize"),
+        "boundary": BOUNDARY_TOLERANCE if params.flag("boundary") else None,
     }
 
 
@@ -253,4 +249,5 @@ def _outputs(summary: dict[str, Any]) -> Any:
     outputs.str("report", label="Scores", view=types.MarkdownView())
     if summary.get("named"):
         outputs.str("named", label="Classes under their names")
+    show_left_out(outputs, summary)
     return types.Property(outputs, view=types.View(label="Scores of the masks"))

@@ -6,19 +6,24 @@ import base64
 import io
 import zipfile
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
+from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.run_keys import run_key
+from fiftyone_plugin.view_check import all_samples
 
+from .base import PseudoMaskOperator, images_of
 from .evaluate_masks import segmentation_fields
-from .forms import block, choose, refuse
-from .progress import count_images, execution_options, run_with_progress, stream_or_run
+from .forms import block, choose, first_reasons, refuse, show_name
+from .params import Params
+from .progress import count_images, run_with_progress
 
 __all__ = ["ExportMasks"]
 
@@ -26,48 +31,46 @@ DEFAULT_FORMAT = "coco-instances"
 SECONDS_AN_IMAGE = 0.012  # on two cores, with images copied
 DOWNLOAD_BYTES = 8 << 20  # of labels, before they are packed; they travel inside a message to the browser
 MEDIA_FOLDERS = ("images", "JPEGImages")
-LISTED = 5
+MAX_AREA = 10**9
+NO_FIELD = "this dataset has no segmentation field: label it first"
+MODES = {
+    "copy": "into the export",
+    "symlink": "links to where they are",
+    "reference": "left where they are",
+}
 
 
-class ExportMasks(foo.Operator):
+class ExportMasks(PseudoMaskOperator):
     """Thin shell around :func:`fiftyone_plugin.export`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="export_masks",
-            label="Export masks",
-            description="Write masks as COCO instances, panoptic or stuff, Pascal VOC, YOLO or plain PNG",
-            icon="file_download",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.MEDIUM,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "export_masks",
+        "label": "Export masks",
+        "description": "Write masks as COCO instances, panoptic or stuff, Pascal VOC, YOLO or plain PNG",
+        "icon": "file_download",
+        "risk_level": RiskLevel.MEDIUM,
+    }
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where the export would take long."""
-        return execution_options(SECONDS_AN_IMAGE * count_images(ctx))
+    title = "Export masks"
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form; every value has a default."""
-        inputs = types.Object()
-        title = types.View(label="Export masks")
-        fields = segmentation_fields(ctx.dataset) if ctx.dataset else []
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the images."""
+        return SECONDS_AN_IMAGE * count_images(ctx)
+
+    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+        """Add the inputs; every value has a default."""
+        fields = segmentation_fields(ctx.dataset)
         if not fields:
-            message = "this dataset has no segmentation field: label it first"
-            inputs.view("no_field", types.Error(label=message))
-            block(inputs, "field", message)
-            return types.Property(inputs, view=title)
+            inputs.view("no_field", types.Error(label=NO_FIELD))
+            block(inputs, "field", NO_FIELD)
+            return
+        options = _Options.read(ctx, params)
         choose(inputs, "field", fields, default=guess_field(ctx.dataset), label="Masks")
-        _format(ctx, inputs)
-        out = ctx.params.get("out")
+        _format(params, inputs)
         inputs.str(
             "out",
             label="Folder",
-            description=f"On the machine of the App's server; empty: {default_folder(ctx)}",
+            description=f"On the machine of the App's server; empty: {options.folder}",
         )
         inputs.bool(
             "overwrite",
@@ -75,16 +78,12 @@ class ExportMasks(foo.Operator):
             label="Overwrite",
             description="Replace an earlier export in this folder",
         )
-        modes = {
-            "copy": "into the export",
-            "symlink": "links to where they are",
-            "reference": "left where they are",
-        }
-        choose(inputs, "images", list(modes), notes=modes, default="copy", label="Images")
-        tags = ctx.dataset.distinct("tags")
+        choose(inputs, "images", list(MODES), notes=MODES, default="copy", label="Images")
+        tags = _tags(ctx)
         if tags:
             accepted = "For instance those that were accepted"
-            choose(inputs, "tag", tags, label="Only samples tagged", description=accepted)
+            shown = {tag: show_name(tag) for tag in tags}
+            choose(inputs, "tag", shown, label="Only samples tagged", description=accepted)
         inputs.int(
             "min_area",
             default=0,
@@ -99,34 +98,19 @@ class ExportMasks(foo.Operator):
             label="Lowest quality",
             description="Masks below it are left out; empty: all are exported",
         )
-        if out:
-            _check_folder(inputs, Path(out), bool(ctx.params.get("overwrite")))
-        return types.Property(inputs, view=title)
+        if options.named:
+            _check_folder(inputs, options.folder, options.arguments["overwrite"])
 
-    def execute(self, ctx: Any) -> Any:
-        """Export the view: a stream of progress for the App, or the summary of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Export the view, and return what was written."""
         from fiftyone_plugin.export import export
 
-        params = ctx.params
-        view = ctx.view
-        if params.get("tag"):
-            view = view.match_tags(params["tag"])
+        options = _Options.read(ctx, params)
+        view = images_of(ctx, options.field)
+        view = view.match_tags(options.tag) if options.tag else view
 
         def work(progress: Any) -> Any:
-            return export(
-                view,
-                params.get("field") or guess_field(ctx.dataset),
-                out=params.get("out") or default_folder(ctx),
-                format=params.get("format") or DEFAULT_FORMAT,
-                overwrite=bool(params.get("overwrite")),
-                images=params.get("images") or "copy",
-                min_area=int(params.get("min_area") or 0),
-                min_quality=params.get("min_quality"),
-                progress=progress,
-            )
+            return export(view, options.field, out=options.folder, **options.arguments, progress=progress)
 
         result = yield from run_with_progress(ctx, work)
         summary = summarise(result)
@@ -139,9 +123,9 @@ class ExportMasks(foo.Operator):
             yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show what was written."""
-        return _outputs(ctx.results or {})
+        return _outputs(results)
 
     def __call__(self, view: Any, field: str, out: str, **params: Any) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -167,11 +151,52 @@ def guess_field(dataset: Any) -> str | None:
     return next(iter([*labelled, *fields]), None)
 
 
-def default_folder(ctx: Any) -> Path:
+@dataclass(frozen=True)
+class _Options:
+    """What the form stands for.
+
+    Attributes:
+        field: the field that is exported.
+        folder: where to.
+        named: the folder is one that the form names.
+        tag: only samples that bear it; empty: all.
+        arguments: of :func:`fiftyone_plugin.export`.
+    """
+
+    field: str
+    folder: Path
+    named: bool
+    tag: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def read(cls, ctx: Any, params: Params) -> _Options:
+        from fiftyone_plugin.export.formats import formats
+
+        fields = segmentation_fields(ctx.dataset)
+        if not fields:
+            raise UsageError(NO_FIELD)
+        field = params.one_of("field", fields, guess_field(ctx.dataset) or fields[0])
+        kind = params.one_of("format", formats(), DEFAULT_FORMAT)
+        arguments = {
+            "format": kind,
+            "overwrite": params.flag("overwrite"),
+            "images": params.one_of("images", MODES, "copy"),
+            "min_area": params.whole("min_area", 0, 0, MAX_AREA),
+            "min_quality": params.number("min_quality", None, 0.0, 1.0),
+        }
+        out = params.text("out")
+        folder = Path(out) if out else default_folder(ctx.dataset, field, kind)
+        return cls(field, folder, bool(out), params.one_of("tag", _tags(ctx), ""), arguments)
+
+
+def _tags(ctx: Any) -> list[str]:
+    return list(all_samples(ctx.dataset).distinct("tags"))
+
+
+def default_folder(dataset: Any, field: str, kind: str) -> Path:
     """Return a folder that does not exist yet, below FiftyOne's default dataset folder."""
-    field = ctx.params.get("field") or guess_field(ctx.dataset)
-    kind = ctx.params.get("format") or DEFAULT_FORMAT
-    parent = Path(fo.config.default_dataset_dir) / "pseudomask-exports" / ctx.dataset.slug
+    parent = Path(fo.config.default_dataset_dir) / "pseudomask-exports" / dataset.slug
     folder, number = parent / f"{field}-{kind}", 2
     while folder.exists():
         folder = parent / f"{field}-{kind}-{number}"
@@ -181,13 +206,12 @@ def default_folder(ctx: Any) -> Path:
 
 def summarise(result: Any) -> dict[str, Any]:
     """Return the counts of an export, JSON-serialisable."""
-    failed = result.failed
     return {
         "images": result.images,
         "annotations": result.annotations,
         "classes": len(result.categories),
         "skipped": len(result.skipped),
-        "reasons": "; ".join(f"{entry.key}: {entry.reason}" for entry in failed[:LISTED]),
+        "reasons": first_reasons(result.failed),
         "folder": str(result.out),
     }
 
@@ -208,11 +232,11 @@ def pack_labels(folder: Path, limit: int = DOWNLOAD_BYTES) -> bytes | None:
     return buffer.getvalue()
 
 
-def _format(ctx: Any, inputs: Any) -> None:
+def _format(params: Params, inputs: Any) -> None:
     from fiftyone_plugin.export.formats import formats
 
     known = {name: entry.description for name, entry in formats().items()}
-    chosen = known.get(ctx.params.get("format"), known[DEFAULT_FORMAT])
+    chosen = known[params.one_of("format", known, DEFAULT_FORMAT)]
     choose(
         inputs,
         "format",
@@ -226,7 +250,6 @@ def _format(ctx: Any, inputs: Any) -> None:
 
 def _check_folder(inputs: Any, out: Path, overwrite: bool) -> None:
     """Mark the folder as invalid, with the reason, where the export would be refused."""
-    from fiftyone_plugin.errors import UsageError
     from fiftyone_plugin.export.staging import ExportFolder
 
     if not out.is_absolute():
@@ -234,7 +257,7 @@ def _check_folder(inputs: Any, out: Path, overwrite: bool) -> None:
         return
     try:
         ExportFolder(out, overwrite=overwrite).check()
-    except (UsageError, OSError) as error:
+    except (UsageError, OSError, ValueError) as error:
         refuse(inputs, "out", str(error))
 
 

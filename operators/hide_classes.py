@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
-from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.app_summary import class_rows
+from fiftyone_plugin.errors import UsageError
 
-from .edit_forms import add_masks, chosen_field, run_edit, show_counts
-from .forms import refuse
-from .progress import count_images, execution_options, stream_or_run
+from .edit_forms import EditOperator, required_field, run_edit
+from .forms import refuse, show_name
+from .params import Params
+from .progress import count_images
 
 __all__ = ["HideClasses"]
 
@@ -25,43 +25,32 @@ HELP = (
 SECONDS_TO_SHOW = 0.004  # for each image: showing a class again reads the masks
 
 
-class HideClasses(foo.Operator):
+class HideClasses(EditOperator):
     """Thin shell around :mod:`fiftyone_plugin.editing.classes`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="hide_classes",
-            label="Hide or show classes of pseudo-masks",
-            description="Choose the classes that are drawn and listed; the masks stay as they are",
-            icon="visibility_off",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.LOW,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "hide_classes",
+        "label": "Hide or show classes of pseudo-masks",
+        "description": "Choose the classes that are drawn and listed; the masks stay as they are",
+        "icon": "visibility_off",
+    }
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where many masks have to be read."""
-        return execution_options(SECONDS_TO_SHOW * count_images(ctx))
+    title = "Hide classes"
+    help = HELP
+    done = LABEL
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form: the masks, and a check box for every class."""
-        inputs = types.Object()
-        field = add_masks(ctx, inputs, HELP)
-        if field:
-            _add_boxes(ctx, inputs, field)
-        return types.Property(inputs, view=types.View(label="Hide classes"))
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the masks that have to be read."""
+        return SECONDS_TO_SHOW * count_images(ctx)
 
-    def execute(self, ctx: Any) -> Any:
-        """Hide and show: a stream of progress for the App, or the summary of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """Add a check box for every class."""
+        _add_boxes(ctx, inputs, params, field)
 
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
-        field = chosen_field(ctx) or ""
-        boxes = _boxes(ctx.params, field)
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Hide and show, and return what is hidden now."""
+        field = required_field(ctx, params)
+        boxes = _boxes(params, field)
 
         def work(_: Any) -> Any:
             return _set_hidden(ctx.dataset, field, boxes)
@@ -70,13 +59,10 @@ class HideClasses(foo.Operator):
             from fiftyone_plugin.editing.run import run_names
 
             hidden = run_names(ctx.dataset, field).hidden
-            return {"field": field, "hidden": ", ".join(hidden.values()) or "none", "images_changed": samples}
+            shown = ", ".join(map(show_name, hidden.values())) or "none"
+            return {"field": field, "hidden": shown, "images_changed": samples}
 
         return (yield from run_edit(ctx, work, summarize, LABEL))
-
-    def resolve_output(self, ctx: Any) -> Any:
-        """Show what is hidden now."""
-        return show_counts(ctx.results or {}, LABEL)
 
     def __call__(
         self, samples: Any, field: str, hide: Iterable[int] = (), *, show: Iterable[int] = ()
@@ -102,25 +88,27 @@ def _box(field: str, id_: int) -> str:
     return f"{field}__hide__{id_}"
 
 
-def _boxes(params: dict[str, Any], field: str) -> dict[int, bool]:
-    start = f"{field}__hide__"
-    return {int(k.removeprefix(start)): bool(v) for k, v in params.items() if k.startswith(start)}
+def _boxes(params: Params, field: str) -> dict[int, bool]:
+    return {id_: params.flag(name) for id_, name in params.numbered(f"{field}__hide__").items()}
 
 
-def _add_boxes(ctx: Any, inputs: Any, field: str) -> None:
+def _add_boxes(ctx: Any, inputs: Any, params: Params, field: str) -> None:
     from fiftyone_plugin.editing.run import run_names
 
     names = run_names(ctx.dataset, field)
     images = {id_: row.images for row in class_rows(ctx.dataset, field) for id_ in row.ids}
-    chosen = _boxes(ctx.params, field)
+    chosen = _boxes(params, field)
     for id_, name in names.all.items():
         hidden = id_ in names.hidden
         count = images.get(id_, 0)
         shown = "hidden" if hidden else f"in {count} image{'' if count == 1 else 's'}"
         inputs.bool(
-            _box(field, id_), default=hidden, label=f"Hide {name}", description=f"class {id_}, {shown}"
+            _box(field, id_),
+            default=hidden,
+            label=f"Hide {show_name(name)}",
+            description=f"class {id_}, {shown}",
         )
-    if all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
+    if names.all and all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
         refuse(inputs, _box(field, next(iter(names.all))), "at least one class has to stay visible")
 
 
@@ -130,6 +118,9 @@ def _set_hidden(dataset: Any, field: str, boxes: dict[int, bool]) -> int:
     from fiftyone_plugin.editing.run import run_names
 
     names, samples = run_names(dataset, field), 0
+    unknown = sorted(boxes.keys() - names.all.keys())
+    if unknown:
+        raise UsageError(f"{field!r} has no class {unknown[0]}")
     show = [id_ for id_, hidden in boxes.items() if not hidden and id_ in names.hidden]
     hide = [id_ for id_, hidden in boxes.items() if hidden and id_ not in names.hidden]
     if show:

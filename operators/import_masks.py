@@ -4,98 +4,100 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from .progress import run_with_progress, stream_or_run
+from fiftyone_plugin.datasets import default_out
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.run_keys import run_key
+from fiftyone_plugin.view_check import all_samples
+
+from .base import PseudoMaskOperator, images_of
+from .evaluate_masks import segmentation_fields
+from .forms import describe_left_out, first_reasons, refuse, show_left_out, there_is
+from .params import Params
+from .progress import run_with_progress
 
 __all__ = ["ImportMasks"]
 
 DEFAULT_FIELD = "imported_mask"
-LISTED = 5
 
 
-class ImportMasks(foo.Operator):
+class ImportMasks(PseudoMaskOperator):
     """Thin shell around :func:`fiftyone_plugin.import_masks`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="import_masks",
-            label="Import masks",
-            description="Read masks or a COCO file, e.g. corrected by another tool, into a field",
-            icon="file_upload",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.MEDIUM,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "import_masks",
+        "label": "Import masks",
+        "description": "Read masks or a COCO file, e.g. corrected by another tool, into a field",
+        "icon": "file_upload",
+        "risk_level": RiskLevel.MEDIUM,
+    }
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form."""
-        inputs = types.Object()
-        source = inputs.str(
+    title = "Import masks"
+
+    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+        """Add source and field; what is in the field may be replaced if an import has put it there."""
+        inputs.str(
             "source",
             required=True,
             label="Source",
             description="On the server: a COCO file, a VOC folder, or a folder of masks",
         )
-        field = inputs.str(
+        inputs.str(
             "field",
             default=DEFAULT_FIELD,
             required=True,
             label="Field",
             description="Where the masks go; masks and images match by name",
         )
-        inputs.bool(
-            "overwrite", default=False, label="Overwrite", description="Write into a field that exists"
-        )
-        named = ctx.params.get("source")
-        if named and not Path(named).exists():
-            source.invalid, source.error_message = True, "there is no such file or folder"
-        name = ctx.params.get("field") or DEFAULT_FIELD
-        if ctx.dataset and ctx.dataset.has_sample_field(name) and not ctx.params.get("overwrite"):
-            field.invalid, field.error_message = True, f"{name!r} exists: choose another name, or Overwrite"
-        return types.Property(inputs, view=types.View(label="Import masks"))
+        source, field = params.text("source"), params.field("field", DEFAULT_FIELD)
+        if source and not there_is(source):
+            refuse(inputs, "source", "there is no such file or folder")
+        if not ctx.dataset.has_sample_field(field):
+            return
+        reason = _reason_to_keep(ctx.dataset, field)
+        if reason:
+            refuse(inputs, "field", reason)
+            return
+        inputs.bool("overwrite", default=False, label="Overwrite", description="Replace an earlier import")
+        if not params.flag("overwrite"):
+            refuse(inputs, "field", f"{field!r} exists: choose another name, or Overwrite")
 
-    def execute(self, ctx: Any) -> Any:
-        """Import: a stream of progress for the App, or the summary of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Import, and return what was read."""
         from fiftyone_plugin.export import import_masks
 
-        params, view = ctx.params, ctx.view
+        view, source, field = images_of(ctx), params.text("source"), params.field("field", DEFAULT_FIELD)
+        overwrite = params.flag("overwrite")
+        if not source or not there_is(source):
+            raise UsageError(f"there is no file or folder {source!r}: name the source of the masks")
+        reason = _reason_to_keep(ctx.dataset, field) if ctx.dataset.has_sample_field(field) else ""
+        if reason:
+            raise UsageError(reason)
 
         def work(progress: Any) -> Any:
-            return import_masks(
-                view,
-                params["source"],
-                params.get("field") or DEFAULT_FIELD,
-                overwrite=bool(params.get("overwrite")),
-                progress=progress,
-            )
+            return import_masks(view, source, field, overwrite=overwrite, progress=progress)
 
         result = yield from run_with_progress(ctx, work)
         summary = {
             "matched": result.matched,
             "skipped": len(result.skipped),
-            "reasons": "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:LISTED]),
+            "reasons": first_reasons(result.skipped),
             "folder": str(result.out),
+            **describe_left_out(getattr(result, "lost", None)),
         }
         if not ctx.delegated:
             yield ctx.ops.reload_dataset()
             yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show what was read."""
-        return _outputs(ctx.results or {})
+        return _outputs(results)
 
     def __call__(self, view: Any, source: str, field: str = DEFAULT_FIELD, *, overwrite: bool = False) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -113,11 +115,26 @@ class ImportMasks(foo.Operator):
         return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
 
 
+def _reason_to_keep(dataset: Any, field: str) -> str:
+    """Return why what is in a field must not be replaced; empty where an earlier import has put it there."""
+    other = "choose another name"
+    if dataset.has_run(run_key(field)):
+        return f"{field!r} belongs to a run of pseudo-masks: {other}"
+    if field not in segmentation_fields(dataset):
+        return f"{field!r} holds no masks: {other}"
+    folder = default_out(dataset, field)
+    paths = [path for path in all_samples(dataset).values(f"{field}.mask_path") if path]
+    if not paths or any(folder not in Path(path).parents for path in paths):
+        return f"{field!r} was not filled by an import: {other}"
+    return ""
+
+
 def _outputs(summary: dict[str, Any]) -> Any:
     outputs = types.Object()
     outputs.int("matched", label="Samples with a mask")
     outputs.int("skipped", label="Masks left out")
     if summary.get("reasons"):
         outputs.str("reasons", label="Why masks were left out")
+    show_left_out(outputs, summary, "Annotations")
     outputs.str("folder", label="Masks")
     return types.Property(outputs, view=types.View(label="Import of masks"))

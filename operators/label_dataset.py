@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
+from fiftyone_plugin.app_summary import FIELD_SUFFIXES
+from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.run_keys import run_key
 
-from .forms import refuse
+from .base import PseudoMaskOperator
+from .forms import first_reasons, refuse
 from .label_form import (
     DEFAULT_CLASSES,
     add_settings,
@@ -23,7 +24,8 @@ from .label_form import (
     read_settings,
     target_or_reason,
 )
-from .progress import DELEGATE_ABOVE_S, execution_options, in_app, run_with_progress, stream_or_run
+from .params import Params
+from .progress import DELEGATE_ABOVE_S, in_app, run_with_progress
 from .quick_label import color_scheme
 
 __all__ = ["LabelDataset"]
@@ -32,23 +34,15 @@ DEFAULT_FIELD = "pseudo_mask"
 SCHEDULED = "Scheduled work is done by a worker, which has to run: fiftyone delegated launch"
 
 
-class LabelDataset(foo.Operator):
+class LabelDataset(PseudoMaskOperator):
     """Thin shell around :func:`fiftyone_plugin.label_dataset`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="label_dataset",
-            label="Label dataset with pseudo-masks",
-            description="Give every image a semantic pseudo-mask, without labels and without prompts",
-            icon="auto_awesome",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.LOW,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "label_dataset",
+        "label": "Label dataset with pseudo-masks",
+        "description": "Give every image a semantic pseudo-mask, without labels and without prompts",
+        "icon": "auto_awesome",
+    }
 
     def resolve_placement(self, ctx: Any) -> Any:
         """Put a button above the sample grid."""
@@ -57,15 +51,15 @@ class LabelDataset(foo.Operator):
             types.Button(label="Pseudo-masks: label these images", icon="auto_awesome", prompt=True),
         )
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where the run would take long."""
-        view, reason = target_or_reason(ctx)
-        return execution_options(0.0 if reason else estimate_run(view, ctx.params).seconds)
+    title = "Label images with pseudo-masks"
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form; every value has a default."""
-        inputs = types.Object()
-        title = types.View(label="Label images with pseudo-masks")
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """What the estimate says."""
+        view, reason = target_or_reason(ctx)
+        return 0.0 if reason else estimate_run(view, params).seconds
+
+    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+        """Add the inputs; every value has a default."""
         view, reason = target_or_reason(ctx)
         inputs.str(
             "field",
@@ -77,29 +71,31 @@ class LabelDataset(foo.Operator):
         if reason:
             inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
             refuse(inputs, "field", reason)
-            return types.Property(inputs, view=title)
-        _check_field(ctx, inputs)
-        _add_estimate(inputs, view, ctx.params)
-        add_settings(ctx, inputs)
-        return types.Property(inputs, view=title)
+            return
+        _check_field(ctx, inputs, params)
+        _add_estimate(inputs, view, params)
+        add_settings(inputs, params)
 
-    def execute(self, ctx: Any) -> Any:
-        """Label the view: a stream of progress for the App, or the counts of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Label the view, and return the counts."""
         from fiftyone_plugin.datasets import label_dataset
 
-        field = ctx.params.get("field") or DEFAULT_FIELD
-        view = ctx.target_view(require_flat=True)
+        view, reason = target_or_reason(ctx)
+        if reason:
+            raise UsageError(reason)
+        field, settings = params.field("field", DEFAULT_FIELD), read_settings(params)
+        overwrite, restart = params.flag("overwrite"), params.flag("restart")
+        kept = reason_to_keep(ctx.dataset, field)
+        if kept:
+            raise UsageError(kept)
 
         def work(progress: Any) -> Any:
             return label_dataset(
                 view,
                 field,
-                **read_settings(ctx.params),
-                overwrite=bool(ctx.params.get("overwrite", False)),
-                restart=bool(ctx.params.get("restart", False)),
+                **settings,
+                overwrite=overwrite,
+                restart=restart,
                 progress=progress,
             )
 
@@ -108,7 +104,7 @@ class LabelDataset(foo.Operator):
             "field": field,
             "labelled": len(result.labelled),
             "skipped": len(result.skipped),
-            "reasons": "; ".join(f"{row.image}: {row.error}" for row in result.skipped[:5]),
+            "reasons": first_reasons(result.skipped),
             "folder": str(result.out),
         }
         if in_app(ctx):
@@ -118,9 +114,9 @@ class LabelDataset(foo.Operator):
             yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show the counts."""
-        return _outputs(ctx.results or {})
+        return _outputs(results)
 
     def __call__(
         self,
@@ -159,7 +155,7 @@ class LabelDataset(foo.Operator):
         return foo.execute_operator(self.uri, context, params=params, request_delegation=delegate)
 
 
-def _add_estimate(inputs: Any, view: Any, params: dict[str, Any]) -> None:
+def _add_estimate(inputs: Any, view: Any, params: Params) -> None:
     """Say what the run will take, and where it had better be done."""
     found = estimate_run(view, params)
     images = len(view)
@@ -182,24 +178,45 @@ def _outputs(summary: dict[str, Any]) -> Any:
     return types.Property(outputs, view=types.View(label="Pseudo-masks"))
 
 
-def _check_field(ctx: Any, inputs: Any) -> None:
+def _check_field(ctx: Any, inputs: Any, params: Params) -> None:
     """Mark the field where the run would be refused; offer what else can be done with an earlier one."""
-    field = ctx.params.get("field") or DEFAULT_FIELD
-    if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", field):
-        refuse(inputs, "field", "letters, digits and _ only, beginning with a letter")
-        return
+    field = params.field("field", DEFAULT_FIELD)
     status, out = _run_of(ctx.dataset, field)
-    if status not in (None, "complete"):
+    kept = reason_to_keep(ctx.dataset, field)
+    if kept:
+        refuse(inputs, "field", kept)
+    elif status not in (None, "complete"):
         _offer_to_go_on(inputs, field, out)
-        return
-    if not (status or ctx.dataset.has_sample_field(field)):
-        return
-    inputs.bool(
-        "overwrite", default=False, label="Overwrite", description="Replace what is in this field now"
+    elif status:
+        inputs.bool(
+            "overwrite",
+            default=False,
+            label="Overwrite",
+            description="Replace the run in this field by a new one",
+        )
+        if not params.flag("overwrite"):
+            refuse(
+                inputs, "field", f"{field!r} was filled by an earlier run: choose another name, or Overwrite"
+            )
+
+
+def reason_to_keep(dataset: Any, field: str) -> str:
+    """Return why a field must not be written; empty where it is free, or a run of this dataset fills it."""
+    if dataset.has_run(run_key(field)):
+        config = dataset.get_run_info(run_key(field)).config
+        owner = getattr(config, "dataset_id", None)
+        if owner and owner != str(dataset._doc.id):  # a clone, or imported: the files are another dataset's
+            return f"the run in {field!r} is of another dataset, of which this is a copy: choose another name"
+        return ""
+    taken = [name for name in fields_of_run(field) if dataset.has_sample_field(name)]
+    return (
+        f"{taken[0]!r} exists and was not made by a run of pseudo-masks: choose another name" if taken else ""
     )
-    if not ctx.params.get("overwrite"):
-        filled = "was filled by an earlier run" if status else "exists"
-        refuse(inputs, "field", f"{field!r} {filled}: choose another name, or Overwrite")
+
+
+def fields_of_run(field: str) -> list[str]:
+    """Return all fields that a run writes."""
+    return [field, *(f"{field}_{suffix}" for suffix in FIELD_SUFFIXES)]
 
 
 def _run_of(dataset: Any, field: str) -> tuple[str | None, str]:

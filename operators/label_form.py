@@ -9,7 +9,9 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.methods.catalog import CATALOG
 
-from .forms import choose, refuse
+from .base import target_view
+from .forms import choose, refuse, there_is
+from .params import Params
 
 __all__ = [
     "DEFAULT_CLASSES",
@@ -22,6 +24,8 @@ __all__ = [
 
 DEFAULT_CLASSES = 20
 DEFAULT_SIZE = 448
+CLASSES = (1, 65_535)  # fewest and most
+SIZES = (14, 4096)
 OF_FILE = "file"
 BY_DEFAULT = "default"
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -30,9 +34,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # ---------------------------------------------------------------------- the form
 
 
-def add_settings(ctx: Any, inputs: Any) -> None:
+def add_settings(inputs: Any, params: Params) -> None:
     """Add method, classes, backbone, refinement and input size; what is impossible is marked."""
-    params = ctx.params
     method = _add_method(inputs, params)
     _add_classes(inputs, params, method)
     _add_backbone(inputs, params)
@@ -40,23 +43,22 @@ def add_settings(ctx: Any, inputs: Any) -> None:
     inputs.int(
         "size",
         default=DEFAULT_SIZE,
-        min=14,
-        max=4096,
+        min=SIZES[0],
+        max=SIZES[1],
         label="Input size",
         description="Side of the network's input in pixels; twice as large: finer things, 4 x the time",
     )
 
 
-def _add_method(inputs: Any, params: dict[str, Any]) -> str:
-    chosen = params.get("method")
-    method = chosen if chosen in CATALOG else DEFAULT_METHOD
+def _add_method(inputs: Any, params: Params) -> str:
+    method = params.one_of("method", CATALOG, DEFAULT_METHOD)
     labels = {name: note.label for name, note in CATALOG.items()}
     note = CATALOG[method].note
     choose(inputs, "method", labels, default=DEFAULT_METHOD, label="Method", description=note)
     return method
 
 
-def _add_classes(inputs: Any, params: dict[str, Any], method: str) -> None:
+def _add_classes(inputs: Any, params: Params, method: str) -> None:
     if CATALOG[method].finds_classes:
         inputs.bool(
             "auto_classes",
@@ -64,20 +66,20 @@ def _add_classes(inputs: Any, params: dict[str, Any], method: str) -> None:
             label="Find the number of classes",
             description="Read it off the images, between 5 and 60",
         )
-        if params.get("auto_classes"):
+        if params.flag("auto_classes"):
             return
     inputs.int(
         "classes",
         default=DEFAULT_CLASSES,
-        min=1,
-        max=65_535,
+        min=CLASSES[0],
+        max=CLASSES[1],
         label="Number of classes",
         description="Rather a few too many: classes can be merged afterwards",
         required=True,
     )
 
 
-def _add_backbone(inputs: Any, params: dict[str, Any]) -> None:
+def _add_backbone(inputs: Any, params: Params) -> None:
     from fiftyone_plugin.backbones.presence import describe_weights, is_here
     from fiftyone_plugin.backbones.registry import BACKBONES
 
@@ -85,11 +87,11 @@ def _add_backbone(inputs: Any, params: dict[str, Any]) -> None:
     choices = {BY_DEFAULT: "default"}
     choices |= {name: f"{name} ({'here' if here[name] else 'not here'})" for name in BACKBONES}
     choices[OF_FILE] = "a weights file"
-    chosen = params.get("backbone") or BY_DEFAULT
+    chosen = params.one_of("backbone", choices, BY_DEFAULT)
     if chosen == OF_FILE:
         description = "A checkpoint of a timm ViT on the machine where this runs"
     else:
-        description = describe_weights(None if chosen == BY_DEFAULT or chosen not in BACKBONES else chosen)
+        description = describe_weights(None if chosen == BY_DEFAULT else chosen)
     choose(inputs, "backbone", choices, default=BY_DEFAULT, label="Backbone", description=description)
     if chosen != OF_FILE:
         return
@@ -99,16 +101,17 @@ def _add_backbone(inputs: Any, params: dict[str, Any]) -> None:
         label="Weights file",
         description=f"Absolute path of a {', '.join(WEIGHT_SUFFIXES)} file; or TIMM_NAME=PATH",
     )
-    path = Path((params.get("weights") or "").partition("=")[2] or params.get("weights") or "")
+    named = params.text("weights")
+    path = Path(named.partition("=")[2] or named)
     if path.suffix not in WEIGHT_SUFFIXES:
         refuse(inputs, "weights", f"name a file that ends in {', '.join(WEIGHT_SUFFIXES)}")
     elif not path.is_absolute():
         refuse(inputs, "weights", "an absolute path, please: the server may run anywhere")
-    elif not path.is_file():
+    elif not there_is(str(path)):
         refuse(inputs, "weights", f"there is no file {path}")
 
 
-def _add_refinement(inputs: Any, params: dict[str, Any]) -> None:
+def _add_refinement(inputs: Any, params: Params) -> None:
     from fiftyone_plugin.refinement.crf import INSTALL_HINT, crf_available
 
     there = crf_available()
@@ -116,31 +119,32 @@ def _add_refinement(inputs: Any, params: dict[str, Any]) -> None:
     choices = {BY_DEFAULT: f"best that is here ({best})", "crf": "dense CRF", "none": "none, faster"}
     text = "Makes the masks follow the edges of the photo"
     choose(inputs, "refine", choices, default=BY_DEFAULT, label="Refinement", description=text)
-    if params.get("refine") == "crf" and not there:
+    if params.one_of("refine", choices, BY_DEFAULT) == "crf" and not there:
         refuse(inputs, "refine", f"the dense CRF is not installed: {INSTALL_HINT}")
 
 
 # ---------------------------------------------------------------------- reading it
 
 
-def read_settings(params: dict[str, Any]) -> dict[str, Any]:
+def read_settings(params: Params) -> dict[str, Any]:
     """Return the fields of :class:`fiftyone_plugin.LabelConfig` that the form's values stand for."""
-    method = params.get("method") or DEFAULT_METHOD
-    finds = method in CATALOG and CATALOG[method].finds_classes
-    backbone = params.get("backbone") or BY_DEFAULT
-    if backbone == BY_DEFAULT:
-        backbone = None
-    elif backbone == OF_FILE:
-        backbone = params.get("weights")
-    refine = params.get("refine") or BY_DEFAULT
+    from fiftyone_plugin.backbones.registry import BACKBONES
+
+    method = params.one_of("method", CATALOG, DEFAULT_METHOD)
+    backbone = params.one_of("backbone", [BY_DEFAULT, OF_FILE, *BACKBONES], BY_DEFAULT)
+    classes = params.whole("classes", DEFAULT_CLASSES, *CLASSES)
+    find = params.flag("auto_classes") and CATALOG[method].finds_classes
+    refine = params.one_of("refine", (BY_DEFAULT, "crf", "none"), BY_DEFAULT)
+    size = params.whole("size", DEFAULT_SIZE, *SIZES)
+    weights = params.text("weights") or None
+    if backbone == OF_FILE and weights is None and not params.lenient:
+        raise UsageError("name the weights file")
     return {
         "method": method,
-        "classes": "auto"
-        if finds and params.get("auto_classes")
-        else int(params.get("classes") or DEFAULT_CLASSES),
-        "backbone": backbone,
+        "classes": "auto" if find else classes,
+        "backbone": {BY_DEFAULT: None, OF_FILE: weights}.get(backbone, backbone),
         "refine": None if refine == BY_DEFAULT else refine,
-        "size": int(params.get("size") or DEFAULT_SIZE),
+        "size": size,
     }
 
 
@@ -161,10 +165,8 @@ def target_or_reason(ctx: Any) -> tuple[Any, str]:
     """Return the view that the form is about, and why it cannot be labelled; empty if it can."""
     from fiftyone_plugin.view_check import check_view
 
-    if ctx.dataset is None:
-        return None, "open a dataset first"
     try:
-        view = ctx.target_view(require_flat=True)
+        view = target_view(ctx, require_flat=True)
         check_view(view)
     except UsageError as error:
         return None, str(error)
@@ -174,7 +176,7 @@ def target_or_reason(ctx: Any) -> tuple[Any, str]:
 # ---------------------------------------------------------------------- what it will take
 
 
-def estimate_run(view: Any, params: dict[str, Any], *, fitted: bool = False) -> Any:
+def estimate_run(view: Any, params: Params, *, fitted: bool = False) -> Any:
     """Estimate a run with the form's values on a view.
 
     Args:

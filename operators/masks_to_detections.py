@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
-from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
-from .edit_forms import add_masks, chosen_field, run_edit, show_counts
-from .progress import execution_options, stream_or_run
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.view_check import all_samples
+
+from .base import target_view
+from .edit_forms import EditOperator, detections_made, required_field, run_edit
+from .forms import refuse
+from .params import Params
 
 __all__ = ["MasksToDetections"]
 
 LABEL = "Regions as detections"
 MIN_AREA = 64
+MAX_AREA = 10**9
 HELP = (
     "Every connected region of these masks becomes a detection with an instance mask. In annotation mode, "
     "change outlines and labels, delete detections or draw new ones; then 'Put edited detections back into "
@@ -24,70 +28,64 @@ HELP = (
 SECONDS_AN_IMAGE = 0.05
 
 
-class MasksToDetections(foo.Operator):
+class MasksToDetections(EditOperator):
     """Thin shell around :func:`fiftyone_plugin.editing.masks_to_detections`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="masks_to_detections",
-            label="Edit pseudo-masks as detections",
-            description="Write the regions of masks as detections with instance masks, to correct them here",
-            icon="edit",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.LOW,
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "masks_to_detections",
+        "label": "Edit pseudo-masks as detections",
+        "description": "Write the regions of masks as detections with instance masks, to correct them here",
+        "icon": "edit",
+    }
+
+    title = "Edit pseudo-masks as detections"
+    help = HELP
+    done = LABEL
+
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the images."""
+        return SECONDS_AN_IMAGE * len(all_samples(target_view(ctx)))
+
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """Add samples, the new field, the smallest region."""
+        inputs.view_target(ctx, action_description="Convert")
+        inputs.str(
+            _into(field), default=f"{field}_detections", required=True, label="Field of the detections"
         )
+        inputs.int(
+            "min_area",
+            default=MIN_AREA,
+            min=1,
+            required=True,
+            label="Smallest region, pixels",
+            description="Smaller ones stay in the masks as they are",
+        )
+        name = params.field(_into(field), f"{field}_detections")
+        params.whole("min_area", MIN_AREA, 1, MAX_AREA)
+        if not ctx.dataset.has_sample_field(name):
+            return
+        if name not in detections_made(ctx.dataset, field):
+            refuse(inputs, _into(field), f"{name!r} was not made from {field!r}: choose another name")
+            return
+        inputs.bool(
+            "overwrite", default=False, label="Overwrite", description="Replace detections made earlier"
+        )
+        if not params.flag("overwrite"):
+            refuse(inputs, _into(field), f"{name!r} exists: choose another name, or Overwrite")
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where there are many images."""
-        return execution_options(SECONDS_AN_IMAGE * (len(ctx.target_view()) if ctx.dataset else 0))
-
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form: masks, samples, the new field, the smallest region."""
-        inputs = types.Object()
-        field = add_masks(ctx, inputs, HELP)
-        if field:
-            inputs.view_target(ctx, action_description="Convert")
-            into = inputs.str(
-                _into(field), default=f"{field}_detections", required=True, label="Field of the detections"
-            )
-            inputs.int(
-                "min_area",
-                default=MIN_AREA,
-                min=1,
-                required=True,
-                label="Smallest region, pixels",
-                description="Smaller ones stay in the masks as they are",
-            )
-            inputs.bool(
-                "overwrite", default=False, label="Overwrite", description="Replace detections made earlier"
-            )
-            name = ctx.params.get(_into(field)) or f"{field}_detections"
-            if ctx.dataset.has_sample_field(name) and not ctx.params.get("overwrite"):
-                into.invalid, into.error_message = True, f"{name!r} exists: choose another name, or Overwrite"
-        return types.Property(inputs, view=types.View(label="Edit pseudo-masks as detections"))
-
-    def execute(self, ctx: Any) -> Any:
-        """Convert: a stream of progress for the App, or the summary of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Convert, and return the counts."""
         from fiftyone_plugin.editing import masks_to_detections
 
-        params, field, view = ctx.params, chosen_field(ctx) or "", ctx.target_view()
+        field, view = required_field(ctx, params), all_samples(target_view(ctx))
+        into = params.field(_into(field), f"{field}_detections")
+        min_area, overwrite = params.whole("min_area", MIN_AREA, 1, MAX_AREA), params.flag("overwrite")
+        if ctx.dataset.has_sample_field(into) and into not in detections_made(ctx.dataset, field):
+            raise UsageError(f"field {into!r} was not made from {field!r}: choose another name")
 
         def work(progress: Any) -> Any:
             return masks_to_detections(
-                view,
-                field,
-                params.get(_into(field)) or None,
-                min_area=int(params.get("min_area") or MIN_AREA),
-                overwrite=bool(params.get("overwrite")),
-                progress=progress,
+                view, field, into, min_area=min_area, overwrite=overwrite, progress=progress
             )
 
         def summarize(done: Any) -> dict[str, Any]:
@@ -102,10 +100,6 @@ class MasksToDetections(foo.Operator):
         if not ctx.delegated:
             yield ctx.ops.set_active_fields([summary["field"]])
         return summary
-
-    def resolve_output(self, ctx: Any) -> Any:
-        """Show the counts."""
-        return show_counts(ctx.results or {}, LABEL)
 
     def __call__(
         self,

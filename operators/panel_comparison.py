@@ -7,8 +7,11 @@ from typing import Any
 from fiftyone.operators import types
 
 from fiftyone_plugin import app_summary as summary
+from fiftyone_plugin.common.text import plain_markdown
 
 from . import panel_parts as parts
+from .forms import first_reasons, show_name
+from .panel_guard import row_of, text_of
 
 __all__ = ["ComparisonSection"]
 
@@ -20,7 +23,7 @@ class ComparisonSection:
 
     def choose_other(self, ctx: Any) -> None:
         """Take another run to compare with."""
-        ctx.panel.state.other = ctx.params.get("value")
+        ctx.panel.state.other = text_of(ctx.params.get("value"))
         self.fill_comparison(ctx)
 
     def compare(self, ctx: Any) -> None:
@@ -44,17 +47,17 @@ class ComparisonSection:
         from fiftyone_plugin.dataset_comparison import match_view
 
         run, stored = _stored(ctx)
-        row = ctx.params.get("row")
-        if run and stored and row is not None and int(row) < len(stored.classes):
-            parts.show(ctx, run, match_view(ctx.dataset, stored, int(row)))
+        row = row_of(ctx.params.get("row"), stored.classes if stored else ())
+        if run and stored and row is not None:
+            parts.show(ctx, run, match_view(ctx.dataset, stored, row))
 
     def click_agreement(self, ctx: Any) -> None:
         """Show the images that a bar of agreement counts."""
         run, stored = _stored(ctx)
         found = parts.histogram(ctx.dataset, stored.field) if stored else None
-        bar = ctx.params.get("idx")
-        if run and found and bar is not None and int(bar) < len(found.counts):
-            parts.show(ctx, run, summary.bar_view(ctx.dataset, found, int(bar)))
+        bar = row_of(ctx.params.get("idx"), found.counts if found else ())
+        if run and found and bar is not None:
+            parts.show(ctx, run, summary.bar_view(ctx.dataset, found, bar))
 
     def forget_comparison(self, ctx: Any) -> None:
         """Delete the comparison: its field, saved view and record."""
@@ -83,7 +86,7 @@ class ComparisonSection:
         choices = types.DropdownView()
         for each in runs:
             if each.key != run.key and each.status == "complete":
-                choices.add_choice(each.key, label=each.title)
+                choices.add_choice(each.key, label=show_name(each.title))
         panel.enum(
             "other",
             choices.values(),
@@ -146,8 +149,7 @@ def _sentence(stored: Any) -> str:
         f"{stored.ari:.2f}, mutual information {stored.nmi:.2f}; {stored.images} images."
     )
     if stored.left_out:
-        reason = next(iter(stored.reasons.values()), "")
-        text += f" {stored.left_out} could not be compared, e.g.: {reason}."
+        text += f" {stored.left_out} could not be compared: {plain_markdown(first_reasons(stored.reasons))}."
     return text
 
 
@@ -155,7 +157,7 @@ def _rows(dataset: Any, stored: Any) -> list[dict[str, Any]]:
     names = {field: dataset.mask_targets.get(field) or {} for field in (stored.a, stored.b)}
 
     def name(field: str, id_: int | None) -> str:
-        return "-" if id_ is None else str(names[field].get(id_, f"id {id_}"))
+        return "-" if id_ is None else show_name(str(names[field].get(id_, f"id {id_}")))
 
     return [
         {"a": name(stored.a, row["a"]), "b": name(stored.b, row["b"]), "iou": f"{row['iou']:.2f}"}

@@ -26,7 +26,7 @@ class EditSection:
         """Open the form of an edit of the chosen run."""
         runs = summary.list_runs(ctx.dataset) if ctx.dataset else []
         run, name = summary.choose_run(runs, ctx.panel.state.run), ctx.params.get("operator")
-        if run and name in FORMS:
+        if run and isinstance(name, str) and name in FORMS:
             uri = f"{self.plugin_name}/{name}"  # type: ignore[attr-defined]
             ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)  # type: ignore[attr-defined]
 

@@ -9,7 +9,9 @@ from typing import Any
 from fiftyone.operators import types
 
 from fiftyone_plugin import app_summary as summary
+from fiftyone_plugin.common.text import plain_plot_label, shorten
 
+from .forms import show_name
 from .quick_label import color_scheme
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "class_row",
     "histogram",
     "plot",
+    "plot_labels",
     "show",
     "stage_bars",
     "strips",
@@ -27,6 +30,7 @@ __all__ = [
 ]
 
 PLOT_HEIGHT = 230
+LABEL_LENGTH = 40  # characters
 BAR_HEIGHT = 22  # of a class or a stage
 STRIPS = 20  # classes whose crops and areas are shown; the messages to the browser stay below 1 MB
 
@@ -62,7 +66,13 @@ def class_row(row: summary.ClassRow) -> dict[str, Any]:
     """Return the cells of a class."""
     ids = ", ".join(map(str, row.ids))
     area = "" if row.area is None else f"{row.area:.1%}"
-    return {"name": row.name, "ids": ids, "images": row.images, "share": f"{row.share:.0%}", "area": area}
+    return {
+        "name": show_name(row.name),
+        "ids": ids,
+        "images": row.images,
+        "share": f"{row.share:.0%}",
+        "area": area,
+    }
 
 
 def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
@@ -77,7 +87,8 @@ def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
         for id_ in row.ids:
             uri = exemplar_uri(folder, id_) if len(found) < STRIPS else None
             if uri:
-                name = row.name if len(row.ids) == 1 else f"{row.name} (id {id_})"
+                name = show_name(row.name)
+                name = name if len(row.ids) == 1 else f"{name} (id {id_})"
                 images = f"{row.images} image" + ("" if row.images == 1 else "s")
                 found.append({"row": number, "name": name, "images": images, "uri": uri})
     return found
@@ -86,13 +97,13 @@ def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
 def bars(found: summary.Histogram) -> list[dict[str, Any]]:
     """Return the bars of a histogram for the plot."""
     centres = [(low + high) / 2 for low, high in pairwise(found.edges)]
-    return [{"type": "bar", "x": centres, "y": list(found.counts), "name": found.path}]
+    return [{"type": "bar", "x": centres, "y": list(found.counts), "name": plain_plot_label(found.path)}]
 
 
 def stage_bars(run: summary.RunSummary) -> list[dict[str, Any]]:
     """Return the seconds of a run's stages for the plot, longest on top."""
     seconds = summary.stage_seconds(run)
-    names, values = list(seconds)[::-1], list(seconds.values())[::-1]
+    names, values = plot_labels(list(seconds)[::-1]), list(seconds.values())[::-1]
     return [{"type": "bar", "orientation": "h", "x": values, "y": names, "name": "seconds"}]
 
 
@@ -112,11 +123,22 @@ def area_bars(rows: list[summary.ClassRow]) -> list[dict[str, Any]]:
             "type": "bar",
             "orientation": "h",
             "x": [round(100 * (row.area or 0), 2) for row in shown],
-            "y": [row.name for row in shown],
+            "y": plot_labels([row.name for row in shown]),
             "marker": {"color": [hex_color(row.ids[0]) if row.ids else "#888888" for row in shown]},
             "name": "area, %",
         }
     ]
+
+
+def plot_labels(names: list[str]) -> list[str]:
+    """Return labels of bars: names as text, cut to what fits; no two alike, as these would share a bar."""
+    labels: list[str] = []
+    for name in names:
+        label, number = plain_plot_label(shorten(name, LABEL_LENGTH)), 2
+        while label in labels:
+            label, number = plain_plot_label(f"{shorten(name, LABEL_LENGTH)} ({number})"), number + 1
+        labels.append(label)
+    return labels
 
 
 def plot(panel: Any, key: str, title: str, *, y: str | None = None, bars: int = 0, **events: Any) -> None:
@@ -131,7 +153,7 @@ def plot(panel: Any, key: str, title: str, *, y: str | None = None, bars: int = 
         events: what clicks do.
     """
     layout = {
-        "title": {"text": title, "font": {"size": 14}},
+        "title": {"text": plain_plot_label(title), "font": {"size": 14}},
         "height": max(PLOT_HEIGHT, 90 + BAR_HEIGHT * bars),
         "margin": {"l": 120 if y is None else 50, "r": 20, "t": 40, "b": 40},
         "yaxis": {"title": {"text": y}} if y else {"type": "category"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,22 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin import app_summary as summary
+from fiftyone_plugin.common.text import plain_markdown, printable, shorten
 from fiftyone_plugin.saved_views import create_views, list_views
 
 from . import panel_parts as parts
+from .forms import show_name, show_text
 from .panel_comparison import ComparisonSection
 from .panel_edits import EditSection
+from .panel_guard import GuardedPanel, row_of, text_of
 
 __all__ = ["PseudoMasksPanel"]
 
+REASON = 300  # characters of what is told of files that stay
 NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
 
 
-class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
+class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
     """What :mod:`fiftyone_plugin.app_summary` says of the dataset's runs.
 
     Several hooks may be called at once with an empty state after the panel opens, so every value that is read
@@ -51,7 +56,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
 
     def choose_run(self, ctx: Any) -> None:
         """Show another run."""
-        ctx.panel.state.run = ctx.params.get("value")
+        ctx.panel.state.run = text_of(ctx.params.get("value"))
         self._refresh(ctx)
 
     def refresh(self, ctx: Any) -> None:
@@ -79,14 +84,14 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
         """Show the images that a bar counts."""
         run = _chosen(ctx)
         found = _histogram(ctx.dataset, run)
-        bar = ctx.params.get("idx")
-        if run and found and bar is not None and int(bar) < len(found.counts):
-            parts.show(ctx, run, summary.bar_view(ctx.dataset, found, int(bar)))
+        bar = row_of(ctx.params.get("idx"), found.counts if found else ())
+        if run and found and bar is not None:
+            parts.show(ctx, run, summary.bar_view(ctx.dataset, found, bar))
 
     def show_saved(self, ctx: Any) -> None:
         """Open a saved view of the run."""
         run, name = _chosen(ctx), ctx.params.get("name")
-        if run and name and ctx.dataset.has_saved_view(name):
+        if run and isinstance(name, str) and ctx.dataset.has_saved_view(name):
             parts.show(ctx, run, name)
         else:
             ctx.ops.notify("This view is gone: renew the saved views", variant="warning")
@@ -122,16 +127,17 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
 
     def delete(self, ctx: Any) -> None:
         """Delete the run that was asked about: its fields, files, views and record."""
-        from fiftyone_plugin.datasets import undo
+        from fiftyone_plugin import datasets
 
         key = ctx.panel.state.confirm
         ctx.panel.state.confirm = None
-        if not key or not ctx.dataset.has_run(key):
+        if not isinstance(key, str) or not ctx.dataset.has_run(key):
             ctx.ops.notify("This run is gone already", variant="warning")
         else:
-            undo(ctx.dataset, key)
+            undo: Callable[..., Any] = datasets.undo
+            left = undo(ctx.dataset, key)
             ctx.panel.state.run = None
-            ctx.ops.notify(f"Run {key!r} is deleted, with its fields and files", variant="success")
+            ctx.ops.notify(_deleted(key, left), variant="warning" if left else "success")
             ctx.ops.clear_view()  # it may filter by a field that is gone
             ctx.ops.reload_dataset()
         self._refresh(ctx)
@@ -147,7 +153,9 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
         ctx.panel.data.areas = parts.area_bars(rows)
         self._fill_strips(ctx, parts.strips(rows, Path(run.out)) if run else [])
         ctx.panel.data.settings = (
-            [{"name": name, "value": value} for name, value in summary.setting_rows(run)] if run else []
+            [{"name": name, "value": printable(value)} for name, value in summary.setting_rows(run)]
+            if run
+            else []
         )
         found = _histogram(ctx.dataset, run)
         ctx.panel.data.scores = parts.bars(found) if found else []
@@ -182,9 +190,10 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
             title = f"{score} (a click shows the images)"
             parts.plot(panel, "scores", title, y="images", on_click=self.click_bar)
         self.render_comparison(ctx, panel, runs)
-        parts.plot(panel, "seconds", "Stages, seconds", bars=ctx.panel.state.stages or 0)
+        stages = ctx.panel.state.stages
+        parts.plot(panel, "seconds", "Stages, seconds", bars=stages if isinstance(stages, int) else 0)
         parts.table(panel, "settings", "Settings", [("name", "Setting"), ("value", "Value")])
-        return types.Property(panel, view=view)
+        return show_text(types.Property(panel, view=view))
 
     def _views(self, ctx: Any, panel: Any, run: Any) -> None:
         """Offer the saved views of the run, or to make them."""
@@ -195,7 +204,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
         for number, each in enumerate(own):
             row.btn(
                 f"view_{number}",
-                label=each.purpose.capitalize(),
+                label=show_name(each.purpose.capitalize()),
                 on_click=self.show_saved,
                 params={"name": each.name},
                 variant="contained",
@@ -214,7 +223,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
         parts.table(
             panel, "classes", "Classes (a click shows the images)", columns, on_click_row=self.click_class
         )
-        for number, strip in enumerate(ctx.panel.state.strips or []):
+        for number, strip in enumerate(_strips(ctx.panel.state.strips)):
             row = panel.h_stack(f"strip_{number}", gap=2, align_y="center")
             row.img(
                 "picture",
@@ -223,23 +232,24 @@ class PseudoMasksPanel(ComparisonSection, EditSection, foo.Panel):
                 on_click=self.click_strip,
                 params={"row": strip["row"]},
             )
-            row.md(f"**{strip['name']}**, {strip['images']}", name="caption")
-        areas = ctx.panel.state.area_names or []
-        if areas:
+            row.md(f"**{plain_markdown(strip['name'])}**, {strip['images']}", name="caption")
+        areas = ctx.panel.state.area_names
+        if isinstance(areas, list) and areas:
             title = "Area of classes, % of all pixels (a click shows the images)"
             parts.plot(panel, "areas", title, bars=len(areas), on_click=self.click_area)
 
     def _head(self, ctx: Any, panel: Any, runs: list[Any], run: Any) -> None:
         choices = types.DropdownView()
         for each in runs:
-            choices.add_choice(each.key, label=each.title)
+            choices.add_choice(each.key, label=show_name(each.title))
         panel.enum(
             "run", choices.values(), default=run.key, label="Run", view=choices, on_change=self.choose_run
         )
         buttons = panel.h_stack("buttons", gap=2, align_y="center")
         if ctx.panel.state.confirm == run.key:
             warning = (
-                f"Delete run {run.key!r}: its fields and mask files go, with its saved views and comparisons."
+                f"Delete run {run.key!r}: its fields and mask files go, with its saved views and "
+                "comparisons. Files that other fields or datasets show stay."
             )
             if run.status != "complete":
                 warning += " It is not complete: make sure that it is not still at work."
@@ -264,7 +274,21 @@ def _histogram(dataset: Any, run: Any) -> Any:
     return parts.histogram(dataset, summary.score_field(dataset, run.field)) if run else None
 
 
-def _row_name(names: list[str] | None, number: Any) -> str | None:
+def _row_name(names: Any, number: Any) -> str | None:
     """Return the name in a row that an event speaks of, which may be of an earlier state."""
-    names = names or []
-    return names[int(number)] if number is not None and 0 <= int(number) < len(names) else None
+    row = row_of(number, names)
+    return None if row is None else str(names[row])
+
+
+def _strips(strips: Any) -> list[dict[str, Any]]:
+    """Return the strips of the panel's state, which comes from the browser."""
+    wanted, listed = {"row", "name", "images"}, strips if isinstance(strips, list) else []
+    return [strip for strip in listed if isinstance(strip, dict) and strip.keys() >= wanted]
+
+
+def _deleted(key: str, left: Any) -> str:
+    """Say that a run is deleted, and what was left of it."""
+    if not left:
+        return f"Run {key!r} is deleted, with its fields and files"
+    parts = [left] if isinstance(left, str) else left if isinstance(left, list | tuple) else [str(left)]
+    return f"Run {key!r} is deleted, but {shorten('; '.join(map(str, parts)), REASON)}"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.estimate import format_seconds
 from fiftyone_plugin.methods import DEFAULT_METHOD
 
-from .forms import block, choose
+from .base import PseudoMaskOperator
+from .forms import block, choose, first_reasons
 from .label_form import (
     DEFAULT_CLASSES,
     add_settings,
@@ -23,7 +23,8 @@ from .label_form import (
     read_settings,
     target_or_reason,
 )
-from .progress import in_app, run_with_progress, stream_or_run
+from .params import Params
+from .progress import in_app, run_with_progress
 
 __all__ = ["PreviewMasks"]
 
@@ -32,23 +33,16 @@ PREVIEW_IMAGES = 6
 AT_MOST = 12  # selected samples
 
 
-class PreviewMasks(foo.Operator):
+class PreviewMasks(PseudoMaskOperator):
     """Thin shell around :func:`fiftyone_plugin.preview.preview`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="preview_masks",
-            label="Preview pseudo-masks",
-            description="Photo and mask side by side for a few images; writes nothing to the dataset",
-            icon="preview",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=False,
-            risk_level=RiskLevel.LOW,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "preview_masks",
+        "label": "Preview pseudo-masks",
+        "description": "Photo and mask side by side for a few images; writes nothing to the dataset",
+        "icon": "preview",
+        "allow_delegated_execution": False,
+    }
 
     def resolve_placement(self, ctx: Any) -> Any:
         """Put a button above the sample grid."""
@@ -57,30 +51,27 @@ class PreviewMasks(foo.Operator):
             types.Button(label="Pseudo-masks: preview on a few images", icon="preview", prompt=True),
         )
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form; every value has a default."""
-        inputs = types.Object()
-        title = types.View(label="Preview pseudo-masks", submit_button_label="Preview")
+    title = "Preview pseudo-masks"
+    submit = "Preview"
+
+    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+        """Add the inputs; every value has a default."""
         view, reason = target_or_reason(ctx)
         if reason:
             inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
             block(inputs, "source", reason)
-            return types.Property(inputs, view=title)
-        fit = (ctx.params.get("source") or FIT) == FIT
+            return
+        fit = _source(ctx, params) == FIT
         few = view.limit(min(len(ctx.selected), AT_MOST) or PREVIEW_IMAGES)
-        seconds = estimate_run(few, ctx.params, fitted=not fit).seconds
+        seconds = estimate_run(few, params, fitted=not fit).seconds
         text = f"About {format_seconds(seconds)}, less from the second time on. Nothing is written"
         inputs.view("shown", types.Notice(label=_shown(ctx), description=text))
         _add_source(ctx, inputs)
         if fit:
-            add_settings(ctx, inputs)
-        return types.Property(inputs, view=title)
+            add_settings(inputs, params)
 
-    def execute(self, ctx: Any) -> Any:
-        """Label a few images: a stream of progress, then the picture."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Label a few images, and return their picture."""
         from fiftyone_plugin.config import LabelConfig
         from fiftyone_plugin.datasets import list_view
         from fiftyone_plugin.preview import preview
@@ -89,11 +80,9 @@ class PreviewMasks(foo.Operator):
         if reason:
             raise UsageError(reason)
         items = [entry.item for entry in list_view(_few(ctx, view))]
-        source = ctx.params.get("source") or FIT
+        source = _source(ctx, params)
         model = None if source == FIT else _model_of(ctx.dataset, source)
-        config = LabelConfig(**read_settings(ctx.params), jobs=1)
-        if model is not None:
-            config = LabelConfig(jobs=1)
+        config = LabelConfig(jobs=1) if model else LabelConfig(**read_settings(params), jobs=1)
         shown = yield from run_with_progress(
             ctx, lambda progress: preview(items, config, model=model, progress=progress)
         )
@@ -102,15 +91,15 @@ class PreviewMasks(foo.Operator):
             "labelled": shown.labelled,
             "classes": shown.classes,
             "seconds": round(shown.seconds, 1),
-            "reasons": "; ".join(f"{image}: {why}" for image, why in shown.skipped[:5]),
+            "reasons": first_reasons(shown.skipped),
         }
         if in_app(ctx):
             yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
         return summary
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show the picture."""
-        return _outputs(ctx.results or {})
+        return _outputs(results)
 
     def __call__(
         self,
@@ -158,6 +147,14 @@ def _shown(ctx: Any) -> str:
         first = f"the first {AT_MOST} of " if count > AT_MOST else ""
         return f"Shows {first}the {count} selected sample{'' if count == 1 else 's'}"
     return "Shows a few images of the view; select samples to choose which"
+
+
+def _source(ctx: Any, params: Params) -> str:
+    """Return ``fit``, or the key of the run whose model is used."""
+    from fiftyone_plugin.app_summary import list_runs
+
+    keys = [run.key for run in list_runs(ctx.dataset) if run.status == "complete"]
+    return params.one_of("source", [FIT, *keys], FIT)
 
 
 def _add_source(ctx: Any, inputs: Any) -> None:

@@ -14,6 +14,9 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
+from .database import DatabaseLost
+from .forms import show_text
+
 __all__ = [
     "DELEGATE_ABOVE_S",
     "count_images",
@@ -35,8 +38,8 @@ REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is don
 
 
 def count_images(ctx: Any) -> int:
-    """Return the number of samples in the current view; 0 without a dataset."""
-    return len(ctx.view) if ctx.dataset is not None else 0
+    """Return the number of samples in the current view."""
+    return len(ctx.view)
 
 
 def execution_options(seconds: float) -> Any:
@@ -140,7 +143,8 @@ def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[An
         from fiftyone_plugin.stopping import RunStopped
 
         yield from tell_problem(ctx, STOPPED if isinstance(error, RunStopped) else REFUSED, str(error))
-        yield ctx.ops.reload_dataset()
+        if not isinstance(error, DatabaseLost):  # it would show the App's own page of errors
+            yield ctx.ops.reload_dataset()
     except Exception as error:
         logger.exception("%s failed", ctx.operator_uri)
         text = f"{type(error).__name__}: {error}. The log of the App's server has more"
@@ -152,7 +156,8 @@ def tell_problem(ctx: Any, title: str, text: str) -> Generator[Any, None, None]:
     """Show a problem where the result would be."""
     outputs = types.Object()
     outputs.view("problem", types.Warning(label=title, description=text))
-    yield ctx.ops.show_output(types.Property(outputs, view=types.View(label="Pseudo-masks")).to_json(), {})
+    shown = show_text(types.Property(outputs, view=types.View(label="Pseudo-masks")))
+    yield ctx.ops.show_output(shown.to_json(), {})
     yield ctx.ops.notify(text, variant="error")
 
 

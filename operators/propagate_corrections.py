@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from .edit_forms import SECONDS_AN_IMAGE, add_masks, chosen_field, run_edit, show_counts
-from .progress import execution_options, stream_or_run
+from fiftyone_plugin.view_check import all_samples
+
+from .edit_forms import SECONDS_AN_IMAGE, EditOperator, chosen_field, required_field, run_edit
+from .forms import refuse, show_name
+from .params import Params
 
 __all__ = ["PropagateCorrections"]
 
@@ -23,65 +26,56 @@ HELP = (
 )
 
 
-class PropagateCorrections(foo.Operator):
+class PropagateCorrections(EditOperator):
     """Thin shell around :func:`fiftyone_plugin.editing.propagate_corrections`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="propagate_corrections",
-            label="Propagate corrections of pseudo-masks",
-            description="Let all masks of a run follow the corrections made in a few of them",
-            icon="auto_fix_high",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.MEDIUM,
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "propagate_corrections",
+        "label": "Propagate corrections of pseudo-masks",
+        "description": "Let all masks of a run follow the corrections made in a few of them",
+        "icon": "auto_fix_high",
+        "risk_level": RiskLevel.MEDIUM,
+    }
+
+    title = "Propagate corrections"
+    help = HELP
+    done = LABEL
+
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the images that have masks."""
+        field = chosen_field(ctx, params)
+        return SECONDS_AN_IMAGE * all_samples(ctx.dataset).count(field) if field else 0.0
+
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """Add the margin; without corrections, say how to make some."""
+        inputs.float(
+            "margin",
+            default=MARGIN,
+            min=0,
+            max=2,
+            required=True,
+            label="Margin",
+            description="How much more similar (cosine) a region must be to a corrected one than to its "
+            "own class; larger moves fewer regions",
         )
+        params.number("margin", MARGIN, 0.0, 2.0)
+        _check_corrected(ctx, inputs, field)
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where there are many images."""
-        field = chosen_field(ctx)
-        return execution_options(SECONDS_AN_IMAGE * (ctx.dataset.count(field) if field else 0))
-
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form: masks and margin; without corrections, say how to make some."""
-        inputs = types.Object()
-        field = add_masks(ctx, inputs, HELP)
-        if field:
-            inputs.float(
-                "margin",
-                default=MARGIN,
-                min=0,
-                max=2,
-                required=True,
-                label="Margin",
-                description="How much more similar (cosine) a region must be to a corrected one than to its "
-                "own class; larger moves fewer regions",
-            )
-            _check_corrected(ctx, inputs, field)
-        return types.Property(inputs, view=types.View(label="Propagate corrections"))
-
-    def execute(self, ctx: Any) -> Any:
-        """Propagate: a stream of progress for the App, or the summary of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Propagate, and return what moved."""
         from fiftyone_plugin.editing import propagate_corrections
 
-        params, field = ctx.params, chosen_field(ctx) or ""
-        margin = params.get("margin")
+        field, margin = required_field(ctx, params), params.number("margin", MARGIN, 0.0, 2.0)
 
         def work(progress: Any) -> Any:
-            return propagate_corrections(
-                ctx.dataset, field, margin=MARGIN if margin is None else float(margin), progress=progress
-            )
+            return propagate_corrections(ctx.dataset, field, margin=margin, progress=progress)
 
         def summarize(done: Any) -> dict[str, Any]:
             names, counts = done.edit.after.all, done.edit.summary
-            moves = [f"{names.get(a, a)} to {names.get(b, b)}: {n}" for a, b, n in counts["moves"]]
+            moves = [
+                f"{show_name(str(names.get(a, a)))} to {show_name(str(names.get(b, b)))}: {n}"
+                for a, b, n in counts["moves"]
+            ]
             return {
                 "field": field,
                 "corrected_images": done.edit.settings["corrected_images"],
@@ -91,10 +85,6 @@ class PropagateCorrections(foo.Operator):
             }
 
         return (yield from run_edit(ctx, work, summarize, LABEL))
-
-    def resolve_output(self, ctx: Any) -> Any:
-        """Show what moved."""
-        return show_counts(ctx.results or {}, LABEL)
 
     def __call__(self, samples: Any, field: str, *, margin: float = MARGIN) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
@@ -121,4 +111,4 @@ def _check_corrected(ctx: Any, inputs: Any, field: str) -> None:
         return
     text = "nothing was corrected yet: 'Edit pseudo-masks as detections', correct a few, and put them back"
     inputs.view("corrected", types.Error(label=text))
-    inputs.properties["field"].invalid, inputs.properties["field"].error_message = True, text
+    refuse(inputs, "field", text)

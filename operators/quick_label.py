@@ -6,19 +6,21 @@ import logging
 import re
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.app_summary import free_field
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.estimate import format_seconds
 from fiftyone_plugin.run_keys import reserved_fields
 
+from .base import PseudoMaskOperator
+from .forms import first_reasons, show_text
 from .label_form import estimate_run, target_or_reason
-from .progress import DELEGATE_ABOVE_S, in_app, run_with_progress, stream_or_run
+from .params import Params
+from .progress import DELEGATE_ABOVE_S, in_app, run_with_progress
 
 __all__ = ["QuickLabel"]
 
@@ -29,22 +31,16 @@ CLICKED = re.compile(rf"{STEM}(_\d+)?")  # fields that clicks fill
 WORKER = "fiftyone delegated launch"
 
 
-class QuickLabel(foo.Operator):
+class QuickLabel(PseudoMaskOperator):
     """:func:`fiftyone_plugin.label_dataset` with its defaults, into a new field of the current view."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="quick_label",
-            label="Label these images in one click",
-            description=f"Pseudo-masks of the default method, in a new field {STEM}, {STEM}_2, ...",
-            icon="bolt",
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.LOW,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "quick_label",
+        "label": "Label these images in one click",
+        "description": f"Pseudo-masks of the default method, in a new field {STEM}, {STEM}_2, ...",
+        "icon": "bolt",
+        "dynamic": False,
+    }
 
     def resolve_placement(self, ctx: Any) -> Any:
         """Put a button above the sample grid, which runs at once."""
@@ -53,20 +49,17 @@ class QuickLabel(foo.Operator):
             types.Button(label="Pseudo-masks: label in one click", icon="bolt", prompt=False),
         )
 
-    def execute(self, ctx: Any) -> Any:
-        """Label the view: a stream of progress for the App, or the counts of a delegated run.
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Label the view.
 
         A click has no form in which to choose: in the App, what would take too long is scheduled here, and
         the person is told.
         """
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
         view, reason = target_or_reason(ctx)
         if reason:
             raise UsageError(reason)
         if in_app(ctx):
-            found = estimate_run(view, {})
+            found = estimate_run(view, Params({}))
             if found.seconds > DELEGATE_ABOVE_S:
                 return (yield from self._schedule(ctx, view, found))
             yield ctx.ops.notify(f"Labelling {len(view)} images, about {format_seconds(found.seconds)}")
@@ -88,7 +81,12 @@ class QuickLabel(foo.Operator):
         result = yield from run_with_progress(
             ctx, lambda progress: label_dataset(view, field, progress=progress)
         )
-        summary = {"field": field, "labelled": len(result.labelled), "skipped": len(result.skipped)}
+        summary = {
+            "field": field,
+            "labelled": len(result.labelled),
+            "skipped": len(result.skipped),
+            "reasons": first_reasons(result.skipped),
+        }
         if in_app(ctx):
             yield ctx.ops.reload_dataset()
             yield ctx.ops.set_active_fields([field])
@@ -104,18 +102,20 @@ class QuickLabel(foo.Operator):
         outputs.view("scheduled", types.Notice(label=text, description=found.origin.capitalize()))
         outputs.str("worker", label="A worker does it; start one in a shell unless one runs already")
         outputs.str("watch", label="What is scheduled, and how far it is")
-        shown = types.Property(outputs, view=types.View(label="Scheduled"))
+        shown = show_text(types.Property(outputs, view=types.View(label="Scheduled")))
         results = {"worker": WORKER, "watch": "fiftyone delegated list"}
         yield ctx.ops.show_output(shown.to_json(), results)
         yield ctx.ops.notify(f"{text}. A worker does it: {WORKER}", variant="info")
         return {}
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show the counts."""
         outputs = types.Object()
         outputs.str("field", label="Field")
         outputs.int("labelled", label="Images labelled")
         outputs.int("skipped", label="Images skipped")
+        if results.get("reasons"):
+            outputs.str("reasons", label="Why images were skipped")
         return types.Property(outputs, view=types.View(label="Pseudo-masks"))
 
     def __call__(self, view: Any) -> Any:
@@ -171,5 +171,5 @@ def color_scheme(classes: Iterable[int]) -> dict[str, Any]:
 
 def describe(summary: dict[str, Any]) -> str:
     """Say in a line what a run did."""
-    skipped = f", {summary['skipped']} skipped" if summary["skipped"] else ""
+    skipped = f", {summary['skipped']} skipped ({summary['reasons']})" if summary["skipped"] else ""
     return f"{summary['labelled']} images labelled in {summary['field']!r}{skipped}"

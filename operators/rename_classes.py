@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.app_summary import class_rows, list_runs
 from fiftyone_plugin.exemplars import exemplar_uri
 
-from .edit_forms import NOTHING, add_masks, chosen_field
+from .edit_forms import EditOperator, required_field
 from .forms import refuse
 from .panel_parts import STRIPS
-from .progress import count_images, execution_options
+from .params import Params
+from .progress import count_images
 
 __all__ = ["RenameClasses"]
 
@@ -25,62 +25,54 @@ HELP = "The same name for two classes merges them, wherever names are used. It c
 SECONDS_AN_IMAGE = 0.02  # to merge ids in the masks; names alone take next to nothing
 
 
-class RenameClasses(foo.Operator):
+class RenameClasses(EditOperator):
     """Thin shell around :mod:`fiftyone_plugin.class_names`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="rename_classes",
-            label="Rename and merge classes of pseudo-masks",
-            description="Give the classes of a run names, or take all names back",
-            icon="drive_file_rename_outline",
-            dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.LOW,
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "rename_classes",
+        "label": "Rename and merge classes of pseudo-masks",
+        "description": "Give the classes of a run names, or take all names back",
+        "icon": "drive_file_rename_outline",
+        "execute_as_generator": False,
+    }
+
+    title = "Rename and merge classes"
+    help = HELP
+
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the masks that have to be written."""
+        return SECONDS_AN_IMAGE * count_images(ctx) if params.flag("merge_ids") else 0.0
+
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """Add a line for every class."""
+        inputs.bool(
+            "restore",
+            default=False,
+            label="Restore original names",
+            description="Gives all classes the names that the run wrote; merged names come apart",
         )
+        inputs.bool(
+            "merge_ids",
+            default=False,
+            label="Merge in the masks too",
+            description="Classes of one name also get one id in the masks, for whoever reads these",
+        )
+        if not params.flag("restore"):
+            _add_lines(ctx, inputs, params, field)
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where many masks have to be written."""
-        return execution_options(SECONDS_AN_IMAGE * count_images(ctx) if ctx.params.get("merge_ids") else 0.0)
-
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form: the field, and a line for every class."""
-        inputs = types.Object()
-        field = add_masks(ctx, inputs, HELP)
-        if field:
-            inputs.bool(
-                "restore",
-                default=False,
-                label="Restore original names",
-                description="Gives all classes the names that the run wrote; merged names come apart",
-            )
-            inputs.bool(
-                "merge_ids",
-                default=False,
-                label="Merge in the masks too",
-                description="Classes of one name also get one id in the masks, for whoever reads these",
-            )
-            if not ctx.params.get("restore"):
-                _add_lines(ctx, inputs, field)
-        return types.Property(inputs, view=types.View(label="Rename and merge classes"))
-
-    def execute(self, ctx: Any) -> dict[str, Any]:
-        """Rename, and show the new names."""
-        from fiftyone_plugin.class_names import rename_classes, restore_names
+    def result(self, ctx: Any, params: Params) -> dict[str, Any]:
+        """Rename, and return the counts."""
+        from fiftyone_plugin.class_names import class_names, rename_classes, restore_names
         from fiftyone_plugin.editing import merge_same_names
-        from fiftyone_plugin.errors import UsageError
 
-        field = ctx.params.get("field") or chosen_field(ctx)
-        if field is None:
-            raise UsageError(NOTHING)
-        if ctx.params.get("restore"):
+        field, merge = required_field(ctx, params), params.flag("merge_ids")
+        if params.flag("restore"):
             result = restore_names(ctx.dataset, field)
         else:
-            result = rename_classes(ctx.dataset, field, _names(ctx.params, field))
-        merged = merge_same_names(ctx.dataset, field) if ctx.params.get("merge_ids") else None
+            old = class_names(ctx.dataset, field)
+            new = {id_: name for id_, name in _names(params, field).items() if name != old.get(id_)}
+            result = rename_classes(ctx.dataset, field, new)
+        merged = merge_same_names(ctx.dataset, field) if merge else None
         if not ctx.delegated:
             ctx.ops.reload_dataset()
         return {
@@ -91,15 +83,15 @@ class RenameClasses(foo.Operator):
             "masks": merged.changed if merged else 0,
         }
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show what changed."""
         outputs = types.Object()
         outputs.str("field", label="Masks")
         outputs.int("classes", label="Classes by name")
         outputs.int("samples", label="Images whose list of classes changed")
-        if (ctx.results or {}).get("masks"):
+        if results.get("masks"):
             outputs.int("masks", label="Masks whose ids were merged")
-        if (ctx.results or {}).get("unread"):
+        if results.get("unread"):
             outputs.int("unread", label="Images whose mask could not be read")
         return types.Property(outputs, view=types.View(label="Classes renamed"))
 
@@ -134,23 +126,22 @@ def _line(field: str, id_: int) -> str:
     return f"{field}__{id_}"
 
 
-def _names(params: Mapping[str, Any], field: str) -> dict[int, str]:
-    start = _line(field, "")  # type: ignore[arg-type]
-    lines = {key.removeprefix(start): name for key, name in params.items() if key.startswith(start)}
-    return {int(id_): name or "" for id_, name in lines.items() if id_.isdigit()}
+def _names(params: Params, field: str) -> dict[int, str]:
+    lines = params.numbered(f"{field}__")
+    return {id_: params.text(name) for id_, name in lines.items() if params.values[name] is not None}
 
 
-def _add_lines(ctx: Any, inputs: Any, field: str) -> None:
-    folder = next(Path(run.out) for run in list_runs(ctx.dataset) if run.field == field)
+def _add_lines(ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    folder = next((Path(run.out) for run in list_runs(ctx.dataset) if run.field == field), None)
     lines = 0
     for row in class_rows(ctx.dataset, field):
         for id_ in row.ids:
             lines += 1
             key = _line(field, id_)
-            strip = exemplar_uri(folder, id_) if lines <= STRIPS else None  # the form is sent at every change
+            strip = exemplar_uri(folder, id_) if folder and lines <= STRIPS else None
             if strip:
                 inputs.view(f"look__{id_}", types.ImageView(height=STRIP_HEIGHT), default=strip)
             shown = f"in {row.images} image{'' if row.images == 1 else 's'}"
             inputs.str(key, default=row.name, label=f"Class {id_}", description=shown)
-            if key in ctx.params and not (ctx.params[key] or "").strip():
+            if params.values.get(key) is not None and not params.text(key):
                 refuse(inputs, key, f"class {id_} needs a name")

@@ -2,63 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
-from fiftyone_plugin.app_summary import finished_fields
 from fiftyone_plugin.run_keys import run_key
 
-from .forms import block, choose
+from .edit_forms import EditOperator, required_field
+from .params import Params
 
 __all__ = ["SaveViews"]
 
-NOTHING = "no finished run of pseudo-masks in this dataset: label it first"
 
-
-class SaveViews(foo.Operator):
+class SaveViews(EditOperator):
     """Thin shell around :func:`fiftyone_plugin.saved_views.create_views`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="save_views",
-            label="Save views of pseudo-masks to review, accept, and with rare classes",
-            description="Replaces the saved views of a run by ones with today's thresholds",
-            icon="bookmarks",
-            dynamic=True,
-            risk_level=RiskLevel.LOW,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "save_views",
+        "label": "Save views of pseudo-masks to review, accept, and with rare classes",
+        "description": "Replaces the saved views of a run by ones with today's thresholds",
+        "icon": "bookmarks",
+        "allow_delegated_execution": False,
+        "execute_as_generator": False,
+    }
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form: the field."""
-        inputs = types.Object()
-        form = types.Property(inputs, view=types.View(label="Save views of pseudo-masks"))
-        fields = finished_fields(ctx.dataset)
-        if not fields:
-            inputs.view("nothing", types.Error(label=NOTHING))
-            block(inputs, "field", NOTHING)
-            return form
-        choose(inputs, "field", fields, default=fields[0], label="Masks")
-        return form
+    title = "Save views of pseudo-masks"
+    help = "Views of the run's fields, with thresholds from the values that are there now"
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
+    def result(self, ctx: Any, params: Params) -> dict[str, Any]:
         """Save the views."""
-        from fiftyone_plugin.errors import UsageError
         from fiftyone_plugin.saved_views import create_views
 
-        field = ctx.params.get("field") or next(iter(finished_fields(ctx.dataset)), None)
-        if field is None:
-            raise UsageError(NOTHING)
+        field = required_field(ctx, params)
         names = create_views(ctx.dataset, run_key(field))
         if not ctx.delegated:
             ctx.ops.reload_dataset()
         return {"field": field, "views": ", ".join(names.values())}
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Show the names."""
         outputs = types.Object()
         outputs.str("field", label="Masks")

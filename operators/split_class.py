@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
-from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
+
+from fiftyone_plugin.errors import UsageError
 
 from .edit_forms import (
     SECONDS_AN_IMAGE,
+    EditOperator,
     add_class,
-    add_masks,
+    chosen_class,
     chosen_field,
     images_with_class,
+    required_field,
     run_edit,
-    show_counts,
 )
-from .progress import execution_options, stream_or_run
+from .params import Params
 
 __all__ = ["SplitClass"]
 
 LABEL = "Class split"
 MAX_PARTS = 26
+MAX_SEED = 2**32 - 1
 HELP = (
     "The connected regions of the class are clustered anew by what they look like to the backbone. The part "
     "with the largest area keeps the id, the others get new ones; names become 'NAME a', 'NAME b', ... "
@@ -31,65 +34,55 @@ HELP = (
 )
 
 
-class SplitClass(foo.Operator):
+class SplitClass(EditOperator):
     """Thin shell around :func:`fiftyone_plugin.editing.split_class`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="split_class",
-            label="Split a class of pseudo-masks",
-            description="Cluster the regions of one class anew, into two classes or more",
-            icon="call_split",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.MEDIUM,
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "split_class",
+        "label": "Split a class of pseudo-masks",
+        "description": "Cluster the regions of one class anew, into two classes or more",
+        "icon": "call_split",
+        "risk_level": RiskLevel.MEDIUM,
+    }
+
+    title = "Split a class"
+    help = HELP
+    done = LABEL
+
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the images that show the class."""
+        field = chosen_field(ctx, params)
+        class_id = chosen_class(ctx, params, field) if field else None
+        return SECONDS_AN_IMAGE * images_with_class(ctx, field, class_id) if field and class_id else 0.0
+
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """Add class, number of parts and seed."""
+        text = "A click on its row in the panel shows the images with the class"
+        add_class(ctx, inputs, params, field, text)
+        inputs.int("parts", default=2, min=2, max=MAX_PARTS, required=True, label="Parts")
+        inputs.int(
+            "seed",
+            default=0,
+            min=0,
+            max=MAX_SEED,
+            required=True,
+            label="Seed",
+            description="The same seed gives the same parts",
         )
+        _numbers(params)
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where the class is in many images."""
-        field, class_id = chosen_field(ctx), ctx.params.get("class_id")
-        images = images_with_class(ctx, field, int(class_id)) if field and class_id else 0
-        return execution_options(SECONDS_AN_IMAGE * images)
-
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form: masks, class, number of parts."""
-        inputs = types.Object()
-        field = add_masks(ctx, inputs, HELP)
-        if field:
-            add_class(ctx, inputs, field, "A click on its row in the panel shows the images with the class")
-            inputs.int("parts", default=2, min=2, max=MAX_PARTS, required=True, label="Parts")
-            inputs.int(
-                "seed",
-                default=0,
-                min=0,
-                required=True,
-                label="Seed",
-                description="The same seed gives the same parts",
-            )
-        return types.Property(inputs, view=types.View(label="Split a class"))
-
-    def execute(self, ctx: Any) -> Any:
-        """Split: a stream of progress for the App, or the summary of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
-
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Split, and return the parts."""
         from fiftyone_plugin.editing import split_class
 
-        params, field = ctx.params, chosen_field(ctx) or ""
+        field = required_field(ctx, params)
+        class_id = chosen_class(ctx, params, field)
+        if class_id is None:
+            raise UsageError("choose the class to split")
+        parts, seed = _numbers(params)
 
         def work(progress: Any) -> Any:
-            return split_class(
-                ctx.dataset,
-                field,
-                int(params["class_id"]),
-                n_parts=int(params.get("parts") or 2),
-                seed=int(params.get("seed") or 0),
-                progress=progress,
-            )
+            return split_class(ctx.dataset, field, class_id, n_parts=parts, seed=seed, progress=progress)
 
         def summarize(done: Any) -> dict[str, Any]:
             names, regions = done.edit.after.shown, done.edit.summary["regions"]
@@ -102,10 +95,6 @@ class SplitClass(foo.Operator):
             }
 
         return (yield from run_edit(ctx, work, summarize, LABEL))
-
-    def resolve_output(self, ctx: Any) -> Any:
-        """Show the parts."""
-        return show_counts(ctx.results or {}, LABEL)
 
     def __call__(self, samples: Any, field: str, class_id: int, *, parts: int = 2, seed: int = 0) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, 3)``.
@@ -122,3 +111,8 @@ class SplitClass(foo.Operator):
         """
         params = {"field": field, "class_id": str(class_id), "parts": parts, "seed": seed}
         return foo.execute_operator(self.uri, {"view": samples.view()}, params=params)
+
+
+def _numbers(params: Params) -> tuple[int, int]:
+    """Return number of parts and seed."""
+    return params.whole("parts", 2, 2, MAX_PARTS), params.whole("seed", 0, 0, MAX_SEED)

@@ -3,61 +3,60 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
-from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
 
+from .base import PseudoMaskOperator
 from .forms import block, choose
+from .params import Params
 
 __all__ = ["StopRun", "running_fields"]
 
 NOTHING = "no run is at work on this dataset"
 
 
-class StopRun(foo.Operator):
+class StopRun(PseudoMaskOperator):
     """Thin shell around :func:`fiftyone_plugin.stopping.request_stop`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="stop_run",
-            label="Stop labelling",
-            description="End a run of pseudo-masks within one batch; what is done is kept",
-            icon="stop_circle",
-            dynamic=True,
-            risk_level=RiskLevel.LOW,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "stop_run",
+        "label": "Stop labelling",
+        "description": "End a run of pseudo-masks within one batch; what is done is kept",
+        "icon": "stop_circle",
+        "allow_delegated_execution": False,
+        "execute_as_generator": False,
+    }
 
-    def resolve_input(self, ctx: Any) -> Any:
+    title = "Stop labelling"
+    submit = "Stop"
+
+    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Offer the runs that are at work."""
-        inputs = types.Object()
-        title = types.View(label="Stop labelling", submit_button_label="Stop")
-        fields = running_fields(ctx.dataset) if ctx.dataset is not None else []
+        fields = running_fields(ctx.dataset)
         if not fields:
             inputs.view("none", types.Notice(label=NOTHING.capitalize()))
             block(inputs, "field", NOTHING)
-            return types.Property(inputs, view=title)
+            return
         ends = "Its run ends within one batch; label the field again to go on"
         choose(inputs, "field", fields, default=fields[0], required=True, label="Field", description=ends)
-        return types.Property(inputs, view=title)
+        params.one_of("field", fields, fields[0])
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
+    def result(self, ctx: Any, params: Params) -> dict[str, Any]:
         """Ask the run to stop."""
         from fiftyone_plugin.app_summary import list_runs
         from fiftyone_plugin.stopping import request_stop
 
-        field = ctx.params.get("field")
+        field = params.text("field") or next(iter(running_fields(ctx.dataset)), "")
         run = next((run for run in list_runs(ctx.dataset) if run.field == field), None)
         if run is None or not request_stop(Path(run.out)):
-            raise UsageError(f"no run is at work on {field!r}")
+            raise UsageError(f"no run is at work on {field!r}" if field else NOTHING)
         return {"field": field}
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def outputs(self, results: dict[str, Any]) -> Any:
         """Say what was asked."""
         outputs = types.Object()
         outputs.str("field", label="Asked to stop within one batch")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from .edit_forms import add_masks, chosen_field, run_edit, show_counts
-from .forms import refuse
-from .progress import count_images, execution_options, stream_or_run
+from .edit_forms import EditOperator, required_field, run_edit
+from .forms import refuse, show_name
+from .params import Params
+from .progress import count_images
 
 __all__ = ["UndoEdit"]
 
@@ -29,54 +30,40 @@ LISTED = 10
 SECONDS_AN_IMAGE = 0.004
 
 
-class UndoEdit(foo.Operator):
+class UndoEdit(EditOperator):
     """Thin shell around :func:`fiftyone_plugin.editing.undo_edit`."""
 
-    @property
-    def config(self) -> Any:
-        """How the App shows and runs the operator."""
-        return foo.OperatorConfig(
-            name="undo_edit",
-            label="Take back an edit of pseudo-masks",
-            description="List what was edited in a run, and take the last edit back",
-            icon="undo",
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-            risk_level=RiskLevel.MEDIUM,
-        )
+    listed: ClassVar[dict[str, Any]] = {
+        "name": "undo_edit",
+        "label": "Take back an edit of pseudo-masks",
+        "description": "List what was edited in a run, and take the last edit back",
+        "icon": "undo",
+        "risk_level": RiskLevel.MEDIUM,
+    }
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer delegation first where many masks have to be read."""
-        return execution_options(SECONDS_AN_IMAGE * count_images(ctx))
+    title = "Take the last edit back"
+    help = HELP
+    done = LABEL
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Build the form: the masks, and their edits, last one first."""
-        inputs = types.Object()
-        field = add_masks(ctx, inputs, HELP)
-        if field:
-            _list(ctx, inputs, field)
-        return types.Property(inputs, view=types.View(label="Take the last edit back"))
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the masks that have to be read."""
+        return SECONDS_AN_IMAGE * count_images(ctx)
 
-    def execute(self, ctx: Any) -> Any:
-        """Take back: a stream for the App, or the summary of a delegated run."""
-        return stream_or_run(ctx, self._steps(ctx))
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """List the edits, last one first."""
+        _list(ctx, inputs, field)
 
-    def _steps(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+        """Take back, and return what was taken back."""
         from fiftyone_plugin.editing import list_edits, undo_edit
 
-        field = chosen_field(ctx) or ""
+        field = required_field(ctx, params)
 
         def summarize(edit: Any) -> dict[str, Any]:
             left = sum(each.status == "done" for each in list_edits(ctx.dataset, field))
             return {"field": field, "taken_back": _describe(edit), "edits_left": left}
 
         return (yield from run_edit(ctx, lambda _: undo_edit(ctx.dataset, field), summarize, LABEL))
-
-    def resolve_output(self, ctx: Any) -> Any:
-        """Show what was taken back."""
-        return show_counts(ctx.results or {}, LABEL)
 
     def __call__(self, samples: Any, field: str) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
@@ -111,9 +98,9 @@ def _describe(edit: Any) -> str:
     """Say in a line what an edit did."""
     what = KINDS.get(edit.kind, edit.kind)
     if edit.kind == "split":
-        what += f" {edit.before.all.get(edit.settings['class'], '')!r}"
+        what += f" {show_name(edit.before.all.get(edit.settings['class'], ''))!r}"
     elif edit.kind in ("hide", "merge"):
         ids = edit.settings.get("ids") or edit.settings.get("shown") or []
-        what += " (" + ", ".join(edit.before.all.get(int(id_), str(id_)) for id_ in ids) + ")"
+        what += " (" + ", ".join(show_name(edit.before.all.get(int(id_), str(id_))) for id_ in ids) + ")"
     masks = edit.summary.get("masks", 0)
     return f"{edit.number}: {what}" + (f", {masks} masks" if masks else "") + f", {edit.time[:16]}Z"

@@ -6,9 +6,21 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["from_spreadsheet_cell", "plain_markdown", "printable", "short_list", "spreadsheet_cell"]
+__all__ = [
+    "from_spreadsheet_cell",
+    "plain_markdown",
+    "plain_plot_label",
+    "printable",
+    "short_list",
+    "shorten",
+    "spreadsheet_cell",
+]
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&$:/@^=])")
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~&$]|(?<![a-zA-Z0-9])_|_(?![a-zA-Z0-9])|^[#+\-=]")
+_NUMBERED = re.compile(r"^(\d+)([.)])")  # would begin a list
+_LINKED = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
+_JOINER = "\u2060"  # of no width
+_PLOT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -24,8 +36,24 @@ def printable(text: str) -> str:
 
 
 def plain_markdown(text: str) -> str:
-    """Return Markdown that shows ``text`` as it is: no link, picture, table cell or emphasis comes of it."""
-    return _MARKDOWN.sub(r"\\\1", printable(text))
+    """Return Markdown that shows ``text`` as it is: no link, picture, table cell or emphasis comes of it.
+
+    Text without such characters stays as it is. Addresses and e-mail addresses become links whether they are
+    escaped or not, as the App's Markdown looks for them in the text that it has parsed; a character of no
+    width keeps them apart.
+    """
+    return _LINKED.sub(_JOINER, _NUMBERED.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", printable(text))))
+
+
+def plain_plot_label(text: str) -> str:
+    """Return a label for Plotly that shows ``text`` as it is; tags and entities would be layout."""
+    return printable(text).translate(_PLOT)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return ``text`` as it can be printed, cut to ``limit`` characters where it is longer."""
+    text = printable(text[: limit + 1])
+    return text if len(text) <= limit else f"{text[: limit - 1]}\u2026"
 
 
 def spreadsheet_cell(text: str) -> str:

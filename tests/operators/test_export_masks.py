@@ -202,13 +202,17 @@ def test_an_export_comes_back_as_a_field(foo, operator, masks, tmp_path):
     importer = foo.get_operator(IMPORT)
     assert set(refused(form(importer, masks, source=str(tmp_path / "none")))) == {"source"}
     assert set(refused(form(importer, masks, source=str(tmp_path), field="pseudo_mask"))) == {"field"}
-    assert refused(form(importer, masks, source=str(tmp_path), field="pseudo_mask", overwrite=True)) == {}
+    mine = form(importer, masks, source=str(tmp_path), field="pseudo_mask", overwrite=True)
+    assert "not filled by an import" in refused(mine)["field"]
+    assert "overwrite" not in mine
     messages, summary = run(importer, masks, source=str(tmp_path / "o"), field="again")
     assert (summary["matched"], summary["skipped"]) == (6, 0)
     assert "reload_dataset" in [m.operator_uri for m in messages]
     masks.reload()
     for sample in masks:
         assert np.array_equal(sample.again.get_mask(), sample.pseudo_mask.mask)
+    assert "Overwrite" in refused(form(importer, masks, source=str(tmp_path), field="again"))["field"]
+    assert refused(form(importer, masks, source=str(tmp_path), field="again", overwrite=True)) == {}
     result = importer(masks.limit(2), tmp_path / "o", "two")
     assert result.error is None
     assert masks.count("two") == 2

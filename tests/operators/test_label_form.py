@@ -161,13 +161,28 @@ class TestForm:
     def test_names_that_cannot_be_a_field(self, form, name):
         assert form(field=name)["field"].invalid
 
-    def test_a_taken_field_is_refused_until_overwrite(self, form, dataset, fo):
+    def test_only_the_field_of_a_run_may_be_overwritten(self, form, dataset, fo, fill):
         dataset.add_sample_field("taken", fo.StringField)
-        shown = form(field="taken")
-        assert "taken" in shown["field"].error_message
+        dataset.add_sample_field("beside_quality", fo.FloatField)
+        fill("auto", images=2)
+        for name in ("taken", "tags", "filepath", "beside"):
+            shown = form(field=name, overwrite=True)
+            assert "not made by a run" in shown["field"].error_message
+            assert "overwrite" not in shown
+        shown = form(field="auto")
+        assert "earlier run" in shown["field"].error_message
         assert "overwrite" in shown
-        assert not form(field="taken", overwrite=True)["field"].invalid
+        assert not form(field="auto", overwrite=True)["field"].invalid
         assert "overwrite" not in form(field="fresh")
+
+    def test_the_run_of_another_dataset_is_not_overwritten_in_a_copy(self, form, dataset, fill):
+        fill("auto", images=2)
+        config = dataset.get_run_info("pseudomask_auto").config
+        config.dataset_id = "0123456789abcdef01234567"
+        dataset.update_run_config("pseudomask_auto", config)
+        shown = form(field="auto", overwrite=True)
+        assert "of another dataset" in shown["field"].error_message
+        assert "overwrite" not in shown
 
     def test_an_unfinished_run_is_offered_to_go_on(self, form, dataset, tmp_path):
         from fiftyone_plugin.datasets import _claim
@@ -234,14 +249,16 @@ class TestValues:
     )
     def test_settings_survive_the_form(self, settings):
         from operators.label_form import form_values, read_settings
+        from operators.params import Params
 
-        assert read_settings(form_values(**settings)) == settings
+        assert read_settings(Params(form_values(**settings))) == settings
         LabelConfig(**settings).validate()
 
     def test_an_empty_form_is_the_default_configuration(self):
         from operators.label_form import read_settings
+        from operators.params import Params
 
-        settings = read_settings({})
+        settings = read_settings(Params({}))
         default = LabelConfig()
         assert settings == {name: getattr(default, name) for name in settings}
 
