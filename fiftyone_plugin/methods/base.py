@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..common.files import atomic
 from ..errors import UsageError
 from ..features.types import FeatureSource, ImageFeatures
 from ..progress import Progress
@@ -136,14 +137,22 @@ def create_method(name: str, /, **config: Any) -> Method:
 
 
 def save_method(method: Method, directory: Path) -> None:
-    """Write a fitted method as ``method.json`` and ``arrays.safetensors`` into ``directory``."""
-    from safetensors.numpy import save_file
+    """Write a fitted method as ``method.json`` and ``arrays.safetensors`` into ``directory``.
+
+    Raises:
+        OSError: the disk is full or refuses; what was there stays whole.
+    """
+    from safetensors.numpy import save
 
     values, arrays = method.get_state()
     directory.mkdir(parents=True, exist_ok=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, str(directory / "arrays.safetensors"))
+    # to memory first: safetensors tells of a full disk by an error of its own, and leaves half a file
+    content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+    with atomic(directory / "arrays.safetensors") as partial:
+        partial.write_bytes(content)
     document = {"format": FORMAT, "method": method.name, "config": method.get_config(), "state": values}
-    (directory / "method.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
+    with atomic(directory / "method.json") as partial:
+        partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def load_method(directory: Path) -> Method:

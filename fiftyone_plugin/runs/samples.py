@@ -38,6 +38,7 @@ class SampleRow:
             :func:`fiftyone_plugin.quality.image_quality`.
         seconds: time spent on prediction and writing.
         error: why the image was skipped.
+        stamp: ``size:mtime_ns`` of the image file that was labelled, empty where it was not there.
     """
 
     image: str
@@ -52,6 +53,7 @@ class SampleRow:
     quality: float = 0.0
     seconds: float = 0.0
     error: str = ""
+    stamp: str = ""
 
     @property
     def class_ids(self) -> list[int]:
