@@ -318,7 +318,7 @@ def test_links_in_place_of_working_folders_are_not_followed(tmp_path, name):
 
 @pytest.fixture
 def exchange(tmp_path):
-    """``exchange(number)`` kills the exchange of a run at its n-th change to the disk; (exit code, folder)."""
+    """``exchange(number)`` kills the exchange at its n-th change to the disk: exit code, folder."""
     code = tmp_path / "code.py"
     code.write_text(
         "from pathlib import Path\nfrom fiftyone_plugin.rundir import RunDirectory\n"
