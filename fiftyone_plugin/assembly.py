@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from .config import LabelConfig
 from .errors import UsageError
 from .methods.base import Method, Recuttable, create_method, load_method
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["create_configured", "load_configured_backbone", "load_fitted", "open_store"]
 
@@ -63,11 +66,25 @@ def load_configured_backbone(name: str | None, config: LabelConfig, fitted_in: s
 
 
 def open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
-    """Open the feature store of a backbone and input size, ``None`` where ``config`` wants no cache."""
+    """Open the feature store of a backbone and input size.
+
+    Returns:
+        The store; ``None`` where ``config`` wants none, or, with a warning, where the disk cannot be written
+        and holds nothing of these features.
+
+    Raises:
+        UsageError: the cache is no folder, or damaged.
+    """
     if not config.cache:
         return None
     from .features.source import store_spec
-    from .features.store import FeatureStore
+    from .features.store import FeatureStore, cannot_be_written
     from .paths import cache_dir
 
-    return FeatureStore(cache_dir(), store_spec(backbone, size), limit_bytes=config.cache_limit)
+    try:
+        return FeatureStore(cache_dir(), store_spec(backbone, size), limit_bytes=config.cache_limit)
+    except UsageError as error:
+        if not cannot_be_written(error.__cause__):
+            raise
+        logger.warning("%s. This run goes on without, and computes features when it needs them", error)
+        return None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from ._version import __version__
 from .common.console import say
+from .common.memory import is_out_of_memory
 from .dataset.database import database_problem
 from .errors import PseudoMaskError
 
@@ -42,10 +47,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; known errors become one line on stderr and an exit code, never a traceback."""
+    """Run the command line; known errors become one line on stderr and an exit code, never a traceback.
+
+    SIGTERM ends a command as Ctrl-C does: in order, with the exit code of an interruption.
+    """
     args = build_parser().parse_args(argv)
     try:
-        return int(args.run(args) or EXIT_OK)
+        with _terminated_like_interrupted():
+            return int(args.run(args) or EXIT_OK)
     except PseudoMaskError as error:
         say(f"pseudomask: {error}", error=True)
         return EXIT_USAGE
@@ -56,10 +65,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"pseudomask: {problem}", error=True)
         return EXIT_USAGE
     except KeyboardInterrupt:
-        print("pseudomask: interrupted; run the same command with --resume to go on", file=sys.stderr)
+        advice = "; run the same command with --resume to go on" if hasattr(args, "resume") else ""
+        print(f"pseudomask: interrupted{advice}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_OK
+    except (MemoryError, ImportError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print("pseudomask: not enough memory; close other programs, or give this one more", file=sys.stderr)
+        return EXIT_USAGE
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM raise ``KeyboardInterrupt`` in a ``with`` block, where nobody has set another handler."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    main_thread = threading.current_thread() is threading.main_thread()  # others may not set handlers
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

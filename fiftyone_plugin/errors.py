@@ -6,7 +6,13 @@ which file or sample, and what to do next. The shell prints that message alone, 
 
 from __future__ import annotations
 
-__all__ = ["ImageReadError", "MissingDependencyError", "PseudoMaskError", "UsageError"]
+__all__ = [
+    "ImageChangedError",
+    "ImageReadError",
+    "MissingDependencyError",
+    "PseudoMaskError",
+    "UsageError",
+]
 
 
 class PseudoMaskError(Exception):
@@ -37,3 +43,10 @@ class ImageReadError(PseudoMaskError):
     def __reduce__(self) -> tuple[type[ImageReadError], tuple[str, str]]:
         # the default would call ``ImageReadError(message)`` and break in worker processes
         return type(self), (self.path, self.reason)
+
+
+class ImageChangedError(ImageReadError):
+    """An image was changed while it was being worked on: what was derived from it before does not hold."""
+
+    def __init__(self, path: object, reason: str = "changed while it was labelled") -> None:
+        super().__init__(path, reason)

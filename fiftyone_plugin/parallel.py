@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from .errors import PseudoMaskError
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -67,53 +67,37 @@ def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_job
         function: module-level function; must be importable in the workers.
         tasks: argument tuples, picklable.
         n_jobs: number of processes; 1 stays in this process, 0 or less means all usable cores.
+
+    Raises:
+        PseudoMaskError: a worker was killed.
     """
     n_jobs = n_jobs if n_jobs > 0 else usable_cores()
     if n_jobs == 1 or len(tasks) < 2:
         return [function(*task) for task in tasks]
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, delayed
 
-    # no memory-mapped copies of arguments: they are small, and a killed process would leave them in /dev/shm
-    with (
-        warnings.catch_warnings(),
-        Parallel(n_jobs=n_jobs, batch_size=1, max_nbytes=None, return_as="generator") as pool,
-    ):
-        # what joblib says of tasks that an error or Ctrl-C has left: nobody could do anything about it
-        warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
-        with _without_interrupts():
-            results = pool(delayed(function)(*task) for task in tasks)  # starts the workers, does not wait
-        return list(results)
+    from .workers import create_backend, starting_workers
 
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Hold SIGINT back until the end of the block; processes that it starts meanwhile never get one.
-
-    A terminal sends Ctrl-C to every process of a command. The one that started the workers ends them, so they
-    need not hear of it, and would print tracebacks: they inherit a signal mask that blocks it. That mask is
-    this thread's alone, and the handler runs in the main thread whichever thread got the signal: hence one
-    that only remembers it. An interrupt between the start of the workers and that of the thread that manages
-    them would leave workers that nobody ends, and the process waits for them forever.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    # joblib starts Python's resource tracker with the first worker, and Python unblocks SIGINT when it does
-    resource_tracker.ensure_running()
-    handler = signal.getsignal(signal.SIGINT)
-    # Python lets only the main thread set handlers, and calls them there only; None: not set by Python
-    held_back = threading.current_thread() is threading.main_thread() and callable(handler)
-    received: list[int] = []
-    if held_back:
-        signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if held_back:
-            signal.signal(signal.SIGINT, handler)
-            if received:
-                signal.raise_signal(signal.SIGINT)
+        # no memory-mapped copies of arguments: they are small, and a killed process would leave them behind
+        with (
+            warnings.catch_warnings(),
+            Parallel(
+                n_jobs=n_jobs,
+                backend=create_backend(),
+                batch_size=1,
+                max_nbytes=None,
+                return_as="generator",
+            ) as pool,
+        ):
+            # what joblib says of tasks that an error or Ctrl-C has left: nobody could do anything about it
+            warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
+            with starting_workers():
+                results = pool(delayed(function)(*task) for task in tasks)  # starts them, does not wait
+            return list(results)
+    except BrokenProcessPool as error:
+        raise PseudoMaskError(
+            "a worker process was killed, most likely because memory ran short: use fewer --jobs"
+        ) from error

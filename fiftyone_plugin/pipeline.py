@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .areas import class_shares, total_areas
-from .assembly import create_configured, load_configured_backbone, load_fitted, open_store
+from .assembly import create_configured, load_configured_backbone, load_fitted
+from .common.memory import is_out_of_memory
 from .config import LabelConfig, resolve_refinement
-from .errors import ImageReadError, PseudoMaskError, UsageError
-from .estimate import layer_bytes, learn
-from .exemplars import write_exemplars
-from .features.types import ImageFeatures
-from .methods.base import LabelScores, Method, Trainable, load_method, save_method
-from .native import at_most, labels_or_error
-from .parallel import batched, parallel_map
-from .pictures import draw_evidence, draw_sheet
+from .errors import PseudoMaskError, UsageError
+from .estimate import learn
+from .left_out import LeftOut
 from .progress import NullProgress, Progress, TimedProgress
 from .provenance import (
-    PIPELINE_NAME,
     check_weights,
     describe_model,
     describe_settings,
     read_model,
     saved_backbone,
-    versions,
 )
-from .quality import confidence_map, image_quality, segment_quality
-from .refinement import Upsample, create_refiner
-from .rundir import RunDirectory, SampleRow, write_json, write_mask
+from .rundir import RunDirectory, read_samples
+from .runs.result import LabelResult
+from .runs.running import Run
 from .sources import ImageItem, list_images
 
 __all__ = [
@@ -43,45 +34,6 @@ __all__ = [
     "label_items",
     "resolve_refinement",
 ]
-
-PREDICT_CHUNK = 32
-CONFIDENCE_SIDE = 128  # longest side of a confidence map, pixels; patches are coarser
-RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit")  # what results do not depend on
-
-
-@dataclass
-class LabelResult:
-    """What a run produced; the same content as its folder.
-
-    Attributes:
-        out: the run's folder.
-        samples: a row an image, in the order of the keys.
-        class_names: class id -> name.
-        run: the content of ``run.json``.
-    """
-
-    out: Path
-    samples: list[SampleRow]
-    class_names: dict[int, str]
-    run: dict[str, Any]
-
-    @property
-    def labelled(self) -> list[SampleRow]:
-        """Rows with a mask."""
-        return [row for row in self.samples if row.status == "labelled"]
-
-    @property
-    def skipped(self) -> list[SampleRow]:
-        """Rows without a mask, with their reasons."""
-        return [row for row in self.samples if row.status != "labelled"]
-
-    def mask_path(self, row: SampleRow) -> Path:
-        """Return the path of a row's mask."""
-        return self.out / "masks" / row.mask
-
-    def confidence_path(self, row: SampleRow) -> Path:
-        """Return the path of the confidence map beside a row's mask: (h, w) uint8, margin x 255."""
-        return self.out / "confidence" / row.mask
 
 
 def label_items(
@@ -103,17 +55,21 @@ def label_items(
         model: folder of a fitted model (``DIR/model`` of an earlier run): label without fitting; its method,
             size, refinement, seed and, unless ``config`` names another place of the same weights, its
             backbone are used.
-        resume: go on with an unfinished run of the same settings in ``out``.
-        restart: replace what an earlier run wrote to ``out``.
+        resume: go on with an unfinished run of the same settings in ``out``: images that changed since are
+            labelled anew, images that are gone are listed as skipped. A finished run of the same settings and
+            images is returned as it is.
+        restart: replace what an earlier run wrote to ``out``; a finished run stays until the new one is
+            finished too, and if that is interrupted ``resume`` goes on with the new one.
         progress: where stages report to.
 
     Returns:
         The result, with skipped images listed.
 
     Raises:
-        UsageError: impossible settings, or ``out`` is taken.
+        UsageError: impossible settings, ``out`` is taken or the folder of the images, or there is another
+            run to go on with.
         MissingDependencyError: weights or an asked-for refiner are not there.
-        PseudoMaskError: not one image could be read.
+        PseudoMaskError: not one image could be read, or the disk or memory ran short.
     """
     if not items:
         raise UsageError("no images to label")
@@ -121,6 +77,7 @@ def label_items(
     saved = read_model(model) if model is not None else None
     if model is not None and model.resolve() == RunDirectory(out).model.resolve():
         raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
+    _refuse_folder_of_images(items, out)
     refine = resolve_refinement(saved["refine"] if saved else config.refine)
     if config.recut is not None and model is None:
         raise UsageError("recut cuts the classes of a fitted model: name its folder, DIR/model of a run")
@@ -139,216 +96,58 @@ def label_items(
             check_weights(saved, backbone)
         size = saved["size"] if saved else config.size
         seed = saved["seed"] if saved else config.seed
+        for layer in method.layers:  # an impossible one must not cost an earlier run
+            backbone.resolve_layer(layer)
         settings = describe_settings(method, backbone, size, refine, seed, items, model)
-        run = _Run(directory, items, backbone, method, size, refine, config, timed)
-        directory.open(settings, resume=resume, restart=restart)
+        folder = directory.open(settings, resume=resume, restart=restart, items=items)
+        left_out = getattr(items, "left_out", None) or LeftOut()
+        if (finished := _read_finished(folder, left_out)) is not None:
+            folder.finish()
+            return finished
+        run = Run(folder, backbone, method, size, refine, config, timed, left_out)
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
         result = run.conclude(settings, start)
         learn(result)
         run.close()  # not after an error: what the store was writing is finished first, when it is freed
         return result
-    except OSError as error:
-        raise PseudoMaskError(f"the run in {out} stopped: {error}; mend that and use --resume") from error
+    except (OSError, MemoryError, RuntimeError) as error:
+        raise _in_words(error, out) from error
     finally:
         directory.close()
 
 
-class _Run:
-    """One run in progress: its parts, and the stages in order."""
-
-    def __init__(
-        self,
-        directory: RunDirectory,
-        items: Sequence[ImageItem],
-        backbone: Any,
-        method: Method,
-        size: int,
-        refine: str,
-        config: LabelConfig,
-        progress: TimedProgress,
-    ) -> None:
-        from .features.source import ImageFeatureSource
-
-        self.config = config
-        self.directory = directory
-        self.items = {item.key: item for item in items}
-        self.backbone = backbone
-        self.method = method
-        self.refiner = create_refiner(refine)
-        self.progress = progress
-        batch_size = config.batch_size or (4 if backbone.device == "cpu" else 32)
-        self.store = open_store(backbone, size, config)
-        self.source = ImageFeatureSource(
-            items,
-            backbone,
-            method.layers,
-            size=size,
-            batch_size=batch_size,
-            store=self.store,
-            memo_dir=directory.work / "memo",
+def _in_words(error: Exception, out: Path) -> Exception:
+    """Return what a person should read of an error of the disk or of memory; others stay as they are."""
+    if is_out_of_memory(error):
+        return PseudoMaskError(
+            f"the run in {out} stopped: memory ran short; use a smaller --batch-size or --size, or fewer "
+            "--jobs. What is done is kept: --resume goes on with the same settings"
         )
-        self.rows: dict[str, SampleRow] = {}
-        self.work: dict[str, Any] = {}
-
-    def close(self) -> None:
-        """Close the feature store."""
-        if self.store is not None:
-            self.store.close()
-
-    def execute(self, *, fitted: bool, pipeline: dict[str, Any]) -> None:
-        """Extract, fit unless fitted, predict and write; stages already done are not done again."""
-        self.rows = {row.image: row for row in self.directory.finished() if row.image in self.items}
-        model = self.directory.model
-        if not fitted and (model / PIPELINE_NAME).is_file():
-            self.method = _with_jobs(load_method(model), self.method)
-        else:
-            todo = len(self.rows) < len(self.items)
-            if todo:
-                self._extract()
-            if not fitted:
-                self._fit()
-            save_method(self.method, model)
-            # last: it tells a resumed run that the model is complete
-            write_json(model / PIPELINE_NAME, pipeline)
-        self._predict()
-        if not any(row.status == "labelled" for row in self.rows.values()):
-            self._raise_all_failed()
-
-    def _extract(self) -> None:
-        computed = self.source.extract(self.progress)
-        layers = set(self.source.resolved.values())
-        self.work = {
-            "whole": not self.rows and self.store is not None,  # else its seconds tell nothing of a whole run
-            "computed": computed,
-            "feature_bytes": layer_bytes(layers, self.source.grid, self.backbone.dim),
-        }
-
-    def _fit(self) -> None:
-        if len(self.source.failures) == len(self.items):
-            self._raise_all_failed()
-        if isinstance(self.method, Trainable):
-            self.method.work_dir = self.directory.work / "fit"
-            self.method.device = self.backbone.device
-        try:
-            self.method.fit(self.source, progress=self.progress)
-        except PseudoMaskError:
-            if len(self.source.failures) == len(self.items):  # found out only now, without a store
-                self._raise_all_failed()
-            raise
-
-    def _raise_all_failed(self) -> None:
-        listed = [f"{key}: {reason}" for key, reason in list(self.source.failures.items())[:5]]
-        raise PseudoMaskError(
-            f"none of the {len(self.items)} images could be read. First reasons: {'; '.join(listed)}"
-        )
-
-    def _predict(self) -> None:
-        todo = {key for key in self.items if key not in self.rows}
-        with self.progress.stage("masks", total=len(todo)) as stage:
-            for chunk in batched(self.source.lazy(todo), PREDICT_CHUNK):
-                self.method.prefetch(chunk)
-                start = time.perf_counter()
-                scored = [(image, scores) for image in chunk if (scores := self._score(image)) is not None]
-                masks = self._refine(scored)
-                seconds = (time.perf_counter() - start) / len(chunk)
-                for (image, scores), mask in zip(scored, masks, strict=True):
-                    if isinstance(mask, ImageReadError):
-                        self.source.failures[image.key] = mask.reason
-                    else:
-                        self._write(image, scores, mask, seconds)
-                    stage.update()
-                stage.update(len(chunk) - len(scored))
-
-    def _score(self, image: ImageFeatures) -> LabelScores | None:
-        try:
-            return self.method.predict(image)
-        except ImageReadError as error:
-            self.source.failures[image.key] = error.reason
-            return None
-
-    def _refine(self, scored: list[tuple[ImageFeatures, LabelScores]]) -> list[np.ndarray | ImageReadError]:
-        """Return the native masks of a chunk; a refiner that takes its time runs in worker processes."""
-        tasks = [(scores, image.size, image.read_image, self.refiner) for image, scores in scored]
-        costly = not isinstance(self.refiner, Upsample) and not all(scores.refined for _, scores in scored)
-        return parallel_map(labels_or_error, tasks, self.config.jobs if costly else 1)
-
-    def _write(self, image: ImageFeatures, scores: LabelScores, mask: np.ndarray, seconds: float) -> None:
-        name = self.items[image.key].mask_name
-        classes, shares = class_shares(mask)
-        row = SampleRow(
-            image=image.key,
-            mask=name,
-            height=image.size[0],
-            width=image.size[1],
-            classes=classes,
-            shares=shares,
-            qualities=_qualities(scores, classes),
-            coverage=float((mask > 0).mean()),
-            quality=image_quality(scores.scores, scores.agreement),
-            seconds=seconds,
-        )
-        self.directory.append([row])
-        write_mask(self.directory.confidence / name, at_most(confidence_map(scores.scores), CONFIDENCE_SIDE))
-        write_mask(self.directory.masks / name, mask)
-        self.rows[image.key] = row
-
-    def conclude(self, settings: dict[str, Any], start: float) -> LabelResult:
-        """Write the tables and pictures of a run whose masks are all there; it began at ``start``."""
-        rows = list(self._all_rows())
-        names = {k: f"class {k}" for k in range(1, int(getattr(self.method, "n_classes_", 0)) + 1)}
-        self.directory.write_classes(names)
-        paths = {key: item.path for key, item in self.items.items()}
-        labelled = [row for row in rows if row.status == "labelled"]
-        with self.progress.stage("contact sheet", total=1, unit="sheet") as stage:
-            title = (
-                f"{self.method.name} · {self.backbone.name} · {len(labelled)} images · {len(names)} classes"
-            )
-            draw_sheet(self.directory, rows, paths, names, title)
-            if self.method.get_config().get("n_classes") == "auto":
-                draw_evidence(self.directory, self.method)
-            stage.update()
-        with self.progress.stage("exemplars", total=1, unit="set") as stage:
-            write_exemplars(self.directory, rows, paths)
-            stage.update()
-        run = {
-            "format": 1,
-            "status": "complete",
-            "settings": settings,
-            "resources": {name: getattr(self.config, name) for name in RESOURCES},
-            "versions": versions(),
-            "counts": {"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
-            "classes": {str(k): v for k, v in names.items()},
-            "areas": {str(k): share for k, share in total_areas(labelled).items()},
-            "work": self.work,
-            "images_root": next(iter(self.items.values())).root,
-            "seconds": {
-                "total": round(time.perf_counter() - start, 3),
-                **{k: round(v, 3) for k, v in self.progress.seconds.items()},
-            },
-        }
-        self.directory.write_samples(rows)
-        self.directory.write_run(run)
-        self.directory.finish()
-        return LabelResult(self.directory.root, rows, names, run)
-
-    def _all_rows(self) -> Iterator[SampleRow]:
-        for key in self.items:
-            if key in self.rows:
-                yield self.rows[key]
-            else:
-                reason = self.source.failures.get(key, "not processed")
-                yield SampleRow(image=key, status="skipped", error=reason)
+    if isinstance(error, OSError) and not isinstance(error, PseudoMaskError):
+        return PseudoMaskError(f"the run in {out} stopped: {error}; mend that and use --resume")
+    return error
 
 
-def _qualities(scores: LabelScores, classes: str) -> str:
-    """Return the quality of each class of a mask; 0 for one that won nowhere before the refinement."""
-    known = dict(zip(scores.labels.tolist(), segment_quality(scores.scores, scores.agreement), strict=True))
-    return " ".join(f"{np.nan_to_num(known[int(id_)]):.4f}" for id_ in classes.split())
+def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:
+    """Refuse to mix what a run writes with the images; runs of earlier versions that did may go on."""
+    if (out / "run.json").exists():
+        return
+    target = os.path.realpath(out)
+    folders = {os.path.dirname(item.path) for item in items} | {getattr(items, "folder", None) or ""}
+    if any(folder and os.path.realpath(folder) == target for folder in folders):
+        raise UsageError(f"{out} is the folder of the images; choose another --out, such as {out / 'labels'}")
 
 
-def _with_jobs(method: Method, like: Method) -> Method:
-    method.n_jobs = like.n_jobs
-    return method
+def _read_finished(folder: RunDirectory, left_out: LeftOut) -> LabelResult | None:
+    """Return the run in a folder if it is finished and its masks are all there."""
+    run = folder.read_run()
+    if run is None or run.get("status") != "complete" or not folder.samples_csv.is_file():
+        return None
+    rows = read_samples(folder.samples_csv)
+    if not all((folder.masks / row.mask).is_file() for row in rows if row.status == "labelled"):
+        return None
+    names = {int(id_): str(name) for id_, name in run.get("classes", {}).items()}
+    return LabelResult(folder.final_root, rows, names, run, left_out)
 
 
 def label(
@@ -367,8 +166,8 @@ def label(
         images: a folder, glob, text file of paths, sequence of paths, or a FiftyOne dataset or view.
         out: the run's folder; ``None`` for a new temporary one (``result.out`` says where).
         model: ``DIR/model`` of an earlier run, to label without fitting.
-        resume: go on with an unfinished run in ``out``.
-        restart: replace an earlier run in ``out``.
+        resume: go on with an unfinished run in ``out``, see :func:`label_items`.
+        restart: replace an earlier run in ``out``; a finished one stays until the new one is finished.
         progress: where stages report to, e.g. :class:`fiftyone_plugin.progress.ConsoleProgress`.
         settings: fields of :class:`LabelConfig`, e.g. ``classes=10, seed=1``.
 
@@ -385,7 +184,7 @@ def label(
     if hasattr(images, "iter_samples"):
         from .datasets import list_view
 
-        items = [entry.item for entry in list_view(images)]
+        items: Sequence[ImageItem] = [entry.item for entry in list_view(images)]
     else:
         items = list_images(images)
     try:

@@ -12,12 +12,14 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from ._version import DISTRIBUTION, __version__
+from .common.stamps import file_stamp
 from .common.untrusted import read_json, validate
 from .config import NUMBERS as SETTINGS
 from .errors import UsageError
 from .methods.base import Method
 from .methods.parameters import check_numbers
 from .refinement import create_refiner
+from .runs.images import describe_images, names_sha256
 from .sources import ImageItem
 
 __all__ = [
@@ -58,17 +60,14 @@ def describe_settings(
         "size": backbone.round_size(size),
         "refine": refine,
         "seed": seed,
-        "images": len(items),
-        "image_names_sha256": image_names_sha256(items),
+        **describe_images({item.key: file_stamp(item.path) for item in items}),
         "model": hashlib.sha256(arrays).hexdigest() if arrays is not None else None,
     }
 
 
 def image_names_sha256(items: Sequence[ImageItem]) -> str:
     """Return what tells the images of two runs apart, by name."""
-    # keys may hold the bytes of file names that are not UTF-8
-    keys = "\n".join(item.key for item in items).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(keys).hexdigest()
+    return names_sha256(item.key for item in items)
 
 
 def describe_model(backbone: Any, size: int, refine: str, seed: int) -> dict[str, Any]:

@@ -13,18 +13,20 @@ import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import PurePath, PureWindowsPath
 
 from .errors import UsageError
-from .images import image_extensions
+from .left_out import RECORDS, RUN_OUTPUTS, LeftOut, is_result_folder, is_run_folder
 
-__all__ = ["ImageItem", "list_images"]
+__all__ = ["ImageItem", "ImageList", "list_images"]
 
 logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 FIFTYONE_PREFIX = "fiftyone:"
 LIST_SUFFIX = ".txt"
+LONGEST_NAME = 255  # bytes of a file name that the usual file systems take
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,31 @@ class ImageItem:
         return root if separator and not rest else ""
 
 
-def list_images(spec: PathLike | Sequence[PathLike]) -> list[ImageItem]:
+class ImageList(list[ImageItem]):
+    """The images of a run, and what was found beside them.
+
+    Attributes:
+        left_out: pictures that cannot be decoded here, and results of earlier runs.
+        folder: the folder that was listed as a whole, ``None`` for every other kind of list.
+    """
+
+    def __init__(self, items: Iterable[ImageItem], left_out: LeftOut, folder: str | None) -> None:
+        super().__init__(items)
+        self.left_out = left_out
+        self.folder = folder
+
+
+def list_images(spec: PathLike | Sequence[PathLike]) -> ImageList:
     """List the images that ``spec`` names, sorted by key; the order of the file system plays no part.
 
     Args:
         spec: one of
 
-            * a folder: all images below it. Hidden files and folders and files of other types are left out;
-              linked folders are followed, each folder once;
-            * a glob, where ``**`` stands for any number of folders: the images that match;
+            * a folder: all images below it. Hidden files and folders and files of other types are left out,
+              and folders below it that hold a run, an export or an import of this package (of a run's folder
+              itself, what the run wrote); linked folders are followed, each folder once;
+            * a glob, where ``**`` stands for any number of folders: the images that match, results of earlier
+              runs left out in the same way;
             * a ``.txt`` file with one path a line, relative to that file; blank lines and lines that begin
               with ``#`` do not count;
             * an image file;
@@ -67,11 +85,12 @@ def list_images(spec: PathLike | Sequence[PathLike]) -> list[ImageItem]:
 
     Returns:
         The images, each path once. Keys are relative to the folder, or to the deepest folder that holds all
-        images.
+        images. What looks like a picture but cannot be decoded is counted in ``left_out``.
 
     Raises:
         UsageError: no such path, no image found, a text file that cannot be read, or a ``fiftyone:`` name.
     """
+    left_out, folder = LeftOut(), None
     if isinstance(spec, (str, os.PathLike)):
         text = os.path.expanduser(os.fsdecode(spec))
         if text.startswith(FIFTYONE_PREFIX):
@@ -79,28 +98,33 @@ def list_images(spec: PathLike | Sequence[PathLike]) -> list[ImageItem]:
                 f"{text} names a FiftyOne dataset; what can be listed: a folder, a glob, a .txt list, a file"
             )
         if os.path.isdir(text):
-            root = os.path.abspath(text)
-            found = {rel: os.path.join(root, *rel.split("/")) for rel in _images_below(root)}
+            folder = os.path.abspath(text)
+            below = left_out.images_of(_walk(folder, left_out))
+            found = {rel: os.path.join(folder, *rel.split("/")) for rel in below}
         else:
-            found = _key_by_common_folder(_named_paths(text))
+            found = _key_by_common_folder(_named_paths(text, left_out))
         origin = text
     else:
         found = _key_by_common_folder(os.path.expanduser(os.fsdecode(path)) for path in spec)
         origin = "the sequence of paths"
     if not found:
+        reason = "; ".join(left_out.describe()) or (
+            "nothing there has a known image extension (.jpg, .png, .webp, ...)"
+        )
         raise UsageError(
-            f"no images in {origin}: nothing there has a known image extension (.jpg, .png, .webp, ...); "
-            "check the path, or name the files in a .txt file, one path a line"
+            f"no images in {origin}: {reason}; check the path, or name the files in a .txt file, one path a "
+            "line"
         )
     keys = sorted(found)
-    return [ImageItem(key, found[key], name) for key, name in zip(keys, _mask_names(keys), strict=True)]
+    items = (ImageItem(key, found[key], name) for key, name in zip(keys, _mask_names(keys), strict=True))
+    return ImageList(items, left_out, folder)
 
 
-def _named_paths(text: str) -> Iterable[str]:
+def _named_paths(text: str, left_out: LeftOut) -> Iterable[str]:
     if os.path.exists(text):
         return _read_list(text) if text.lower().endswith(LIST_SUFFIX) else [text]
     if any(character in text for character in "*?["):
-        return _with_image_extension(_glob(text))
+        return left_out.images_of(_glob(text, left_out))
     raise UsageError(f"no such file or folder: {text!r}; check the path (a glob may use *, ?, [..] and **)")
 
 
@@ -118,20 +142,12 @@ def _read_list(list_path: str) -> list[str]:
     return [os.path.join(folder, os.path.expanduser(line)) for line in named]
 
 
-def _images_below(root: str) -> Iterator[str]:
-    return _with_image_extension(_walk(root))
-
-
-def _with_image_extension(paths: Iterable[str]) -> Iterator[str]:
-    extensions = image_extensions()
-    return (path for path in paths if os.path.splitext(path)[1].lower() in extensions)
-
-
-def _walk(root: str) -> Iterator[str]:
+def _walk(root: str, left_out: LeftOut) -> Iterator[str]:
     """Yield the POSIX paths, relative to ``root``, of all files below it that are not hidden.
 
-    Every folder is read once, however many links lead to it, so loops end; real folders come before linked
-    ones, so that a path without links wins.
+    Folders that hold results of this package are noted and passed over. Every folder is read once, however
+    many links lead to it, so loops end; real folders come before linked ones, so that a path without links
+    wins.
     """
     seen: set[tuple[int, int]] = set()
     real, linked = deque([""]), list[str]()
@@ -152,8 +168,15 @@ def _walk(root: str) -> Iterator[str]:
                 ) from error
             logger.warning("skipping the folder %s: %s", folder, error.strerror)
             continue
+        hidden: frozenset[str] = frozenset()
+        if any(entry.name in RECORDS for entry in entries):
+            if relative and is_result_folder(folder):
+                left_out.folders.append(relative)
+                continue
+            # somebody's pictures may lie beside what a run wrote, and this folder was named on purpose
+            hidden = RUN_OUTPUTS if is_run_folder(folder) else hidden
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name in hidden:
                 continue
             path = f"{relative}/{entry.name}" if relative else entry.name
             if not _is_folder(entry):
@@ -171,19 +194,36 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _glob(pattern: str) -> Iterator[str]:
+def _glob(pattern: str, left_out: LeftOut) -> Iterator[str]:
     """Yield the files that match; unlike :func:`glob.glob`, ``**`` ends where links form loops."""
     parts = PurePath(pattern).parts
     if "**" not in parts:
-        yield from (path for path in glob.iglob(pattern) if not os.path.isdir(path))
+        files = (path for path in glob.iglob(pattern) if not os.path.isdir(path))
+        yield from _outside_results(files, parts, left_out)
         return
     split = parts.index("**")
     head, rest = os.path.join("", *parts[:split]), parts[split:]
-    for folder in sorted(glob.iglob(head)) if head else [os.curdir]:
-        if os.path.isdir(folder):
-            yield from (
-                os.path.join(folder, path) for path in _walk(folder) if _matches(path.split("/"), rest)
-            )
+    folders = sorted(glob.iglob(os.path.join(head, ""))) if head else [os.curdir]
+    for folder in _outside_results(folders, parts, left_out):
+        below = _walk(folder, left_out)
+        yield from (os.path.join(folder, path) for path in below if _matches(path.split("/"), rest))
+
+
+def _outside_results(paths: Iterable[str], pattern: Sequence[str], left_out: LeftOut) -> Iterator[str]:
+    """Yield what lies in no folder of results, as far as the pattern does not name that folder itself."""
+    fixed = len(list(takewhile(lambda part: not glob.has_magic(part), pattern)))
+    results: dict[str, bool] = {}
+    for path in paths:
+        parts = PurePath(os.path.dirname(path)).parts
+        for depth in range(fixed + 1, len(parts) + 1):
+            folder = os.path.join(*parts[:depth])
+            if folder not in results:
+                results[folder] = is_result_folder(folder)
+                left_out.folders += [folder] if results[folder] else []
+            if results[folder]:
+                break
+        else:
+            yield path
 
 
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -267,11 +307,32 @@ def _mask_names(keys: Sequence[str]) -> list[str]:
 
 def _mask_name(key: str, attempt: int) -> str:
     if attempt == 0:
-        return posixpath.splitext(key)[0] + ".png"
+        return _short_enough(posixpath.splitext(key)[0], ".png", key)
     if attempt == 1:
-        return key + ".png"
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{key}.{digest[: 8 * (attempt - 1)]}.png"
+        return _short_enough(key, ".png", key)
+    return _short_enough(key, f".{_digest(key)[: 8 * (attempt - 1)]}.png", key)
+
+
+def _short_enough(name: str, ending: str, key: str) -> str:
+    """Return ``name + ending``; where its last part is longer than file names may be, it is cut.
+
+    A piece of the key's sha256 then tells it from others that begin alike.
+    """
+    folder, stem = posixpath.split(name)
+    if len(_bytes(stem + ending)) > LONGEST_NAME:
+        ending = f".{_digest(key)[:16]}{ending}"
+        while len(_bytes(stem + ending)) > LONGEST_NAME:
+            stem = stem[:-1]
+    return posixpath.join(folder, stem + ending)
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(_bytes(key)).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    # names on the disk may hold bytes that are not UTF-8
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _without_case(name: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .common.locks import is_held
 from .errors import PseudoMaskError
 from .progress import Progress, Stage
 from .rundir import LOCK, RunDirectory
@@ -24,18 +25,7 @@ class RunStopped(PseudoMaskError):
 
 def is_at_work(out: Path) -> bool:
     """Tell whether a process writes to the run folder ``out`` at this moment."""
-    from filelock import FileLock, Timeout
-
-    path = RunDirectory(out).work / LOCK
-    if not path.is_file():
-        return False
-    try:
-        with FileLock(str(path)).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # not ours to write, so nobody's run that could be stopped from here
-        return False
+    return is_held(RunDirectory(out).work / LOCK)
 
 
 def request_stop(out: Path) -> bool:
@@ -46,7 +36,10 @@ def request_stop(out: Path) -> bool:
     """
     if not is_at_work(out):
         return False
-    (RunDirectory(out).work / REQUEST).touch()
+    try:
+        (RunDirectory(out).work / REQUEST).touch()
+    except OSError:  # it has ended at this moment, or is not ours to stop
+        return False
     return True
 
 

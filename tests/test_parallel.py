@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.parallel import (
-    _without_interrupts,
     batched,
     one_thread,
     parallel_map,
     usable_cores,
 )
+from fiftyone_plugin.workers import starting_workers
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -103,7 +104,7 @@ def test_ctrl_c_waits_until_the_workers_have_been_started():
     finished = []
 
     def interrupted() -> None:
-        with _without_interrupts():
+        with starting_workers():
             os.kill(os.getpid(), signal.SIGINT)
             done.wait(0.2)
             finished.append(True)
@@ -149,3 +150,81 @@ def test_libraries_that_are_loaded_later_are_limited_too():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "{1}"
+
+
+BUSY = """
+    import os, sys, time
+    from fiftyone_plugin.parallel import parallel_map
+    print("workers", *sorted(set(parallel_map(os.getpid, [()] * 40, 2))), flush=True)
+    {then}
+"""
+
+
+def start(then: str, **options) -> tuple[subprocess.Popen, list[int]]:
+    code = textwrap.dedent(BUSY).replace("{then}", then)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    assert process.stdout is not None
+    return process, [int(word) for word in process.stdout.readline().split()[1:]]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(done, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not done() and time.monotonic() < end:
+        time.sleep(0.05)
+    return done()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("then", ["parallel_map(time.sleep, [(60,)] * 4, 2)", "time.sleep(60)"])
+def test_workers_end_with_a_killed_process(then):
+    """Whether they are at work or idle; what they leave is tidied up, and nobody is told of it."""
+    process, workers = start(then)
+    assert workers
+    assert all(map(is_alive, workers))
+    time.sleep(0.3)
+    process.kill()
+    _, err = process.communicate(timeout=30)  # ends when the last process that can print is gone
+    assert err == ""
+    assert wait_until(lambda: not any(map(is_alive, workers)))
+    shared = os.listdir("/dev/shm") if os.path.isdir("/dev/shm") else []
+    assert not [name for name in shared if f"loky-{process.pid}" in name or f"_{process.pid}_" in name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_killed_worker_is_an_error_in_words():
+    with pytest.raises(PseudoMaskError, match="a worker process was killed"):
+        parallel_map(os._exit, [(1,)] * 6, 2)
+    assert parallel_map(math.sqrt, [(1,), (4,)], 2) == [1.0, 2.0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks here")
+def test_ctrl_c_while_tasks_are_queued_prints_nothing():
+    """At many moments, most of them in the milliseconds in which loky hands its workers their tasks."""
+    code = textwrap.dedent("""
+        import os, signal, sys, threading, time
+        from fiftyone_plugin.parallel import parallel_map
+        for number in range(12):
+            timer = threading.Timer(0.002 * number, os.kill, (os.getpid(), signal.SIGINT))
+            try:
+                timer.start()
+                parallel_map(time.sleep, [(0.01,)] * 60, 2)
+                time.sleep(1)
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+            timer.join()
+    """)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, start_new_session=True
+    )
+    assert process.stdout.split() == ["interrupted"] * 12
+    assert process.stderr == ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fiftyone_plugin.errors import ImageReadError, UsageError
-from fiftyone_plugin.images import read_image
+from fiftyone_plugin.images import image_extensions, read_image
 from fiftyone_plugin.sources import ImageItem, _mask_names, _relative_keys, list_images
 
 
@@ -295,3 +296,107 @@ def test_windows_keys():
     two = [PureWindowsPath("C:\\in\\a.jpg"), PureWindowsPath("\\\\nas\\pictures\\b.jpg")]
     assert _relative_keys(two) == ["C/in/a.jpg", "nas/pictures/b.jpg"]
     assert _relative_keys([PurePosixPath("/a/b.jpg"), PurePosixPath("/c.jpg")]) == ["a/b.jpg", "c.jpg"]
+
+
+# --- what is left out -----------------------------------------------------------------------------
+
+
+def add_run(folder: Path, **changes) -> None:
+    """What tells the folder of a run from others, and some of its pictures."""
+    touch(folder, "masks/a.png", "masks/sub/b.png", "exemplars/class_0001.jpg", "contact_sheet.png")
+    document = {"format": 1, "status": "running", "settings": {"method": "mosaic"}, **changes}
+    (folder / "run.json").write_text(json.dumps(document))
+
+
+def add_export(folder: Path, **changes) -> None:
+    touch(folder, "images/train/a.jpg", "labels/a.png")
+    document = {"format": "yolo", "made_by": "fiftyone-pseudomask 0.1", "counts": {}, **changes}
+    (folder / "export.json").write_text(json.dumps(document))
+
+
+def test_results_of_earlier_work_are_not_photographs(tmp_path):
+    touch(tmp_path, "a.jpg", "deep/er/b.jpg")
+    add_run(tmp_path / "labels")
+    add_run(tmp_path / "deep" / "er" / "labels", status="complete")
+    add_export(tmp_path / "yolo")
+    add_export(tmp_path / "imported", made_by="", imported_from="cvat")
+    listed = list_images(tmp_path)
+    assert [item.key for item in listed] == ["a.jpg", "deep/er/b.jpg"]
+    assert listed.left_out.folders == ["imported", "labels", "yolo", "deep/er/labels"]
+    for pattern in ("**/*.jpg", "*/**/*.png", "*/*/*.png", "*/*.png", "**"):
+        spec = str(tmp_path / pattern)
+        if pattern in ("**", "**/*.jpg"):
+            assert keys(spec) == ["a.jpg", "deep/er/b.jpg"]
+        else:
+            with pytest.raises(UsageError, match=r"left out: .*results? of earlier runs"):
+                list_images(spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", '{"distance": 5, "settings": {"method": 3}, "status": "done"}'),
+        ("run.json", "[" * 100_000),
+        ("run.json", '{"settings": {"method": "x"}}'),
+        ("run.json", "not json"),
+        ("export.json", '{"counts": {}, "made_by": "another program"}'),
+        ("export.json", "[]"),
+    ],
+)
+def test_records_of_others_hide_nothing(tmp_path, name, content):
+    touch(tmp_path, "sub/masks/a.png")
+    (tmp_path / "sub" / name).write_text(content)
+    assert keys(tmp_path) == ["sub/masks/a.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_in_place_of_a_record_does_not_block(tmp_path):
+    touch(tmp_path, "sub/a.png")
+    os.mkfifo(tmp_path / "sub" / "run.json")
+    assert keys(tmp_path) == ["sub/a.png"]
+
+
+def test_a_folder_of_results_that_is_named_itself(tmp_path):
+    """Photographs may lie beside what a run wrote; who names the masks gets them."""
+    add_run(tmp_path)
+    touch(tmp_path, "images/a.jpg")
+    assert keys(tmp_path) == ["images/a.jpg"]
+    assert keys(tmp_path / "masks") == ["a.png", "sub/b.png"]
+    assert keys(str(tmp_path / "masks" / "*.png")) == ["a.png"]
+    add_export(tmp_path / "yolo")
+    assert keys(tmp_path / "yolo") == ["images/train/a.jpg", "labels/a.png"]
+
+
+def test_pictures_that_cannot_be_decoded_are_counted(tmp_path):
+    touch(
+        tmp_path, "a.jpg", "sub/IMG_1.HEIC", "IMG_2.heic", "c.CR2", "d.dng", "e.exr", "notes.txt", "film.mp4"
+    )
+    listed = list_images(tmp_path)
+    assert [item.key for item in listed] == ["a.jpg"]
+    counts = {name: n for name, n in listed.left_out.extensions.items() if name != ".heic"}
+    assert counts == {".cr2": 1, ".dng": 1, ".exr": 1}
+    if ".heic" not in image_extensions():
+        assert listed.left_out.to_json()["extensions"][".heic"] == 2
+        (line,) = listed.left_out.describe()
+        assert "1 .cr2, 1 .dng, 1 .exr, 2 .heic" in line
+    assert list_images(str(tmp_path / "*.jpg")).left_out.describe() == []
+    assert list_images(str(tmp_path / "*")).left_out.extensions[".cr2"] == 1
+    with pytest.raises(UsageError, match=r"no images in .*left out: 1 \.cr2 \(such as .*c\.CR2\)"):
+        list_images(str(tmp_path / "*.CR2"))
+
+
+def test_names_that_are_too_long_are_cut():
+    long, umlauts = "n" * 246, "ä" * 125
+    keys = [f"{long}.jpg", f"sub/{long}.webp", f"{long}nnnn.jpg", f"{umlauts}.jpg", "short.jpg"]
+    keys += [f"{'n' * 251}.jpg", f"{'n' * 251}.png"]
+    masks = _mask_names(keys)
+    assert masks[0] == f"{long}.png"
+    assert masks[4] == "short.png"
+    assert len(set(masks)) == len(masks)
+    for mask in masks:
+        assert mask.endswith(".png")
+        assert all(len(part.encode()) <= 255 for part in mask.split("/"))
+    assert masks[1].startswith("sub/nnn")
+    twins = _mask_names([f"{'n' * 248}.jpg", f"{'n' * 248}.png", f"{'N' * 248}.png"])
+    assert len({portable(mask) for mask in twins}) == 3
+    assert max(map(len, twins)) <= 255

@@ -55,7 +55,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--field", help="with fiftyone:NAME, also write the masks to this new field of the dataset"
     )
     parser.add_argument(
-        "--strict", action="store_true", help=f"exit with {EXIT_SKIPPED} if images were skipped"
+        "--strict",
+        action="store_true",
+        help=f"exit with {EXIT_SKIPPED} if images were skipped, or pictures left out that cannot be decoded",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop"
@@ -137,7 +139,8 @@ def run(args: argparse.Namespace) -> int:
     progress = NullProgress() if args.quiet else ConsoleProgress()
     result = _label(args, progress)
     report(result, quiet=args.quiet)
-    return EXIT_SKIPPED if args.strict and result.skipped else 0
+    incomplete = result.skipped or result.left_out.extensions
+    return EXIT_SKIPPED if args.strict and incomplete else 0
 
 
 def _estimate(args: argparse.Namespace) -> str:
@@ -246,9 +249,11 @@ class _AboveBars(logging.Handler):
 
 
 def report(result: Any, *, quiet: bool) -> None:
-    """Print where the results are, and every skipped image with its reason."""
+    """Print where the results are, every skipped image with its reason, and what was left out."""
     for row in result.skipped:
         say(f"skipped {row.image}: {row.error}", error=True)
+    for line in result.left_out.describe():
+        say(line, error=True)
     if quiet:
         return
     seconds = result.run["seconds"]["total"]

@@ -73,13 +73,24 @@ class Index:
     Raises:
         sqlite3.DatabaseError: the file is damaged; its subclass ``OperationalError``: it cannot be opened.
         IndexFormatError: the file is of another version.
+
+    Args:
+        path: the file.
+        read_only: nothing is written, not even beside it: for a disk that cannot be written. What another
+            process writes meanwhile may not be seen.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        name = f"{path.absolute().as_uri()}?immutable=1" if read_only else str(path)
+        self._db = sqlite3.connect(
+            name, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=read_only
+        )
         try:
-            self._prepare()
+            if read_only:
+                self._check_version()
+            else:
+                self._prepare()
         except BaseException:
             self._db.close()
             raise
@@ -88,12 +99,15 @@ class Index:
         self._switch_to_wal()
         self._db.execute("PRAGMA synchronous=NORMAL")
         with self.transaction():
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, FORMAT):
-                raise IndexFormatError(f"format {version}, this version reads {FORMAT}")
+            self._check_version(empty=0)
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version={FORMAT}")
+
+    def _check_version(self, *, empty: int = FORMAT) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version not in (empty, FORMAT):
+            raise IndexFormatError(f"format {version}, this version reads {FORMAT}")
 
     def _switch_to_wal(self) -> None:
         # the switch needs the file for itself, and SQLite does not wait for that as it waits for other locks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ImageReadError
+from ..common.files import atomic
+from ..common.stamps import file_stamp
+from ..errors import ImageChangedError, ImageReadError
 from ..images import file_digest, image_size, read_image, resize_image
 from ..parallel import batched
 from ..progress import Progress
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
     from ..backbones import Backbone
     from .store import FeatureStore
 
-__all__ = ["DirectoryMemo", "ImageFeatureSource", "crop_square", "store_spec"]
+__all__ = ["DirectoryMemo", "ImageFeatureSource", "crop_square", "read_unchanged", "store_spec"]
 
 PAD_COLOUR = (124, 116, 104)  # the mean of ImageNet, near zero after normalisation
 SHARD_IMAGES = 64
+ATTEMPTS = 3  # at an image that is being changed
 
 
 class DirectoryMemo:
@@ -53,16 +56,17 @@ class DirectoryMemo:
         """Write the arrays; the file appears whole or not at all."""
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial_path = path.with_suffix(".partial")
-        with partial_path.open("wb") as file:
+        with atomic(path) as partial_path, partial_path.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        partial_path.replace(path)
 
 
 @dataclass(frozen=True)
 class _Known:
+    """What an image file held when it was first read, or had changed: digest, native (H, W), stamp."""
+
     digest: str
     size: tuple[int, int]
+    stamp: str
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ class ImageFeatureSource:
         self.memo_dir = memo_dir
         self.failures: dict[str, str] = {}
         self._known: dict[str, _Known] = {}
+        self._paths = {item.key: item.path for item in self.items}
         self._encode_crops = CropEncoder(backbone, max(batch_size, 4), store)
 
     def __len__(self) -> int:
@@ -187,9 +192,10 @@ class ImageFeatureSource:
             size=known.size,
             grid=self.grid,
             layers=layers,
-            read_image=partial(read_image, item.path),
-            crop_cls=partial(self._crop_cls, item),
+            read_image=partial(read_unchanged, item.path, known.stamp),
+            crop_cls=partial(self._crop_cls, item, known),
             encode=self._encode_crops,
+            stamp=known.stamp,
         )
         if self.memo_dir is not None:
             features.memo = DirectoryMemo(self.memo_dir, known.digest)
@@ -201,7 +207,7 @@ class ImageFeatureSource:
     def _load_one(self, item: ImageItem, known: _Known) -> dict[str, np.ndarray]:
         stored = self.store.get(known.digest, self._stored_layers()) if self.store is not None else None
         if stored is None:
-            pixels = resize_image(read_image(item.path), self.size, self.size)
+            pixels = resize_image(read_unchanged(item.path, known.stamp), self.size, self.size)
             stored = {k: v[0] for k, v in self.backbone.extract(pixels[None], self._stored_layers()).items()}
         return self._named(stored)
 
@@ -250,7 +256,7 @@ class ImageFeatureSource:
         if stored is not None:
             return stored
         # damaged or evicted since it was looked up: compute it again
-        pixels = resize_image(read_image(decoded.item.path), self.size, self.size)
+        pixels = resize_image(read_unchanged(decoded.item.path, decoded.known.stamp), self.size, self.size)
         return {name: array[0] for name, array in self.backbone.extract(pixels[None], layers).items()}
 
     def _decoded(self, stack: ExitStack, distinct: bool) -> Iterator[_Decoded]:
@@ -277,29 +283,63 @@ class ImageFeatureSource:
             yield decoded
 
     def _decode(self, item: ImageItem) -> _Decoded:
-        known = self._identify(item)
-        if self.store is not None and self.store.has(known.digest, self._stored_layers()):
-            return _Decoded(item, known, None)
-        return _Decoded(item, known, resize_image(read_image(item.path), self.size, self.size))
+        for _ in range(ATTEMPTS):
+            known = self._identify(item)
+            if self.store is not None and self.store.has(known.digest, self._stored_layers()):
+                return _Decoded(item, known, None)
+            with suppress(ImageChangedError):
+                pixels = read_unchanged(item.path, known.stamp)
+                return _Decoded(item, known, resize_image(pixels, self.size, self.size))
+        raise ImageChangedError(item.path)
 
     def _identify(self, item: ImageItem) -> _Known:
-        known = self._known.get(item.key)
-        if known is None:
-            known = self._known[item.key] = _Known(file_digest(item.path), image_size(item.path))
-        return known
+        """Return what is known of an image; it is looked at again when its file has changed.
+
+        One that is gone keeps what was known of it: its features may be all that is needed.
+        """
+        known, stamp = self._known.get(item.key), file_stamp(item.path)
+        for _ in range(ATTEMPTS):
+            if known is not None and stamp in (known.stamp, ""):
+                self._known[item.key] = known
+                return known
+            known = _Known(file_digest(item.path), image_size(item.path), stamp)
+            stamp = file_stamp(item.path)  # it may have changed between the readings
+        raise ImageChangedError(item.path)
+
+    def changed(self, image: ImageFeatures) -> bool:
+        """Tell whether the file of an image that this source gave is another one by now."""
+        return file_stamp(self._paths[image.key]) not in (image.stamp, "")
 
     def _fail(self, item: ImageItem, error: ImageReadError) -> None:
         self.failures[item.key] = error.reason
 
     # ------------------------------------------------------------------ crops
 
-    def _crop_cls(self, item: ImageItem, boxes: list[Box]) -> np.ndarray:
+    def _crop_cls(self, item: ImageItem, known: _Known, boxes: list[Box]) -> np.ndarray:
         """Return (n, D) float32 CLS features of the boxes' crops, batched through the backbone."""
         if not boxes:
             return np.zeros((0, self.backbone.dim), np.float32)
-        image = read_image(item.path)
+        image = read_unchanged(item.path, known.stamp)
         crops = np.stack([crop_square(image, box, self.crop_size) for box in boxes])
         return self._encode_crops(crops, ["cls"])["cls"]
+
+
+def read_unchanged(path: str, stamp: str) -> np.ndarray:
+    """Read an image whose file had this stamp when its features were computed; for use in workers too.
+
+    Raises:
+        ImageChangedError: it is another file by now.
+        ImageReadError: as :func:`~fiftyone_plugin.images.read_image`.
+    """
+    try:
+        image = read_image(path)
+    except ImageReadError as error:
+        if file_stamp(path) not in (stamp, ""):  # half written, perhaps
+            raise ImageChangedError(path) from error
+        raise
+    if file_stamp(path) not in (stamp, ""):
+        raise ImageChangedError(path)
+    return image
 
 
 def crop_square(image: np.ndarray, box: Box, size: int) -> np.ndarray:

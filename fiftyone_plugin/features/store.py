@@ -14,6 +14,7 @@ but the rows of that shard, one bit per array that was verified, and a few memor
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -39,13 +40,23 @@ from .cache import FEATURES_FOLDER, SHARDS_FOLDER, SPEC_NAME, SpecInfo, cache_in
 from .index import INDEX_NAME, ArrayRow, Index, IndexFormatError
 from .shards import PartialShard, ShardMaps, list_shards, remove_dead_partials, touch_shard
 
-__all__ = ["FeatureStore", "FeatureWriter", "Recovered", "SpecInfo", "cache_info", "clear_cache", "spec_hash"]
+__all__ = [
+    "FeatureStore",
+    "FeatureWriter",
+    "Recovered",
+    "SpecInfo",
+    "cache_info",
+    "cannot_be_written",
+    "clear_cache",
+    "spec_hash",
+]
 
 logger = logging.getLogger(__name__)
 
 IMAGES_PER_SHARD = 64
 BYTES_PER_SHARD = 128 << 20
 DIGESTS_PER_BATCH = 10_000
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
 
 _T = TypeVar("_T")
 
@@ -54,6 +65,16 @@ def spec_hash(spec: Mapping[str, Any]) -> str:
     """Return the first 16 hex digits of the sha256 of the spec's canonical JSON: the name of its folder."""
     canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def cannot_be_written(error: BaseException | None) -> bool:
+    """Tell whether a cache fails because its disk is full, read-only or closed to this user.
+
+    Not so where the folder was named by mistake, e.g. is a file: then somebody should hear of it.
+    """
+    if isinstance(error, sqlite3.OperationalError):  # also those of a full disk and of missing permissions
+        return "locked" not in str(error)
+    return isinstance(error, OSError) and error.errno in _UNWRITABLE
 
 
 @dataclass(frozen=True)
@@ -109,6 +130,8 @@ class FeatureStore:
             self._index = self._open()
             self.recovered = self._recover()
         except (OSError, sqlite3.Error) as error:
+            if self._open_for_reading(error):
+                return
             raise UsageError(
                 f"cannot use the feature cache {self.path}: {error}; check its disk and permissions, or set "
                 f"{CACHE_ENV} to another folder"
@@ -187,6 +210,18 @@ class FeatureStore:
             partial.write_text(json.dumps(self.spec, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             partial.replace(self.path / SPEC_NAME)
         return index
+
+    def _open_for_reading(self, error: Exception) -> bool:
+        """Open what a disk that cannot be written holds already; returns whether there is something."""
+        if not cannot_be_written(error):
+            return False
+        try:
+            self._index = Index(self.path / INDEX_NAME, read_only=True)
+        except (OSError, sqlite3.Error, IndexFormatError):
+            return False
+        self.recovered = Recovered()
+        self._stop(f"{error}; what is there is read")
+        return True
 
     def _recover(self) -> Recovered:
         """Remove what a crash has left: see :class:`Recovered`.

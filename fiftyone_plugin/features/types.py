@@ -52,6 +52,7 @@ class ImageFeatures:
         encode: (n, S, S, 3) uint8 pixels, layer names -> features of each, through the backbone in batches;
             S a multiple of the patch size. For crops that :attr:`crop_cls` does not make.
         memo: keeps arrays derived from this image.
+        stamp: ``size:mtime_ns`` of the file whose content this is; empty where there is no file.
     """
 
     key: str
@@ -63,6 +64,7 @@ class ImageFeatures:
     crop_cls: Callable[[list[Box]], np.ndarray]
     encode: Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
     memo: Memo = field(default_factory=NoMemo)
+    stamp: str = ""
 
     def __getitem__(self, layer: str) -> np.ndarray:
         """Return the array of one layer."""

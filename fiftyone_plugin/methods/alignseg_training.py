@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ..common.files import atomic
 from ..errors import ImageReadError, PseudoMaskError
 from ..images import resize_image
 from ..progress import Progress, annotate
@@ -305,15 +307,16 @@ class Trainer:
         if self.checkpoint is None:
             return
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint.with_suffix(".partial")
         document = {
             "identity": self.identity,
             "decoder": self.decoder.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "losses": torch.tensor(self.losses, dtype=torch.float64),
         }
-        torch.save(document, partial)
-        partial.replace(self.checkpoint)
+        content = io.BytesIO()  # torch tells of a full disk by an error of its own
+        torch.save(document, content)
+        with atomic(self.checkpoint) as partial:
+            partial.write_bytes(content.getbuffer())
 
     def _restore(self) -> None:
         if self.checkpoint is None or not self.checkpoint.is_file():

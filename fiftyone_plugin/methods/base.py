@@ -140,13 +140,20 @@ def create_method(name: str, /, **config: Any) -> Method:
 
 
 def save_method(method: Method, directory: Path) -> None:
-    """Write a fitted method as ``method.json`` and ``arrays.safetensors`` into ``directory``."""
+    """Write a fitted method as ``method.json`` and ``arrays.safetensors`` into ``directory``.
+
+    Raises:
+        OSError: the disk is full or refuses; what was there stays whole.
+        PseudoMaskError: the same, of ``method.json``.
+    """
     from safetensors.numpy import save
 
     values, arrays = method.get_state()
     directory.mkdir(parents=True, exist_ok=True)
+    # to memory first: safetensors tells of a full disk by an error of its own, and leaves half a file
+    content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
     with atomic(directory / ARRAYS_NAME) as partial:
-        partial.write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+        partial.write_bytes(content)
     document = {"format": FORMAT, "method": method.name, "config": method.get_config(), "state": values}
     write_json(directory / METHOD_NAME, document)
 

@@ -270,7 +270,7 @@ class Mosaic:
         rows = spectral.landmark_rows_
         owners = np.concatenate(regions.owners)[rows]
         self._graph = RegionGraph(
-            spectral.embedding_,
+            np.ascontiguousarray(spectral.embedding_),  # as it is loaded: sums depend on the order in memory
             spectral.eigenvalues_,
             spectral.voters_.astype(np.int32),
             self._region_normalizer.transform(descriptors[rows]).astype(np.float16),

@@ -22,6 +22,8 @@ __all__ = [
     "CALIBRATION",
     "EDITS",
     "FOLDERS",
+    "IMAGES",
+    "JOURNAL",
     "LOCK",
     "PICTURES",
     "refuse_links",
@@ -30,7 +32,7 @@ __all__ = [
     "run_files",
 ]
 
-LOCK = "lock"
+LOCK, JOURNAL, IMAGES = "lock", "journal.jsonl", "images.json"
 EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.editing
 FOLDERS = ("masks", "confidence", "exemplars", "model", EDITS, ".work")
 PICTURES = ("contact_sheet.png", "eigenvalues.png")
@@ -38,7 +40,7 @@ CALIBRATION = ("calibration.json", "expected_iou.csv", "filtering.png")
 """What `pseudomask evaluate --calibrate` adds to a run."""
 MODEL = ("method.json", "arrays.safetensors", "pipeline.json")
 WORK = re.compile(
-    r"journal\.jsonl|stop"
+    r"journal\.jsonl|images\.json|stop"
     r"|fit/training\.(pt|partial)"
     r"|memo/[\w-]+/[0-9a-f]{2}/[0-9a-f]{64}\.(npz|partial)"
 )

@@ -45,6 +45,7 @@ class SampleRow:
             :func:`fiftyone_plugin.quality.image_quality`.
         seconds: time spent on prediction and writing.
         error: why the image was skipped.
+        stamp: ``size:mtime_ns`` of the image file that was labelled, empty where it was not there.
     """
 
     image: str
@@ -59,6 +60,7 @@ class SampleRow:
     quality: float = 0.0
     seconds: float = 0.0
     error: str = ""
+    stamp: str = ""
 
     @property
     def class_ids(self) -> list[int]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +227,43 @@ def test_unusable_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"cannot use the feature cache .*PSEUDOMASK_CACHE"):
         FeatureStore(tmp_path / "file", SPEC, None)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_cache_that_cannot_be_written_is_read():
+    """By another user, to whom it is closed: it is read, with one warning, and nothing is stored."""
+    code = textwrap.dedent("""
+        import os, sys, logging
+        import numpy as np
+        from fiftyone_plugin.features.store import FeatureStore, cannot_be_written
+        from fiftyone_plugin.errors import UsageError
+        logging.basicConfig(format="%(message)s")
+        cache = sys.argv[1]
+        with FeatureStore(cache, {"a": 1}, None) as store, store.writer() as writer:
+            writer.put("0" * 64, {"cls": np.arange(3.0)})
+        for folder, _, names in os.walk(cache, topdown=False):
+            for name in names:
+                os.chmod(os.path.join(folder, name), 0o444)
+            os.chmod(folder, 0o555)
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        store = FeatureStore(cache, {"a": 1}, None)
+        with store.writer() as writer:
+            writer.put("1" * 64, {"cls": np.arange(3.0)})
+        print(store.full, store.has("0" * 64, ["cls"]), store.get("0" * 64, ["cls"])["cls"].tolist())
+        print(store.has("1" * 64, ["cls"]))
+        try:
+            FeatureStore(cache, {"a": 2}, None)
+        except UsageError as error:
+            print(cannot_be_written(error.__cause__))
+        for folder, _, _ in os.walk(cache):
+            if os.geteuid() == os.stat(folder).st_uid:
+                os.chmod(folder, 0o755)
+    """)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        os.chmod(folder, 0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", code, os.path.join(folder, "cache")], capture_output=True, text=True
+        )
+    assert done.stdout.splitlines() == ["True True [0.0, 1.0, 2.0]", "False", "True"], done.stderr
+    assert done.stderr.count("nothing more is stored") == 1

@@ -1,0 +1,133 @@
+"""Which images a run is of: listed when it begins, compared when it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..common.files import is_safe_name, write_json
+from ..common.stamps import file_stamp, stamps_sha256
+from ..common.untrusted import read_json
+from ..errors import UsageError
+from ..sources import ImageItem
+from .samples import SampleRow
+
+__all__ = [
+    "IMAGE_SETTINGS",
+    "check_same_images",
+    "compare_images",
+    "describe_images",
+    "names_sha256",
+    "read_list",
+    "write_list",
+]
+
+IMAGE_SETTINGS = ("images", "image_names_sha256", "images_sha256")
+"""Settings that say which images a run is of; compared here, and not as settings are."""
+MAX_LIST_BYTES = 1 << 30
+NAMED = 3  # images that an error names
+
+
+def describe_images(stamps: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that say which images a run is of, from key -> stamp."""
+    values = (len(stamps), names_sha256(stamps), stamps_sha256(stamps))
+    return dict(zip(IMAGE_SETTINGS, values, strict=True))
+
+
+def names_sha256(keys: Iterable[str]) -> str:
+    """Return what tells the images of two runs apart, by name, from their keys in order."""
+    # keys may hold the bytes of file names that are not UTF-8
+    return hashlib.sha256("\n".join(keys).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def write_list(path: Path, items: Sequence[ImageItem]) -> None:
+    """Write the images of a run."""
+    write_json(path, [[item.key, item.path, item.mask_name] for item in items])
+
+
+def read_list(path: Path) -> list[ImageItem] | None:
+    """Read what :func:`write_list` wrote; ``None`` where earlier versions wrote none.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if not path.is_file():
+        return None
+    what = "the list of images of a run"
+    rows = read_json(path, what=what, max_bytes=MAX_LIST_BYTES)
+    if not isinstance(rows, list) or not all(_is_item(row) for row in rows):
+        raise UsageError(f"{path} is not {what}: move it away, or begin anew with --restart")
+    return [ImageItem(*row) for row in rows]
+
+
+def _is_item(row: Any) -> bool:
+    texts = isinstance(row, list) and len(row) == 3 and all(isinstance(text, str) for text in row)
+    return texts and is_safe_name(row[0]) and is_safe_name(row[2])
+
+
+def compare_images(before: Sequence[ImageItem], now: Sequence[ImageItem]) -> list[ImageItem]:
+    """Return the images of a run that goes on: those that it began with, where they lie now.
+
+    Images that are gone stay listed, and fail when they are read. An image is the same by its path, or by its
+    key where the whole folder has moved.
+
+    Raises:
+        UsageError: images were added, or some are no longer asked for although they are there.
+    """
+    by_path, by_key = {item.path: item for item in now}, {item.key: item for item in now}
+    found: list[ImageItem] = []
+    taken: set[str] = set()
+    dropped: list[str] = []
+    for item in before:
+        same = by_path.get(item.path) or by_key.get(item.key)
+        if same is not None:
+            taken.add(same.path)
+            found.append(ImageItem(item.key, same.path, item.mask_name))
+            continue
+        if os.path.lexists(item.path):
+            dropped.append(item.key)
+        found.append(item)
+    added = [item.key for item in now if item.path not in taken]
+    if added or dropped:
+        changes = [_count(added, "new"), _count(dropped, "no longer listed")]
+        raise UsageError(f"images was {len(before)}, now {len(now)}: {', '.join(filter(None, changes))}")
+    return found
+
+
+def check_same_images(
+    settings: Mapping[str, Any], rows: Sequence[SampleRow], now: Sequence[ImageItem]
+) -> None:
+    """Check that a finished run is of these images, as they are now; images that are gone do not count.
+
+    Args:
+        settings: of the finished run.
+        rows: its table.
+        now: the images asked for.
+
+    Raises:
+        UsageError: it is of others; says how many are new, changed, or no longer listed.
+    """
+    stamps = {item.key: file_stamp(item.path) for item in now}
+    described = describe_images(stamps)
+    if "images_sha256" not in settings:  # of an earlier version
+        if described["image_names_sha256"] == settings.get("image_names_sha256"):
+            return
+    elif described["images_sha256"] == settings["images_sha256"]:
+        return
+    before = {row.image: row.stamp for row in rows}
+    there = {key for key, stamp in stamps.items() if stamp}
+    changed = [key for key in there & before.keys() if before[key] != stamps[key]]
+    changes = [
+        _count(sorted(there - before.keys()), "new"),
+        _count(sorted(changed), "changed"),
+        _count(sorted(key for key, stamp in before.items() if stamp and key not in there), "gone"),
+    ]
+    raise UsageError(f"its images are others now: {', '.join(filter(None, changes))}")
+
+
+def _count(keys: Sequence[str], what: str) -> str:
+    listed = ", ".join(keys[:NAMED]) + (", ..." if len(keys) > NAMED else "")
+    return f"{len(keys)} {what} ({listed})" if keys else ""
