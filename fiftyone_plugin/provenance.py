@@ -135,10 +135,14 @@ def saved_backbone(saved: dict[str, Any]) -> str:
     path = Path(rest if separator and re.fullmatch(NAME, architecture) else name)
     shared = str(path).startswith(("//", "\\\\"))
     usable = path.is_absolute() and not shared and path.suffix in CHECKPOINT_SUFFIXES and "\0" not in name
-    if not usable or not path.is_file():
+    if not usable:
         raise UsageError(
-            f"the weights that the model was fitted with are not here: {name[:300]!r}; name their file with "
-            f"--backbone"
+            f"a model may not name weights like {name[:300]!r}, neither a backbone nor a local file by its "
+            f"absolute path; name their file with --backbone"
+        )
+    if not path.is_file():
+        raise UsageError(
+            f"no weights file at {path}, with which the model was fitted; name their file with --backbone"
         )
     return name
 

@@ -21,6 +21,7 @@ __all__ = [
     "is_partial",
     "is_safe_name",
     "remove_empty",
+    "remove_file",
     "remove_inside",
     "remove_partials",
     "require_inside",
@@ -130,8 +131,15 @@ def remove_inside(root: Path, name: str) -> bool:
         Whether a file was removed.
     """
     path = inside(root, name)
-    if path is None:
-        return False
+    return path is not None and remove_file(path)
+
+
+def remove_file(path: Path) -> bool:
+    """Remove a file or a link, and nothing else.
+
+    Returns:
+        Whether there was one.
+    """
     try:
         mode = os.lstat(path).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..common.files import inside, is_partial, remove_empty, remove_inside
+from ..common.files import inside, is_below, is_partial, remove_empty, remove_file
 from ..common.untrusted import read_json
 from ..errors import UsageError
 from .samples import SampleRow
@@ -66,24 +66,34 @@ def refuse_links(root: Path) -> None:
         UsageError: one of its own folders, or anything in ``.work``, is a link.
     """
     for name in FOLDERS:
-        for path, is_folder in _walk(root / name):
-            if path.is_symlink() and (is_folder or name == ".work"):
-                raise UsageError(
-                    f"{path} is a link: a run writes only below its own folder. Put a folder there instead, "
-                    f"or link the whole of {root}"
-                )
+        for path in _links_below(root / name, files=name == ".work"):
+            raise UsageError(
+                f"{path} is a link: a run writes only below its own folder. Put a folder there instead, "
+                f"or link the whole of {root}"
+            )
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield a folder and everything below it, with whether it is a folder; links are not followed."""
-    if folder.is_symlink() or folder.is_dir():
-        yield folder, True
+def _links_below(folder: Path, *, files: bool) -> Iterator[str]:
+    """Yield a folder and the folders below it that are links, and with ``files`` the files that are."""
     if folder.is_symlink():
+        yield str(folder)
         return
-    for parent, folders, files in os.walk(folder):
-        for names, is_folder in ((folders, True), (files, False)):
-            for name in names:
-                yield Path(parent, name), is_folder
+    for parent, folders, names in os.walk(folder):
+        for name in [*folders, *names] if files else folders:
+            path = os.path.join(parent, name)
+            if os.path.islink(path):
+                yield path
+
+
+def _files(folder: Path) -> list[str]:
+    """List the files below a folder by relative POSIX path; links are not followed."""
+    if folder.is_symlink():
+        return []
+    found = []
+    for parent, _, names in os.walk(folder):
+        below = Path(os.path.relpath(parent, folder)).as_posix()
+        found += [name if below == "." else f"{below}/{name}" for name in names]
+    return found
 
 
 def remove_run_files(root: Path, rows: Iterable[SampleRow]) -> None:
@@ -96,50 +106,48 @@ def remove_run_files(root: Path, rows: Iterable[SampleRow]) -> None:
         rows: what the run's table and journal list.
     """
     masks = {row.mask for row in rows if row.mask.endswith(".png")}
-    for mask in masks:
+    run = _Folder(root)
+    for mask in sorted(masks):
         for folder in ("masks", "confidence"):
-            _remove(root, f"{folder}/{mask}")
-    for path, _ in list(_walk(root / "exemplars")):
-        if EXEMPLAR.fullmatch(path.name):
-            _remove(root, f"exemplars/{path.name}")
-    _remove_edits(root, masks)
+            run.remove(f"{folder}/{mask}")
+    for name in filter(EXEMPLAR.fullmatch, _files(root / "exemplars")):
+        run.remove(f"exemplars/{name}")
+    _remove_edits(run, masks)
     for path in run_files(root):
-        _remove(root, path.relative_to(root).as_posix())
+        run.remove(path.relative_to(root).as_posix())
     remove_work(root)
     for name in FOLDERS:
         if name != ".work":
             remove_empty(root / name)
-    _remove(root, "run.json")
+    run.remove("run.json")
 
 
 def remove_work(root: Path) -> None:
     """Remove the working files of a run in ``.work``, all but its lock; a person's files there stay."""
-    work = root / ".work"
-    for path, is_folder in _walk(work):
-        name = path.relative_to(work).as_posix()
-        if not is_folder and (WORK.fullmatch(name) or is_partial(path.name)):
-            _remove(root, f".work/{name}")
+    run = _Folder(root)
+    for name in _files(root / ".work"):
+        if WORK.fullmatch(name) or is_partial(name.rpartition("/")[2]):
+            run.remove(f".work/{name}")
     for name in ("memo", "fit"):
-        remove_empty(work / name)
+        remove_empty(root / ".work" / name)
 
 
-def _remove_edits(root: Path, masks: set[str]) -> None:
+def _remove_edits(run: _Folder, masks: set[str]) -> None:
     """Remove the records of edits and the masks that they changed, see :mod:`fiftyone_plugin.editing.run`.
 
     Args:
-        root: folder of the run.
+        run: the run's folder.
         masks: names of the run's masks; an edit writes no other.
     """
-    folder = root / EDITS
+    folder = run.root / EDITS
     if folder.is_symlink() or not folder.is_dir():
         return
-    for edit in filter(_is_edit, folder.iterdir()):
-        for path, _ in list(_walk(edit / "masks")):
-            name = path.relative_to(edit / "masks").as_posix()
-            if name in masks or is_partial(path.name):
-                _remove(root, f"{EDITS}/{edit.name}/masks/{name}")
-        _remove(root, f"{EDITS}/{edit.name}/edit.json")
-    _remove(root, f"{EDITS}/{LOCK}")
+    for edit in filter(_is_edit, sorted(folder.iterdir())):
+        for name in _files(edit / "masks"):
+            if name in masks or is_partial(name.rpartition("/")[2]):
+                run.remove(f"{EDITS}/{edit.name}/masks/{name}")
+        run.remove(f"{EDITS}/{edit.name}/edit.json")
+    run.remove(f"{EDITS}/{LOCK}")
 
 
 def _is_edit(folder: Path) -> bool:
@@ -152,11 +160,28 @@ def _is_edit(folder: Path) -> bool:
     return False
 
 
-def _remove(root: Path, name: str) -> None:
-    """Remove one file below the run's folder, unless a folder on the way to it is a link."""
-    path = inside(root, name)
-    if path is None:
-        return
-    above = path.relative_to(root).parents  # the last of them is the run's folder, which may be a link
-    if not any((root / folder).is_symlink() for folder in list(above)[:-1]):
-        remove_inside(root, name)
+class _Folder:
+    """A run's folder, from which files are removed by name; folders are looked at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._own: dict[Path, bool] = {}
+
+    def remove(self, name: str) -> None:
+        """Remove a file or link below the folder, unless a folder on the way to it is a link or leads out."""
+        if not is_below(name):
+            return
+        path = self.root / name
+        if self._is_own(path.parent):
+            remove_file(path)
+
+    def _is_own(self, folder: Path) -> bool:
+        if folder not in self._own:
+            below = folder == self.root or (not folder.is_symlink() and self._is_own(folder.parent))
+            self._own[folder] = below and (
+                folder == self.root or inside(self.root, self._name(folder)) is not None
+            )
+        return self._own[folder]
+
+    def _name(self, folder: Path) -> str:
+        return (folder / "x").relative_to(self.root).as_posix()
