@@ -5,8 +5,8 @@ separators and drives of Windows, in composed or decomposed Unicode, in another 
 
 1. the absolute path, as it is written, then without ``..``, ``//`` and forms of Unicode, then with linked
    folders resolved;
-2. the longest common tail of folders and file name, if one image alone has it. Extensions count where a name
-   has one; a name without (a mask's ``train/0001``) stands for any;
+2. the longest common tail of folders and file name, if one image alone has it. Extensions count where both
+   have one; a name without (a mask's ``train/0001``) stands for any, an image without is found by any;
 3. the same without regard to case, where 1 and 2 find nothing.
 
 Several images with the same tail are no match: the name is refused with the list of them. One way leads out
@@ -32,6 +32,7 @@ __all__ = ["Matches", "PathIndex", "match_names", "normalise", "safe_relative", 
 T = TypeVar("T", bound=Hashable)
 
 LISTED = 5  # candidates that an error names
+EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})  # that tools add
 ROOTS = 64  # folders that are tried as the one that all names lie below
 _SEPARATORS = re.compile(r"[\\/]+")
 _DRIVE = re.compile(r"([A-Za-z]:)(?=[\\/])")
@@ -164,6 +165,9 @@ class PathIndex(Generic[T]):
         wanted = _fold(parts) if folded else parts
         with_extension, without = full.longest(wanted), 0 if self.whole else bare.longest(wanted)
         tails, depth = (full, with_extension) if with_extension >= without else (bare, without)
+        if depth == 0 and not self.whole and os.path.splitext(wanted[-1])[1].lower() in EXTENSIONS:
+            wanted = _without_extension(wanted)  # of an image whose own name has none
+            depth = full.longest(wanted)
         if depth == 0:
             return None
         low, high = tails.span(wanted, depth)

@@ -87,7 +87,8 @@ def read_coco(path: Path) -> CocoFile:
     """Read a COCO file: instances, stuff or panoptic.
 
     Raises:
-        UsageError: not readable, no such file, without one usable image, or with too many categories.
+        UsageError: not readable, no such file, with too many categories, without one usable image, or with
+            annotations of which none has its image and category.
     """
     try:
         return _read(path)
@@ -112,6 +113,12 @@ def _read(path: Path) -> CocoFile:
     file = CocoFile(path, images, names, lost, mask_ids)
     for position, entry in enumerate(document["annotations"]):
         _place(entry, position, by_id, file)
+    if document["annotations"] and not any(image.entries for image in images):
+        first = next((f"{e.key}: {e.reason}" for e in lost if isinstance(e, LostAnnotation)), "")
+        raise UsageError(
+            f"no mask of {path} can be made: none of its {len(document['annotations'])} annotations can be "
+            f"used. First: {first}"
+        )
     return file
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..common.matching import match_names
 from ..datasets import METHOD, ViewItem, default_out, list_view
 from ..errors import UsageError
+from ..images import image_extensions, image_size
 from ..parallel import batched
 from ..progress import Progress
 from ..sources import ImageItem, list_images
@@ -115,7 +116,6 @@ def _clear_replaced(samples: Any, field: str, folder: Path, written: set[str]) -
 
 def _checked(read: Any, images: dict[str, str]) -> Any:
     """Return ``read`` with a comparison of sizes, where the image is there to compare with."""
-    from ..images import image_size
 
     def checked(stem: str) -> Any:
         mask = read(stem)
@@ -155,6 +155,8 @@ def _match(
 def _exported(item: ImageItem) -> str | None:
     """Return the path of an image under the name that exports give it, where that is another one."""
     stem, suffix = item.mask_name.removesuffix(".png"), os.path.splitext(item.key)[1]
+    if suffix.lower() not in image_extensions():
+        suffix = ""  # exports put one of their own in its place
     if stem + suffix == item.key:
         return None
     return os.path.join(os.path.dirname(item.path), stem.rsplit("/", 1)[-1] + suffix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from .categories import parse_mask_targets
 from .items import ExportItem, ExportSource, Skipped
 
 __all__ = ["segmentation_field", "view_source"]
+
+logger = logging.getLogger(__name__)
 
 BATCH = 500
 
@@ -53,18 +56,16 @@ def view_source(
         view: dataset or view of images.
         field: Segmentation field with class ids; ``None`` if there is only one.
         instances_field: Segmentation field with instance ids (0: none), where there is one.
-        quality_field: float field in [0, 1]; ``None`` for ``<field>_quality`` if it exists.
+        quality_field: float field in [0, 1]; ``None`` for ``<field>_quality`` if it exists. Values that are
+            no such number count as unknown; how many stands in ``provenance``.
 
     Raises:
-        UsageError: not images, or no such field.
+        UsageError: not images, no such field, or a field for the quality that holds no quality at all.
     """
     field = segmentation_field(view, field)
     if instances_field is not None:
         segmentation_field(view, instances_field)
-    schema = view.get_field_schema()
-    if quality_field is not None and quality_field not in schema:
-        raise UsageError(f"there is no field {quality_field!r} for the quality of masks")
-    quality_field = quality_field or (f"{field}_quality" if f"{field}_quality" in schema else None)
+    quality_field = _quality_field(view, field, quality_field)
     entries = list_view(view)
     dataset = view._dataset
     targets = dataset.mask_targets.get(field) or dataset.default_mask_targets
@@ -87,8 +88,48 @@ def view_source(
         skipped=skipped,
         # masks that no run of ours wrote may have colours for targets
         hidden=tuple(run_names(dataset, field).hidden) if dataset.has_run(run_key(field)) else (),
-        provenance=_provenance(dataset, field),
+        provenance=_provenance(dataset, field) | _unknown_qualities(view, quality_field),
     )
+
+
+def _quality_field(view: Any, field: str, wanted: str | None) -> str | None:
+    """Return the field for the quality: the one asked for, or that of a run if there is one."""
+    import fiftyone as fo
+
+    schema = view.get_field_schema()
+    name = wanted or f"{field}_quality"
+    if wanted is not None and name not in schema:
+        raise UsageError(f"there is no field {name!r} for the quality of masks")
+    if isinstance(schema.get(name), fo.FloatField | fo.IntField):
+        return name
+    if wanted is not None:
+        raise UsageError(f"field {name!r} cannot be the quality of masks: it holds no numbers")
+    return None
+
+
+def _unknown_qualities(view: Any, quality_field: str | None) -> dict[str, int]:
+    """Count values that are there and no quality.
+
+    Raises:
+        UsageError: all of them are none.
+    """
+    if quality_field is None:
+        return {}
+    given = [value for value in view.values(quality_field) if value is not None]
+    wrong = [value for value in given if _quality(value) is None]
+    if wrong and len(wrong) == len(given):
+        raise UsageError(f"field {quality_field!r} cannot be the quality of masks: no value is within 0..1")
+    if wrong:
+        logger.warning(
+            "%d of %d values of %r are not within 0..1, e.g. %s: they count as unknown",
+            len(wrong), len(given), quality_field, wrong[0],
+        )  # fmt: skip
+    return {"qualities_unknown": len(wrong)} if wrong else {}
+
+
+def _quality(value: Any) -> float | None:
+    """Return a number within [0, 1]; ``None`` for others, NaN too, and for no number."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
 def _folders(view: Any, entries: list[ViewItem], field: str) -> tuple[Path, ...]:
@@ -118,7 +159,7 @@ def _items(
                 masks[sample_id],
                 instances.get(sample_id),
                 tuple(tags),
-                quality[0] if quality else None,
+                _quality(quality[0]) if quality else None,
             )
 
 

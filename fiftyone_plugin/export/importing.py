@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -172,7 +173,10 @@ def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result
 def _check_target(target: str, name: str) -> None:
     if not target or not is_safe_name(target):
         raise UsageError("its path leads out of the folder")
-    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/"))
+    try:
+        longest = max(len(os.fsencode(part)) for part in name.split("/"))
+    except UnicodeError:
+        raise UsageError("its name holds characters that no file's name can hold") from None
     if longest > LONGEST_NAME:
         raise UsageError(f"its name has {longest} bytes; file systems take {LONGEST_NAME}")
 

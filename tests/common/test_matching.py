@@ -82,6 +82,7 @@ TWO = ["/d/train/a.jpg", "/d/val/a.jpg"]
         (r"D:\x.jpg", [r"d:\x.jpg", r"e:\x.jpg"], r"d:\x.jpg"),
         ("scan.0001", ["/d/scan.0001.jpg", "/d/scan.0002.jpg"], "/d/scan.0001.jpg"),
         ("0a1b", ["/d/0a1b", "/d/0a1b.jpg"], "/d/0a1b"),
+        ("0a1b.jpg", ["/d/0a1b", "/d/0a1b.png"], "/d/0a1b"),
     ],
 )
 def test_a_name_finds_its_image(name, paths, expected):
@@ -173,26 +174,27 @@ def test_whole_paths_have_to_agree_where_asked():
 # --- against a slow and obvious loop ---------------------------------------------------------------
 
 
+def common_tail(name, path):
+    depth = 0
+    while depth < min(len(name), len(path)) and name[-1 - depth] == path[-1 - depth]:
+        depth += 1
+    return depth
+
+
 def slow(name, paths):
-    """The images that share the longest tail with a name: extensions, then none, then without case."""
+    """The images that share the longest tail with a name, as it is and then without case."""
     for fold in (str, str.casefold):
-        best, images = (0, False), set()
-        for path in paths:
-            for with_extension in (True, False):
-                mine = split_path(fold(name))[1]
-                theirs = list(split_path(fold(path))[1])
-                if not with_extension:
-                    theirs[-1] = os.path.splitext(theirs[-1])[0]
-                depth = 0
-                while depth < min(len(mine), len(theirs)) and mine[-1 - depth] == theirs[-1 - depth]:
-                    depth += 1
-                rank = (depth, with_extension)
-                if depth and rank > best:
-                    best, images = rank, set()
-                if depth and rank == best:
-                    images.add(path)
-        if images:
-            return images
+        mine = split_path(fold(name))[1]
+        theirs = {path: split_path(fold(path))[1] for path in paths}
+        bare = {path: (*parts[:-1], os.path.splitext(parts[-1])[0]) for path, parts in theirs.items()}
+        ranks = {path: (common_tail(mine, theirs[path]), True) for path in paths}
+        ranks = {path: max(ranks[path], (common_tail(mine, bare[path]), False)) for path in paths}
+        stem, suffix = os.path.splitext(mine[-1])
+        if not any(depth for depth, _ in ranks.values()) and suffix.lower() in (".jpg", ".png"):
+            ranks = {path: (common_tail((*mine[:-1], stem), theirs[path]), True) for path in paths}
+        best = max(ranks.values(), default=(0, True))
+        if best[0]:
+            return {path for path in paths if ranks[path] == best}
     return set()
 
 

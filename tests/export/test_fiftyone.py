@@ -265,3 +265,122 @@ def test_a_second_import_leaves_no_labels_without_their_masks(view, tmp_path):
     import_masks(view, tmp_path / "two", "again", out=tmp_path / "masks", overwrite=True)
     assert view.count("again") == 2
     assert all(sample.again.get_mask() is not None for sample in view.exists("again"))
+
+
+# --- which sample a name means ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(fo, tmp_path):
+    """``folders(names)`` makes a dataset of small pictures at these paths below a folder."""
+    made = []
+
+    def folders(*names):
+        paths = [tmp_path / "set" / name for name in names]
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(path)
+        dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
+        dataset.add_samples([fo.Sample(filepath=str(path)) for path in paths])
+        made.append(dataset)
+        return dataset
+
+    yield folders
+    for dataset in made:
+        fo.delete_dataset(dataset.name)
+
+
+def coco(path, names):
+    """A file with one annotation an image, of category 1, 2, ..."""
+    box = [[0, 0, 8, 0, 8, 8, 0, 8]]
+    document = {
+        "images": [{"id": i, "file_name": n, "width": 8, "height": 8} for i, n in enumerate(names, 1)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": i, "segmentation": box} for i, _ in enumerate(names, 1)
+        ],
+        "categories": [{"id": i, "name": f"c{i}"} for i, _ in enumerate(names, 1)],
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+def ids_of(dataset, field):
+    """Path below the folder -> the one id of its mask."""
+    return {
+        sample.filepath.split("/set/")[1]: int(np.unique(sample[field].get_mask()).item())
+        for sample in dataset
+        if sample[field] is not None
+    }
+
+
+def test_extensions_tell_images_apart(folders, tmp_path):
+    dataset = folders("a.jpg", "a.png", "b.jpg")
+    for number, prefix in enumerate(("", f"{tmp_path}/set/", "C:\\pics\\")):
+        source = coco(tmp_path / "x.json", [prefix + name for name in ("a.jpg", "a.png", "b.jpg")])
+        result = import_masks(dataset, source, f"f{number}", out=tmp_path / f"o{number}")
+        assert (result.matched, result.skipped) == (3, [])
+        assert ids_of(dataset, f"f{number}") == {"a.jpg": 1, "a.png": 2, "b.jpg": 3}
+    # no mask for the name of another format
+    result = import_masks(dataset, coco(tmp_path / "x.json", ["a.jpg", "b.png"]), "f", out=tmp_path / "o")
+    assert [(entry.key, entry.reason) for entry in result.skipped] == [("b", "no sample of this name")]
+
+
+def test_own_exports_of_images_that_differ_in_the_extension_come_back(fo, folders, tmp_path):
+    dataset = folders("a.jpg", "a.png", "A.jpg", "sub/a.jpg")
+    for number, sample in enumerate(dataset.iter_samples(autosave=True), 1):
+        sample["gt"] = fo.Segmentation(mask=np.full((8, 8), number, np.uint8))
+    dataset.mask_targets = {"gt": {i: f"c{i}" for i in range(1, 5)}}
+    for kind in ("coco-instances", "coco-panoptic", "masks", "voc"):
+        for mode in ("copy", "reference") if kind.startswith("coco") else ("copy",):
+            out, field = tmp_path / f"{kind}-{mode}", f"{kind}_{mode}".replace("-", "_")
+            export(dataset, "gt", out=out, format=kind, images=mode)
+            result = import_masks(dataset, out, field, out=tmp_path / field)
+            assert (result.matched, result.skipped) == (4, []), kind
+            assert ids_of(dataset, field) == ids_of(dataset, "gt"), kind
+
+
+def test_names_are_looked_up_in_the_whole_dataset(folders, tmp_path):
+    dataset = folders("train/0.jpg", "val/0.jpg", "val/1.jpg")
+    train = dataset.match(fo_filepath("train"))
+    source = coco(tmp_path / "x.json", ["val/0.jpg", "0.jpg", "1.jpg"])
+    with pytest.raises(UsageError, match=r"e\.g\. 'val/0': its sample is not in the view"):
+        import_masks(train, source, "x", out=tmp_path / "o")
+    result = import_masks(dataset, source, "x", out=tmp_path / "o")
+    assert ids_of(dataset, "x") == {"val/0.jpg": 1, "val/1.jpg": 3}
+    (entry,) = result.skipped
+    assert entry.key == "0"
+    assert entry.reason.startswith("may be any of 2 samples: ")
+    assert all(f"{split}/0.jpg" in entry.reason for split in ("train", "val"))
+
+
+def fo_filepath(part):
+    from fiftyone import ViewField
+
+    return ViewField("filepath").contains_str(f"/{part}/")
+
+
+def test_only_a_field_of_masks_is_overwritten(folders, tmp_path):
+    dataset = folders("a.jpg")
+    with pytest.raises(UsageError, match="holds something else than masks"):
+        import_masks(
+            dataset, coco(tmp_path / "x.json", ["a.jpg"]), "tags", out=tmp_path / "o", overwrite=True
+        )
+    assert not (tmp_path / "o").exists()
+
+
+def test_qualities_that_are_none(fo, folders, tmp_path, caplog):
+    dataset = folders("a.jpg", "b.jpg", "c.jpg")
+    dataset.set_values("gt", [fo.Segmentation(mask=np.ones((8, 8), np.uint8)) for _ in range(3)])
+    dataset.set_values("q", [0.5, float("nan"), float("inf")])
+    dataset.set_values("out", [1.7, -3.0, None])
+    dataset.set_values("text", ["good", "bad", None])
+    result = export(dataset, "gt", out=tmp_path / "o", quality_field="q", min_quality=0.4)
+    assert [(entry.key, entry.reason) for entry in result.skipped] == [
+        ("b.jpg", "quality unknown"),
+        ("c.jpg", "quality unknown"),
+    ]
+    assert "2 of 3 values of 'q' are not within 0..1" in caplog.text
+    assert load(tmp_path / "o" / "export.json")["provenance"]["qualities_unknown"] == 2
+    for field, reason in (("out", "no value is within 0..1"), ("text", "it holds no numbers")):
+        with pytest.raises(UsageError, match=reason):
+            export(dataset, "gt", out=tmp_path / "p", quality_field=field)
