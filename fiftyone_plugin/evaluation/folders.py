@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..common.workshop import settle
 from ..errors import ImageReadError, UsageError
 from .summary import parse_classes
 
@@ -32,6 +33,7 @@ class FolderPairs:
 
 
 def _masks(folder: Path, what: str) -> dict[str, Path]:
+    settle(folder)
     if not folder.is_dir():
         raise UsageError(f"the folder of {what} does not exist: {folder}")
     root = folder / "masks" if (folder / "masks").is_dir() else folder

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.workshop import settle
 from ..errors import ImageReadError, PseudoMaskError, UsageError
 from ..evaluation.folders import read_mask
 from ..images import MAX_PIXELS
@@ -76,6 +77,7 @@ def open_masks(source: str | Path) -> MaskSource:
         UsageError: none of these, or damaged.
     """
     path = Path(source)
+    settle(path)
     if path.is_file() and path.suffix.lower() == ".json":
         return _open_coco(path)
     if not path.is_dir():

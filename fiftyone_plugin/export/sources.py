@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from ..common.workshop import settle
 from ..errors import UsageError
 from ..evaluation.folders import SUFFIXES
 from ..rundir import NAMES, RunDirectory
@@ -36,6 +37,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         UsageError: no masks or images, or their place is not known.
     """
     folder = Path(root)
+    settle(folder)
     if not (folder / "masks").is_dir():
         raise UsageError(f"{folder} has no folder masks/: give the output of `label`, or images/ and masks/")
     names, groups = read_class_file(folder / CLASSES) if (folder / CLASSES).is_file() else (None, {})
