@@ -38,7 +38,17 @@ from PIL import Image, UnidentifiedImageError
 
 from .errors import ImageReadError
 
-__all__ = ["MAX_PIXELS", "file_digest", "image_extensions", "image_size", "read_image", "resize_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "file_digest",
+    "image_extensions",
+    "image_format",
+    "image_size",
+    "open_image",
+    "orientation_turn",
+    "read_image",
+    "resize_image",
+]
 
 MAX_PIXELS = 178_956_970
 """Default limit of width x height: where Pillow raises ``DecompressionBombError`` (2 x 89,478,485)."""
@@ -87,8 +97,8 @@ def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         ImageReadError: the file is missing, a folder, empty, not readable by this user, truncated, damaged,
             too large, or no image.
     """
-    with _open_image(path, max_pixels) as image:
-        turn = _TRANSPOSE.get(_exif_orientation(image))
+    with open_image(path, max_pixels) as image:
+        turn = orientation_turn(image)
         image.load()
         rgb = _to_rgb(image)
         return np.array(rgb.transpose(turn) if turn is not None else rgb)
@@ -100,7 +110,7 @@ def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     Raises:
         ImageReadError: as :func:`read_image`, as far as the header tells.
     """
-    with _open_image(path, max_pixels) as image:
+    with open_image(path, max_pixels) as image:
         if image.format == "TIFF":
             tags = cast(
                 Any, image
@@ -111,6 +121,21 @@ def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
             width, height = image.size
             turned = _exif_orientation(image) in _TURNED
     return (width, height) if turned else (height, width)
+
+
+def image_format(path: PathLike) -> str:
+    """Return Pillow's name of the format that a file's content has, e.g. ``"JPEG"``, from its header.
+
+    Raises:
+        ImageReadError: as :func:`image_size`.
+    """
+    with open_image(path) as image:
+        return str(image.format)
+
+
+def orientation_turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how :func:`read_image` turns an opened image after loading it, ``None`` for not at all."""
+    return _TRANSPOSE.get(_exif_orientation(image))
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -180,8 +205,16 @@ def _open_file(path: PathLike) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _open_image(path: PathLike, max_pixels: int) -> Iterator[Image.Image]:
-    """Yield the opened, not yet decoded image; whatever Pillow raises then becomes ``ImageReadError``."""
+def open_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Yield the opened, not yet decoded image; whatever Pillow raises then becomes ``ImageReadError``.
+
+    Args:
+        path: the file.
+        max_pixels: largest width x height accepted.
+
+    Raises:
+        ImageReadError: as :func:`read_image`.
+    """
     with _open_file(path) as file:
         try:
             with _PILLOW_IS_QUIET, Image.open(file, formats=_formats()) as image:

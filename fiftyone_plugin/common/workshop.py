@@ -7,9 +7,9 @@ process that works in it keeps locked and the system unlocks when that process e
 * ``old``: what was in the target, between the two renames of a system that has no exchange;
 * ``trash``: on its way out.
 
-Whoever comes next, to write or to read, calls :func:`settle`: it leaves alone the folder of a living process,
-else puts ``old`` back where the target is missing, and removes the folder. A folder that holds anything else is
-not one of these and is left alone.
+Whoever comes next, to write or to read, calls :func:`settle`: it leaves alone the folder of a living
+process, else puts ``old`` back where the target is missing, and removes the folder. A folder that holds
+anything else is not one of these and is left alone.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ExportItem", "ExportSource", "Skipped"]
+__all__ = ["ExportItem", "ExportSource", "Skipped", "key_suffix"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Skipped:
     expected: bool = False
 
 
+def key_suffix(key: str) -> str:
+    """Return what a key ends in, with the dot."""
+    return posixpath.splitext(key)[1]
+
+
 @dataclass(frozen=True)
 class ExportItem:
     """One image with its mask.
@@ -40,7 +45,9 @@ class ExportItem:
         mask: path of the mask file, or the (H, W) mask itself where a database holds it.
         instances: the same for a map of instances, ``None`` where there is none.
         tags: what splits are made of.
-        quality: of the mask, in [0, 1]; ``None`` if unknown.
+        quality: of the mask, in [0, 1]; ``None`` if unknown. Use :attr:`known_quality`: a source may hold
+            anything.
+        suffix: extension of the image in the export, with its dot; ``None`` for that of the key.
     """
 
     key: str
@@ -50,11 +57,19 @@ class ExportItem:
     instances: str | np.ndarray | None = None
     tags: tuple[str, ...] = ()
     quality: float | None = None
+    suffix: str | None = None
+
+    @property
+    def known_quality(self) -> float | None:
+        """The quality if it is one, a number in [0, 1]; NaN, infinities, 40 and text say nothing."""
+        value: object = self.quality
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
 
     @property
     def placed(self) -> str:
         """Path of the image in the export: the key, unless another key has the same stem."""
-        return self.stem + posixpath.splitext(self.key)[1]
+        return self.stem + (key_suffix(self.key) if self.suffix is None else self.suffix)
 
 
 @dataclass

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..common.files import is_safe_name
-from ..errors import PseudoMaskError, UsageError
 from ..common.exchange import exchange
+from ..common.files import is_safe_name
 from ..common.workshop import Busy, Workshop, settle
+from ..errors import PseudoMaskError, UsageError
 
 __all__ = ["RECORD", "ExportFolder", "JsonDocument", "WriteError", "is_safe_name", "writing"]
 
@@ -121,7 +121,7 @@ class ExportFolder:
                 self._replace(new, target)
 
     def _replace(self, new: Path, target: Path) -> None:
-        """Move the target out of the way and ``new`` into its place; killed between, the next one undoes it."""
+        """Move the target out of the way and ``new`` into its place; a kill between is put right."""
         os.rename(target, self._workshop.old)
         try:
             os.rename(new, target)

@@ -188,7 +188,7 @@ def test_two_exports_to_one_folder_do_not_mix(small, tmp_path):
     root = small({"a": PAIR}, TWO)
     with ExportFolder(tmp_path / "o") as first:
         (first.path / "export.json").write_text("{}")
-        with pytest.raises(UsageError, match="another export or import is writing to .*o; wait for it"):
+        with pytest.raises(UsageError, match=r"another export or import is writing to .*o; wait for it"):
             export(root, out=tmp_path / "o")
         export(root, out=tmp_path / "p")
         (tmp_path / "p").rename(tmp_path / "o")
