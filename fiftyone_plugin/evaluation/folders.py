@@ -11,6 +11,7 @@ from pathlib import Path
 from ..common.classes import read_class_names
 from ..common.folders import files_below
 from ..common.matching import match_names
+from ..common.workshop import settle
 from ..errors import UsageError
 from ..masks.files import read_mask
 
@@ -36,6 +37,7 @@ class FolderPairs:
 
 def _masks(folder: Path, what: str) -> dict[str, Path]:
     """Return relative POSIX path without extension -> file."""
+    settle(folder)
     if not folder.is_dir():
         raise UsageError(f"the folder of {what} does not exist: {folder}")
     root = folder / "masks" if (folder / "masks").is_dir() else folder

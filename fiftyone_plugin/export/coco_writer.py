@@ -21,7 +21,7 @@ __all__ = ["FORMATS", "read_like"]
 
 def _body(entry: dict[str, Any]) -> str:
     """Return an entry as JSON text without its opening brace; the writer puts ids in front."""
-    return json.dumps(entry, separators=(",", ":"))[1:]
+    return json.dumps(entry, separators=(",", ":"), allow_nan=False)[1:]
 
 
 def _image(sample: Sample) -> str:
@@ -51,7 +51,8 @@ def convert_instances(sample: Sample, folder: Path) -> Converted:
 
 def convert_results(sample: Sample, folder: Path) -> Converted:
     """Make a result of every instance; its score is the mask's quality, 1 where that is unknown."""
-    score = 1.0 if sample.item.quality is None else sample.item.quality
+    quality = sample.item.known_quality
+    score = 1.0 if quality is None else quality
     entries = coco_results(sample.segments(stuff_whole=False), score)
     if sample.options.like:
         ids = read_like(sample.options.like).categories

@@ -15,12 +15,18 @@ from .categories import Categories
 from .formats import Converted, ExportOptions, Format, Sample
 from .staging import NAMES, writing
 from .voc import MAX_CLASSES, voc_image, voc_palette
-from .yolo import yolo_lines
+from .yolo import train_and_validation, yolo_folder, yolo_lines
 
 __all__ = ["FORMATS"]
 
 VOC_SPLIT = "trainval"
 YOLO_SPLIT = "train"
+# keys of data.yaml that mean something else to YOLO than a split
+YOLO_KEYS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
+NO_VALIDATION = """\
+# No images for validation were exported, and training images must not serve as such: put some into images/val
+# and their labels into labels/val, or export with splits, one of them called val.
+"""
 
 
 def convert_voc(sample: Sample, folder: Path) -> Converted:
@@ -45,7 +51,7 @@ def convert_masks(sample: Sample, folder: Path) -> Converted:
 def convert_yolo(sample: Sample, folder: Path) -> Converted:
     """Write the text file; an image without segments gets an empty one."""
     lines = yolo_lines(sample.segments(stuff_whole=False), sample.options.tolerance)
-    path = folder / "labels" / (sample.split or YOLO_SPLIT) / f"{sample.item.stem}.txt"
+    path = folder / "labels" / yolo_folder(sample.split or YOLO_SPLIT) / f"{sample.item.stem}.txt"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
@@ -123,8 +129,8 @@ class VocWriter(_Lists):
     ) -> None:
         super().__init__(folder)
         palette = voc_palette()
-        names = {0: "background", **{item.id: item.name for item in categories.items}}
-        rows = [f"{_plain(name)}:{','.join(map(str, palette[i]))}::" for i, name in names.items()]
+        names = _labelmap_names({0: "background", **{item.id: item.name for item in categories.items}})
+        rows = [f"{name}:{','.join(map(str, palette[i]))}::" for i, name in names.items()]
         self.write("labelmap.txt", "# label:color_rgb:parts:actions\n" + "".join(f"{row}\n" for row in rows))
         for split in options.splits or (VOC_SPLIT,):
             self.open(f"ImageSets/Segmentation/{split}.txt")
@@ -146,14 +152,18 @@ class YoloWriter(_Lists):
 
         super().__init__(folder)
         splits = options.splits or (YOLO_SPLIT,)
-        train = YOLO_SPLIT if YOLO_SPLIT in splits else splits[0]
+        train, validation = train_and_validation(splits)
         document = {
-            "train": f"images/{train}",
-            "val": f"images/{'val' if 'val' in splits else train}",
-            **{split: f"images/{split}" for split in splits},
+            "train": _images_of(train),
+            "val": _images_of(validation or "val"),  # YOLO insists on this key
+            **{split: _images_of(split) for split in splits if split not in ("train", "val")},
             "names": {item.id - 1: item.name for item in categories.items},
         }
-        self.write("data.yaml", yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        for split in {*splits, validation or "val"}:
+            with writing(folder):
+                (folder / _images_of(split)).mkdir(parents=True, exist_ok=True)
+        comment = "" if validation else NO_VALIDATION
+        self.write("data.yaml", comment + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
     def add(self, converted: Converted) -> None:
         """Note what is marked."""
@@ -171,9 +181,20 @@ def _class_file(categories: Categories) -> str:
     return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
 
 
-def _plain(name: str) -> str:
-    """Return a name without what separates fields in ``labelmap.txt``."""
-    return " ".join(name.replace(":", " ").split())
+def _labelmap_names(names: dict[int, str]) -> dict[int, str]:
+    """Return names that readers of ``labelmap.txt`` split off as they are: one a row, all different.
+
+    A colon ends the name, ``#`` begins a comment, and a row of no name or a name given twice would shift or
+    merge the classes behind it. ``export.json`` has the names as they were.
+    """
+    plain: dict[int, str] = {}
+    for number, name in names.items():
+        shown = "".join(" " if c == ":" or not c.isprintable() else c for c in name)
+        shown = " ".join(shown.split()).lstrip("# ") or f"class {number}"
+        while shown in plain.values():
+            shown = f"{shown} ({number})"
+        plain[number] = shown
+    return plain
 
 
 def _check_voc(categories: Categories, options: ExportOptions) -> None:
@@ -183,7 +204,16 @@ def _check_voc(categories: Categories, options: ExportOptions) -> None:
         )
 
 
+def _images_of(split: str) -> str:
+    return f"images/{yolo_folder(split)}"
+
+
 def _check_yolo(categories: Categories, options: ExportOptions) -> None:
+    taken = [split for split in options.splits if split in YOLO_KEYS]
+    if taken:
+        raise UsageError(
+            f"a split called {taken[0]!r} has another meaning in YOLO's data.yaml; rename the tag"
+        )
     if options.images == "reference":
         raise UsageError("YOLO finds labels beside the images: copy or symlink them")
 
@@ -205,5 +235,6 @@ FORMATS = (
         convert_yolo,
         YoloWriter,
         _check_yolo,
+        folder=yolo_folder,
     ),
 )

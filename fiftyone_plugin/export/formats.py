@@ -110,7 +110,8 @@ class Sample:
     @property
     def attributes(self) -> dict[str, Any]:
         """``quality``, and ``low_quality`` where it is marked."""
-        quality = {} if self.item.quality is None else {"quality": self.item.quality}
+        known = self.item.known_quality
+        quality = {} if known is None else {"quality": known}
         return {**quality, "low_quality": True} if self.low else quality
 
     @property
@@ -175,12 +176,13 @@ class Format:
     Attributes:
         name: as users write it.
         description: one line.
-        images_folder: where images go, below the export; ``{split}`` stands for the split.
+        images_folder: where images go, below the export; ``{split}`` stands for the split's folder.
         convert: makes a :class:`Converted` of a sample, writing files of its own below the folder given; runs
             in worker processes.
         writer: opened with folder, categories, options, and the COCO ``info``.
         check: refuses categories and options that the format cannot express.
         places_images: whether images are part of the export.
+        folder: returns what a folder of the source, or a split, is called in the export.
     """
 
     name: str
@@ -190,6 +192,7 @@ class Format:
     writer: Callable[[Path, Categories, ExportOptions, dict[str, Any]], Writer]
     check: Callable[[Categories, ExportOptions], None] = lambda categories, options: None
     places_images: bool = True
+    folder: Callable[[str], str] = lambda name: name
 
 
 def formats() -> dict[str, Format]:

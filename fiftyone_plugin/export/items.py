@@ -13,7 +13,12 @@ import numpy as np
 from ..common.skipped import Skipped
 from ..masks.files import FIFTYONE, MaskRules
 
-__all__ = ["ExportItem", "ExportSource", "Skipped"]
+__all__ = ["ExportItem", "ExportSource", "Skipped", "key_suffix"]
+
+
+def key_suffix(key: str) -> str:
+    """Return what a key ends in, with the dot."""
+    return posixpath.splitext(key)[1]
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class ExportItem:
         mask: path of the mask file, or the (H, W) mask itself where a database holds it.
         instances: the same for a map of instances, ``None`` where there is none.
         tags: what splits are made of.
-        quality: of the mask, in [0, 1]; ``None`` if unknown.
+        quality: of the mask, in [0, 1]; ``None`` if unknown. Use :attr:`known_quality`: a source may hold
+            anything.
+        suffix: extension of the image in the export, with its dot; ``None`` for that of the key.
     """
 
     key: str
@@ -38,11 +45,19 @@ class ExportItem:
     instances: str | np.ndarray | None = None
     tags: tuple[str, ...] = ()
     quality: float | None = None
+    suffix: str | None = None
+
+    @property
+    def known_quality(self) -> float | None:
+        """The quality if it is one, a number in [0, 1]; NaN, infinities, 40 and text say nothing."""
+        value: object = self.quality
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
 
     @property
     def placed(self) -> str:
         """Path of the image in the export: the key, unless another key has the same stem."""
-        return self.stem + posixpath.splitext(self.key)[1]
+        return self.stem + (key_suffix(self.key) if self.suffix is None else self.suffix)
 
 
 @dataclass

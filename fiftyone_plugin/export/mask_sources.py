@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.matching import split_path
+from ..common.workshop import settle
 from ..errors import UsageError
 from .categories import read_class_file
 from .coco_masks import draw_image
@@ -59,6 +60,7 @@ def open_masks(source: str | Path) -> MaskSource:
         UsageError: none of these, or damaged.
     """
     path = Path(source)
+    settle(path)
     if path.suffix.lower() == ".json" and path.exists() and not path.is_dir():
         return _open_coco(path)
     if not path.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from .categories import Categories, default_names
 from .cleaning import remove_small
 from .coco import coco_categories
 from .formats import Converted, ExportOptions, Format, Sample, get_format
-from .items import ExportItem, ExportSource, Skipped
-from .media import place_image
+from .items import ExportItem, ExportSource, Skipped, key_suffix
+from .media import fitting_suffix, place_image
 from .staging import RECORD, ExportFolder, WriteError
 
 __all__ = ["ExportResult", "export_source", "read_labels"]
@@ -111,10 +111,13 @@ def _convert_one(item: ExportItem, split: str, low: bool, kind: Format, job: _Jo
     try:
         labels, instances = read_labels(item, job.categories, job.rules)
         labels = remove_small(labels, options.min_area, merge=options.small == "merge")
-        sample = Sample(item, split, labels, instances, low, job.categories, options)
-        if kind.places_images:
-            folder = job.folder / kind.images_folder.format(split=split or "train")
+        if kind.places_images and options.images != "reference":
+            suffix = fitting_suffix(item.image, key_suffix(item.key))
+            *folders, name = item.stem.split("/")
+            item = replace(item, stem="/".join([*map(kind.folder, folders), name]), suffix=suffix)
+            folder = job.folder / kind.images_folder.format(split=kind.folder(split or "train"))
             place_image(item.image, folder / item.placed, options.images)
+        sample = Sample(item, split, labels, instances, low, job.categories, options)
         return kind.convert(sample, job.folder)
     except WriteError:
         raise
@@ -235,7 +238,8 @@ def _select(
         known = read_like(options.like).images
     for item in items:
         found = [split for split in options.splits if split in item.tags]
-        low = options.min_quality is not None and (item.quality or 0.0) < options.min_quality
+        quality = item.known_quality
+        low = options.min_quality is not None and (quality or 0.0) < options.min_quality
         if any(c in item.key for c in "\r\n"):
             skipped.append(Skipped(item.key, "a line break in its name: lists have a line an image"))
         elif known is not None and item.key not in known:
@@ -245,8 +249,8 @@ def _select(
         elif options.splits and not found:
             skipped.append(Skipped(item.key, "in no split", expected=True))
         elif low and options.low_quality == "drop":
-            quality = "unknown" if item.quality is None else f"{item.quality:.3f}"
-            skipped.append(Skipped(item.key, f"quality {quality}", expected=True))
+            shown = "unknown" if quality is None else f"{quality:.3f}"
+            skipped.append(Skipped(item.key, f"quality {shown}", expected=True))
         else:
             yield item, found[0] if found else "", low
 

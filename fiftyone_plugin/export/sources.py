@@ -14,6 +14,7 @@ from ..common.folders import files_below
 from ..common.matching import match_names
 from ..common.text import from_spreadsheet_cell
 from ..common.untrusted import read_bytes
+from ..common.workshop import settle
 from ..errors import UsageError
 from ..evaluation.folders import SUFFIXES
 from ..masks.files import MaskRules
@@ -46,6 +47,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         UsageError: no masks or images, or their place is not known.
     """
     folder = Path(root)
+    settle(folder)
     if not (folder / "masks").is_dir():
         raise UsageError(f"{folder} has no folder masks/: give the output of `label`, or images/ and masks/")
     names, groups = read_class_file(folder / CLASSES) if (folder / CLASSES).is_file() else (None, {})

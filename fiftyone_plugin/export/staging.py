@@ -1,4 +1,4 @@
-"""Writing an export: to a temporary folder beside the target, moved there at the end, whole or not at all."""
+"""Writing an export: to a hidden folder beside the target, moved there at the end, whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import IO, Any
 
+from ..common.exchange import exchange
+from ..common.files import is_safe_name
+from ..common.workshop import Busy, Workshop, settle
 from ..errors import PseudoMaskError, UsageError
 
 __all__ = ["RECORD", "ExportFolder", "JsonDocument", "WriteError", "is_safe_name", "writing"]
@@ -33,19 +35,15 @@ def writing(path: Path) -> Iterator[None]:
         raise WriteError(f"cannot write {path}: {error.strerror or error}; nothing was exported") from error
 
 
-def is_safe_name(name: str) -> bool:
-    """Return whether a relative path stays below the folder it is joined to, on POSIX and on Windows."""
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    absolute = posix.is_absolute() or windows.drive or windows.root
-    return bool(posix.parts) and not absolute and ".." not in windows.parts and "\0" not in name
-
-
 class ExportFolder:
-    """A context: a temporary folder that becomes ``out`` if all goes well, and is removed if not.
+    """A context: a hidden folder beside ``out`` that takes its place if all goes well, and is removed if not.
+
+    A killed process leaves ``out`` as it was, or whole and new; what else it leaves is put right by whoever
+    writes or reads there next, see :mod:`~fiftyone_plugin.common.workshop`.
 
     Attributes:
         out: the target.
-        path: the temporary folder, on the same file system.
+        path: the folder to write to, on the same file system.
     """
 
     def __init__(self, out: Path, *, overwrite: bool = False, sources: tuple[Path, ...] = ()) -> None:
@@ -53,35 +51,48 @@ class ExportFolder:
         self.overwrite = overwrite
         self.sources = sources
         self.path = self.out
+        self._workshop = Workshop(self.out)
         self._made: Path | None = None
 
     def __enter__(self) -> ExportFolder:
-        """Check the target and make the temporary folder.
+        """Check the target and make the folder to write to.
 
         Raises:
-            UsageError: the target is taken, would replace its own source, or cannot be written to.
+            UsageError: the target is taken, would replace its own source, is being written to by another
+                process, or cannot be written to.
         """
         self.check()
-        parent = self.out.parent
+        parent = self._workshop.path.parent
         missing = [p for p in (parent, *parent.parents) if not p.exists()]
         self._made = missing[-1] if missing else None
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            path = self._beside("partial")
-            path.mkdir()
-            self.path = path
+            self._workshop.acquire()
+            self._workshop.new.mkdir()
+        except Busy:
+            raise UsageError(
+                f"another export or import is writing to {self.out}; wait for it, or choose another folder"
+            ) from None
         except OSError as error:
-            self._remove_parents()
+            self._leave()
             raise UsageError(f"cannot write to {parent}: {error.strerror or error}") from error
+        self.path = self._workshop.new
         return self
 
     def check(self) -> None:
-        """Refuse a target that is taken.
+        """Refuse a target that is taken, after putting right what a killed export left there.
 
         Raises:
             UsageError: it is a mount point; or it holds files, and ``overwrite`` was not asked for, no export
-                wrote them, or they are what is to be exported.
+                wrote them, or they are what is to be exported; or it cannot be looked at.
         """
+        settle(self.out)
+        try:
+            self._check()
+        except OSError as error:  # e.g. a name that is too long
+            raise UsageError(f"cannot write to {self.out}: {error.strerror or error}") from error
+
+    def _check(self) -> None:
         if not self.out.exists() and not self.out.is_symlink():
             return
         if not self.out.is_dir():
@@ -100,35 +111,33 @@ class ExportFolder:
                 raise UsageError(f"{self.out} holds what is to be exported; choose another folder")
 
     def commit(self) -> None:
-        """Move the temporary folder to the target; an earlier export is removed once that is done."""
+        """Move the folder to the target; an earlier export is removed once that is done."""
         self.check()  # somebody may have come in between
+        new, target = self._workshop.new, self._workshop.target
         with writing(self.out):
-            if not self.out.exists():
-                self.path.rename(self.out)
-                return
-            old = self._beside("old")
-            self.out.rename(old)
-            try:
-                self.path.rename(self.out)
-            except OSError:
-                old.rename(self.out)
-                raise
-        shutil.rmtree(old, ignore_errors=True)
+            if not target.exists():
+                os.rename(new, target)
+            elif not exchange(new, target):
+                self._replace(new, target)
 
-    def _beside(self, what: str) -> Path:
-        """Return a new hidden name beside the target."""
-        return self.out.with_name(f".{self.out.name}.{uuid.uuid4().hex[:8]}.{what}")
+    def _replace(self, new: Path, target: Path) -> None:
+        """Move the target out of the way and ``new`` into its place; a kill between is put right."""
+        os.rename(target, self._workshop.old)
+        try:
+            os.rename(new, target)
+        except OSError:
+            os.rename(self._workshop.old, target)
+            raise
 
     def __exit__(self, *_: object) -> None:
-        if self.path != self.out:
-            shutil.rmtree(self.path, ignore_errors=True)
-        self._remove_parents()
+        self._leave()
 
-    def _remove_parents(self) -> None:
-        """Remove the folders that were made for the target, if they stayed empty."""
+    def _leave(self) -> None:
+        """Remove the folder, and the folders that were made for the target if they stayed empty."""
+        self._workshop.close()
         if self._made is None or self.out.exists():
             return
-        folder = self.out.parent
+        folder = self._workshop.path.parent
         with contextlib.suppress(OSError):
             while folder != self._made.parent:
                 folder.rmdir()

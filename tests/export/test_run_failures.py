@@ -188,7 +188,10 @@ def test_two_exports_to_one_folder_do_not_mix(small, tmp_path):
     root = small({"a": PAIR}, TWO)
     with ExportFolder(tmp_path / "o") as first:
         (first.path / "export.json").write_text("{}")
-        export(root, out=tmp_path / "o")
+        with pytest.raises(UsageError, match=r"another export or import is writing to .*o; wait for it"):
+            export(root, out=tmp_path / "o")
+        export(root, out=tmp_path / "p")
+        (tmp_path / "p").rename(tmp_path / "o")
         with pytest.raises(UsageError, match="holds an export"):
             first.commit()
     assert load(tmp_path / "o")["images"]

@@ -1,0 +1,191 @@
+"""The hidden folder beside a target in which its next content is made, and what a kill leaves of it.
+
+The folder is called after the target, so that there is one for each target. It holds ``lock``, which the
+process that works in it keeps locked and the system unlocks when that process ends however it ends, and
+
+* ``new``: the content that is being written, or behind an exchange what was in the target before;
+* ``old``: what was in the target, between the two renames of a system that has no exchange;
+* ``trash``: on its way out.
+
+Whoever comes next, to write or to read, calls :func:`settle`: it leaves alone the folder of a living
+process, else puts ``old`` back where the target is missing, and removes the folder. A folder that holds
+anything else is not one of these and is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import UsageError
+
+__all__ = ["LOCK", "Busy", "Workshop", "settle", "workshop_path"]
+
+LOCK = "lock"
+OURS = frozenset({LOCK, "new", "old", "trash"})
+ATTEMPTS = 20  # another process may remove the folder between making and locking it
+
+
+class Busy(Exception):
+    """A living process works in the folder."""
+
+
+def workshop_path(target: Path) -> Path:
+    """Return the hidden folder of a target, beside it; of a link, beside what it leads to."""
+    real = Path(os.path.realpath(target))
+    digest = hashlib.sha256(os.fsencode(os.path.normcase(real.name))).hexdigest()
+    return real.parent / f".pseudomask-{digest[:16]}.partial"
+
+
+def settle(path: str | os.PathLike[str]) -> None:
+    """Put right what a killed export or import left at ``path``; call it before reading there.
+
+    Args:
+        path: a target, or something inside one.
+    """
+    with suppress(OSError, ValueError):  # not ours to complain: whoever reads will
+        target = Path(os.path.abspath(path))
+        for candidate in (target, *target.parents):
+            if workshop_path(candidate).is_dir():
+                _settle(candidate)
+
+
+def _settle(target: Path) -> None:
+    with suppress(Busy, FileNotFoundError):
+        workshop = Workshop(target)
+        if workshop.is_ours():
+            workshop.acquire(make=False)
+            workshop.close()
+
+
+class Workshop:
+    """The hidden folder of one target, locked by this process between :meth:`acquire` and :meth:`close`.
+
+    Attributes:
+        target: the real path of the target.
+        path: the folder.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = Path(os.path.realpath(target))
+        self.path = workshop_path(target)
+        self._lock: int | None = None
+
+    @property
+    def new(self) -> Path:
+        """Where the next content of the target is made."""
+        return self.path / "new"
+
+    @property
+    def old(self) -> Path:
+        """Where the content of the target is while it has none."""
+        return self.path / "old"
+
+    def is_ours(self) -> bool:
+        """Tell whether the folder holds nothing but what is made here."""
+        return set(os.listdir(self.path)) <= OURS and not self.path.is_symlink()
+
+    def acquire(self, *, make: bool = True) -> None:
+        """Lock the folder and put right what a killed process left in it.
+
+        Args:
+            make: make the folder if it is not there.
+
+        Raises:
+            UsageError: a living process works in it, or it is somebody else's.
+            OSError: the file system refuses.
+        """
+        for _ in range(ATTEMPTS):
+            if make:
+                self.path.mkdir(exist_ok=True)
+            try:
+                if not self.is_ours():
+                    raise UsageError(f"{self.path} holds files of somebody else; move it away")
+                lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # removed by another process
+                if not make:
+                    raise
+                continue
+            except OSError:
+                with suppress(OSError):
+                    os.rmdir(self.path)  # only if it is empty
+                raise
+            if not _lock_file(lock):
+                os.close(lock)
+                raise Busy
+            if self._holds(lock):
+                self._lock = lock
+                self._put_right()
+                return
+            os.close(lock)
+        raise Busy
+
+    def _holds(self, lock: int) -> bool:
+        """Tell whether the locked file is the one that has the name: it may have been removed before."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(lock), os.stat(self.path / LOCK))
+        return False
+
+    def _put_right(self) -> None:
+        if os.path.lexists(self.old) and not os.path.lexists(self.target):
+            os.rename(self.old, self.target)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove all but the lock. ``old`` is renamed first: half of it must never be put back."""
+        if os.path.lexists(self.old):
+            _remove(self.path / "trash")
+            os.rename(self.old, self.path / "trash")
+        for name in ("trash", "new"):
+            _remove(self.path / name)
+
+    def close(self) -> None:
+        """Remove the folder and unlock it; what cannot be removed now is removed by the next command."""
+        if self._lock is None:
+            return
+        lock, self._lock = self._lock, None
+        try:
+            with suppress(OSError):
+                self._clear()
+                if sys.platform == "win32":  # a file that is open cannot be removed there
+                    os.close(lock)
+                    lock = -1
+                os.unlink(self.path / LOCK)  # last: a folder without it but with content would be nobody's
+                os.rmdir(self.path)
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or a link to one, that may not be there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock_file(lock: int) -> bool:
+        try:
+            msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock_file(lock: int) -> bool:
+        """Lock an open file unless another process has; unlocked when it is closed, and by any end."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
