@@ -99,13 +99,13 @@ def test_a_view_is_evaluated_and_classes_are_renamed(foo, operator, masks):
 
 
 def test_every_protocol_is_explained_in_the_form(operator, masks):
+    from fiftyone_plugin.common.text import plain_markdown
     from fiftyone_plugin.evaluation import PROTOCOLS
 
     choices = {choice.value: choice.description for choice in form(operator, masks)["protocol"].view.choices}
     assert choices == {name: protocol.explanation for name, protocol in PROTOCOLS.items()}
-    assert form(operator, masks, protocol="majority")["protocol"].view.description == (
-        PROTOCOLS["majority"].explanation
-    )
+    shown = form(operator, masks, protocol="majority")["protocol"].view.description
+    assert shown == plain_markdown(PROTOCOLS["majority"].explanation)
 
 
 def test_options_reach_the_evaluation(foo, masks):
