@@ -146,13 +146,13 @@ def photos() -> Path:
 
 @pytest.fixture(scope="session")
 def backbone():
-    """The offline checkpoint, on the device a run would choose."""
+    """The offline checkpoint, on the device a run would choose; float32, as the documented figures are."""
     from fiftyone_plugin.backbones import OFFLINE_BACKBONE, load_backbone
     from fiftyone_plugin.errors import MissingDependencyError
     from fiftyone_plugin.paths import cache_dir
 
     try:
-        return load_backbone(OFFLINE_BACKBONE, cache_dir=cache_dir())
+        return load_backbone(OFFLINE_BACKBONE, cache_dir=cache_dir(), precision="float32")
     except MissingDependencyError as error:
         pytest.skip(str(error))
 
