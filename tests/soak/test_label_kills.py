@@ -1,4 +1,4 @@
-"""``pseudomask label`` killed, or refused by the disk, at its file operations; resumed, it writes the same bytes.
+"""``pseudomask label`` killed, or refused by the disk, at its file operations; resumed, it ends the same.
 
 A random sample of the moments; all of them with ``-m soak``.
 """
