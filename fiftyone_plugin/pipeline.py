@@ -130,7 +130,7 @@ def _in_words(error: Exception, out: Path) -> Exception:
 
 def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:
     """Refuse to mix what a run writes with the images; runs of earlier versions that did may go on."""
-    if (out / "run.json").exists():
+    if os.path.exists(out / "run.json"):
         return
     target = os.path.realpath(out)
     folders = {os.path.dirname(item.path) for item in items} | {getattr(items, "folder", None) or ""}

@@ -114,6 +114,9 @@ class RunDirectory:
                 remove_work(self.root)
             if not (resume or restart):
                 self._refuse_run(previous)
+        except OSError as error:
+            self.close()
+            raise UsageError(f"cannot write to {self.root}: {error.strerror or error}") from error
         except BaseException:
             self.close()
             raise

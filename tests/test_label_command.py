@@ -356,3 +356,64 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(images, options, tmp
     assert guessed.startswith("5 images: about ")
     assert "a guess" in guessed
     assert list(tmp_path.iterdir()) == []
+
+
+# --- sudden ends ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)])
+def test_workers_end_with_the_command(images, options, tmp_path, number, code):
+    """Killed, or asked to end as a scheduler does; what it left in memory and on the disk is tidied up."""
+    import psutil
+
+    command = [sys.executable, "-m", "fiftyone_plugin", "label", str(images), "--out", "run", "-q", *options]
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [*command, "--jobs", "2", "--method", "mosaic", "--no-cache"],
+        stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    watched = psutil.Process(process.pid)
+    children: list[psutil.Process] = []
+    end = time.monotonic() + 120
+    while len(children) < 3 and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+        children = watched.children(recursive=True)
+    assert len(children) >= 3, "two workers and what tidies up after them"
+    time.sleep(0.5)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    said = [line for line in err.splitlines() if line]
+    assert said == (
+        [] if code < 0 else ["pseudomask: interrupted; run the same command with --resume to go on"]
+    )
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+    assert not [name for name in os.listdir(temporary) if "loky" in name or "joblib" in name]
+    shared = Path("/dev/shm")
+    left = [path.name for path in shared.iterdir()] if shared.is_dir() else []
+    assert not [name for name in left if str(process.pid) in name]
+
+
+def test_what_is_left_out_is_said(images, options, tmp_path, capfd):
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    for name in ("coffee.jpg", "chelsea.jpg"):
+        (folder / name).write_bytes((images / name).read_bytes())
+    for number in range(3):
+        (folder / f"IMG_{number}.CR2").write_bytes(b"II*\0")
+    command = ["label", str(folder), *options]
+    assert main([*command, "--out", str(folder / "labels"), "--strict"]) == 3
+    assert "left out: 3 .cr2 (such as IMG_0.CR2" in capfd.readouterr().err
+    assert main([*command, "--out", str(folder / "again")]) == 0
+    printed, err = capfd.readouterr()
+    assert "2 images labelled" in printed
+    assert "a folder that is the result of earlier runs, exports or imports (labels)" in err
+    assert json.loads((folder / "again" / "run.json").read_text())["left_out"] == {
+        "extensions": {".cr2": 3},
+        "examples": ["IMG_0.CR2", "IMG_1.CR2", "IMG_2.CR2"],
+        "folders": ["labels"],
+    }

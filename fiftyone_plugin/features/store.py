@@ -19,7 +19,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import shutil
 import sqlite3
 import threading
@@ -34,6 +33,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..common.files import atomic
 from ..errors import UsageError
 from ..paths import CACHE_ENV
 from .cache import FEATURES_FOLDER, SHARDS_FOLDER, SPEC_NAME, SpecInfo, cache_info, clear_cache, make_room
@@ -206,9 +206,8 @@ class FeatureStore:
             self._shards.mkdir(parents=True, exist_ok=True)
             index = Index(self.path / INDEX_NAME)
         if not (self.path / SPEC_NAME).is_file():
-            partial = self.path / f"{SPEC_NAME}.{secrets.token_hex(4)}"
-            partial.write_text(json.dumps(self.spec, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            partial.replace(self.path / SPEC_NAME)
+            with atomic(self.path / SPEC_NAME) as partial:
+                partial.write_text(json.dumps(self.spec, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return index
 
     def _open_for_reading(self, error: Exception) -> bool:

@@ -46,7 +46,8 @@ def finish_exchange(directory: RunDirectory, new: RunDirectory) -> None:
     note = directory.work / NOTE
     if not _is_moving(note):
         if not _is_complete(new):
-            note.unlink(missing_ok=True)
+            if note.exists():
+                note.unlink(missing_ok=True)
             return
         write_json(note, {"step": REMOVING})
         directory.remove_outputs()

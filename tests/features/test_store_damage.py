@@ -231,7 +231,7 @@ def test_unusable_folder(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_a_cache_that_cannot_be_written_is_read():
-    """By another user, to whom it is closed: it is read, with one warning, and nothing is stored."""
+    """By a user to whom it is closed: what is there is read, with one warning, and nothing is stored."""
     code = textwrap.dedent("""
         import os, sys, logging
         import numpy as np
