@@ -99,12 +99,13 @@ def test_masks_that_are_the_images_of_another_dataset_stay(fo, tiny, tmp_path):
 def test_a_damaged_dataset_is_no_obstacle(fo, tiny, tmp_path):
     from fiftyone.core.odm import get_db_conn
 
-    get_db_conn().datasets.insert_many([{"name": "broken", "sample_fields": [None, 3]}, {"name": 7}])
+    broken = {"name": "broken", "sample_collection_name": "samples.broken", "sample_fields": [None, 3]}
+    get_db_conn().datasets.insert_one(broken)
     try:
         assert undo(tiny, KEY).kept == ()
         assert not (tmp_path / "run").exists()
     finally:
-        get_db_conn().datasets.delete_many({"name": {"$in": ["broken", 7]}})
+        get_db_conn().datasets.delete_one({"name": "broken"})
 
 
 def test_named_classes_survive_their_run(tiny):
