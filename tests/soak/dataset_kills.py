@@ -84,12 +84,14 @@ class World:
 
     def claim(self, field: str, classes: int = 3, *, overwrite: bool = False, made: bool = True) -> None:
         """Leave a run whose masks are done and not written, or not even done."""
-        from fiftyone_plugin.dataset.claiming import claim
+        from fiftyone_plugin.config import LabelConfig
+        from fiftyone_plugin.dataset.claiming import asked_for, claim
         from fiftyone_plugin.dataset.recovery import recover
 
         out = self.root / f"{field}-{classes}"
         recover(self.dataset)
-        claim(self.dataset, field, out, overwrite=overwrite, restart=False)
+        asked = asked_for(LabelConfig(), None)
+        claim(self.dataset, field, out, overwrite=overwrite, restart=False, asked=asked)
         if made:
             make_run(out, self.images, classes)
 
