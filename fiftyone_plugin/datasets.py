@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .dataset.claiming import asked_for, claim, default_out
-from .dataset.database import database_errors
+from .dataset.database import database_errors, refresh
 from .dataset.journal import pending, refuse_if_busy
+from .dataset.orphans import remove_orphans
 from .dataset.record import RunRecord, check_field_name, has_own_run, read_record
 from .dataset.recovery import recover
 from .dataset.undoing import Undone, drop_replacement, refuse_at_work, undo_run
@@ -177,10 +178,11 @@ def label_dataset(
 def _written_before(dataset: Any, field: str, asked: str, entries: list[ViewItem]) -> LabelResult | None:
     """Finish what was begun on a dataset; returns the result if that was the writing of this very run."""
     key = run_key(field)
-    dataset._reload()
+    refresh(dataset)
+    remove_orphans(dataset)
     steps = pending(dataset, key) if has_own_run(dataset, key) else {}
     recover(dataset, labelling=key)
-    begun = (steps.get("views") or {}).get("asked")
+    begun = (steps.get("views") or steps.get("remove") or {}).get("asked")
     record = read_record(dataset, key) if begun and begun == asked else None
     if record is None or not record.is_complete or "replace" in record.pending:
         return None

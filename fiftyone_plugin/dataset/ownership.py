@@ -168,10 +168,10 @@ def shown_by(dataset: Any, out: str, key: str) -> str:
         for part in ("sample", "frame"):
             collection = document.get(f"{part}_collection_name")
             paths = list(_paths(document.get(f"{part}_fields")))
-            if not collection or not paths:
-                continue
             if part == "sample":
                 paths += [(name, name) for name in _media_fields(document)]
+            if not paths or not isinstance(collection, str):
+                continue
             found = connection[collection].find_one({"$or": [{path: pattern} for _, path in paths]})
             if found is not None:
                 names = [name for name, path in paths if _shows(found, path.split("."), pattern["$regex"])]

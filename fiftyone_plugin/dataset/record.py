@@ -161,6 +161,17 @@ def _is_sound(record: RunRecord, key: str) -> bool:
         and record.key == key
         and record.fields == RunFields(record.field).all
         and all(name in record.fields for name in record.created_fields)
+        and all(isinstance(step, dict) for step in record.pending.values())
+        and _is_sound_replacement(record.pending.get("replace"))
+    )
+
+
+def _is_sound_replacement(step: dict[str, Any] | None) -> bool:
+    if step is None:
+        return True
+    texts = (step.get(name) for name in ("out", "run_id", "dataset_id"))
+    return all(isinstance(text, str) and text for text in texts) and isinstance(
+        step.get("created_fields"), list
     )
 
 

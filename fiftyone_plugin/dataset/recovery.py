@@ -13,6 +13,7 @@ from .claiming import replacement
 from .database import refresh
 from .journal import is_alive, note, pending
 from .orphans import remove_orphans
+from .ownership import is_trusted
 from .record import plain, read_record, update_record
 from .undoing import undo_run
 from .writeback import conclude, load_result, rows_by_path, write_run
@@ -38,7 +39,8 @@ def recover(samples: Any, *, labelling: str = "") -> set[str]:
     gone = set(remove_orphans(dataset))
     for key in [*dataset.list_runs(method=COMPARISON_METHOD), *dataset.list_runs(method=METHOD)]:
         steps = pending(dataset, key) if dataset.has_run(key) else {}  # a comparison goes with its run
-        if steps and not any(map(is_alive, steps.values())) and _finish(dataset, key, steps, labelling):
+        busy = any(map(is_alive, steps.values()))
+        if steps and not busy and _is_ours(dataset, key) and _finish(dataset, key, steps, labelling):
             gone.add(key)
     for name, field in dataset.get_field_schema().items():
         if is_unfinished(field):
@@ -51,6 +53,14 @@ def is_unfinished(field: Any) -> bool:
     info = plain(getattr(field, "info", None) or {})
     step = info.get(PENDING) if isinstance(info, dict) else None
     return step is not None and not is_alive(step)
+
+
+def _is_ours(dataset: Any, key: str) -> bool:
+    """Return whether what a record says may be acted upon; a stranger's may say anything."""
+    if dataset.get_run_info(key).config.method == COMPARISON_METHOD:
+        return True
+    record = read_record(dataset, key)
+    return record is not None and is_trusted(dataset, record)
 
 
 def _finish(dataset: Any, key: str, steps: dict[str, Any], labelling: str) -> bool:
@@ -87,9 +97,11 @@ def _finish_replacing(dataset: Any, key: str) -> None:
 
 def _forget_detections(dataset: Any, key: str, into: str) -> None:
     """Take back a field of detections that is not filled."""
+    import fiftyone as fo
+
     config = dataset.get_run_info(key).config
     known = dict(getattr(config, "detections", None) or {})
-    if dataset.has_sample_field(into) and into in known:
+    if into in known and into in dataset.get_field_schema(embedded_doc_type=fo.Detections):
         dataset.delete_sample_field(into)
     known.pop(into, None)
     update_record(dataset, key, detections=known)

@@ -105,7 +105,7 @@ def write_run(
             _forget_comparisons(dataset, record.field)
         steps: dict[str, Any] = {"views": {"asked": asked, "holder": holder}}
         if old is not None:
-            steps["remove"] = {**folder_of(old).to_json(), "holder": holder}
+            steps["remove"] = {**folder_of(old).to_json(), "asked": asked, "holder": holder}
         complete = replace(
             record,
             status=COMPLETE,

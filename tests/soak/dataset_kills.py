@@ -1,17 +1,18 @@
-"""Kills changes of a FiftyOne dataset at their n-th operation, does the same again, and looks at what is there.
+"""Kills a change of a FiftyOne dataset at one of its operations, does it again, and looks at what is there.
 
-    python tests/soak/dataset_kills.py FOLDER SCENARIO [N ...]
+    python tests/soak/dataset_kills.py FOLDER SCENARIO (all | COUNT SEED | N ...)
 
-Without numbers, prints what the scenario does undisturbed, an operation a line. With numbers, prints one JSON
-line for each: the number, the operation, and how the state differs from that of the undisturbed scenario,
-once after the same was called again, and once after everything was undone (both empty if all is well). Every
-attempt is a fork of this process, in which FiftyOne is loaded already.
+The change is killed at every operation that writes, at COUNT of all operations drawn at random with SEED, or
+at the operations numbered N. Prints one JSON line for each: the number, the operation, and how the state
+differs from that of the undisturbed scenario, once after the same was called again, and once after everything
+was undone (both empty if all is well). Every attempt is a fork of this process, which has FiftyOne loaded.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import sys
 import traceback
@@ -19,13 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import faults
-import numpy as np
-from PIL import Image
 from pymongo import monitoring
+from tiny_run import make_images, make_run
 
 NAME = "kills"
-SIZE = (48, 64)
-IDS = ((1, 2), (1, 3), (2, 3), (3, 3))  # of the two halves of every mask
+READS = tuple(f"database {name}" for name in ("find", "count", "aggregate", "distinct", "getMore", "list"))
 ACTIVE: list[faults.Faults] = []
 
 
@@ -63,45 +62,6 @@ def in_fork(function: Any, *args: Any) -> tuple[int, Any]:
 # ---------------------------------------------------------------------- data
 
 
-def make_images(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for i in range(4):
-        Image.fromarray(np.full((*SIZE, 3), 40 * i, np.uint8)).save(folder / f"{i}.png")
-
-
-def make_run(out: Path, images: Path, classes: int) -> None:
-    """Write a finished run, as labelling the images leaves it."""
-    from fiftyone_plugin.areas import class_shares, total_areas
-    from fiftyone_plugin.rundir import RunDirectory, SampleRow
-
-    directory = RunDirectory(out)
-    rows = []
-    for i, halves in enumerate(IDS):
-        mask = np.zeros(SIZE, np.uint8)
-        mask[:24], mask[24:40] = (min(id_, classes) for id_ in halves)
-        for folder in (directory.masks, directory.confidence):
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(mask).save(folder / f"{i}.png")
-        ids, shares = class_shares(mask)
-        row = SampleRow(f"{i}.png", f"{i}.png", "labelled", 64, 48, ids, shares, ids.replace("2", "0"))
-        row.coverage, row.quality = float((mask > 0).mean()), 0.2 + i / 10
-        rows.append(row)
-    names = {id_: f"class {id_}" for id_ in range(1, classes + 1)}
-    directory.write_classes(names)
-    directory.write_samples(rows)
-    document = {
-        "format": 1,
-        "status": "complete",
-        "settings": {"method": "none", "classes": classes},
-        "counts": {"images": 4, "labelled": 4, "skipped": 0},
-        "classes": {str(id_): name for id_, name in names.items()},
-        "areas": {str(id_): share for id_, share in total_areas(rows).items()},
-        "images_root": str(images) + os.sep,
-        "seconds": {"total": 1.0},
-    }
-    directory.write_run(document)
-
-
 class World:
     """A dataset of four images, in a folder of its own."""
 
@@ -122,13 +82,18 @@ class World:
         self.dataset.add_samples([fo.Sample(filepath=str(p)) for p in sorted(self.images.iterdir())])
         self.dataset.save_view("mine", self.dataset.limit(1))
 
-    def claim(self, field: str, classes: int = 3, *, overwrite: bool = False) -> None:
-        """Leave a run whose masks are done and not written."""
-        from fiftyone_plugin.dataset.claiming import claim
+    def claim(self, field: str, classes: int = 3, *, overwrite: bool = False, made: bool = True) -> None:
+        """Leave a run whose masks are done and not written, or not even done."""
+        from fiftyone_plugin.config import LabelConfig
+        from fiftyone_plugin.dataset.claiming import asked_for, claim
+        from fiftyone_plugin.dataset.recovery import recover
 
         out = self.root / f"{field}-{classes}"
-        claim(self.dataset, field, out, overwrite=overwrite, restart=False)
-        make_run(out, self.images, classes)
+        recover(self.dataset)
+        asked = asked_for(LabelConfig(), None)
+        claim(self.dataset, field, out, overwrite=overwrite, restart=False, asked=asked)
+        if made:
+            make_run(out, self.images, classes)
 
     def label(self, field: str = "m", *, overwrite: bool = False) -> None:
         from fiftyone_plugin import label_dataset
@@ -140,7 +105,7 @@ class World:
         self.label(field)
 
 
-# ---------------------------------------------------------------------- scenarios: what is there before, what is done
+# ---------------------------------------------------------------------- what is there before, what is done
 
 
 def _edit(name: str, *args: Any, **options: Any) -> Any:
@@ -183,7 +148,7 @@ def _name(world: World) -> None:
     from fiftyone_plugin.evaluation.fiftyone_naming import apply_mapping
     from fiftyone_plugin.evaluation.matching import Mapping
 
-    apply_mapping(world.dataset, "m", Mapping("majority", {1: 7, 2: 7, 3: 8}, {7: "cat", 8: "dog"}))
+    apply_mapping(world.dataset, "m", Mapping({1: 7, 2: 7, 3: 8}, "majority", names={7: "cat", 8: "dog"}))
 
 
 def _before(*steps: Any) -> Any:
@@ -202,7 +167,7 @@ merge = _edit("merge_classes", [1, 2])
 detections = _edit("masks_to_detections", min_area=1)
 
 SCENARIOS = {
-    "claim": (_before(), lambda world: world.claim("m")),
+    "claim": (_before(), lambda world: world.claim("m", made=False)),
     "write": (_before(lambda world: world.claim("m")), lambda world: world.label()),
     "overwrite": (
         _before(_m, _n, _compare, merge, lambda world: world.claim("m", 2, overwrite=True)),
@@ -286,7 +251,7 @@ def _record(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _files(root: Path) -> list[str]:
-    """List the files; the records of edits that were taken back are history, and numbers are not used again."""
+    """List the files, without the records of edits: those that were taken back stay, as history."""
     found = []
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
@@ -364,6 +329,16 @@ def differences(found: Any, expected: Any, where: str = "") -> list[str]:
     return [] if found == expected else [f"{where}: {str(found)[:200]} instead of {str(expected)[:200]}"]
 
 
+def chosen(operations: list[str], asked: list[str]) -> list[int]:
+    """Return the numbers of the operations to be killed at."""
+    if asked == ["all"]:
+        return [n for n, line in enumerate(operations, 1) if not line.split(" ", 1)[1].startswith(READS)]
+    if len(asked) == 2:
+        count, seed = map(int, asked)
+        return sorted(random.Random(seed).sample(range(1, len(operations) + 1), min(count, len(operations))))
+    return [int(number) for number in asked]
+
+
 def main() -> None:
     root, scenario, *numbers = sys.argv[1:]
     world, count_file = Path(root) / "world", str(Path(root) / "count")
@@ -379,11 +354,8 @@ def main() -> None:
     status, expected = in_fork(undisturbed, world, scenario, count_file)
     assert status == 0, f"{scenario} fails undisturbed"
     operations = Path(count_file).read_text().splitlines()
-    if not numbers:
-        print("\n".join(operations))
-        return
     nothing = {"fields": [], "runs": {}, "views": [["mine", None]], "counts": [[0, 1], [0, 1]], "files": []}
-    for number in map(int, numbers):
+    for number in chosen(operations, numbers):
         wrong = []
         for repair, wanted in ((again, expected), (undo_all, nothing)):
             status, _ = in_fork(disturbed, world, scenario, number, count_file)
