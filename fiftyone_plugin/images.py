@@ -311,7 +311,9 @@ def _deep_grey_to_8_bit(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         grey = (values >> 8).clip(0, 255).astype(np.uint8)
     else:
-        grey = _stretch(values.astype(np.float64), unit_range=image.mode == "F")
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN like any other
+            wide = values.astype(np.float64)
+        grey = _stretch(wide, unit_range=image.mode == "F")
     key = image.info.get("transparency")
     return np.where(values == key, np.uint8(255), grey) if isinstance(key, int) else grey
 

@@ -51,6 +51,8 @@ def read_bytes(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_
             return file.read(min(info.st_size, max_bytes) + 1)
     except OSError as error:
         raise UsageError(f"cannot read {os.fspath(path)}, {what}: {error.strerror or error}") from error
+    except UsageError:  # a ValueError too
+        raise
     except ValueError as error:  # a null byte in the name
         raise UsageError(f"cannot read {os.fspath(path)!r}, {what}: {error}") from error
 

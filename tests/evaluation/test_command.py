@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 import unicodedata
+import zlib
 
 import numpy as np
 import pytest
@@ -229,3 +232,97 @@ def test_other_class_files_are_refused_by_name(tmp_path, text):
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(UsageError, match=r"c\.json"):
         read_classes(tmp_path / "c.json")
+
+
+# --- files of strangers ----------------------------------------------------------------------------
+
+
+def pairs_with_faults(folder):
+    """Write eight pairs of masks; the truth of all but a and h is no mask that can be compared with."""
+    mask = np.random.default_rng(0).integers(1, 4, (20, 30), dtype=np.uint8)
+    for side in ("pred", "gt"):
+        (folder / side).mkdir()
+        for name in "abcdefgh":
+            Image.fromarray(mask).save(folder / side / f"{name}.png")
+    huge = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    whole = (folder / "gt" / "b.png").read_bytes()
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + huge))
+    (folder / "gt" / "b.png").write_bytes(whole[:16] + huge + crc + whole[33:])
+    Image.fromarray(mask).save(folder / "gt" / "c.png", format="JPEG")
+    Image.fromarray(mask[:9]).save(folder / "gt" / "d.png")
+    Image.fromarray(mask).save(folder / "gt" / "e.png", format="EPS")
+    (folder / "gt" / "f.png").write_bytes(whole[:-40])
+    colours = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(folder / "gt" / "g.png")
+    reasons = {
+        "b": "too large: image size (900000000 pixels)",
+        "c": "JPEG changes ids; save masks as PNG",
+        "d": "9x30",
+        "e": "not an image in a known format",
+        "f": "truncated file",
+        "g": "it holds colours",
+    }
+    if hasattr(os, "mkfifo"):
+        (folder / "gt" / "h.png").unlink()
+        os.mkfifo(folder / "gt" / "h.png")
+        reasons["h"] = "not a regular file"
+    return reasons
+
+
+def test_pairs_that_cannot_be_compared_are_left_out_and_listed(tmp_path, capsys):
+    reasons = pairs_with_faults(tmp_path)
+    out = tmp_path / "o.json"
+    assert cli.main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "gt"), "--json", str(out)]) == 3
+    result = json.loads(out.read_text())
+    assert (result["n"], result["scores"]["miou"]) == (8 - len(reasons), 1.0)
+    found = dict(result["settings"]["skipped"])
+    assert found.keys() == reasons.keys()
+    for key, reason in reasons.items():
+        assert reason in found[key]
+    shown = capsys.readouterr()
+    assert f"{len(reasons)} images left out, with masks that cannot be compared: b: " in shown.out
+    assert f"pairs that cannot be compared: {len(reasons)}\n  b: " in shown.err
+    assert cli.main(["compare", str(tmp_path / "pred"), str(tmp_path / "gt")]) == 3
+    listed = capsys.readouterr()
+    for key, reason in reasons.items():
+        assert any(
+            f"left out: {key}: " in line and reason in line for line in (listed.out + listed.err).splitlines()
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"mapping": ' + "[" * 500 + "]" * 500 + "}",
+        '{"format": 1, "protocol": "majority", "clusters": {"1": -4}, "unmatched": null, "names": {}}',
+        '{"format": 1, "protocol": "majority", "clusters": {"1": "x"}, "unmatched": null, "names": {}}',
+        '{"format": 1, "protocol": "majority", "clusters": [1], "unmatched": null, "names": {}}',
+        '{"format": 1, "protocol": "majority", "clusters": {"1": 1e400}, "unmatched": null, "names": {}}',
+        "\udcff",
+    ],
+    ids=["deep", "nested", "negative", "text", "list", "infinite", "no UTF-8"],
+)
+def test_mappings_that_are_none(tmp_path, capsys, text):
+    (tmp_path / "m.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    write(tmp_path / "a" / "x.png", [[1]])
+    assert cli.main(["evaluate", *[str(tmp_path / "a")] * 2, "--mapping", str(tmp_path / "m.json")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "m.json" in line
+
+
+def test_results_are_replaced_whole_or_not_at_all(folders, capsys, monkeypatch):
+    out, mapping = folders / "o.json", folders / "m.json"
+    arguments = ["evaluate", str(folders / "run"), str(folders / "gt"), "--bootstrap", "0"]
+    arguments += ["--json", str(out), "--save-mapping", str(mapping)]
+    assert cli.main(arguments) == 0
+    before = out.read_bytes(), mapping.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    assert cli.main(arguments) == 2
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
+    assert (out.read_bytes(), mapping.read_bytes()) == before
+    assert not [path for path in folders.iterdir() if "partial" in path.name]

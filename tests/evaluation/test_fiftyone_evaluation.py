@@ -261,6 +261,47 @@ def test_masks_in_the_database_in_colour_and_in_palette_files(fo, tmp_path, mask
         assert scores == evaluate_pairs([("x", pred, true)], NAMES, ignore=[255], replicates=0).scores
 
 
+@pytest.mark.parametrize("kind", ["palette", "colours", "grey", "one bit", "white bit"])
+def test_what_pixels_mean_depends_on_the_mask_targets(fo, masks, tmp_path, kind):
+    """The same two classes in files of every kind, under the targets that FiftyOne's App needs for them."""
+    dataset, _ = masks
+    dataset.clear()
+    true = np.zeros((6, 8), np.uint8)
+    true[:, 5:] = 1
+    rgb = [(128, 0, 0), (0, 128, 0)]
+    if kind == "palette":
+        image, targets = Image.fromarray(true), {"#800000": "a", "#008000": "b"}
+        image.putpalette([*rgb[0], *rgb[1]])
+    elif kind == "colours":
+        image, targets = Image.fromarray(np.array(rgb, np.uint8)[true]), {"#800000": "a", "#008000": "b"}
+    elif kind == "grey":
+        image, targets = Image.fromarray(true * 128), {"#000000": "a", "#808080": "b", "#ff0000": "c"}
+    else:
+        image, targets = Image.fromarray(true > 0), {0: "a", 1 if kind == "one bit" else 255: "b"}
+    image.save(tmp_path / "m.png")
+    label = fo.Segmentation(mask_path=str(tmp_path / "m.png"))
+    sample = fo.Sample(filepath=str(tmp_path / "x.jpg"), gt=label)
+    sample["clusters"] = fo.Segmentation(mask=true + 7)
+    dataset.add_sample(sample)
+    dataset.mask_targets = {"gt": targets}
+    result = evaluate(dataset, "clusters", "gt", replicates=0).evaluation
+    assert (result.n_pixels, result.unnamed, result.scores["miou"]) == (48, {}, 1.0)
+    assert {row["name"]: row["pixels"] for row in result.per_class if row["pixels"]} == {"a": 30, "b": 18}
+
+
+def test_a_photograph_among_the_masks_is_left_out(fo, masks, tmp_path):
+    dataset, _ = masks
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    sample = dataset.first()
+    sample["gt"] = fo.Segmentation(mask_path=save(tmp_path / "photo.png", noise))
+    sample["clusters"] = fo.Segmentation(mask=np.ones((100, 100), np.uint8))
+    sample.save()
+    dataset.mask_targets = {}
+    results = evaluate(dataset, "clusters", "gt", replicates=0)
+    assert results.evaluation.n_images == 9
+    assert "too many for classes: are these photographs" in results.skipped[0].reason
+
+
 def test_a_mapping_learnt_on_one_view_serves_another(masks):
     dataset, _ = masks
     train = evaluate(dataset[:5], "clusters", "gt", "train", replicates=0)

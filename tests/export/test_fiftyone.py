@@ -14,6 +14,7 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.export.formats import formats
 
 from .conftest import NAMES, read_folder
+from .run_helpers import PAIR, TWO
 
 
 @pytest.fixture
@@ -102,6 +103,37 @@ def test_colour_masks_are_classes_by_their_colour(fo, small, tmp_path):
     assert result.categories == {1: "sea", 2: "sky"}
     assert read_folder(tmp_path / "o" / "masks")["a"].tolist() == [[2, 0], [0, 1]]
     assert load(tmp_path / "o" / "classes.json") == {"1": "sea", "2": "sky"}
+
+
+def test_palette_and_one_bit_masks_and_masks_in_the_database(fo, small, tmp_path):
+    """What FiftyOne's App shows is exported: palettes by their colours, and the database before the disk."""
+    root = small({"a": PAIR}, TWO)
+    dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
+    palette = Image.fromarray(PAIR)
+    palette.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    palette.save(tmp_path / "palette.png")
+    Image.fromarray(PAIR > 1).save(tmp_path / "bit.png")
+    sample = fo.Sample(filepath=str(root / "images" / "a.jpg"))
+    sample["palette"] = fo.Segmentation(mask_path=str(tmp_path / "palette.png"))
+    sample["bit"] = fo.Segmentation(mask_path=str(tmp_path / "bit.png"))
+    sample["edited"] = fo.Segmentation(mask_path=str(tmp_path / "bit.png"), mask=PAIR)
+    dataset.add_sample(sample)
+    dataset.mask_targets = {
+        "palette": {"#800000": "one", "#008000": "two"},
+        "bit": {0: "rest", 1: "object"},
+        "edited": {1: "one", 2: "two"},
+    }
+    try:
+        # colours become categories in the order of their numbers: #008000, #800000
+        turned = np.array([0, 2, 1], np.uint8)[PAIR]
+        expected = {"palette": turned, "bit": (PAIR > 1).astype(np.uint8), "edited": PAIR}
+        for field, mask in expected.items():
+            result = export(dataset, field, out=tmp_path / field, format="masks")
+            assert (result.images, result.skipped) == (1, [])
+            written = np.asarray(Image.open(tmp_path / field / "masks" / "a.png"))
+            np.testing.assert_array_equal(written, mask)
+    finally:
+        dataset.delete()
 
 
 def test_instances_of_another_field(fo, view, tmp_path):
