@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 __all__ = ["RAW_EXTENSIONS", "describe_unreadable", "raw_camera_format", "register_heif"]
 
 _CAMERAS = """
-    3fr arw cr2 cr3 crw dcr dng erf fff iiq k25 kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f
+    3fr arw cr2 cr3 crw dcr dng erf fff iiq k25 kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf
+    srw x3f
 """
 RAW_EXTENSIONS = frozenset(f".{name}" for name in _CAMERAS.split())
 """Lower-case extensions of cameras' RAW files."""
