@@ -127,6 +127,8 @@ def _first_directory(file: BinaryIO, head: bytes) -> dict[int, list[int]]:
     entry_size, counter = (20, "Q") if big else (12, "H")
     count = struct.unpack(order + counter, file.read(8 if big else 2))[0]
     entries = file.read(min(count, MAX_TAGS) * entry_size)
+    if len(entries) < count * entry_size:
+        raise struct.error("truncated, or no directory")
     tags: dict[int, list[int]] = {}
     for start in range(0, len(entries) - entry_size + 1, entry_size):
         tag, kind = struct.unpack_from(order + "HH", entries, start)
