@@ -13,6 +13,9 @@ What every file becomes is 8-bit RGB:
   values; NaN becomes 0.
 * **CMYK** by the plain formula, without a colour profile; embedded profiles are ignored throughout.
 * Of an animation or a stack of pages, the first one.
+* **HEIC / HEIF** are read where the package pillow-heif is installed, upright as libheif gives them.
+
+What cannot be read for what it is, and not for damage, says so: float and multi-band TIFF, RAW of cameras.
 
 Functions here keep no state and may be called from many threads; decoding and resizing release the GIL.
 """
@@ -37,6 +40,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .errors import ImageReadError
+from .foreign_images import describe_unreadable, raw_camera_format, register_heif
 
 __all__ = [
     "MAX_PIXELS",
@@ -170,6 +174,7 @@ def file_digest(path: PathLike) -> str:
 
 def _formats() -> list[str]:
     Image.init()
+    register_heif()
     return [name for name in Image.ID if name not in _NOT_DECODED]
 
 
@@ -223,6 +228,8 @@ def open_image(
             with _PILLOW_IS_QUIET, Image.open(file, formats=formats or _formats()) as image:
                 if image.format == "TIFF":
                     _silence_libtiff()
+                    if camera := raw_camera_format(image, os.fsdecode(path)):
+                        raise ImageReadError(path, camera)
                 width, height = image.size
                 if width * height > max_pixels:
                     limit = f"more than {max_pixels:,} pixels"
@@ -231,10 +238,13 @@ def open_image(
         except ImageReadError:
             raise
         except Exception as error:  # decoders raise anything from OSError to struct.error on damaged files
-            raise ImageReadError(path, _decoder_reason(error, file)) from error
+            raise ImageReadError(path, _decoder_reason(error, file, os.fsdecode(path))) from error
 
 
-def _decoder_reason(error: Exception, file: BinaryIO) -> str:
+def _decoder_reason(error: Exception, file: BinaryIO, path: str) -> str:
+    unknown = isinstance(error, UnidentifiedImageError) or "unknown raw mode" in str(error)
+    if unknown and (known := describe_unreadable(file, path)):
+        return known
     if isinstance(error, UnidentifiedImageError):
         return (
             "damaged or truncated image header"

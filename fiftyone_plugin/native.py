@@ -9,7 +9,7 @@ import numpy as np
 from .errors import ImageReadError
 from .methods.base import LabelScores
 from .parallel import one_thread
-from .refinement import Refiner, resize_scores
+from .refinement import Refiner, winners
 
 __all__ = ["at_most", "labels_or_error", "native_labels"]
 
@@ -34,7 +34,7 @@ def labels_or_error(
 def native_labels(
     scores: LabelScores, size: tuple[int, int], read_image: Callable[[], np.ndarray], refiner: Refiner
 ) -> np.ndarray:
-    """Refine and up-sample soft scores to the (H, W) class ids of the native image.
+    """Refine and up-sample soft scores to the class ids of the native image, in bounded memory.
 
     Args:
         scores: of the image.
@@ -42,9 +42,18 @@ def native_labels(
         read_image: returns the native (H, W, 3) uint8 image; called only where a refiner needs it.
         refiner: refines scores that the method has not refined.
 
+    Returns:
+        (H, W) class ids, in the smallest of uint8, uint16 and int64 that holds those of the scores.
+
     Raises:
         ImageReadError: the image cannot be read any more.
     """
     with one_thread():
         values = scores.scores if scores.refined else refiner(scores.scores, read_image())
-        return scores.labels[resize_scores(values, *size).argmax(0)]
+        return _narrow(scores.labels)[winners(values, *size)]
+
+
+def _narrow(ids: np.ndarray) -> np.ndarray:
+    """Return ids in as few bytes as hold them."""
+    kinds = (kind for kind in (np.uint8, np.uint16) if ids.min() >= 0 and ids.max() <= np.iinfo(kind).max)
+    return ids.astype(next(kinds, np.int64))

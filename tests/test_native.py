@@ -35,6 +35,7 @@ def test_scores_become_class_ids_at_native_size():
     image = np.zeros((40, 60, 3), np.uint8)
     mask = native_labels(scores(), (40, 60), lambda: image, create_refiner("none"))
     assert mask.shape == (40, 60)
+    assert mask.dtype == np.uint8
     assert (mask[:, :29] == 3).all()
     assert (mask[:, 31:] == 7).all()
 
@@ -46,3 +47,10 @@ def test_the_image_is_read_only_where_it_is_needed_and_an_error_is_handed_back()
     error = labels_or_error(scores(), (8, 8), refuse, create_refiner("none"))
     assert isinstance(error, ImageReadError)
     assert error.reason == "gone"
+
+
+def test_class_ids_above_255_take_two_bytes():
+    given = LabelScores(np.array([3, 700]), scores().scores)
+    mask = native_labels(given, (40, 60), lambda: np.zeros((40, 60, 3), np.uint8), create_refiner("none"))
+    assert mask.dtype == np.uint16
+    assert np.unique(mask).tolist() == [3, 700]

@@ -1,6 +1,8 @@
 """What a wheel and an sdist hold, and the facts that are written in more than one file."""
 
+import ast
 import email
+import itertools
 import os
 import re
 import subprocess
@@ -51,6 +53,41 @@ def metadata_of(wheel: Path):
 
 def test_requirements_txt_is_the_list_of_dependencies(project):
     assert (REPOSITORY / "requirements.txt").read_text().splitlines() == project["dependencies"]
+
+
+def test_torch_is_one_whose_weights_only_loading_is_sound(project):
+    """CVE-2025-32434, mended in 2.6.0."""
+    (torch,) = (line for line in project["dependencies"] if re.match(r"torch\b", line))
+    assert tuple(map(int, torch.removeprefix("torch>=").split("."))) >= (2, 6)
+
+
+def test_what_is_imported_is_declared(project):
+    from importlib.metadata import packages_distributions
+
+    def plain(name: str) -> str:
+        return re.split(r"[<>=;\[ ]", name)[0].lower().replace("_", "-")
+
+    lines = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {plain(line) for line in lines} | {"fiftyone-pseudomask"}
+    known = packages_distributions()
+    missing = {}
+    for path in [*(REPOSITORY / "fiftyone_plugin").rglob("*.py"), *(REPOSITORY / "operators").rglob("*.py")]:
+        for name in imported(path) - sys.stdlib_module_names:
+            owners = {plain(owner) for owner in known.get(name, [])}
+            if owners and not owners & declared:
+                missing[name] = path.name
+    assert missing == {}
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports anywhere, relative imports left out."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
 
 
 def test_manifest_agrees_with_the_package(project, manifest):

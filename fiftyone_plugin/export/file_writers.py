@@ -163,7 +163,9 @@ class YoloWriter(_Lists):
             with writing(folder):
                 (folder / _images_of(split)).mkdir(parents=True, exist_ok=True)
         comment = "" if validation else NO_VALIDATION
-        self.write("data.yaml", comment + yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        # U+0085 and its like, written as they are, are read as line breaks
+        plain = all(item.name.isprintable() for item in categories.items)
+        self.write("data.yaml", comment + yaml.safe_dump(document, sort_keys=False, allow_unicode=plain))
 
     def add(self, converted: Converted) -> None:
         """Note what is marked."""
@@ -211,9 +213,7 @@ def _images_of(split: str) -> str:
 def _check_yolo(categories: Categories, options: ExportOptions) -> None:
     taken = [split for split in options.splits if split in YOLO_KEYS]
     if taken:
-        raise UsageError(
-            f"a split called {taken[0]!r} has another meaning in YOLO's data.yaml; rename the tag"
-        )
+        raise UsageError(f"{taken[0]!r} has another meaning in data.yaml than a split; rename the tag")
     if options.images == "reference":
         raise UsageError("YOLO finds labels beside the images: copy or symlink them")
 

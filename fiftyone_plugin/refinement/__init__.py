@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import UsageError
 from .crf import DenseCRF, crf_available
 from .upsample import fit_within, resize_scores
+from .winners import winners
 
 __all__ = [
     "REFINERS",
@@ -19,6 +20,7 @@ __all__ = [
     "crf_available",
     "fit_within",
     "resize_scores",
+    "winners",
 ]
 
 Refiner = Callable[[np.ndarray, np.ndarray], np.ndarray]

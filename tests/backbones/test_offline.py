@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,37 @@ def test_converts_once(onnx_path, backbone, monkeypatch):
     assert offline.convert_offline_checkpoint(cache_dir()) == first
     assert first.stat().st_mtime_ns == written
     assert [path for path in first.parent.iterdir() if path != first] == []
+
+
+@pytest.mark.parametrize("damage", ["another value", "cut off", "other tensors", "not a file"])
+def test_converted_weights_that_are_not_those_are_converted_anew(onnx_path, backbone, tmp_path, damage):
+    from safetensors.numpy import load_file, save_file
+
+    good = offline.convert_offline_checkpoint(cache_dir())
+    target = tmp_path / "weights" / good.name
+    target.parent.mkdir()
+    if damage == "another value":
+        state = load_file(str(good))
+        state["norm.bias"][0] += 1
+        save_file(state, str(target))
+    elif damage == "cut off":
+        target.write_bytes(good.read_bytes()[:-100])
+    elif damage == "other tensors":
+        save_file({"norm.bias": np.zeros(3, np.float32)}, str(target))
+    elif hasattr(os, "mkfifo"):
+        os.mkfifo(target)
+    found = load_model(OFFLINE_BACKBONE, tmp_path)
+    assert found.state_sha256 == backbone.loaded.state_sha256 == offline.STATE_SHA256
+    assert [path.name for path in target.parent.iterdir()] == [good.name]
+
+
+def test_damaged_weights_without_the_wheel(tmp_path, monkeypatch):
+    monkeypatch.setattr(offline, "find_offline_onnx", lambda: None)
+    target = tmp_path / "weights" / f"offline-vits14-{offline.ONNX_SHA256[:12]}.safetensors"
+    target.parent.mkdir()
+    target.write_bytes(b"x")
+    with pytest.raises(MissingDependencyError, match="is damaged, and the offline checkpoint is not"):
+        load_model(OFFLINE_BACKBONE, tmp_path)
 
 
 def test_another_file_of_that_name_is_refused(tmp_path, monkeypatch):
