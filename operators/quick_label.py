@@ -81,12 +81,9 @@ class QuickLabel(PseudoMaskOperator):
         result = yield from run_with_progress(
             ctx, lambda progress: label_dataset(view, field, progress=progress)
         )
-        summary = {
-            "field": field,
-            "labelled": len(result.labelled),
-            "skipped": len(result.skipped),
-            "reasons": first_reasons(result.skipped),
-        }
+        summary = {"field": field, "labelled": len(result.labelled), "skipped": len(result.skipped)}
+        if result.skipped:
+            summary["reasons"] = first_reasons(result.skipped)
         if in_app(ctx):
             yield ctx.ops.reload_dataset()
             yield ctx.ops.set_active_fields([field])
