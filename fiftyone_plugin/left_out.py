@@ -18,7 +18,7 @@ from .images import image_extensions
 __all__ = ["RECORDS", "RUN_OUTPUTS", "LeftOut", "is_result_folder"]
 
 EXAMPLES = 5
-RECORDS = ("run.json", "export.json")
+RECORDS = frozenset({"run.json", "export.json"})
 MAX_RECORD_BYTES = 8 << 20
 RUN_OUTPUTS = frozenset(
     {"masks", "confidence", "exemplars", "edits", "model", "contact_sheet.png", "eigenvalues.png"}

@@ -5,23 +5,20 @@ from __future__ import annotations
 import fnmatch
 import glob
 import hashlib
-import heapq
-import logging
 import os
 import posixpath
 import unicodedata
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import PurePath, PureWindowsPath
 
+from .common.folders import files_below
 from .errors import UsageError
 from .left_out import RECORDS, RUN_OUTPUTS, LeftOut, is_result_folder, is_run_folder
 
 __all__ = ["ImageItem", "ImageList", "list_images"]
-
-logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 FIFTYONE_PREFIX = "fiftyone:"
@@ -143,55 +140,18 @@ def _read_list(list_path: str) -> list[str]:
 
 
 def _walk(root: str, left_out: LeftOut) -> Iterator[str]:
-    """Yield the POSIX paths, relative to ``root``, of all files below it that are not hidden.
+    """Yield the files below a folder; folders that hold results of this package are noted and passed over."""
 
-    Folders that hold results of this package are noted and passed over. Every folder is read once, however
-    many links lead to it, so loops end; real folders come before linked ones, so that a path without links
-    wins.
-    """
-    seen: set[tuple[int, int]] = set()
-    real, linked = deque([""]), list[str]()
-    while real or linked:
-        relative = real.popleft() if real else heapq.heappop(linked)
-        folder = os.path.join(root, relative)
-        try:
-            info = os.stat(folder)
-            if (info.st_dev, info.st_ino) in seen:
-                continue
-            seen.add((info.st_dev, info.st_ino))
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            if not relative:
-                raise UsageError(
-                    f"cannot list the folder {root}: {error.strerror}; check its permissions"
-                ) from error
-            logger.warning("skipping the folder %s: %s", folder, error.strerror)
-            continue
-        hidden: frozenset[str] = frozenset()
-        if any(entry.name in RECORDS for entry in entries):
-            if relative and is_result_folder(folder):
-                left_out.folders.append(relative)
-                continue
-            # somebody's pictures may lie beside what a run wrote, and this folder was named on purpose
-            hidden = RUN_OUTPUTS if is_run_folder(folder) else hidden
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name in hidden:
-                continue
-            path = f"{relative}/{entry.name}" if relative else entry.name
-            if not _is_folder(entry):
-                yield path
-            elif entry.is_symlink():
-                heapq.heappush(linked, path)
-            else:
-                real.append(path)
+    def prune(relative: str, folder: str, names: Collection[str]) -> Collection[str] | None:
+        if RECORDS.isdisjoint(names):
+            return ()
+        if relative and is_result_folder(folder):
+            left_out.folders.append(relative)
+            return None
+        # somebody's pictures may lie beside what a run wrote, and this folder was named on purpose
+        return RUN_OUTPUTS if is_run_folder(folder) else ()
 
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # e.g. a link to itself; listed if it is called like an image, it fails when it is read
-        return False
+    return files_below(root, prune)
 
 
 def _glob(pattern: str, left_out: LeftOut) -> Iterator[str]:

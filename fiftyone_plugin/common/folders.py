@@ -6,7 +6,7 @@ import heapq
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ..errors import UsageError
 
@@ -15,11 +15,23 @@ __all__ = ["files_below"]
 logger = logging.getLogger(__name__)
 
 
-def files_below(root: str | os.PathLike[str]) -> Iterator[str]:
+Prune = Callable[[str, str, Collection[str]], Collection[str] | None]
+
+
+def _keep_all(relative: str, folder: str, names: Collection[str]) -> Collection[str]:
+    return ()
+
+
+def files_below(root: str | os.PathLike[str], prune: Prune = _keep_all) -> Iterator[str]:
     """Yield the POSIX paths, relative to ``root``, of all files below it that are not hidden.
 
     Linked folders are followed. Every folder is read once, however many links lead to it, so loops end; real
     folders come before linked ones, so that a path without links wins.
+
+    Args:
+        root: the folder.
+        prune: asked for every folder, with its path below ``root``, its path and the names in it, which of
+            these names are passed over; ``None`` passes over the whole folder.
 
     Raises:
         UsageError: ``root`` cannot be listed.
@@ -44,8 +56,9 @@ def files_below(root: str | os.PathLike[str]) -> Iterator[str]:
                 ) from error
             logger.warning("skipping the folder %s: %s", folder, error.strerror)
             continue
-        for entry in entries:
-            if entry.name.startswith("."):
+        hidden = prune(relative, folder, [entry.name for entry in entries])
+        for entry in entries if hidden is not None else ():
+            if entry.name.startswith(".") or entry.name in (hidden or ()):
                 continue
             path = f"{relative}/{entry.name}" if relative else entry.name
             if not _is_folder(entry):

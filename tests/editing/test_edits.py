@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from fiftyone_plugin import app_summary, editing
 from fiftyone_plugin.class_names import class_names, rename_classes, restore_names
+from fiftyone_plugin.common.locks import hold
 from fiftyone_plugin.editing.run import EditableRun, run_names
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
@@ -166,8 +166,10 @@ editing.merge_classes(fo.load_dataset(sys.argv[1]), "auto", [1, 2], name="both")
 
 def test_two_edits_at_once_are_refused(labelled, tmp_path):
     editing.hide_classes(labelled, "auto", [1])
-    lock = FileLock(str(tmp_path / "auto" / "edits" / "lock"))
-    with lock, pytest.raises(PseudoMaskError, match="another edit of 'auto' is being written"):
+    with (
+        hold(tmp_path / "auto" / "edits" / "lock"),
+        pytest.raises(PseudoMaskError, match="another edit of 'auto' is being written"),
+    ):
         editing.show_classes(labelled, "auto")
 
 
