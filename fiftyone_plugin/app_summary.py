@@ -9,13 +9,13 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
+from .dataset.record import RunFields
 from .errors import UsageError
-from .run_keys import FIELD_SUFFIXES, METHOD
+from .run_keys import METHOD
 from .rundir import RunDirectory
 from .view_check import all_samples, labelled_slices
 
 __all__ = [
-    "FIELD_SUFFIXES",
     "METHOD",
     "ClassRow",
     "Histogram",
@@ -261,7 +261,7 @@ def free_field(taken: Iterable[str], stem: str) -> str:
     names = set(taken)
 
     def is_free(name: str) -> bool:
-        return names.isdisjoint({name, *(f"{name}_{suffix}" for suffix in FIELD_SUFFIXES)})
+        return names.isdisjoint(RunFields(name).all)
 
     number = 1
     while not is_free(name := stem if number == 1 else f"{stem}_{number}"):

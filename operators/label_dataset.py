@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from fiftyone_plugin.app_summary import FIELD_SUFFIXES
+from fiftyone_plugin.dataset.database import dataset_id
+from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.run_keys import run_key
@@ -205,18 +206,13 @@ def reason_to_keep(dataset: Any, field: str) -> str:
     if dataset.has_run(run_key(field)):
         config = dataset.get_run_info(run_key(field)).config
         owner = getattr(config, "dataset_id", None)
-        if owner and owner != str(dataset._doc.id):  # a clone, or imported: the files are another dataset's
+        if owner and owner != dataset_id(dataset):  # a clone, or imported: the files are another dataset's
             return f"the run in {field!r} is of another dataset, of which this is a copy: choose another name"
         return ""
-    taken = [name for name in fields_of_run(field) if dataset.has_sample_field(name)]
+    taken = [name for name in RunFields(field).all if dataset.has_sample_field(name)]
     return (
         f"{taken[0]!r} exists and was not made by a run of pseudo-masks: choose another name" if taken else ""
     )
-
-
-def fields_of_run(field: str) -> list[str]:
-    """Return all fields that a run writes."""
-    return [field, *(f"{field}_{suffix}" for suffix in FIELD_SUFFIXES)]
 
 
 def _run_of(dataset: Any, field: str) -> tuple[str | None, str]:
