@@ -95,7 +95,7 @@ def undisturbed(images, tiny_weights):
             root.mkdir()
             labelling = Labelling(method, root, tiny_weights)
             done = labelling.run()
-            assert (done.returncode, done.stderr) == (0, "")
+            assert done.returncode == 0, done.stderr
             assert labelling.stale() == []
             made[method] = labelling, labelling.results()
         return made[method]
@@ -130,8 +130,8 @@ def check(labelling: Labelling, event: str, number: int, expected: dict[str, obj
     else:
         assert done.returncode in (0, 2), where
         if done.returncode:
-            errors = [line for line in done.stderr.splitlines() if not line.startswith("pseudomask: feature")]
-            assert len(errors) == 1, where
+            lines = done.stderr.splitlines()  # warnings, of the cache for example, come before
+            assert all(line.startswith("pseudomask: ") for line in lines), where
     again = labelling.run("--resume")
     assert again.returncode == 0, f"{where}; resumed: {again.stderr}"
     assert labelling.results() == expected, where
