@@ -192,6 +192,15 @@ class TestRefusals:
             undo(dataset, "theirs")
         assert dataset.list_runs() == ["theirs"]
 
+    def test_paths_that_are_not_in_their_normal_form(self, dataset):
+        first = Path(dataset.first().filepath)
+        dataset.set_values(
+            "filepath", {dataset.first().id: f"{first.parent}/x/..//{first.name}"}, key_field="id"
+        )
+        entries = list_view(dataset)
+        assert sum(len(entry.sample_ids) for entry in entries) == len(dataset)
+        assert str(first) in {entry.item.path for entry in entries}
+
     def test_one_file_shown_by_two_samples(self, dataset, fo):
         dataset.add_sample(fo.Sample(filepath=dataset.first().filepath))
         entries = list_view(dataset)

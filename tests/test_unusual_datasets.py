@@ -154,6 +154,34 @@ class TestGroups:
         undo(grouped, "pseudomask_mask")
         assert unchanged(grouped)
 
+    def test_edits_and_views_act_on_the_slice_that_was_labelled(self, grouped, fast, tmp_path):
+        from fiftyone_plugin import editing
+        from fiftyone_plugin.class_names import class_names, rename_classes
+
+        right = grouped.select_group_slices("right")
+        label_dataset(right, "mask", out=tmp_path / "run", **fast)
+        assert grouped.group_slice == "left"
+        shown = grouped.load_saved_view("mask: review first")
+        assert set(shown.values("group.name")) == {"right"}
+        names = class_names(grouped, "mask")
+        rename_classes(grouped, "mask", {id_: f"thing {id_}" for id_ in names})
+        assert {name for listed in right.values("mask_classes") for name in listed} <= {
+            f"thing {id_}" for id_ in names
+        }
+        assert editing.masks_to_detections(grouped, "mask", min_area=1).samples == 3
+        editing.merge_classes(grouped, "mask", list(names))
+        for sample in grouped.select_group_slices("right"):
+            assert set(sample.mask.get_mask().ravel().tolist()) <= {0, min(names)}
+        undo(grouped, "pseudomask_mask")
+        assert grouped.list_runs() == []
+
+    def test_the_advice_for_dynamic_groups_works(self, dataset, fast, tmp_path):
+        dataset.set_values("scene", [str(i % 2) for i in range(len(dataset))])
+        view = dataset.group_by("scene")
+        with pytest.raises(UsageError, match=r"view.flatten\(\)"):
+            label_dataset(view, "mask", **fast)
+        assert len(label_dataset(view.flatten(), "mask", out=tmp_path / "run", **fast).labelled) == 7
+
     def test_overwritten_values_of_another_slice_are_emptied_again(self, grouped, fast, tmp_path, fo):
         right = grouped.select_group_slices("right")
         grouped.add_sample_field("mask_coverage", fo.FloatField)

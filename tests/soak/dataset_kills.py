@@ -117,7 +117,7 @@ def _edit(name: str, *args: Any, **options: Any) -> Any:
 def _rename(world: World) -> None:
     from fiftyone_plugin.class_names import rename_classes
 
-    rename_classes(world.dataset, "m", {1: "sky", 2: "sky"})
+    rename_classes(world.dataset, "m", {1: "sky", 3: "sky"})
 
 
 def _undo(world: World) -> None:
