@@ -101,7 +101,8 @@ class Workshop:
         """
         for _ in range(ATTEMPTS):
             if make:
-                self.path.mkdir(exist_ok=True)
+                with suppress(FileExistsError):  # Path.mkdir(exist_ok) fails if it is removed meanwhile
+                    os.mkdir(self.path)
             try:
                 if not self.is_ours():
                     raise UsageError(f"{self.path} holds files of somebody else; move it away")

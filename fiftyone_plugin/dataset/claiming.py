@@ -13,7 +13,7 @@ from ..run_keys import METHOD, run_key
 from ..rundir import RunDirectory
 from .database import dataset_id
 from .journal import note, refuse_if_busy
-from .ownership import RunFolder, folder_of, is_own, is_trusted
+from .ownership import folder_of, is_own, is_trusted, replacing_folder
 from .record import RUNNING, RunFields, RunRecord, read_record, save_record
 from .undoing import drop_replacement, refuse_at_work, undo_run
 
@@ -132,7 +132,7 @@ def _replacement(dataset: Any, record: RunRecord, *, restart: bool) -> RunRecord
     step = record.pending.get("replace")
     if step is None:
         return None
-    own = is_own(dataset, RunFolder.of(step))
+    own = is_own(dataset, replacing_folder(step))
     if step.get("writing") or (own and not restart):
         return replacement(record)
     refuse_at_work(dataset, record)

@@ -23,7 +23,7 @@ from ..rundir import EDITS, RunDirectory
 from .database import dataset_id
 from .record import RunRecord
 
-__all__ = ["RunFolder", "folder_of", "is_own", "is_trusted", "remove_files", "shown_by"]
+__all__ = ["RunFolder", "folder_of", "is_own", "is_trusted", "remove_files", "replacing_folder", "shown_by"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,11 @@ class RunFolder:
 def folder_of(record: RunRecord) -> RunFolder:
     """Return the folder that a record names; the id in its ``run.json`` is known once the run is complete."""
     return RunFolder.of({**vars(record), "run_id": record.run_id if record.is_complete else ""})
+
+
+def replacing_folder(step: Mapping[str, Any]) -> RunFolder:
+    """Return the folder of a run that is to replace another; the id in its ``run.json`` is not known yet."""
+    return RunFolder.of({**step, "run_id": ""})
 
 
 def is_own(dataset: Any, run: RunFolder) -> bool:

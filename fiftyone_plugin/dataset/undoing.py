@@ -13,7 +13,7 @@ from ..saved_views import delete_views
 from ..stopping import is_at_work
 from ..view_check import all_samples
 from .journal import begun, note
-from .ownership import RunFolder, folder_of, is_own, is_trusted, remove_files
+from .ownership import RunFolder, folder_of, is_own, is_trusted, remove_files, replacing_folder
 from .record import RunRecord, read_record
 from .writeback import ids_of_run
 
@@ -43,7 +43,7 @@ def refuse_at_work(dataset: Any, record: RunRecord) -> None:
     """
     folders = [folder_of(record)]
     if "replace" in record.pending:
-        folders.append(RunFolder.of(record.pending["replace"]))
+        folders.append(replacing_folder(record.pending["replace"]))
     if any(is_own(dataset, run) and is_at_work(Path(run.out)) for run in folders):
         raise UsageError(f"run {record.key!r} is at work: stop it, or wait for it, before it is deleted")
 
@@ -75,8 +75,12 @@ def undo_run(dataset: Any, key: str) -> Undone:
 
 
 def _folders(record: RunRecord) -> list[RunFolder]:
-    steps = (record.pending.get(name) for name in ("replace", "remove"))
-    return [*(RunFolder.of(step) for step in steps if isinstance(step, dict)), folder_of(record)]
+    folders = [folder_of(record)]
+    if "remove" in record.pending:
+        folders.insert(0, RunFolder.of(record.pending["remove"]))
+    if "replace" in record.pending:
+        folders.insert(0, replacing_folder(record.pending["replace"]))
+    return folders
 
 
 def _remove_fields(dataset: Any, record: RunRecord) -> list[str]:
@@ -109,5 +113,5 @@ def drop_replacement(dataset: Any, key: str) -> None:
     record = read_record(dataset, key)
     step = record.pending.get("replace") if record is not None else None
     if step is not None and not step.get("writing"):
-        remove_files(dataset, RunFolder.of(step), key)
+        remove_files(dataset, replacing_folder(step), key)
         note(dataset, key, replace=None)

@@ -234,3 +234,34 @@ def test_names_that_are_no_text(small, tmp_path):
         assert skipped.reason == "a line break in its name: lists have a line an image"
     stems = (tmp_path / "voc" / "ImageSets" / "Segmentation" / "trainval.txt").read_bytes().split(b"\n")
     assert sorted(stems) == [b"", b"c", b"\xff\xfe"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "export", "import", "again"])
+def test_every_command_puts_back_what_a_killed_export_moved_away(small, tmp_path, command, capsys):
+    from fiftyone_plugin.cli import main
+    from fiftyone_plugin.common.workshop import LOCK, workshop_path
+
+    root, out = small({"a": PAIR}, TWO), tmp_path / "o"
+    export(root, out=out, format="masks")
+    before = files(out)
+    folder = workshop_path(out)
+    folder.mkdir()
+    (folder / LOCK).touch()
+    out.rename(folder / "old")
+    arguments = {
+        "evaluate": [str(out), str(root)],
+        "compare": [str(root), str(out)],
+        "export": [str(out), "--out", str(tmp_path / "p")],
+        "import": [str(out / "masks"), "--out", str(tmp_path / "p")],
+        "again": [str(root), "--out", str(out)],
+    }[command]
+    code = main([command if command != "again" else "export", *arguments])
+    assert code == (2 if command == "again" else 0), capsys.readouterr().err
+    assert files(out) == before
+    assert {p.name for p in tmp_path.iterdir()} <= {"o", "p", "small"}
+
+
+def test_a_name_that_is_too_long_is_refused(small, tmp_path):
+    with pytest.raises(UsageError, match="cannot write to"):
+        export(small({"a": PAIR}, TWO), out=tmp_path / ("x" * 300))
+    assert [p.name for p in tmp_path.iterdir()] == ["small"]

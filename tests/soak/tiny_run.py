@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def make_run(out: Path, images: Path, classes: int) -> None:
     document = {
         "format": 1,
         "status": "complete",
+        "run_id": uuid.uuid4().hex,
         "settings": {"method": "none", "classes": classes},
         "counts": {"images": 4, "labelled": 4, "skipped": 0},
         "classes": {str(id_): name for id_, name in names.items()},
