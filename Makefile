@@ -7,11 +7,12 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench doctor clean
+.PHONY: help demo test soak check format bench doctor clean
 
 help:
 	@echo "make demo    install into $(VENV), label the sample photographs, write $(OUT)/"
 	@echo "make test    the whole test suite"
+	@echo "make soak    kills, faults and crafted files at every point (hours)"
 	@echo "make check   lint, formatting and types"
 	@echo "make format  apply the formatter and the safe lint fixes"
 	@echo "make bench   quality and speed tables (minutes)"
@@ -24,6 +25,9 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-test
 	$(PY) -m pytest
+
+soak: $(VENV)/.installed-test
+	$(PY) -m pytest -m soak
 
 check: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
