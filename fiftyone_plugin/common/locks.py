@@ -90,6 +90,9 @@ class FileLock:
                 return None
             raise
 
+    def __del__(self) -> None:
+        self.release()
+
     def release(self, *, remove: bool = False) -> None:
         """Give the lock back; nothing where it is not held.
 
@@ -99,10 +102,12 @@ class FileLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
-        if remove and os.name != "nt":
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
-        os.close(descriptor)  # this unlocks it
+        try:
+            if remove and os.name != "nt":
+                with suppress(OSError):
+                    self.path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)  # this unlocks it
         if remove and os.name == "nt":  # Windows removes no file that anybody has open
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
