@@ -15,10 +15,11 @@ from .common.untrusted import read_json
 from .errors import UsageError
 from .images import image_extensions
 
-__all__ = ["RECORDS", "RUN_OUTPUTS", "LeftOut", "is_result_folder"]
+__all__ = ["EXPORT_RECORD", "RECORDS", "RUN_OUTPUTS", "LeftOut", "is_result_folder"]
 
 EXAMPLES = 5
-RECORDS = frozenset({"run.json", "export.json"})
+EXPORT_RECORD = "export.json"  # tells the folder of an export or import from others
+RECORDS = frozenset({"run.json", EXPORT_RECORD})
 MAX_RECORD_BYTES = 8 << 20
 RUN_OUTPUTS = frozenset(
     {"masks", "confidence", "exemplars", "edits", "model", "contact_sheet.png", "eigenvalues.png"}

@@ -23,7 +23,16 @@ from ..rundir import EDITS, RunDirectory
 from .database import dataset_id
 from .record import RunRecord
 
-__all__ = ["RunFolder", "folder_of", "is_own", "is_trusted", "remove_files", "replacing_folder", "shown_by"]
+__all__ = [
+    "RunFolder",
+    "folder_of",
+    "is_own",
+    "is_trusted",
+    "remove_default_parents",
+    "remove_files",
+    "replacing_folder",
+    "shown_by",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +138,7 @@ def remove_files(dataset: Any, run: RunFolder, key: str) -> str:
         remove_partials(root / EDITS)
         directory.remove_outputs()
     directory.remove_if_empty()
-    _remove_default_parents(root)
+    remove_default_parents(root)
     return ""
 
 
@@ -143,7 +152,7 @@ def _is_of(run: RunFolder, directory: RunDirectory) -> bool:
     return not found or not run.run_id or found == run.run_id
 
 
-def _remove_default_parents(root: Path) -> None:
+def remove_default_parents(root: Path) -> None:
     """Remove the empty folders that :func:`fiftyone_plugin.datasets.default_out` has named."""
     import fiftyone as fo
 
@@ -158,11 +167,17 @@ def _remove_default_parents(root: Path) -> None:
 # ---------------------------------------------------------------------- who shows files
 
 
-def shown_by(dataset: Any, out: str, key: str) -> str:
+def shown_by(dataset: Any, out: str, key: str, but: str = "") -> str:
     """Return who shows or records files below a folder, in words; empty if nobody does.
 
-    All datasets of the database are asked, this one included, but for its record ``key``. The documents are
-    read as they are, so that a damaged dataset is no obstacle.
+    All datasets of the database are asked, this one included. The documents are read as they are, so that a
+    damaged dataset is no obstacle.
+
+    Args:
+        dataset: the dataset.
+        out: the folder.
+        key: key of a record of the dataset that does not count.
+        but: field of the dataset that does not count.
     """
     from fiftyone.core.odm import get_db_conn
 
@@ -173,6 +188,8 @@ def shown_by(dataset: Any, out: str, key: str) -> str:
         for part in ("sample", "frame"):
             collection = document.get(f"{part}_collection_name")
             paths = list(_paths(document.get(f"{part}_fields")))
+            if document["_id"] == dataset._dataset._doc.id:
+                paths = [(name, path) for name, path in paths if name != but]
             if part == "sample":
                 paths += [(name, name) for name in _media_fields(document)]
             if not paths or not isinstance(collection, str):

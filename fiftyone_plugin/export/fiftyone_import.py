@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
 from ..common.matching import match_names
+from ..dataset.imports import check_replaceable, import_folders, remove_import
 from ..datasets import METHOD, ViewItem, default_out, list_view
 from ..errors import UsageError
 from ..images import image_extensions, image_size
@@ -44,8 +46,9 @@ def import_masks(
         source: a COCO file, a VOC folder, or a folder of masks, see
             :func:`fiftyone_plugin.export.importing.open_masks`.
         field: the field to write.
-        out: folder for the masks; ``None`` for one in FiftyOne's default dataset folder.
-        overwrite: write into a field that exists, and replace an earlier import in ``out``.
+        out: folder for the masks; ``None`` for a new one below FiftyOne's default dataset folder.
+        overwrite: replace an earlier import in ``field`` and in ``out``. Its masks go unless another field
+            or dataset shows them; a field with other masks is never written over.
         progress: where stages report to.
 
     Returns:
@@ -53,7 +56,8 @@ def import_masks(
         not fit, and annotations that are in no mask.
 
     Raises:
-        UsageError: not images, the field exists or is no Segmentation, or no mask belongs to a sample.
+        UsageError: not images, the field exists or holds something else than an import, another field or
+            dataset shows the masks in ``out``, or no mask belongs to a sample.
         PseudoMaskError: ``out`` cannot be written, or no mask could be read.
     """
     import fiftyone as fo
@@ -63,8 +67,7 @@ def import_masks(
         raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _")
     if dataset.has_run(f"{METHOD}_{field}"):
         raise UsageError(f"field {field!r} belongs to a run of label_dataset; import into another field")
-    if dataset.has_sample_field(field):
-        _check_field(dataset, field, overwrite)
+    earlier = _earlier(dataset, field, overwrite) if dataset.has_sample_field(field) else {}
     entries = {os.path.normcase(entry.item.path): entry for entry in list_view(view)}
     opened = open_masks(source)
     found, left = _match(opened, dataset, entries)
@@ -77,38 +80,45 @@ def import_masks(
     opened.paths = {stem: entry.item.path for stem, entry in found.items()}
     opened.lost += left
     opened.read = _checked(opened.read, opened.paths)
-    folder = Path(out) if out is not None else default_out(dataset, field)
+    folder = Path(out) if out is not None else default_out(dataset, field, uuid.uuid4().hex)
+    if out is not None:
+        check_replaceable(dataset, field, folder.absolute())
     stems = {stem: entry.item.mask_name.removesuffix(".png") for stem, entry in found.items()}
     result = read_masks(opened, folder, stems=stems, overwrite=overwrite, progress=progress)
     dataset.add_sample_field(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
     pairs = [(sample_id, path) for stem, path in result.masks.items() for sample_id in found[stem].sample_ids]
     samples = all_samples(dataset)
-    _clear_replaced(samples, field, result.out, {sample_id for sample_id, _ in pairs})
+    _clear_replaced(samples, field, {*earlier, result.out}, {sample_id for sample_id, _ in pairs})
     for batch in batched(pairs, WRITE_BATCH):
         labels = {sample_id: fo.Segmentation(mask_path=str(path)) for sample_id, path in batch}
         samples.set_values(field, labels, key_field="id")
     dataset.mask_targets = {**dataset.mask_targets, field: result.names}
     dataset.save()
     result.matched = len(pairs)
+    for replaced, masks in earlier.items():
+        if replaced != result.out:
+            remove_import(dataset, replaced, masks)
     return result
 
 
-def _check_field(dataset: Any, field: str, overwrite: bool) -> None:
+def _earlier(dataset: Any, field: str, overwrite: bool) -> dict[Path, list[str]]:
+    """Return the folders of the imports that are to be replaced, with the masks that are shown of each."""
     import fiftyone as fo
 
     if not overwrite:
         raise UsageError(f"field {field!r} exists: choose another name, or overwrite it")
     if field not in dataset.get_field_schema(embedded_doc_type=fo.Segmentation):
         raise UsageError(f"field {field!r} holds something else than masks: choose another name")
+    return import_folders(dataset, field)
 
 
-def _clear_replaced(samples: Any, field: str, folder: Path, written: set[str]) -> None:
-    """Empty the field where its mask was in the folder of an earlier import, which is gone."""
+def _clear_replaced(samples: Any, field: str, folders: set[Path], written: set[str]) -> None:
+    """Empty the field where its mask is of an import that is replaced."""
     rows = zip(*samples.values(["id", f"{field}.mask_path"]), strict=True)
     gone = {
         sample_id: None
         for sample_id, path in rows
-        if path and sample_id not in written and folder in Path(path).parents
+        if path and sample_id not in written and not folders.isdisjoint(Path(path).parents)
     }
     if gone:
         samples.set_values(field, gone, key_field="id")

@@ -15,10 +15,11 @@ from ..common.exchange import exchange
 from ..common.files import is_safe_name
 from ..common.workshop import Busy, Workshop, settle
 from ..errors import PseudoMaskError, UsageError
+from ..left_out import EXPORT_RECORD
 
 __all__ = ["RECORD", "ExportFolder", "JsonDocument", "WriteError", "is_safe_name", "writing"]
 
-RECORD = "export.json"  # tells an export's folder from others
+RECORD = EXPORT_RECORD
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8
 
 
