@@ -52,47 +52,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     SIGTERM ends a command as Ctrl-C does: in order, with the exit code of an interruption.
     """
     args = build_parser().parse_args(argv)
-    try:
-        with _terminated_like_interrupted():
+    with _interruptible() as interrupts:
+        try:
             return int(args.run(args) or EXIT_OK)
-    except PseudoMaskError as error:
-        say(f"pseudomask: {error}", error=True)
-        return EXIT_USAGE
-    except Exception as error:
-        problem = database_problem(error)
-        if problem is None:
-            raise
-        say(f"pseudomask: {problem}", error=True)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        advice = "; run the same command with --resume to go on" if hasattr(args, "resume") else ""
-        print(f"pseudomask: interrupted{advice}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
+        except KeyboardInterrupt:
+            return _interrupted(args)
+        except Exception as error:
+            # an interrupt in the middle of importing a compiled module comes out as that module's own error
+            return _interrupted(args) if interrupts else _in_one_line(error)
+
+
+def _interrupted(args: argparse.Namespace) -> int:
+    advice = "; run the same command with --resume to go on" if hasattr(args, "resume") else ""
+    say(f"pseudomask: interrupted{advice}", error=True)
+    return EXIT_INTERRUPTED
+
+
+def _in_one_line(error: Exception) -> int:
+    """Print an error that a person can do something about, and return the exit code; raise any other."""
+    if isinstance(error, BrokenPipeError):
         return EXIT_OK
-    except (MemoryError, ImportError, OSError) as error:
-        if not is_out_of_memory(error):
-            raise
-        print("pseudomask: not enough memory; close other programs, or give this one more", file=sys.stderr)
-        return EXIT_USAGE
+    if isinstance(error, PseudoMaskError):
+        message: str | None = str(error)
+    elif is_out_of_memory(error):
+        message = "not enough memory; close other programs, or give this one more"
+    else:
+        message = database_problem(error)
+    if message is None:
+        raise error
+    say(f"pseudomask: {message}", error=True)
+    return EXIT_USAGE
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM raise ``KeyboardInterrupt`` in a ``with`` block, where nobody has set another handler."""
+def _interruptible() -> Iterator[list[int]]:
+    """Let SIGTERM raise ``KeyboardInterrupt`` as SIGINT does, where nobody has set other handlers.
+
+    Yields:
+        the signals that have come, filled as they come.
+    """
+    received: list[int] = []
 
     def interrupt(number: int, frame: Any) -> None:
+        received.append(number)
         raise KeyboardInterrupt
 
-    main_thread = threading.current_thread() is threading.main_thread()  # others may not set handlers
-    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, interrupt)
+    ours = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: handler for number, handler in ours.items() if signal.getsignal(number) is handler}
+    if threading.current_thread() is not threading.main_thread():  # others may not set handlers
+        before = {}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
-        yield
+        yield received
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

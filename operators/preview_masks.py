@@ -153,6 +153,8 @@ def _source(ctx: Any, params: Params) -> str:
     """Return ``fit``, or the key of the run whose model is used."""
     from fiftyone_plugin.app_summary import list_runs
 
+    if not params.lenient:
+        return params.text("source", FIT)  # a run that is gone has a sentence of its own
     keys = [run.key for run in list_runs(ctx.dataset) if run.status == "complete"]
     return params.one_of("source", [FIT, *keys], FIT)
 

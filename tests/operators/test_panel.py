@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fiftyone_plugin import app_summary
+from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.plugin_install import PLUGIN_NAME
 
@@ -143,7 +144,7 @@ def test_deleting_asks_first_and_leaves_other_fields(labelled, panel, tmp_path):
     ]
     labelled.reload()
     assert labelled.list_runs() == []
-    gone = {"auto", *(f"auto_{suffix}" for suffix in app_summary.FIELD_SUFFIXES)}
+    gone = set(RunFields("auto").all)
     assert set(labelled.get_field_schema()) == (before - gone) | {"note"}
     assert not (tmp_path / "auto").exists()
 

@@ -39,8 +39,8 @@ def test_a_free_field_has_none_of_the_names_that_a_run_writes(taken, expected):
 
 
 def test_the_suffixes_are_those_that_a_run_writes(dataset):
-    from fiftyone_plugin.app_summary import FIELD_SUFFIXES
     from fiftyone_plugin.datasets import _claim
+    from fiftyone_plugin.run_keys import FIELD_SUFFIXES
 
     record = _claim(dataset, "m", None, overwrite=False, restart=False)
     assert record.fields == ["m", *(f"m_{suffix}" for suffix in FIELD_SUFFIXES)]
