@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .assembly import create_configured, load_configured_backbone, load_fitted
+from .assembly import create_configured, load_configured_backbone, load_fitted, open_store
 from .common.memory import is_out_of_memory
 from .config import LabelConfig, resolve_refinement
 from .errors import PseudoMaskError, UsageError
@@ -99,12 +99,15 @@ def label_items(
         for layer in method.layers:  # an impossible one must not cost an earlier run
             backbone.resolve_layer(layer)
         settings = describe_settings(method, backbone, size, refine, seed, items, model)
+        store = open_store(backbone, size, config)  # one that cannot be opened must not begin a run
         folder = directory.open(settings, resume=resume, restart=restart, items=items)
         left_out = getattr(items, "left_out", None) or LeftOut()
         if (finished := _read_finished(folder, left_out)) is not None:
             folder.finish()
+            if store is not None:
+                store.close()
             return finished
-        run = Run(folder, backbone, method, size, refine, config, timed, left_out)
+        run = Run(folder, backbone, store, method, size, refine, config, timed, left_out)
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
         result = run.conclude(settings, start)
         learn(result)

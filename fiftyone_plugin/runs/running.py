@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..areas import class_shares, total_areas
-from ..assembly import open_store
 from ..common.stamps import file_stamp
 from ..config import LabelConfig
 from ..errors import ImageChangedError, ImageReadError, PseudoMaskError
@@ -45,6 +44,7 @@ class Run:
         self,
         directory: RunDirectory,
         backbone: Any,
+        store: Any,
         method: Method,
         size: int,
         refine: str,
@@ -63,7 +63,7 @@ class Run:
         self.refiner = create_refiner(refine)
         self.progress = progress
         batch_size = config.batch_size or (4 if backbone.device == "cpu" else 32)
-        self.store = open_store(backbone, size, config)
+        self.store = store
         self.source = ImageFeatureSource(
             directory.items,
             backbone,
