@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from .assembly import create_configured, load_configured_backbone, load_fitted
+from .common.files import real_path
 from .common.memory import is_out_of_memory
 from .config import LabelConfig, resolve_refinement
 from .errors import PseudoMaskError, UsageError
 from .estimate import learn
 from .left_out import LeftOut
+from .masks.files import is_whole
 from .progress import NullProgress, Progress, TimedProgress
 from .provenance import (
     check_weights,
@@ -75,7 +77,7 @@ def label_items(
         raise UsageError("no images to label")
     config.validate()
     saved = read_model(model) if model is not None else None
-    if model is not None and model.resolve() == RunDirectory(out).model.resolve():
+    if model is not None and real_path(model) == real_path(RunDirectory(out).model):
         raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
     _refuse_folder_of_images(items, out)
     refine = resolve_refinement(saved["refine"] if saved else config.refine)
@@ -132,9 +134,9 @@ def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:
     """Refuse to mix what a run writes with the images; runs of earlier versions that did may go on."""
     if os.path.exists(out / "run.json"):
         return
-    target = os.path.realpath(out)
+    target = real_path(out)
     folders = {os.path.dirname(item.path) for item in items} | {getattr(items, "folder", None) or ""}
-    if any(folder and os.path.realpath(folder) == target for folder in folders):
+    if any(folder and real_path(folder) == target for folder in folders):
         raise UsageError(f"{out} is the folder of the images; choose another --out, such as {out / 'labels'}")
 
 
@@ -144,7 +146,7 @@ def _read_finished(folder: RunDirectory, left_out: LeftOut) -> LabelResult | Non
     if run is None or run.get("status") != "complete" or not folder.samples_csv.is_file():
         return None
     rows = read_samples(folder.samples_csv)
-    if not all((folder.masks / row.mask).is_file() for row in rows if row.status == "labelled"):
+    if not all(is_whole(folder.masks / row.mask) for row in rows if row.status == "labelled"):
         return None
     names = {int(id_): str(name) for id_, name in run.get("classes", {}).items()}
     return LabelResult(folder.final_root, rows, names, run, left_out)
