@@ -322,7 +322,7 @@ class RunDirectory:
         write_json(self.root / "classes.json", {str(k): v for k, v in names.items()}, sort_keys=False)
 
     def finished(self) -> Iterator[SampleRow]:
-        """Yield the rows whose mask is there and whole: the journal's, or the table's where a run is complete."""
+        """Yield the rows whose mask is whole: the journal's, or the table's where a run is complete."""
         for row in self._recorded():
             if row.mask and is_whole(self.masks / row.mask):
                 yield row

@@ -211,6 +211,10 @@ def test_a_mask_that_a_loss_of_power_has_cut_short_is_not_finished(tmp_path, lef
     directory = opened(tmp_path, resume=True)
     assert [row.image for row in directory.finished()] == ["a.jpg"]
     directory.close()
+    if hasattr(os, "mkfifo"):
+        mask.unlink()
+        os.mkfifo(mask)
+        assert [row.image for row in opened(tmp_path, resume=True).finished()] == ["a.jpg"]
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])

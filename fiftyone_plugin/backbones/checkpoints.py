@@ -112,7 +112,7 @@ def _read_torch(path: Path) -> dict[str, Any]:
         except (pickle.UnpicklingError, KeyError) as error:
             # torch's own words advise to run whatever code the file holds
             raise UsageError(
-                f"{path} is not a readable checkpoint: damaged, or it holds more than tensors, such as a whole "
+                f"{path} is not a readable checkpoint: damaged, or it holds more than tensors, such as a "
                 "pickled model, which could run code. Save model.state_dict() as .safetensors"
             ) from error
     found = dict(_named_tensors(document))

@@ -94,6 +94,8 @@ def is_whole(path: Path) -> bool:
     A loss of power, unlike a kill, may leave a file that is there and empty or cut short.
     """
     try:
+        if not path.is_file():  # a pipe would be waited for, and a device has no end
+            return False
         with path.open("rb") as file:
             file.seek(-len(PNG_END), os.SEEK_END)
             return file.read() == PNG_END

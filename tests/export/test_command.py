@@ -156,7 +156,7 @@ def test_ctrl_c_leaves_nothing(small, tmp_path):
     root = small({f"{i:03d}": rng.integers(0, 3, (300, 300), np.uint8) for i in range(40)}, TWO)
     command = [sys.executable, "-m", "fiftyone_plugin", "export", str(root), "--out", str(tmp_path / "o")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
-        while not list(tmp_path.glob(".o.*/images/*")) and process.poll() is None:
+        while not list(tmp_path.glob(".*.partial/new/images/*")) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)
