@@ -25,6 +25,7 @@ from .provenance import (
     saved_backbone,
 )
 from .rundir import RunDirectory, read_samples
+from .runs.cleaning import FOLDERS
 from .runs.result import LabelResult
 from .runs.running import Run
 from .sources import ImageItem, list_images
@@ -131,12 +132,17 @@ def _in_words(error: Exception, out: Path) -> Exception:
 
 
 def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:
-    """Refuse to mix what a run writes with the images; runs of earlier versions that did may go on."""
-    if os.path.exists(out / "run.json"):
-        return
+    """Refuse to mix what a run writes with the images; runs of earlier versions that did may go on.
+
+    Images among the masks of a run are never those of that run: it would replace what it reads.
+    """
     target = real_path(out)
     folders = {os.path.dirname(item.path) for item in items} | {getattr(items, "folder", None) or ""}
-    if any(folder and real_path(folder) == target for folder in folders):
+    real = {real_path(folder) for folder in folders if folder}
+    written = tuple(os.path.join(target, name, "") for name in FOLDERS)
+    if any(os.path.join(folder, "").startswith(written) for folder in real):
+        raise UsageError(f"the images are among what a run writes to {out}; choose another --out")
+    if target in real and not os.path.exists(out / "run.json"):
         raise UsageError(f"{out} is the folder of the images; choose another --out, such as {out / 'labels'}")
 
 

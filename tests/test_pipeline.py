@@ -599,6 +599,15 @@ def test_resuming_with_other_images_or_settings_names_the_difference(few, settin
     label(few, out=tmp_path / "run", resume=True, **{**settings, "jobs": 1, "batch_size": 2, "cache": False})
 
 
+def test_a_run_does_not_replace_the_images_that_it_reads(few, settings, tmp_path):
+    run = label(few, out=tmp_path / "run", **settings).out
+    before = masks_of(run)
+    for images in (run / "masks", sorted((run / "masks").glob("*.png")), run / "exemplars"):
+        with pytest.raises(UsageError, match="among what a run writes"):
+            label(images, out=run, restart=True, **settings)
+    assert masks_of(run) == before
+
+
 def test_restart_gives_the_same_and_leaves_foreign_files(finished, few, settings, tmp_path):
     label(few, out=tmp_path / "run", **{**settings, "classes": 2})
     (tmp_path / "run" / "masks" / "mine.png").write_text("precious")
