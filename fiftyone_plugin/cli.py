@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import signal
 import sys
@@ -32,6 +33,7 @@ COMMANDS = (
     "doctor",
 )
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 EXIT_OK, EXIT_USAGE, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
 
 
@@ -71,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return EXIT_OK
     except (MemoryError, ImportError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # also of what stdout leads to
+            print(f"pseudomask: cannot write: {error}", file=sys.stderr)
+            return EXIT_USAGE
         if not is_out_of_memory(error):
             raise
         print("pseudomask: not enough memory; close other programs, or give this one more", file=sys.stderr)
