@@ -60,26 +60,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PseudoMaskError as error:
         say(f"pseudomask: {error}", error=True)
         return EXIT_USAGE
-    except Exception as error:
-        problem = database_problem(error)
-        if problem is None:
-            raise
-        say(f"pseudomask: {problem}", error=True)
-        return EXIT_USAGE
     except KeyboardInterrupt:
         advice = "; run the same command with --resume to go on" if hasattr(args, "resume") else ""
         print(f"pseudomask: interrupted{advice}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_OK
-    except (MemoryError, ImportError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # also of what stdout leads to
-            print(f"pseudomask: cannot write: {error}", file=sys.stderr)
-            return EXIT_USAGE
-        if not is_out_of_memory(error):
+    except Exception as error:
+        problem = _problem(error)
+        if problem is None:
             raise
-        print("pseudomask: not enough memory; close other programs, or give this one more", file=sys.stderr)
+        say(f"pseudomask: {problem}", error=True)
         return EXIT_USAGE
+
+
+def _problem(error: Exception) -> str | None:
+    """Return what a person should read of an error of the machine or the database; ``None`` for a bug."""
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # also of what stdout leads to
+        return f"cannot write: {error}"
+    if isinstance(error, (MemoryError, ImportError, OSError)) and is_out_of_memory(error):
+        return "not enough memory; close other programs, or give this one more"
+    return database_problem(error)
 
 
 @contextmanager

@@ -44,6 +44,13 @@ def test_output_that_leads_to_a_full_disk_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "pseudomask: cannot write: [Errno 28] No space left on device\n"
 
 
+def test_a_reader_that_has_gone_and_short_memory_are_no_tracebacks(monkeypatch, capsys):
+    for error, code in ((BrokenPipeError(), 0), (MemoryError(), 2)):
+        monkeypatch.setattr(label, "run", lambda _, error=error: (_ for _ in ()).throw(error))
+        assert cli.main(["label", "x", "--out", "y"]) == code
+    assert capsys.readouterr().err.startswith("pseudomask: not enough memory")
+
+
 def test_errors_and_warnings_are_one_line(monkeypatch, capsys):
     def fail(_):
         raise UsageError(f"cannot read {NASTY}")
