@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import signal
 import sys
@@ -32,6 +33,7 @@ COMMANDS = (
     "doctor",
 )
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 EXIT_OK, EXIT_USAGE, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
 
 
@@ -74,14 +76,21 @@ def _in_one_line(error: Exception) -> int:
         return EXIT_OK
     if isinstance(error, PseudoMaskError):
         message: str | None = str(error)
-    elif is_out_of_memory(error):
-        message = "not enough memory; close other programs, or give this one more"
     else:
-        message = database_problem(error)
+        message = _problem(error)
     if message is None:
         raise error
     say(f"pseudomask: {message}", error=True)
     return EXIT_USAGE
+
+
+def _problem(error: Exception) -> str | None:
+    """Return what a person should read of an error of the machine or the database; ``None`` for a bug."""
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # also of what stdout leads to
+        return f"cannot write: {error}"
+    if is_out_of_memory(error):
+        return "not enough memory; close other programs, or give this one more"
+    return database_problem(error)
 
 
 @contextmanager

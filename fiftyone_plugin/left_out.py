@@ -15,7 +15,7 @@ from .common.untrusted import read_json
 from .errors import UsageError
 from .images import image_extensions
 
-__all__ = ["EXPORT_RECORD", "RECORDS", "RUN_OUTPUTS", "LeftOut", "is_result_folder"]
+__all__ = ["EXPORT_RECORD", "RECORDS", "RUN_OUTPUTS", "LeftOut", "is_export_folder", "is_result_folder"]
 
 EXAMPLES = 5
 EXPORT_RECORD = "export.json"  # tells the folder of an export or import from others
@@ -88,7 +88,7 @@ class LeftOut:
 
 def is_result_folder(folder: str) -> bool:
     """Tell whether a folder holds a run, an export or an import of this package, by its record."""
-    return is_run_folder(folder) or _is_export(folder)
+    return is_run_folder(folder) or is_export_folder(folder)
 
 
 def is_run_folder(folder: str) -> bool:
@@ -98,7 +98,8 @@ def is_run_folder(folder: str) -> bool:
     return isinstance(settings, dict) and isinstance(settings.get("method"), str) and "status" in document
 
 
-def _is_export(folder: str) -> bool:
+def is_export_folder(folder: str) -> bool:
+    """Tell whether a folder holds an export or an import of this package, by its record."""
     document = _read(folder, "export.json")
     ours = str(document.get("made_by", "")).startswith(DISTRIBUTION) or "imported_from" in document
     return ours and "counts" in document

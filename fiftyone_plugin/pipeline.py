@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from .assembly import create_configured, load_configured_backbone, load_fitted, open_store
+from .common.files import real_path
 from .common.memory import is_out_of_memory
 from .config import LabelConfig, resolve_refinement
 from .errors import PseudoMaskError, UsageError
 from .estimate import learn
 from .left_out import LeftOut
+from .masks.files import is_whole
 from .progress import NullProgress, Progress, TimedProgress
 from .provenance import (
     check_weights,
@@ -23,6 +25,7 @@ from .provenance import (
     saved_backbone,
 )
 from .rundir import RunDirectory, read_samples
+from .runs.cleaning import FOLDERS
 from .runs.result import LabelResult
 from .runs.running import Run
 from .sources import ImageItem, list_images
@@ -75,7 +78,7 @@ def label_items(
         raise UsageError("no images to label")
     config.validate()
     saved = read_model(model) if model is not None else None
-    if model is not None and model.resolve() == RunDirectory(out).model.resolve():
+    if model is not None and real_path(model) == real_path(RunDirectory(out).model):
         raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
     _refuse_folder_of_images(items, out)
     refine = resolve_refinement(saved["refine"] if saved else config.refine)
@@ -132,12 +135,17 @@ def _in_words(error: Exception, out: Path) -> Exception:
 
 
 def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:
-    """Refuse to mix what a run writes with the images; runs of earlier versions that did may go on."""
-    if os.path.exists(out / "run.json"):
-        return
-    target = os.path.realpath(out)
+    """Refuse to mix what a run writes with the images; runs of earlier versions that did may go on.
+
+    Images among the masks of a run are never those of that run: it would replace what it reads.
+    """
+    target = real_path(out)
     folders = {os.path.dirname(item.path) for item in items} | {getattr(items, "folder", None) or ""}
-    if any(folder and os.path.realpath(folder) == target for folder in folders):
+    real = {real_path(folder) for folder in folders if folder}
+    written = tuple(os.path.join(target, name, "") for name in FOLDERS)
+    if any(os.path.join(folder, "").startswith(written) for folder in real):
+        raise UsageError(f"the images are among what a run writes to {out}; choose another --out")
+    if target in real and not os.path.exists(out / "run.json"):
         raise UsageError(f"{out} is the folder of the images; choose another --out, such as {out / 'labels'}")
 
 
@@ -147,7 +155,7 @@ def _read_finished(folder: RunDirectory, left_out: LeftOut) -> LabelResult | Non
     if run is None or run.get("status") != "complete" or not folder.samples_csv.is_file():
         return None
     rows = read_samples(folder.samples_csv)
-    if not all((folder.masks / row.mask).is_file() for row in rows if row.status == "labelled"):
+    if not all(is_whole(folder.masks / row.mask) for row in rows if row.status == "labelled"):
         return None
     names = {int(id_): str(name) for id_, name in run.get("classes", {}).items()}
     return LabelResult(folder.final_root, rows, names, run, left_out)

@@ -14,7 +14,7 @@ from typing import Any
 from .common.files import is_partial, remove_empty, remove_inside, remove_partials, write_json
 from .common.locks import Busy, FileLock
 from .errors import UsageError
-from .masks.files import write_mask
+from .masks.files import is_whole, write_mask
 from .runs.cleaning import (
     CALIBRATION,
     EDITS,
@@ -322,9 +322,9 @@ class RunDirectory:
         write_json(self.root / "classes.json", {str(k): v for k, v in names.items()}, sort_keys=False)
 
     def finished(self) -> Iterator[SampleRow]:
-        """Yield the rows whose mask is there: the journal's, or the table's where a run is complete."""
+        """Yield the rows whose mask is whole: the journal's, or the table's where a run is complete."""
         for row in self._recorded():
-            if row.mask and (self.masks / row.mask).is_file():
+            if row.mask and is_whole(self.masks / row.mask):
                 yield row
 
     def _recorded(self) -> Iterator[SampleRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import hashlib
+import io
 import os
 import posixpath
 import unicodedata
@@ -15,6 +16,7 @@ from itertools import takewhile
 from pathlib import PurePath, PureWindowsPath
 
 from .common.folders import files_below
+from .common.untrusted import read_text
 from .errors import UsageError
 from .left_out import RECORDS, RUN_OUTPUTS, LeftOut, is_result_folder, is_run_folder
 
@@ -23,6 +25,9 @@ __all__ = ["ImageItem", "ImageList", "list_images"]
 PathLike = str | os.PathLike[str]
 FIFTYONE_PREFIX = "fiftyone:"
 LIST_SUFFIX = ".txt"
+LIST = "a list of images, one path a line"
+MAX_LIST_BYTES = 1 << 30
+ROOT = "(root)"  # key of the root of a file system, should somebody name it as an image
 LONGEST_NAME = 255  # bytes of a file name that the usual file systems take
 
 
@@ -126,14 +131,10 @@ def _named_paths(text: str, left_out: LeftOut) -> Iterable[str]:
 
 
 def _read_list(list_path: str) -> list[str]:
-    try:
-        with open(list_path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(
-            f"cannot read the list {list_path}: {cause}; it has one image path a line"
-        ) from error
+    text = read_text(list_path, what=LIST, max_bytes=MAX_LIST_BYTES)
+    if "\0" in text:  # no path holds one, but every other byte of UTF-16 does
+        raise UsageError(f"{list_path} is not {LIST}: not UTF-8 text")
+    lines = [line.strip() for line in io.StringIO(text, newline=None)]
     folder = os.path.dirname(list_path)
     named = (line for line in lines if line and not line.startswith("#"))
     return [os.path.join(folder, os.path.expanduser(line)) for line in named]
@@ -230,7 +231,8 @@ def _relative_keys(paths: Sequence[PurePath]) -> list[str]:
     keys = []
     for path in paths:
         anchor = [path.anchor.replace("\\", "/").replace(":", "").strip("/")] if not common else []
-        keys.append("/".join([*anchor, *path.parts[max(len(common), 1) :]]))
+        parts = [*anchor, *path.parts[max(len(common), 1) :]]
+        keys.append("/".join(parts) or ROOT)
     return keys
 
 
@@ -278,7 +280,7 @@ def _short_enough(name: str, ending: str, key: str) -> str:
 
     A piece of the key's sha256 then tells it from others that begin alike.
     """
-    folder, stem = posixpath.split(name)
+    folder, stem = posixpath.split(name.replace("\0", "_"))  # nobody finds that image, and it has a row
     if len(_bytes(stem + ending)) > LONGEST_NAME:
         ending = f".{_digest(key)[:16]}{ending}"
         while len(_bytes(stem + ending)) > LONGEST_NAME:

@@ -161,6 +161,7 @@ def read_rows(out: Path) -> list[dict[str, str]]:
             ["{images}", "--out", "{out}", "--method", "lightcluster", "--set", "border_ratio=much"],
             "border_ratio must be a number",
         ),
+        (["{images}", "--out", "{out}", "--set", "layer=" + "[" * 100_000], "layer must be"),
         (["{images}", "--out", "{out}", "--set", "random_state=3"], "there is a setting for it"),
         (["{images}", "--out", "{out}", "--field", "mask"], "--field needs"),
         (["{images}/broken.jpg", "--out", "{out}"], "none of the 1 images could be read"),

@@ -564,6 +564,18 @@ def test_long_names_end_neither_a_run_nor_more_than_themselves(few, settings, tm
             label(few, out=out, **settings)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows has not")
+def test_resuming_with_names_that_are_none_elsewhere(few, settings, tmp_path):
+    names = ["8:30.jpg", "C:x.jpg", "a\\b.jpg", "two\nlines.jpg", os.fsdecode(b"caf\xe9.jpg")]
+    (tmp_path / "images").mkdir()
+    for name in names:
+        shutil.copy(few / "chelsea.jpg", tmp_path / "images" / name)
+    with pytest.raises(KeyboardInterrupt):
+        label(tmp_path / "images", out=tmp_path / "run", progress=interrupt("masks", 2), **settings)
+    result = label(tmp_path / "images", out=tmp_path / "run", resume=True, **settings)
+    assert sorted(row.image for row in result.labelled) == sorted(names)
+
+
 def test_resuming_a_finished_run_changes_nothing(few, settings, tmp_path):
     first = label(few, out=tmp_path / "run", **settings)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "masks").rglob("*.png")}
@@ -585,6 +597,15 @@ def test_resuming_with_other_images_or_settings_names_the_difference(few, settin
         with pytest.raises(UsageError, match=match):
             label(images, out=tmp_path / "run", resume=True, **{**settings, **changed})
     label(few, out=tmp_path / "run", resume=True, **{**settings, "jobs": 1, "batch_size": 2, "cache": False})
+
+
+def test_a_run_does_not_replace_the_images_that_it_reads(few, settings, tmp_path):
+    run = label(few, out=tmp_path / "run", **settings).out
+    before = masks_of(run)
+    for images in (run / "masks", sorted((run / "masks").glob("*.png")), run / "exemplars"):
+        with pytest.raises(UsageError, match="among what a run writes"):
+            label(images, out=run, restart=True, **settings)
+    assert masks_of(run) == before
 
 
 def test_restart_gives_the_same_and_leaves_foreign_files(finished, few, settings, tmp_path):

@@ -134,8 +134,7 @@ def test_names_that_are_not_utf8_survive(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     directory = opened(tmp_path / "run")
     directory.append([SampleRow(image=name, mask="m.png")])
-    directory.masks.mkdir()
-    (directory.masks / "m.png").write_text("x")
+    write_mask(directory.masks / "m.png", np.ones((2, 3), np.uint8))
     assert [row.image for row in directory.finished()] == [name]
     directory.write_samples(directory.finished())
     assert b"caf\xe9.jpg" in directory.samples_csv.read_bytes()
@@ -202,6 +201,26 @@ def test_resuming_a_finished_run_finds_its_rows(tmp_path):
     directory = opened(tmp_path, resume=True)
     assert [row.image for row in directory.finished()] == ["a.jpg", "sub/b.jpg"]
     directory.close()
+
+
+@pytest.mark.parametrize("left", [b"", b"\x89PNG\r\n", None])
+def test_a_mask_that_a_loss_of_power_has_cut_short_is_not_finished(tmp_path, left):
+    complete(tmp_path)
+    mask = tmp_path / "masks" / "sub" / "b.png"
+    mask.write_bytes(mask.read_bytes()[:-1] if left is None else left)
+    directory = opened(tmp_path, resume=True)
+    assert [row.image for row in directory.finished()] == ["a.jpg"]
+    directory.close()
+    if hasattr(os, "mkfifo"):
+        mask.unlink()
+        os.mkfifo(mask)
+        assert [row.image for row in opened(tmp_path, resume=True).finished()] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_folder_of_a_name_that_the_file_system_refuses_is_said_so(tmp_path, name):
+    with pytest.raises(UsageError, match="cannot write to"):
+        opened(tmp_path / name)
 
 
 # --- what is not ours -----------------------------------------------------------------------------

@@ -179,7 +179,8 @@ def test_many_crossing_links_do_not_explode(tmp_path):
         ("*.json", "no images in"),
         ("empty", "no images in .*check the path"),
         ("empty.txt", "no images in"),
-        ("binary.txt", "cannot read the list .*not UTF-8"),
+        ("binary.txt", "binary.txt is not a list of images.*not UTF-8"),
+        ("utf16.txt", "utf16.txt is not a list of images.*not UTF-8"),
         ("", "no such file or folder: ''"),
         ("nul\0byte", "no such file or folder"),
     ],
@@ -187,6 +188,7 @@ def test_many_crossing_links_do_not_explode(tmp_path):
 def test_errors(tmp_path, monkeypatch, spec, message):
     touch(tmp_path, "labels.json", "empty.txt", "empty/notes.md")
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
+    (tmp_path / "utf16.txt").write_bytes("a.jpg\nb.jpg\n".encode("utf-16-le"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message):
         list_images(spec)
@@ -221,7 +223,7 @@ def test_unreadable_folders():
     listed, locked, text = run.stdout.splitlines()
     assert listed == "['a.jpg']"
     assert locked.startswith("cannot list the folder")
-    assert text == "cannot read the list list.txt: Permission denied; it has one image path a line"
+    assert text == "cannot read list.txt, a list of images, one path a line: Permission denied"
     assert "skipping the folder" in run.stderr
 
 
@@ -400,3 +402,18 @@ def test_names_that_are_too_long_are_cut():
     twins = _mask_names([f"{'n' * 248}.jpg", f"{'n' * 248}.png", f"{'N' * 248}.png"])
     assert len({portable(mask) for mask in twins}) == 3
     assert max(map(len, twins)) <= 255
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_list_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "list.txt")
+    with pytest.raises(UsageError, match="not a regular file"):
+        list_images(tmp_path / "list.txt")
+
+
+def test_names_that_no_image_can_have_are_items_of_their_own(tmp_path):
+    (tmp_path / "list.txt").write_text(f"a.jpg\n{os.path.abspath(os.sep)}\n")
+    items = [*list_images(tmp_path / "list.txt"), *list_images([os.path.abspath(os.sep)])]
+    items += list_images([tmp_path / "a\0b.jpg"])
+    assert all(item.key and item.mask_name.endswith(".png") and "\0" not in item.mask_name for item in items)
+    assert [item.root for item in list_images([os.path.abspath(os.sep)])] == [""]

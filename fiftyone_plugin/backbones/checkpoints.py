@@ -9,9 +9,11 @@ prefixes of distributed and compiled modules (``module.``, ``_orig_mod.``), bloc
 from __future__ import annotations
 
 import argparse
+import pickle
 import re
 import stat
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -103,7 +105,16 @@ def _read_torch(path: Path) -> dict[str, Any]:
         _check_archive(path)
     with torch.serialization.safe_globals([argparse.Namespace]):  # DINO's checkpoints hold one; runs no code
         # mapped, not read: of a training checkpoint of gigabytes only the backbone is wanted
-        document = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of old pickles: what counts is whether they can be read
+                document = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        except (pickle.UnpicklingError, KeyError) as error:
+            # torch's own words advise to run whatever code the file holds
+            raise UsageError(
+                f"{path} is not a readable checkpoint: damaged, or it holds more than tensors, such as a "
+                "pickled model, which could run code. Save model.state_dict() as .safetensors"
+            ) from error
     found = dict(_named_tensors(document))
     return {name: found[theirs] for name, theirs in backbone_names(found).items()}
 

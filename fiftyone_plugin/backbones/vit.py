@@ -174,9 +174,16 @@ class Backbone:
         autocast: Any = nullcontext()
         if self.precision == "bfloat16":
             autocast = torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
+        # On a CPU the libraries choose other kernels, which round otherwise, for other numbers of rows: there an
+        # image is computed by itself, so that its features do not depend on its neighbours in the batch.
+        alone = self.device == "cpu"
+        parts = [images[i : i + 1] for i in range(len(images))] if alone else [images]
+        found: list[dict[str, np.ndarray]] = []
         with torch.inference_mode(), autocast:
-            tensors = self._forward(self.normalise(images), layers)
-        return {name: self._to_numpy(name, tensor) for name, tensor in tensors.items()}
+            for part in parts:
+                tensors = self._forward(self.normalise(part), layers)
+                found.append({name: self._to_numpy(name, tensor) for name, tensor in tensors.items()})
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def normalise(self, images: np.ndarray) -> torch.Tensor:
         """Turn (B, S, S, 3) uint8 RGB into the model's (B, 3, S, S) float32 input on its device."""

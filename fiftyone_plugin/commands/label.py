@@ -213,7 +213,7 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
             raise UsageError(f"--set takes OPTION=VALUE, got {pair!r}")
         try:
             options[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             options[name] = text
     return options
 

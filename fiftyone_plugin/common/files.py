@@ -20,6 +20,7 @@ __all__ = [
     "is_below",
     "is_partial",
     "is_safe_name",
+    "real_path",
     "remove_empty",
     "remove_file",
     "remove_inside",
@@ -105,6 +106,14 @@ def is_below(name: str) -> bool:
     """
     path = PurePath(name)
     return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in name
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """Return where a path leads through links; a path that no file system takes is returned as it is."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a null byte
+        return os.fspath(path)
 
 
 def inside(root: Path, name: str) -> Path | None:

@@ -24,6 +24,7 @@ __all__ = ["MappedImages", "collect", "evaluate_pairs", "map_images", "parse_cla
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+MAX_REPLICATES = 1_000_000
 Classes = dict[int, str] | Sequence[str]
 Pair = tuple[str, np.ndarray, np.ndarray]
 
@@ -266,9 +267,17 @@ def map_images(
 
 
 def score(mapped: MappedImages, replicates: int = 1000, seed: int = 0) -> EvaluationResult:
-    """Score mapped images, with intervals from ``replicates`` bootstrap samples of the images (0: none)."""
+    """Score mapped images, with intervals from ``replicates`` bootstrap samples of the images (0: none).
+
+    Raises:
+        UsageError: ``replicates`` is below 0 or above :data:`MAX_REPLICATES`.
+    """
     spec, table, unlabelled = mapped.protocol, mapped.table, mapped.settings["unlabelled"]
     scorer = Scorer(mapped.images, mapped.matrices, mapped.shape[1], unlabelled)
+    if not 0 <= replicates <= MAX_REPLICATES:
+        raise UsageError(
+            f"the number of bootstrap replicates is {replicates}, not within 0..{MAX_REPLICATES:,}"
+        )
     scores, confidence = scorer.scores(spec, replicates, seed)
     return EvaluationResult(
         protocol=spec.name,

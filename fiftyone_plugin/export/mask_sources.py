@@ -75,6 +75,11 @@ def open_masks(source: str | Path) -> MaskSource:
         (path / name for name in VOC_FOLDERS if (path / name).is_dir() and mask_files(path / name)), None
     )
     folder = voc or (path / "masks" if (path / "masks").is_dir() else path)
+    if folder == path and (path / "data.yaml").is_file() and (path / "labels").is_dir():
+        raise UsageError(
+            f"{path} is a YOLO data set: its polygons are not read back. Import the masks or the COCO file "
+            "that it was made from"
+        )
     classes = next((p for p in (path / "classes.json", folder / "classes.json") if p.is_file()), None)
     if classes is not None and voc is None:
         return _open_folder(path, folder, read_class_file(classes)[0], read_ids)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import posixpath
 from collections.abc import Sequence
@@ -13,12 +12,12 @@ from typing import Any, NamedTuple
 from ..common.folders import files_below
 from ..common.matching import match_names
 from ..common.text import from_spreadsheet_cell
-from ..common.untrusted import read_bytes
 from ..common.workshop import settle
 from ..errors import UsageError
 from ..evaluation.folders import SUFFIXES
 from ..masks.files import MaskRules
-from ..rundir import NAMES, RunDirectory
+from ..rundir import RunDirectory
+from ..runs.samples import read_cells
 from ..sources import list_images
 from .categories import read_class_file
 from .items import ExportItem, ExportSource, Skipped
@@ -28,7 +27,6 @@ __all__ = ["folder_source", "mask_files"]
 
 CLASSES = "classes.json"
 COLUMNS = ("image", "mask", "status", "error", "quality")
-MAX_TABLE = 4 << 30  # bytes; a row an image
 
 
 def folder_source(root: str | Path, *, images: str | Path | None = None) -> ExportSource:
@@ -115,13 +113,13 @@ def _image_root(folder: Path, images: str | Path | None, run: dict[str, Any] | N
 
 def _read_table(path: Path) -> list[dict[str, str]]:
     """Read the columns of a run's table that matter here; other columns may come and go."""
-    text = read_bytes(path, what="the table of a run", max_bytes=MAX_TABLE).decode("utf-8", NAMES)
     try:
         rows = [
-            {name: from_spreadsheet_cell(row.get(name) or "") for name in COLUMNS}
-            for row in csv.DictReader(io.StringIO(text, newline=""))
+            {name: from_spreadsheet_cell(row.get(name) or "") for name in COLUMNS} for row in read_cells(path)
         ]
-    except csv.Error as error:
+    except UsageError:  # a ValueError too
+        raise
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"cannot read the run's table {path}: {error}") from error
     if not rows or not all(row["image"] for row in rows):
         raise UsageError(f"{path} is not the table of a run")

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..common.exchange import exchange
-from ..common.files import is_safe_name
+from ..common.files import is_safe_name, write_json
+from ..common.untrusted import read_json
 from ..common.workshop import Busy, Workshop, settle
 from ..errors import PseudoMaskError, UsageError
-from ..left_out import EXPORT_RECORD
+from ..left_out import EXPORT_RECORD, is_export_folder
 
 __all__ = ["RECORD", "ExportFolder", "JsonDocument", "WriteError", "is_safe_name", "writing"]
 
 RECORD = EXPORT_RECORD
+FILES = "files"  # how many there are, in that record
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8
 
 
@@ -102,7 +104,7 @@ class ExportFolder:
             raise UsageError(f"{self.out} is a mount point; choose a folder inside it")
         if not any(self.out.iterdir()):
             return
-        if not (self.out / RECORD).is_file():
+        if not is_export_folder(str(self.out)):
             raise UsageError(f"{self.out} holds files that no export wrote; choose another folder")
         if not self.overwrite:
             raise UsageError(f"{self.out} holds an export; choose another folder, or overwrite it")
@@ -110,16 +112,35 @@ class ExportFolder:
         for source in self.sources:
             if real == source.resolve() or real in source.resolve().parents:
                 raise UsageError(f"{self.out} holds what is to be exported; choose another folder")
+        self._refuse_more_files()
+
+    def _refuse_more_files(self) -> None:
+        """Refuse to replace an export that holds more files than were written: they are somebody's."""
+        written = read_json(self.out / RECORD, what="the record of an export").get(FILES)
+        there = sum(1 for _ in _files(self.out))
+        if isinstance(written, int) and there > written:
+            raise UsageError(
+                f"{self.out} holds {there} files, and the export wrote {written}: move yours somewhere else, "
+                "or choose another folder"
+            )
 
     def commit(self) -> None:
         """Move the folder to the target; an earlier export is removed once that is done."""
         self.check()  # somebody may have come in between
+        self._count_files()
         new, target = self._workshop.new, self._workshop.target
         with writing(self.out):
             if not target.exists():
                 os.rename(new, target)
             elif not exchange(new, target):
                 self._replace(new, target)
+
+    def _count_files(self) -> None:
+        """Write down how many files the export has, see :meth:`_refuse_more_files`."""
+        path = self.path / RECORD
+        if path.is_file():
+            record = read_json(path, what="the record of an export")
+            write_json(path, {**record, FILES: sum(1 for _ in _files(self.path))}, sort_keys=False)
 
     def _replace(self, new: Path, target: Path) -> None:
         """Move the target out of the way and ``new`` into its place; a kill between is put right."""
@@ -143,6 +164,16 @@ class ExportFolder:
             while folder != self._made.parent:
                 folder.rmdir()
                 folder = folder.parent
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the names of the files and links in an export.
+
+    Left out is what programs leave in folders that they read: hidden files, and YOLO's ``train.cache``.
+    """
+    for parent, folders, names in os.walk(folder):
+        links = (name for name in folders if os.path.islink(os.path.join(parent, name)))
+        yield from (n for n in (*names, *links) if not n.startswith(".") and not n.endswith(".cache"))
 
 
 class JsonDocument:

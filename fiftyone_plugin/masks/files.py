@@ -49,6 +49,7 @@ __all__ = [
     "IDS",
     "MaskRules",
     "NotAMaskError",
+    "is_whole",
     "mask_ids",
     "open_mask",
     "pillow_rawmode",
@@ -60,6 +61,7 @@ __all__ = [
 LOSSLESS = ("PNG", "BMP", "TIFF", "WEBP")
 REFUSED = ("JPEG", "GIF", "JPEG2000", "AVIF")
 CHANGING = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "AVIF": "AVIF", "GIF": "GIF"}
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG: no data, its name, its checksum
 LOSSY_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp"})
 
 PathLike = str | os.PathLike[str]
@@ -84,6 +86,21 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as partial:
         Image.fromarray(mask.astype(dtype)).save(partial, format="PNG")
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a file that :func:`write_mask` wrote is there to its end, by a look at that end.
+
+    A loss of power, unlike a kill, may leave a file that is there and empty or cut short.
+    """
+    try:
+        if not path.is_file():  # a pipe would be waited for, and a device has no end
+            return False
+        with path.open("rb") as file:
+            file.seek(-len(PNG_END), os.SEEK_END)
+            return file.read() == PNG_END
+    except OSError:  # not there, no file, or shorter than that
+        return False
 
 
 def read_mask(path: PathLike, rules: MaskRules = IDS, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -75,8 +75,10 @@ def refuse_links(root: Path) -> None:
 
 def _links_below(folder: Path, *, files: bool) -> Iterator[str]:
     """Yield a folder and the folders below it that are links, and with ``files`` the files that are."""
-    if folder.is_symlink():
+    if os.path.islink(folder):
         yield str(folder)
+        return
+    if not os.path.isdir(folder):  # nor where the file system refuses the name: making it says why
         return
     for parent, folders, names in os.walk(folder):
         for name in [*folders, *names] if files else folders:

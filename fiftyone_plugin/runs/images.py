@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.files import is_safe_name, write_json
+from ..common.files import is_below, write_json
 from ..common.stamps import file_stamp, stamps_sha256
 from ..common.untrusted import read_json
 from ..errors import UsageError
@@ -65,7 +65,7 @@ def read_list(path: Path) -> list[ImageItem] | None:
 
 def _is_item(row: Any) -> bool:
     texts = isinstance(row, list) and len(row) == 3 and all(isinstance(text, str) for text in row)
-    return texts and is_safe_name(row[0]) and is_safe_name(row[2])
+    return texts and is_below(row[2])
 
 
 def compare_images(before: Sequence[ImageItem], now: Sequence[ImageItem]) -> list[ImageItem]:

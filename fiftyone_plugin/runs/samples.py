@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..common.classes import MAX_ID
 from ..common.files import atomic, is_below
@@ -18,7 +18,7 @@ from ..common.tables import TableWriter
 from ..common.text import from_spreadsheet_cell
 from ..errors import UsageError
 
-__all__ = ["NAMES", "SampleRow", "parse_row", "read_journal", "read_samples", "write_samples"]
+__all__ = ["NAMES", "SampleRow", "parse_row", "read_cells", "read_journal", "read_samples", "write_samples"]
 
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
 STATUSES = ("labelled", "skipped")
@@ -84,14 +84,40 @@ def read_samples(path: Path) -> list[SampleRow]:
     Raises:
         UsageError: it cannot be read, or is not such a table.
     """
-    _require_regular(path)
     try:
-        with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
-            return [_row_of_table(cells) for cells in csv.DictReader(file)]
+        return [_row_of_table(cells) for cells in read_cells(path)]
+    except UsageError:  # a ValueError too
+        raise
     except OSError as error:
         raise UsageError(f"cannot read the table {path}: {error.strerror or error}") from error
     except (csv.Error, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not the table of a run ({error}); choose another --out") from error
+
+
+def read_cells(path: Path) -> Iterator[dict[str | None, Any]]:
+    """Yield the rows of a table as they are in it, column -> text.
+
+    Raises:
+        UsageError: it is not a regular file.
+        OSError: it cannot be read.
+        ValueError: it has a line that no run writes.
+        csv.Error: it is no table.
+    """
+    _require_regular(path)
+    with path.open(newline="", encoding="utf-8", errors=NAMES) as file:
+        yield from csv.DictReader(_bounded_lines(file))
+
+
+def _bounded_lines(file: IO[str]) -> Iterator[str]:
+    """Yield the lines of a table; one that no run writes ends it before it fills the memory.
+
+    Raises:
+        ValueError: there is one.
+    """
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise ValueError(f"a line of more than {MAX_LINE:,} characters")
+        yield line
 
 
 def read_journal(path: Path) -> Iterator[SampleRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import sys
@@ -32,6 +33,22 @@ def test_what_the_terminal_cannot_show_becomes_an_escape(monkeypatch):
     say("café")
     stream.flush()
     assert stream.buffer.getvalue().replace(b"\r\n", b"\n") == b"caf\\xe9\n"
+
+
+def test_output_that_leads_to_a_full_disk_is_one_line(monkeypatch, capsys):
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(label, "run", fail)
+    assert cli.main(["label", "x", "--out", "y"]) == 2
+    assert capsys.readouterr().err == "pseudomask: cannot write: [Errno 28] No space left on device\n"
+
+
+def test_a_reader_that_has_gone_and_short_memory_are_no_tracebacks(monkeypatch, capsys):
+    for error, code in ((BrokenPipeError(), 0), (MemoryError(), 2)):
+        monkeypatch.setattr(label, "run", lambda _, error=error: (_ for _ in ()).throw(error))
+        assert cli.main(["label", "x", "--out", "y"]) == code
+    assert capsys.readouterr().err.startswith("pseudomask: not enough memory")
 
 
 def test_errors_and_warnings_are_one_line(monkeypatch, capsys):

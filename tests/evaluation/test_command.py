@@ -97,6 +97,11 @@ def test_what_is_left_out_is_listed_and_told_by_the_exit_code(folders, capsys):
         (["run", "gt", "--mapping", "classes.json"], "classes.json: this is no mapping"),
         (["run", "gt", "--protocol", "alignseg_per_image", "--save-mapping", "m.json"], "no mapping to save"),
         (["run", "gt", "--json", "no/such/folder.json"], "cannot write "),
+        (["run", "gt", "--bootstrap", "-1"], "the number of bootstrap replicates is -1"),
+        (
+            ["run", "gt", "--bootstrap", "1000000000000"],
+            "the number of bootstrap replicates is 1000000000000",
+        ),
         (["run", "gt", "--ignore", "0", "1", "2", "3"], "nothing to score"),
         (["run", "small"], "0/0: the prediction is 48x64 (height x width), the ground truth 2x2"),
     ],

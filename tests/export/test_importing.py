@@ -236,6 +236,15 @@ def test_sources_that_are_none(tmp_path):
         read_masks(tmp_path / "empty", tmp_path / "o")
 
 
+def test_photographs_of_a_yolo_data_set_are_no_masks(tmp_path):
+    for name in ("images/train", "labels/train"):
+        (tmp_path / name).mkdir(parents=True)
+    Image.fromarray(np.full((2, 2), 7, np.uint8)).save(tmp_path / "images" / "train" / "grey.png")
+    (tmp_path / "data.yaml").write_text("names:\n  0: sky\n")
+    with pytest.raises(UsageError, match="is a YOLO data set"):
+        read_masks(tmp_path, tmp_path / "o")
+
+
 def test_an_import_replaces_an_import_only_when_told(small, tmp_path):
     root = small({"a": np.ones((2, 2), np.uint8)}, {1: "sky"})
     read_masks(root, tmp_path / "o")

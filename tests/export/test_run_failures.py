@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from fiftyone_plugin import export
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from fiftyone_plugin.export.formats import formats
+from fiftyone_plugin.export.importing import read_masks
 from fiftyone_plugin.export.staging import ExportFolder, is_safe_name
 
 from .conftest import NAMES, read_folder
@@ -124,6 +126,32 @@ def test_what_is_no_export_stays(small, tmp_path, overwrite):
     with pytest.raises(UsageError, match="is a file"):
         export(root, out=tmp_path / "mine" / "thesis.txt", overwrite=overwrite)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "x"
+
+
+def test_files_of_somebody_else_in_an_export_stay(small, tmp_path):
+    root, out = small({"a": PAIR}, TWO), tmp_path / "o"
+    export(root, out=out, format="masks")
+    for name in (".DS_Store", "masks/train.cache"):  # of programs, which make them again
+        (out / name).write_text("x")
+    export(root, out=out, format="masks", overwrite=True)
+    (out / "masks" / "notes.txt").write_text("precious")
+    before = files(out)
+    for again in (partial(export, root), partial(read_masks, root)):
+        with pytest.raises(UsageError, match="move yours"):
+            again(out=out, overwrite=True)
+    assert files(out) == before
+
+
+@pytest.mark.parametrize("record", ["{}", '{"tool": "another", "counts": {}}', "x", "[]"])
+def test_a_folder_with_a_record_of_another_program_stays(small, tmp_path, record):
+    root, out = small({"a": PAIR}, TWO), tmp_path / "o"
+    out.mkdir()
+    (out / "export.json").write_text(record)
+    (out / "photo.jpg").write_text("precious")
+    for again in (partial(export, root), partial(read_masks, root)):
+        with pytest.raises(UsageError, match="no export wrote"):
+            again(out=out, overwrite=True)
+    assert (out / "photo.jpg").read_text() == "precious"
 
 
 def test_an_export_is_not_replaced_by_an_export_of_itself(small, tmp_path):

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +176,7 @@ def _tables(method: str) -> Iterator[Crafted]:
         "bare carriage returns": head + line.replace("\n", "\r") * 3,
     }
     contents |= {name: lambda theirs, text=text: text.encode() for name, text in texts.items()}
+    contents["12 megabytes without a line"] = lambda theirs: bytes(12 << 20)
     contents["not UTF-8"] = lambda theirs: bytes(range(256)) * 4
     commands = (*RUN_READERS, "export", "calibrate")
     for name, content in contents.items():
@@ -185,6 +187,18 @@ def _tables(method: str) -> Iterator[Crafted]:
             commands,
         )
     yield Crafted("samples.csv: a pipe", method, lambda run, _: _pipe(run / "samples.csv"), commands[:3])
+    for file in ("samples.csv", "run.json", "classes.json", "masks/p0.png", "model/method.json"):
+        readers = (*commands, *MODEL_READERS) if file.startswith("model") else commands
+        yield Crafted(
+            f"{file}: 100 gigabytes", method, lambda run, _, f=file: _large(run / f, 10**11), readers
+        )
+        yield Crafted(f"{file}: a socket", method, lambda run, _, f=file: _socket(run / f), readers)
+        yield Crafted(
+            f"{file}: a device", method, lambda run, _, f=file: _link(run / f, Path("/dev/zero")), readers
+        )
+        yield Crafted(
+            f"{file}: a link to itself", method, lambda run, _, f=file: _link(run / f, run / f), readers
+        )
     yield Crafted("samples.csv: a folder", method, lambda run, _: _folder(run / "samples.csv"), commands[:3])
 
 
@@ -331,6 +345,12 @@ def _write(path: Path, content: bytes) -> None:
 def _pipe(path: Path) -> None:
     path.unlink(missing_ok=True)
     os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(os.path.relpath(path))  # such paths have some 100 bytes at most
 
 
 def _folder(path: Path) -> None:
