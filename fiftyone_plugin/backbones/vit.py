@@ -174,8 +174,8 @@ class Backbone:
         autocast: Any = nullcontext()
         if self.precision == "bfloat16":
             autocast = torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
-        # On a CPU the libraries choose other kernels, which round otherwise, for other numbers of rows: there an
-        # image is computed by itself, so that its features do not depend on its neighbours in the batch.
+        # On a CPU the libraries choose other kernels, which round otherwise, for other numbers of rows: an
+        # image is computed by itself there, so that its features do not depend on the rest of the batch.
         alone = self.device == "cpu"
         parts = [images[i : i + 1] for i in range(len(images))] if alone else [images]
         found: list[dict[str, np.ndarray]] = []
