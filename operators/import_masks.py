@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from fiftyone_plugin.datasets import default_out
 from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.export.earlier import EarlierImport
 from fiftyone_plugin.run_keys import run_key
-from fiftyone_plugin.view_check import all_samples
 
 from .base import PseudoMaskOperator, images_of
 from .evaluate_masks import segmentation_fields
@@ -122,9 +120,8 @@ def _reason_to_keep(dataset: Any, field: str) -> str:
         return f"{field!r} belongs to a run of pseudo-masks: {other}"
     if field not in segmentation_fields(dataset):
         return f"{field!r} holds no masks: {other}"
-    folder = default_out(dataset, field)
-    paths = [path for path in all_samples(dataset).values(f"{field}.mask_path") if path]
-    if not paths or any(folder not in Path(path).parents for path in paths):
+    earlier = EarlierImport.of(dataset, field)
+    if not earlier.samples or earlier.others:
         return f"{field!r} was not filled by an import: {other}"
     return ""
 

@@ -8,7 +8,6 @@ the first file is written; whatever a crash leaves is taken back by the next edi
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,19 +18,22 @@ from typing import Any
 import numpy as np
 
 from ..common.files import remove_partials
-from ..dataset.database import database_errors, refresh
+from ..dataset.database import database_errors, database_problem, refresh
 from ..dataset.journal import at_work, note, refuse_if_busy
 from ..dataset.recovery import recover
 from ..errors import ImageReadError, PseudoMaskError, UsageError
+from ..evaluation.fiftyone_masks import with_stored_mask
 from ..run_keys import run_key
 from ..rundir import EDITS, write_json, write_mask
 from ..saved_views import follow_classes, rare_view
 from ..view_check import all_samples
 from .fields import AreaChange, FieldWriter, MaskContent, read_mask_file
 from .history import DONE, UNDOING, UNDONE, WRITING, ClassNames, Edit, read_edits
-from .opening import folder_to_edit, locked
+from .opening import folder_to_edit, locked, remove_masks
 
 __all__ = ["EditableRun", "MaskRow", "Written", "editing", "run_names"]
+
+NAMES_ALONE = ("rename", "hide")  # kinds of edits that change no mask
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,14 @@ class Written:
         changed: number of mask files that changed.
         samples: number of samples of which a field changed.
         unread: ids of samples whose mask could not be read; they are as they were.
+        outside: ids of samples that show a mask which the run has not written; an edit changes none of them.
     """
 
     edit: Edit
     changed: int
     samples: int
     unread: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
 
 def run_names(dataset: Any, field: str) -> ClassNames:
@@ -146,24 +150,36 @@ class EditableRun:
         return [edit for edit in self.edits if edit.status == DONE]
 
     def rows(
-        self, ids: Iterable[int] | None = None, sample_ids: Sequence[str] | None = None
+        self,
+        ids: Iterable[int] | None = None,
+        sample_ids: Sequence[str] | None = None,
+        *,
+        drawn: bool = False,
     ) -> list[MaskRow]:
-        """List the mask files that can be edited, by name; masks outside the run's folder are left out.
+        """List the mask files that can be edited, by name.
+
+        Masks outside the run's folder are left out.
 
         Args:
             ids: only those that may show one of these classes, by the lists beside the masks.
             sample_ids: only those of these samples.
+            drawn: with the files of samples that show a mask in the database instead.
         """
         field = self.field
         samples = all_samples(self.dataset).exists(field)
         if sample_ids is not None:
             samples = samples.select(list(sample_ids))
+        left_out = set() if drawn else with_stored_mask(samples, field)
         wanted = self._names_to_look_for(ids)
         columns = ["id", "filepath", f"{field}.mask_path", f"{field}_classes"]
         files: dict[str, list[tuple[str, str, str]]] = {}
         for id_, image, path, listed in zip(*samples.values(columns), strict=True):
             name = self.mask_name(path)
-            if name is None or (wanted is not None and listed is not None and wanted.isdisjoint(listed)):
+            if (
+                name is None
+                or id_ in left_out
+                or (wanted is not None and listed is not None and wanted.isdisjoint(listed))
+            ):
                 continue
             files.setdefault(name, []).append((id_, image, path))
         return [
@@ -244,8 +260,9 @@ class EditableRun:
         except OSError as error:
             self.recover()
             raise PseudoMaskError(f"the edit stopped: {error}; nothing was changed") from error
-        except BaseException:  # a cancelled edit too
-            self.recover()
+        except BaseException as error:  # a cancelled edit too
+            if database_problem(error) is None:  # else the next edit does it: this one would wait in vain
+                self.recover()
             raise
 
     def _free_number(self) -> int:
@@ -271,11 +288,13 @@ class EditableRun:
         samples, unread = self._fields.update(edit.before, edit.after, changed)
         unread = list(dict.fromkeys([*self._unread, *unread]))
         self._write_names(edit.after)
-        edit.summary = {**summarize(), "masks": len(changed), "samples": samples, "unread": len(unread)}
+        outside = () if edit.kind in NAMES_ALONE else self._fields.outside()
+        counts = {"masks": len(changed), "samples": samples, "unread": len(unread), "outside": len(outside)}
+        edit.summary = {**summarize(), **counts}
         edit.status = DONE
         self._write_record(edit)
         self._save_and_follow(gained.apply(edit.areas, self.out))
-        return Written(edit, len(changed), samples, tuple(unread))
+        return Written(edit, len(changed), samples, tuple(unread), outside)
 
     def undo_last(self) -> Edit:
         """Take the last edit back: masks, lists, coverage and names are those before it.
@@ -304,11 +323,11 @@ class EditableRun:
     def _revert(self, edit: Edit, *, reread: bool) -> None:
         """Point samples back to the masks before ``edit``, restore fields and names, remove its files."""
         folder = self._folder(edit)
-        mine = [row for row in self.rows() if PurePath(row.path).is_relative_to(folder)]
+        mine = [row for row in self.rows(drawn=True) if PurePath(row.path).is_relative_to(folder)]
         earlier = {row.name: MaskContent(self.path_before(row.name, edit)) for row in mine}
         self._fields.update(edit.after, edit.before, earlier, reread=reread)
         self._write_names(edit.before)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_masks(self.dataset, folder, {row.name for row in self.rows(drawn=True)})
         edit.status = UNDONE
         if self.out.is_dir():
             remove_partials(folder.parent)
