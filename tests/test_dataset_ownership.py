@@ -336,6 +336,18 @@ class TestDrawnByAPerson:
         assert drawn.values("m.mask_path") == before
         self.check(drawn, tmp_path)
 
+    def test_a_comparison_compares_them(self, drawn, tmp_path):
+        from fiftyone_plugin.dataset_comparison import compare_runs
+
+        write(drawn, tmp_path / "other", field="p")
+        drawn.set_values("p", [sample.m.copy() for sample in drawn])
+        done = compare_runs(drawn, "m", "p")
+        assert (done.images, done.agreement) == (4, 1.0)
+        second = drawn.skip(1).first()
+        second.p.mask = np.full(tiny_run.SIZE, 0, np.uint8)
+        second.save()
+        assert compare_runs(drawn, "m", "p").agreement < 1.0
+
     def test_a_mask_drawn_after_an_edit_survives_its_undoing(self, tiny, tmp_path):
         from fiftyone_plugin.editing import merge_classes, undo_edit
 
@@ -350,12 +362,25 @@ class TestDrawnByAPerson:
         assert Path(sample.m.mask_path).is_file()
 
 
+def test_an_estimate_of_no_samples_is_no_empty_dataset(tiny, monkeypatch):
+    from fiftyone_plugin.view_check import check_view
+
+    monkeypatch.setattr(type(tiny), "__len__", lambda _: 0)  # as after the database was killed
+    check_view(tiny)
+    with pytest.raises(UsageError, match="is empty"):
+        check_view(tiny.match({"filepath": "nowhere"}))
+
+
 def test_a_deleted_field_is_said_in_words(tiny, tmp_path):
+    from fiftyone_plugin.dataset_comparison import compare_runs
     from fiftyone_plugin.editing import merge_classes
 
     tiny.delete_sample_field("m")
     with pytest.raises(UsageError, match="was deleted, its run is still there"):
         merge_classes(tiny, "m", [1, 2])
+    write(tiny, tmp_path / "other", field="p")
+    with pytest.raises(UsageError, match="'m' was deleted"):
+        compare_runs(tiny, "m", "p")
     write(tiny, tmp_path / "new", overwrite=True)
     assert tiny.count("m") == 4
     assert not (tmp_path / "run").exists()

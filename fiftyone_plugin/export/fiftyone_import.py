@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.matching import match_names
-from ..dataset.database import dataset_id
+from ..dataset.database import database_errors, dataset_id
 from ..dataset.ownership import shown_by
 from ..datasets import METHOD, ViewItem, default_out, list_view
 from ..errors import UsageError
@@ -62,7 +62,20 @@ def import_masks(
         UsageError: not images, the field exists or is no Segmentation, no mask belongs to a sample, or labels
             that stay in the field have other names for its ids.
         PseudoMaskError: ``out`` cannot be written, or no mask could be read.
+        MissingDependencyError: FiftyOne's database does not answer.
     """
+    with database_errors("Once it does, import again, over the field if it is there"):
+        return _import(view, source, field, out, overwrite, progress)
+
+
+def _import(
+    view: Any,
+    source: str | Path,
+    field: str,
+    out: str | Path | None,
+    overwrite: bool,
+    progress: Progress | None,
+) -> ImportResult:
     import fiftyone as fo
 
     dataset = view._dataset

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fiftyone_plugin import export, import_masks
-from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.errors import MissingDependencyError, UsageError
 from fiftyone_plugin.export.formats import formats
 
 from .conftest import NAMES, read_folder
@@ -349,6 +349,21 @@ class TestImportedFiles:
             import_masks(imported, tmp_path / "all", "other", out=folder, overwrite=True)
         assert self.contents(imported) == before
         assert not imported.has_sample_field("other")
+
+    def test_a_database_that_dies_is_one_sentence(self, imported, tmp_path, monkeypatch):
+        from pymongo.errors import AutoReconnect
+
+        def die(*_, **__):
+            raise AutoReconnect("closed")
+
+        before = self.contents(imported)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(imported), "add_sample_field", die)
+            with pytest.raises(MissingDependencyError, match="import again, over the field"):
+                import_masks(imported, tmp_path / "all", "again", overwrite=True)
+        assert self.contents(imported) == before
+        import_masks(imported, tmp_path / "all", "again", overwrite=True)
+        assert self.contents(imported) == before
 
     def test_names_of_labels_that_stay_are_kept(self, fo, imported, tmp_path):
         own = [fo.Segmentation(mask=np.full((2, 2), 200, np.uint8)) for _ in range(len(imported))]
