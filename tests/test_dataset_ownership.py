@@ -386,6 +386,35 @@ def test_a_deleted_field_is_said_in_words(tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+class TestNamesByHand:
+    """Names of classes that a person has changed in the mask targets, where no list follows them."""
+
+    def test_a_merge_reaches_all_masks(self, tiny):
+        from fiftyone_plugin.editing import merge_classes, undo_edit
+
+        tiny.mask_targets = {**tiny.mask_targets, "m": {1: "sky", 2: "class 3", 3: "class 1"}}
+        before = [sample.m.get_mask().tobytes() for sample in tiny]
+        assert merge_classes(tiny, "m", [2, 3], name="ground").changed == 3  # of four, one has no 3
+        for sample in tiny:
+            mask = sample.m.get_mask()
+            assert 3 not in mask
+            names = {1: "sky", 2: "ground"}
+            assert sample.m_classes == [names[int(id_)] for id_ in np.unique(mask) if id_]
+        undo_edit(tiny, "m")
+        assert [sample.m.get_mask().tobytes() for sample in tiny] == before
+
+    @pytest.mark.parametrize("targets", [{}, {"#ff0000": "red"}])
+    def test_targets_without_ids(self, tiny, targets):
+        from fiftyone_plugin.app_summary import class_rows
+        from fiftyone_plugin.class_names import class_names, rename_classes
+
+        tiny.mask_targets = {**tiny.mask_targets, "m": targets}
+        assert class_names(tiny, "m") == {}
+        assert {row.name for row in class_rows(tiny, "m")} == {"class 1", "class 2", "class 3"}
+        with pytest.raises(UsageError, match="name none"):
+            rename_classes(tiny, "m", {1: "x"})
+
+
 @pytest.mark.parametrize(
     "edits", ["x", [1, {"number": "../..", "kind": 3}], {"a": 1}, [{"number": -1, "before": 3}]]
 )

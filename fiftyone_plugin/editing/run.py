@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..app_summary import ids_of
 from ..common.files import remove_partials
 from ..dataset.database import database_errors, database_problem, refresh
 from ..dataset.journal import at_work, note, refuse_if_busy
@@ -24,7 +25,7 @@ from ..dataset.recovery import recover
 from ..errors import ImageReadError, PseudoMaskError, UsageError
 from ..evaluation.fiftyone_masks import with_stored_mask
 from ..run_keys import run_key
-from ..rundir import EDITS, write_json, write_mask
+from ..rundir import EDITS, RunDirectory, write_json, write_mask
 from ..saved_views import follow_classes, rare_view
 from ..view_check import all_samples
 from .fields import AreaChange, FieldWriter, MaskContent, read_mask_file
@@ -77,7 +78,7 @@ def run_names(dataset: Any, field: str) -> ClassNames:
     key = run_key(field)
     config = dataset.get_run_info(key).config if dataset.has_run(key) else None
     targets = dataset.mask_targets.get(field) or {}
-    shown = {int(id_): name for id_, name in targets.items() if int(id_)}
+    shown = {id_: name for id_, name in ids_of(targets).items() if id_}
     done = [edit for edit in read_edits(config) if edit.status == DONE]
     hidden = done[-1].after.hidden if done else {}
     return ClassNames(dict(sorted(shown.items())), {id_: n for id_, n in hidden.items() if id_ not in shown})
@@ -127,7 +128,7 @@ class EditableRun:
         self.dataset = dataset
         self.field = field
         self.out = out
-        self.edits = self._read_edits()
+        self.edits = read_edits(self.config)
         self._fields = FieldWriter(dataset, field, self.mask_name)
         self._unread: list[str] = []
         self.carried_on: list[Edit] = []
@@ -187,10 +188,18 @@ class EditableRun:
             for name, found in sorted(files.items())
         ]
 
+    @property
+    def lists_are_stale(self) -> bool:
+        """Whether somebody has given classes other names in the mask targets, which lists do not follow."""
+        if self.applied:
+            return self.names.shown != self.applied[-1].after.shown
+        classes = (RunDirectory(self.out).read_run() or {}).get("classes") or {}
+        return self.names.shown != ids_of(classes)
+
     def _names_to_look_for(self, ids: Iterable[int] | None) -> set[str] | None:
         """Return the names by which lists tell that a class may be there; ``None``: they do not tell."""
         names = self.names
-        if ids is None or not self.dataset.has_sample_field(f"{self.field}_classes"):
+        if ids is None or self.lists_are_stale or not self.dataset.has_sample_field(f"{self.field}_classes"):
             return None
         return {names.shown[id_] for id_ in ids} if all(id_ in names.shown for id_ in ids) else None
 
@@ -285,7 +294,7 @@ class EditableRun:
             gained.add(mask, read_mask_file(row.path))
             write_mask(folder / row.name, mask)
             changed[row.name] = MaskContent.of(mask, str(folder / row.name))
-        samples, unread = self._fields.update(edit.before, edit.after, changed)
+        samples, unread = self._fields.update(edit.before, edit.after, changed, reread=self.lists_are_stale)
         unread = list(dict.fromkeys([*self._unread, *unread]))
         self._write_names(edit.after)
         outside = () if edit.kind in NAMES_ALONE else self._fields.outside()
@@ -354,9 +363,6 @@ class EditableRun:
 
     # ------------------------------------------------------------------ database
 
-    def _read_edits(self) -> list[Edit]:
-        return read_edits(self.config)
-
     def _save_and_follow(self, areas: Mapping[str, float]) -> None:
         """Keep the records, and let the view of rare classes follow, which may be carried on later."""
         key = run_key(self.field)
@@ -387,7 +393,7 @@ class EditableRun:
 
     def _write_names(self, names: ClassNames) -> None:
         targets = self.dataset.mask_targets.get(self.field) or {}
-        background = {id_: name for id_, name in targets.items() if not int(id_)}
+        background = {id_: name for id_, name in ids_of(targets).items() if not id_}
         new = {**background, **names.shown}
         self.dataset.mask_targets = {**self.dataset.mask_targets, self.field: new}
         self.dataset.save()
