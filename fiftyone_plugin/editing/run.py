@@ -393,7 +393,7 @@ class EditableRun:
 
     def _write_names(self, names: ClassNames) -> None:
         targets = self.dataset.mask_targets.get(self.field) or {}
-        background = {id_: name for id_, name in ids_of(targets).items() if not id_}
+        background = {id_: name for id_, name in ids_of(targets).items() if id_ < 1}
         new = {**background, **names.shown}
         self.dataset.mask_targets = {**self.dataset.mask_targets, self.field: new}
         self.dataset.save()
