@@ -27,6 +27,7 @@ __all__ = [
     "finished_fields",
     "free_field",
     "ids_by_name",
+    "ids_of",
     "list_runs",
     "score_field",
     "score_histogram",
@@ -187,10 +188,16 @@ def class_rows(dataset: Any, field: str, areas: Mapping[int, float] | None = Non
 def ids_by_name(targets: Mapping[Any, str]) -> dict[str, list[int]]:
     """Turn mask targets round: name -> ids, ascending; 0 is no class."""
     names: dict[str, list[int]] = {}
-    for id_ in sorted(int(key) for key in targets):
+    for id_, name in sorted(ids_of(targets).items()):
         if id_:
-            names.setdefault(targets[id_] if id_ in targets else targets[str(id_)], []).append(id_)
+            names.setdefault(name, []).append(id_)
     return names
+
+
+def ids_of(targets: Mapping[Any, Any]) -> dict[int, str]:
+    """Return id -> name of mask targets, whose keys may be numbers or text; colours are no ids."""
+    keys = {key: str(key) for key in targets}
+    return {int(text): str(targets[key]) for key, text in keys.items() if text.isascii() and text.isdigit()}
 
 
 def class_view(dataset: Any, field: str, name: str) -> Any:

@@ -80,7 +80,8 @@ def restore_names(samples: Any, field: str) -> RenameResult:
 def _checked(names: Mapping[int, str], old: Mapping[int, str], field: str) -> dict[int, str]:
     unknown = sorted(set(names) - set(old))
     if unknown:
-        raise UsageError(f"{field!r} has no class {unknown[0]}: its ids are {min(old)} to {max(old)}")
+        known = f"its ids are {min(old)} to {max(old)}" if old else "its mask targets name none"
+        raise UsageError(f"{field!r} has no class {unknown[0]}: {known}")
     return {id_: checked_name(name, f"class {id_} of {field!r}") for id_, name in names.items()}
 
 

@@ -255,6 +255,8 @@ def _check(dataset: Any, a: str, b: str, field: str, key: str) -> None:
         if run_key(name) not in finished:
             fields = ", ".join(reserved_fields(finished)) or "none"
             raise UsageError(f"no finished run fills {name!r}; there are: {fields}")
+        if not dataset.has_sample_field(name):
+            raise UsageError(f"field {name!r} was deleted: delete its run too, or label anew")
     if not field.isidentifier() or field.startswith("_"):
         raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _")
     ours = is_comparison(dataset, key)
@@ -268,18 +270,24 @@ def _check(dataset: Any, a: str, b: str, field: str, key: str) -> None:
 def _tables(samples: Any, a: str, b: str) -> Iterator[tuple[str, Any]]:
     """Yield sample id and the table of its two masks, or the reason why there is none."""
     from .comparison import count_or_reason
-    from .evaluation.fiftyone_masks import load_mask
+    from .evaluation.fiftyone_masks import load_mask, stored_masks, with_stored_mask
 
-    def read(path: str | None) -> Any:
-        if path is None:
-            raise UsageError("a mask has no file")
-        return load_mask(path, None)
+    def read(label: tuple[str | None, Any]) -> Any:
+        mask = load_mask(*label)
+        if mask is None:
+            raise UsageError("a label has no mask")
+        return mask
 
-    def count(a_path: str | None, b_path: str | None) -> Any:
-        return count_or_reason(a_path, b_path, read)
+    def count(one: tuple[str | None, Any], other: tuple[str | None, Any]) -> Any:
+        return count_or_reason(one, other, read)
 
+    in_database = {field: with_stored_mask(samples, field) for field in (a, b)}
     rows = zip(*samples.values(["id", f"{a}.mask_path", f"{b}.mask_path"]), strict=True)
     with ThreadPoolExecutor(THREADS) as pool:
         for batch in batched(rows, BATCH):
-            ids, a_paths, b_paths = zip(*batch, strict=True)
-            yield from zip(ids, pool.map(count, a_paths, b_paths), strict=True)
+            ids, *paths = zip(*batch, strict=True)
+            labels = []
+            for field, known in zip((a, b), paths, strict=True):
+                stored = stored_masks(samples, [i for i in ids if i in in_database[field]], field)
+                labels.append([(path, stored.get(i)) for i, path in zip(ids, known, strict=True)])
+            yield from zip(ids, pool.map(count, *labels), strict=True)

@@ -117,13 +117,16 @@ def label_items(
         run.close()  # not after an error: what the store was writing is finished first, when it is freed
         return result
     except (OSError, MemoryError, RuntimeError) as error:
-        raise _in_words(error, out) from error
+        words = _in_words(error, out)
+        if words is None:
+            raise
+        raise words from error
     finally:
         directory.close()
 
 
-def _in_words(error: Exception, out: Path) -> Exception:
-    """Return what a person should read of an error of the disk or of memory; others stay as they are."""
+def _in_words(error: Exception, out: Path) -> PseudoMaskError | None:
+    """Return what a person should read of an error of the disk or of memory; ``None`` for any other error."""
     if is_out_of_memory(error):
         return PseudoMaskError(
             f"the run in {out} stopped: memory ran short; use a smaller --batch-size or --size, or fewer "
@@ -131,7 +134,7 @@ def _in_words(error: Exception, out: Path) -> Exception:
         )
     if isinstance(error, OSError) and not isinstance(error, PseudoMaskError):
         return PseudoMaskError(f"the run in {out} stopped: {error}; mend that and use --resume")
-    return error
+    return None
 
 
 def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import UsageError
 
-__all__ = ["all_samples", "check_view", "labelled_slices"]
+__all__ = ["all_samples", "check_view", "is_empty", "labelled_slices"]
 
 ADVICE = {
     "group": "pick the images of a group slice first: view.select_group_slices(media_type='image')",
@@ -25,12 +25,20 @@ def check_view(view: Any) -> None:
         raise UsageError("this is a view of patches, frames or clips: open the view of the images themselves")
     if getattr(view, "_is_dynamic_groups", False):
         raise UsageError("this is a view of groups made by a field: open its images first, view.flatten()")
-    if len(view) == 0:
+    if is_empty(view):
         raise UsageError("the view is empty: add images, or clear its filters")
     if view.media_type != "image":
         raise UsageError(
             f"samples are of type {view.media_type!r}: {ADVICE.get(view.media_type, ONLY_IMAGES)}"
         )
+
+
+def is_empty(samples: Any) -> bool:
+    """Return whether a dataset or view has no samples.
+
+    ``len(dataset)`` is the database's estimate, which may be 0 after the database was killed.
+    """
+    return len(samples) == 0 and not samples.limit(1).values("id")
 
 
 def all_samples(samples: Any) -> Any:

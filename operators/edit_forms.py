@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from fiftyone.operators import types
 
-from fiftyone_plugin.app_summary import class_rows, finished_fields, list_runs
+from fiftyone_plugin.app_summary import class_rows, finished_fields, ids_of, list_runs
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.exemplars import exemplar_uri
 from fiftyone_plugin.run_keys import run_key
@@ -150,7 +150,7 @@ def _show(ctx: Any, summary: dict[str, Any], label: str) -> Generator[Any, None,
     targets = ctx.dataset.mask_targets.get(summary.get("field", "")) or {}
     yield ctx.ops.reload_dataset()
     if targets:
-        yield ctx.trigger("set_color_scheme", color_scheme(sorted(int(id_) for id_ in targets if int(id_))))
+        yield ctx.trigger("set_color_scheme", color_scheme(sorted(id_ for id_ in ids_of(targets) if id_)))
     yield ctx.ops.show_output(show_counts(summary, label).to_json(), summary)
 
 

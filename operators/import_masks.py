@@ -9,8 +9,8 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from fiftyone_plugin.dataset.imports import import_folders
 from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.export.earlier import EarlierImport
 from fiftyone_plugin.run_keys import run_key
 
 from .base import PseudoMaskOperator, images_of
@@ -120,11 +120,10 @@ def _reason_to_keep(dataset: Any, field: str) -> str:
         return f"{field!r} belongs to a run of pseudo-masks: {other}"
     if field not in segmentation_fields(dataset):
         return f"{field!r} holds no masks: {other}"
-    try:
-        filled = import_folders(dataset, field)
-    except UsageError as error:
-        return str(error)
-    return "" if filled else f"{field!r} was not filled by an import: {other}"
+    earlier = EarlierImport.of(dataset, field)
+    if not earlier.samples or earlier.foreign:
+        return f"{field!r} was not filled by an import: {other}"
+    return ""
 
 
 def _outputs(summary: dict[str, Any]) -> Any:

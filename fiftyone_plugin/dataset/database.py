@@ -24,13 +24,19 @@ def database_problem(error: BaseException, safe: str = SAFE) -> str | None:
     pymongo = sys.modules.get("pymongo.errors")  # without it nobody has asked a database
     if pymongo is None:
         return None
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, pymongo.PyMongoError):
-            line = next(iter(str(seen).splitlines()), "") or type(seen).__name__
+    for cause in causes(error):
+        if isinstance(cause, pymongo.PyMongoError):
+            line = next(iter(str(cause).splitlines()), "") or type(cause).__name__
             return f"FiftyOne's database does not answer ({line[:160]}). {safe}"
-        seen = seen.__cause__
     return None
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """Return an error and those that it was raised from; a circle of causes, which Python allows, ends."""
+    found = [error]
+    while (cause := found[-1].__cause__) is not None and cause not in found:
+        found.append(cause)
+    return found
 
 
 @contextmanager

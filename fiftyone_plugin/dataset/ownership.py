@@ -167,31 +167,26 @@ def remove_default_parents(root: Path) -> None:
 # ---------------------------------------------------------------------- who shows files
 
 
-def shown_by(dataset: Any, out: str, key: str, but: str = "") -> str:
+def shown_by(dataset: Any, out: str, key: str = "", *, but: str = "") -> str:
     """Return who shows or records files below a folder, in words; empty if nobody does.
 
-    All datasets of the database are asked, this one included. The documents are read as they are, so that a
-    damaged dataset is no obstacle.
-
-    Args:
-        dataset: the dataset.
-        out: the folder.
-        key: key of a record of the dataset that does not count.
-        but: field of the dataset that does not count.
+    All datasets of the database are asked, this one included, but for its record ``key`` and its field
+    ``but``. The documents are read as they are, so that a damaged dataset is no obstacle.
     """
     from fiftyone.core.odm import get_db_conn
 
     connection = get_db_conn()
     pattern = {"$regex": f"^(?:{'|'.join(re.escape(start) for start in _spellings(out))})[/\\\\]"}
+    own = dataset._dataset._doc.id
     wanted = ("name", "sample_collection_name", "sample_fields", "frame_collection_name", "frame_fields")
     for document in connection.datasets.find({}, dict.fromkeys((*wanted, "app_config.media_fields"), 1)):
         for part in ("sample", "frame"):
             collection = document.get(f"{part}_collection_name")
             paths = list(_paths(document.get(f"{part}_fields")))
-            if document["_id"] == dataset._dataset._doc.id:
-                paths = [(name, path) for name, path in paths if name != but]
             if part == "sample":
                 paths += [(name, name) for name in _media_fields(document)]
+            if but and document.get("_id") == own and part == "sample":
+                paths = [(name, path) for name, path in paths if name != but]
             if not paths or not isinstance(collection, str):
                 continue
             found = connection[collection].find_one({"$or": [{path: pattern} for _, path in paths]})

@@ -13,9 +13,9 @@ from ..saved_views import delete_views
 from ..stopping import is_at_work
 from ..view_check import all_samples
 from .journal import begun, note
+from .labels import detach, ids_of_others, ids_of_run
 from .ownership import RunFolder, folder_of, is_own, is_trusted, remove_files, replacing_folder
 from .record import RunRecord, read_record
-from .writeback import ids_of_run
 
 __all__ = ["Undone", "drop_replacement", "refuse_at_work", "undo_run"]
 
@@ -92,20 +92,30 @@ def _remove_fields(dataset: Any, record: RunRecord) -> list[str]:
             f"the fields {', '.join(names)} stay: the run's record comes from elsewhere, and {record.out} "
             f"does not hold that run"
         ]
-    existed = [name for name in record.fields if name not in record.created_fields]
+    outs = [run.out for run in _folders(record)]
+    others = ids_of_others(dataset, record.field, outs, own=is_own(dataset, folder_of(record)))
+    detach(dataset, record.field, others, outs)
+    kept = [name for name in record.fields if name not in record.created_fields]
     values = dict.fromkeys(ids_of_run(dataset, record))
-    for name in existed:
+    for name in kept:
         if values and dataset.has_sample_field(name):
             all_samples(dataset).set_values(name, values, key_field="id")
+    if others:
+        kept.append(record.field)
+        ours = dict.fromkeys(set(all_samples(dataset).exists(record.field).values("id")) - others)
+        if ours:
+            all_samples(dataset).set_values(record.field, ours, key_field="id")
     for name in record.created_fields:
-        if dataset.has_sample_field(name):
+        if name not in kept and dataset.has_sample_field(name):
             dataset.delete_sample_field(name)
-    if record.field in dataset.mask_targets and record.field in record.created_fields:
+    if record.field in dataset.mask_targets and record.field not in kept:
         targets = dict(dataset.mask_targets)
         del targets[record.field]
         dataset.mask_targets = targets
         dataset.save()
-    return []
+    return (
+        [f"{len(others)} labels in {record.field!r} stay: they were not written by a run"] if others else []
+    )
 
 
 def drop_replacement(dataset: Any, key: str) -> None:

@@ -8,6 +8,7 @@ there the fields, files and views of the old run stay as they are, and then chan
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..parallel import batched
 from ..progress import NullProgress, Progress
-from ..rundir import EDITS, RunDirectory, SampleRow, read_samples
+from ..rundir import RunDirectory, SampleRow, read_samples
 from ..view_check import all_samples
 from .journal import at_work, begun, note, pending
-from .ownership import RunFolder, folder_of, remove_files
+from .labels import detach, ids_of_others, ids_of_run
+from .ownership import RunFolder, folder_of, is_own, remove_files
 from .record import COMPLETE, RunFields, RunRecord, read_record, save_record
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ __all__ = [
     "write_run",
 ]
 
+logger = logging.getLogger(__name__)
+
 WRITE_BATCH = 1000
+OTHERS = "{} labels in {!r} were not written by a run: they stay; clear them to have those images labelled"
 
 
 def is_finished(out: Path) -> bool:
@@ -84,13 +89,18 @@ def write_run(
         dataset: the dataset.
         record: the run, as it was claimed.
         result: what it made.
-        rows: sample id and row of every labelled sample.
+        rows: sample id and row of every labelled sample; one whose label a person has put there keeps it.
         progress: where the stage reports to.
     """
-    rows = list(rows)
     progress = progress or NullProgress()
     stored = read_record(dataset, record.key)
     old = stored if stored is not None and stored.out != record.out else None
+    outs = [record.out, *([old.out] if old is not None else [])]
+    own = old is None or is_own(dataset, folder_of(old))
+    others = ids_of_others(dataset, record.field, outs, own=own)
+    if others:
+        logger.warning("%s", OTHERS.format(len(others), record.field))
+    rows = [(sample_id, row) for sample_id, row in rows if sample_id not in others]
     asked = _asked(stored, replaces=old is not None)
     with at_work() as holder:
         if old is not None:
@@ -98,7 +108,8 @@ def write_run(
             note(dataset, record.key, replace=step)
         _write_values(dataset, RunFields(record.field), result, rows, progress)
         if old is not None:
-            _clear_others(dataset, old, record, {sample_id for sample_id, _ in rows})
+            detach(dataset, record.field, others, outs)
+            _clear_others(dataset, old, record, {sample_id for sample_id, _ in rows}, others)
         dataset.mask_targets = {**dataset.mask_targets, record.field: dict(result.class_names)}
         dataset.save()
         if old is not None:
@@ -180,24 +191,18 @@ def _write_values(
             stage.update(len(batch))
 
 
-def _clear_others(dataset: Any, old: RunRecord, new: RunRecord, written: set[str]) -> None:
-    """Empty the fields on samples that the old run has labelled and the new one has not."""
+def _clear_others(dataset: Any, old: RunRecord, new: RunRecord, written: set[str], others: set[str]) -> None:
+    """Empty the fields on samples that the old run has labelled and the new one has not.
+
+    A label that no run has written stays in the mask field.
+    """
     samples = all_samples(dataset)
     shown = ids_of_run(dataset, old)
     for name in reversed(new.fields):  # the mask last: it tells which samples are the old run's
         ids = samples.exists(name).values("id") if name in new.created_fields else shown
-        values = dict.fromkeys(set(ids) - written)
+        values = dict.fromkeys(set(ids) - written - (others if name == new.field else set()))
         if values:
             samples.set_values(name, values, key_field="id")
-
-
-def ids_of_run(dataset: Any, record: RunRecord) -> list[str]:
-    """Return the ids of the samples whose mask lies in the run's folder."""
-    if not dataset.has_sample_field(record.field):
-        return []
-    folders = tuple(str(Path(record.out) / name) + os.sep for name in ("masks", EDITS))
-    paths = zip(*all_samples(dataset).values(["id", f"{record.field}.mask_path"]), strict=True)
-    return [sample_id for sample_id, path in paths if path and path.startswith(folders)]
 
 
 def renew_views(dataset: Any, key: str) -> dict[str, str]:

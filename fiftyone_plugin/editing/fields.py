@@ -11,6 +11,7 @@ import numpy as np
 
 from ..areas import DECIMALS
 from ..errors import ImageReadError
+from ..evaluation.fiftyone_masks import load_mask, with_stored_mask
 from ..parallel import batched
 from ..rundir import RunDirectory, read_samples
 from ..view_check import all_samples
@@ -57,14 +58,19 @@ class FieldWriter:
         present = [c for c in columns if "." in c or self._dataset.has_sample_field(c)]
         total, unread = 0, []
         samples = all_samples(self._dataset)
+        drawn = with_stored_mask(samples, field)
         for ids in batched(samples.exists(field).values("id"), BATCH):
             found = dict(zip(present, samples.select(ids).values(present), strict=True))
             update = _FieldUpdate()
             for i, id_ in enumerate(found["id"]):
                 path, listed, coverage = (found[c][i] if c in found else None for c in columns[1:])
                 content = changed.get(self._mask_name(path) or "")
+                if id_ in drawn:  # it shows the mask in the database; the file beside it has to be there
+                    update.set_path(id_, path, content.path if content is not None else None)
+                    content, path = None, None
+                stale = reread or id_ in drawn
                 ambiguous = any(len(followers.get(name, ())) > 1 for name in listed or [])
-                if content is None and not reread and not ambiguous:
+                if content is None and not stale and not ambiguous:
                     update.set_list(id_, listed, _follow(listed or [], followers))
                     continue
                 try:
@@ -81,6 +87,13 @@ class FieldWriter:
                     update.coverage[id_] = content.coverage
             total += self._flush(update)
         return total, unread
+
+    def outside(self) -> tuple[str, ...]:
+        """Return the ids of the samples with a mask that the run has not written."""
+        samples = all_samples(self._dataset).exists(self._field)
+        drawn = with_stored_mask(samples, self._field)
+        paths = zip(*samples.values(["id", f"{self._field}.mask_path"]), strict=True)
+        return tuple(id_ for id_, path in paths if id_ in drawn or (path and self._mask_name(path) is None))
 
     def _completed(self, content: MaskContent | None, sample_id: str, path: str | None) -> MaskContent:
         """Read the mask of which not more than the path is known."""
@@ -188,8 +201,6 @@ def read_mask_file(path: str | None, stored: np.ndarray | None = None) -> np.nda
     Raises:
         ImageReadError: the file is missing or no mask.
     """
-    from ..evaluation.fiftyone_masks import load_mask
-
     mask = load_mask(path, stored)
     if mask is None:
         raise ImageReadError(path, "no mask")

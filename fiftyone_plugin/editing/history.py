@@ -84,8 +84,23 @@ class Edit:
 
 
 def read_edits(config: Any) -> list[Edit]:
-    """Return all edits that the record of a run holds, oldest first, with those that were undone."""
-    return [Edit.from_json(document) for document in getattr(config, "edits", None) or []]
+    """Return all edits that the record of a run holds, oldest first, with those that were undone.
+
+    The record may come from anybody: what is no edit is left out.
+    """
+    documents = getattr(config, "edits", None)
+    found = map(_read, documents if isinstance(documents, (list, tuple)) else [])
+    return [edit for edit in found if edit is not None]
+
+
+def _read(document: Any) -> Edit | None:
+    try:
+        edit = Edit.from_json(document)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    is_number = type(edit.number) is int and edit.number > 0
+    maps = (edit.settings, edit.summary, edit.areas)
+    return edit if is_number and all(isinstance(value, dict) for value in maps) else None
 
 
 def _plain(value: Any) -> Any:

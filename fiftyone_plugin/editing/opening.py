@@ -1,19 +1,20 @@
-"""Which runs can be edited from a dataset, and by whom at a time."""
+"""Which runs can be edited from a dataset, by whom at a time, and which files may go with an edit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..common.files import remove_empty, remove_inside, remove_partials
 from ..common.locks import Busy, FileLock
-from ..dataset.ownership import folder_of, is_own
+from ..dataset.ownership import folder_of, is_own, shown_by
 from ..dataset.record import read_record
 from ..errors import PseudoMaskError, UsageError
 from ..run_keys import METHOD, reserved_fields, run_key
 
-__all__ = ["folder_to_edit", "locked"]
+__all__ = ["folder_to_edit", "locked", "remove_masks"]
 
 
 def folder_to_edit(dataset: Any, field: str) -> Path:
@@ -32,6 +33,11 @@ def folder_to_edit(dataset: Any, field: str) -> Path:
             f"the masks of {field!r} belong to the dataset that {dataset.name!r} was copied from, or their "
             f"run is gone: edit them there, or label this dataset anew, into another field or with "
             f"overwrite=True"
+        )
+    if not dataset.has_sample_field(field):
+        raise UsageError(
+            f"field {field!r} was deleted, its run is still there: delete run {record.key!r}, or label anew "
+            f"with overwrite=True"
         )
     return Path(record.out)
 
@@ -62,3 +68,19 @@ def locked(folder: Path, field: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def remove_masks(dataset: Any, folder: Path, names: Iterable[str]) -> None:
+    """Remove the masks of an edit that was taken back; they stay where a copy of the field shows them.
+
+    Args:
+        dataset: the dataset, whose samples show other files by now.
+        folder: folder of the masks of the edit.
+        names: names of the run's masks: an edit writes no other.
+    """
+    remove_partials(folder)
+    if shown_by(dataset, str(folder)):
+        return
+    for name in names:
+        remove_inside(folder, name)
+    remove_empty(folder)

@@ -8,7 +8,6 @@ the first file is written; whatever a crash leaves is taken back by the next edi
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,20 +17,24 @@ from typing import Any
 
 import numpy as np
 
+from ..app_summary import ids_of
 from ..common.files import remove_partials
-from ..dataset.database import database_errors, refresh
+from ..dataset.database import database_errors, database_problem, refresh
 from ..dataset.journal import at_work, note, refuse_if_busy
 from ..dataset.recovery import recover
 from ..errors import ImageReadError, PseudoMaskError, UsageError
+from ..evaluation.fiftyone_masks import with_stored_mask
 from ..run_keys import run_key
-from ..rundir import EDITS, write_json, write_mask
+from ..rundir import EDITS, RunDirectory, write_json, write_mask
 from ..saved_views import follow_classes, rare_view
 from ..view_check import all_samples
 from .fields import AreaChange, FieldWriter, MaskContent, read_mask_file
 from .history import DONE, UNDOING, UNDONE, WRITING, ClassNames, Edit, read_edits
-from .opening import folder_to_edit, locked
+from .opening import folder_to_edit, locked, remove_masks
 
 __all__ = ["EditableRun", "MaskRow", "Written", "editing", "run_names"]
+
+NAMES_ALONE = ("rename", "hide")  # kinds of edits that change no mask
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,14 @@ class Written:
         changed: number of mask files that changed.
         samples: number of samples of which a field changed.
         unread: ids of samples whose mask could not be read; they are as they were.
+        outside: ids of samples that show a mask which the run has not written; an edit changes none of them.
     """
 
     edit: Edit
     changed: int
     samples: int
     unread: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
 
 def run_names(dataset: Any, field: str) -> ClassNames:
@@ -73,7 +78,7 @@ def run_names(dataset: Any, field: str) -> ClassNames:
     key = run_key(field)
     config = dataset.get_run_info(key).config if dataset.has_run(key) else None
     targets = dataset.mask_targets.get(field) or {}
-    shown = {int(id_): name for id_, name in targets.items() if int(id_)}
+    shown = {id_: name for id_, name in ids_of(targets).items() if id_}
     done = [edit for edit in read_edits(config) if edit.status == DONE]
     hidden = done[-1].after.hidden if done else {}
     return ClassNames(dict(sorted(shown.items())), {id_: n for id_, n in hidden.items() if id_ not in shown})
@@ -123,7 +128,7 @@ class EditableRun:
         self.dataset = dataset
         self.field = field
         self.out = out
-        self.edits = self._read_edits()
+        self.edits = read_edits(self.config)
         self._fields = FieldWriter(dataset, field, self.mask_name)
         self._unread: list[str] = []
         self.carried_on: list[Edit] = []
@@ -146,24 +151,36 @@ class EditableRun:
         return [edit for edit in self.edits if edit.status == DONE]
 
     def rows(
-        self, ids: Iterable[int] | None = None, sample_ids: Sequence[str] | None = None
+        self,
+        ids: Iterable[int] | None = None,
+        sample_ids: Sequence[str] | None = None,
+        *,
+        drawn: bool = False,
     ) -> list[MaskRow]:
-        """List the mask files that can be edited, by name; masks outside the run's folder are left out.
+        """List the mask files that can be edited, by name.
+
+        Masks outside the run's folder are left out.
 
         Args:
             ids: only those that may show one of these classes, by the lists beside the masks.
             sample_ids: only those of these samples.
+            drawn: with the files of samples that show a mask in the database instead.
         """
         field = self.field
         samples = all_samples(self.dataset).exists(field)
         if sample_ids is not None:
             samples = samples.select(list(sample_ids))
+        left_out = set() if drawn else with_stored_mask(samples, field)
         wanted = self._names_to_look_for(ids)
         columns = ["id", "filepath", f"{field}.mask_path", f"{field}_classes"]
         files: dict[str, list[tuple[str, str, str]]] = {}
         for id_, image, path, listed in zip(*samples.values(columns), strict=True):
             name = self.mask_name(path)
-            if name is None or (wanted is not None and listed is not None and wanted.isdisjoint(listed)):
+            if (
+                name is None
+                or id_ in left_out
+                or (wanted is not None and listed is not None and wanted.isdisjoint(listed))
+            ):
                 continue
             files.setdefault(name, []).append((id_, image, path))
         return [
@@ -171,10 +188,18 @@ class EditableRun:
             for name, found in sorted(files.items())
         ]
 
+    @property
+    def lists_are_stale(self) -> bool:
+        """Whether somebody has given classes other names in the mask targets, which lists do not follow."""
+        if self.applied:
+            return self.names.shown != self.applied[-1].after.shown
+        classes = (RunDirectory(self.out).read_run() or {}).get("classes") or {}
+        return self.names.shown != ids_of(classes)
+
     def _names_to_look_for(self, ids: Iterable[int] | None) -> set[str] | None:
         """Return the names by which lists tell that a class may be there; ``None``: they do not tell."""
         names = self.names
-        if ids is None or not self.dataset.has_sample_field(f"{self.field}_classes"):
+        if ids is None or self.lists_are_stale or not self.dataset.has_sample_field(f"{self.field}_classes"):
             return None
         return {names.shown[id_] for id_ in ids} if all(id_ in names.shown for id_ in ids) else None
 
@@ -244,8 +269,9 @@ class EditableRun:
         except OSError as error:
             self.recover()
             raise PseudoMaskError(f"the edit stopped: {error}; nothing was changed") from error
-        except BaseException:  # a cancelled edit too
-            self.recover()
+        except BaseException as error:  # a cancelled edit too
+            if database_problem(error) is None:  # else the next edit does it: this one would wait in vain
+                self.recover()
             raise
 
     def _free_number(self) -> int:
@@ -268,14 +294,16 @@ class EditableRun:
             gained.add(mask, read_mask_file(row.path))
             write_mask(folder / row.name, mask)
             changed[row.name] = MaskContent.of(mask, str(folder / row.name))
-        samples, unread = self._fields.update(edit.before, edit.after, changed)
+        samples, unread = self._fields.update(edit.before, edit.after, changed, reread=self.lists_are_stale)
         unread = list(dict.fromkeys([*self._unread, *unread]))
         self._write_names(edit.after)
-        edit.summary = {**summarize(), "masks": len(changed), "samples": samples, "unread": len(unread)}
+        outside = () if edit.kind in NAMES_ALONE else self._fields.outside()
+        counts = {"masks": len(changed), "samples": samples, "unread": len(unread), "outside": len(outside)}
+        edit.summary = {**summarize(), **counts}
         edit.status = DONE
         self._write_record(edit)
         self._save_and_follow(gained.apply(edit.areas, self.out))
-        return Written(edit, len(changed), samples, tuple(unread))
+        return Written(edit, len(changed), samples, tuple(unread), outside)
 
     def undo_last(self) -> Edit:
         """Take the last edit back: masks, lists, coverage and names are those before it.
@@ -304,11 +332,11 @@ class EditableRun:
     def _revert(self, edit: Edit, *, reread: bool) -> None:
         """Point samples back to the masks before ``edit``, restore fields and names, remove its files."""
         folder = self._folder(edit)
-        mine = [row for row in self.rows() if PurePath(row.path).is_relative_to(folder)]
+        mine = [row for row in self.rows(drawn=True) if PurePath(row.path).is_relative_to(folder)]
         earlier = {row.name: MaskContent(self.path_before(row.name, edit)) for row in mine}
         self._fields.update(edit.after, edit.before, earlier, reread=reread)
         self._write_names(edit.before)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_masks(self.dataset, folder, {row.name for row in self.rows(drawn=True)})
         edit.status = UNDONE
         if self.out.is_dir():
             remove_partials(folder.parent)
@@ -334,9 +362,6 @@ class EditableRun:
         return str(self.out / "masks" / name)
 
     # ------------------------------------------------------------------ database
-
-    def _read_edits(self) -> list[Edit]:
-        return read_edits(self.config)
 
     def _save_and_follow(self, areas: Mapping[str, float]) -> None:
         """Keep the records, and let the view of rare classes follow, which may be carried on later."""
@@ -368,7 +393,7 @@ class EditableRun:
 
     def _write_names(self, names: ClassNames) -> None:
         targets = self.dataset.mask_targets.get(self.field) or {}
-        background = {id_: name for id_, name in targets.items() if not int(id_)}
+        background = {id_: name for id_, name in ids_of(targets).items() if id_ < 1}
         new = {**background, **names.shown}
         self.dataset.mask_targets = {**self.dataset.mask_targets, self.field: new}
         self.dataset.save()

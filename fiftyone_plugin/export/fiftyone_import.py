@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.matching import match_names
-from ..dataset.imports import check_replaceable, import_folders, remove_import
+from ..dataset.database import database_errors, dataset_id
+from ..dataset.ownership import shown_by
 from ..datasets import METHOD, ViewItem, default_out, list_view
 from ..errors import UsageError
 from ..images import image_extensions, image_size
@@ -17,6 +18,7 @@ from ..parallel import batched
 from ..progress import Progress
 from ..sources import ImageItem, list_images
 from ..view_check import all_samples
+from .earlier import EarlierImport
 from .importing import ImportResult, MaskSource, open_masks, read_masks
 from .items import Skipped
 
@@ -46,9 +48,11 @@ def import_masks(
         source: a COCO file, a VOC folder, or a folder of masks, see
             :func:`fiftyone_plugin.export.importing.open_masks`.
         field: the field to write.
-        out: folder for the masks; ``None`` for a new one below FiftyOne's default dataset folder.
-        overwrite: replace an earlier import in ``field`` and in ``out``. Its masks go unless another field
-            or dataset shows them; a field with other masks is never written over.
+        out: folder for the masks; ``None`` for a new one in FiftyOne's default dataset folder. One whose
+            masks another field or dataset shows is refused.
+        overwrite: write into a field that exists. What an earlier import has put there is replaced; its files
+            go, unless something else shows them. Labels of other origin are never written over: where the
+            import has masks for their samples it is refused, else they stay.
         progress: where stages report to.
 
     Returns:
@@ -56,10 +60,23 @@ def import_masks(
         not fit, and annotations that are in no mask.
 
     Raises:
-        UsageError: not images, the field exists or holds something else than an import, another field or
-            dataset shows the masks in ``out``, or no mask belongs to a sample.
+        UsageError: not images, the field exists or is no Segmentation, no mask belongs to a sample, or labels
+            that stay in the field have other names for its ids.
         PseudoMaskError: ``out`` cannot be written, or no mask could be read.
+        MissingDependencyError: FiftyOne's database does not answer.
     """
+    with database_errors("Once it does, import again, over the field if it is there"):
+        return _import(view, source, field, out, overwrite, progress)
+
+
+def _import(
+    view: Any,
+    source: str | Path,
+    field: str,
+    out: str | Path | None,
+    overwrite: bool,
+    progress: Progress | None,
+) -> ImportResult:
     import fiftyone as fo
 
     dataset = view._dataset
@@ -67,7 +84,8 @@ def import_masks(
         raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _")
     if dataset.has_run(f"{METHOD}_{field}"):
         raise UsageError(f"field {field!r} belongs to a run of label_dataset; import into another field")
-    earlier = _earlier(dataset, field, overwrite) if dataset.has_sample_field(field) else {}
+    if dataset.has_sample_field(field):
+        _check_field(dataset, field, overwrite)
     entries = {os.path.normcase(entry.item.path): entry for entry in list_view(view)}
     opened = open_masks(source)
     found, left = _match(opened, dataset, entries)
@@ -80,48 +98,75 @@ def import_masks(
     opened.paths = {stem: entry.item.path for stem, entry in found.items()}
     opened.lost += left
     opened.read = _checked(opened.read, opened.paths)
+    earlier = EarlierImport.of(dataset, field)
     folder = Path(out) if out is not None else default_out(dataset, field, uuid.uuid4().hex)
-    if out is not None:
-        check_replaceable(dataset, field, folder.absolute())
+    shown = shown_by(dataset, str(folder.absolute()), but=field) if folder.exists() else ""
+    if shown:
+        raise UsageError(f"{folder} holds masks that {shown} shows; choose another folder, or name none")
+    given = {sample_id for entry in found.values() for sample_id in entry.sample_ids}
+    lost = given & earlier.foreign
+    if lost:
+        raise UsageError(
+            f"{field!r} holds masks that no import wrote, on {len(lost)} of these samples: choose another name"
+        )
+    _targets(dataset, field, opened.names, earlier, given)
     stems = {stem: entry.item.mask_name.removesuffix(".png") for stem, entry in found.items()}
-    result = read_masks(opened, folder, stems=stems, overwrite=overwrite, progress=progress)
+    result = read_masks(
+        opened,
+        folder,
+        stems=stems,
+        overwrite=overwrite,
+        progress=progress,
+        dataset_id=dataset_id(dataset),
+    )
     dataset.add_sample_field(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
     pairs = [(sample_id, path) for stem, path in result.masks.items() for sample_id in found[stem].sample_ids]
     samples = all_samples(dataset)
-    _clear_replaced(samples, field, {*earlier, result.out}, {sample_id for sample_id, _ in pairs})
+    written = {sample_id for sample_id, _ in pairs}
+    targets = _targets(dataset, field, result.names, earlier, written)  # some masks could not be read
+    gone = dict.fromkeys(earlier.samples - written)
+    if gone:
+        samples.set_values(field, gone, key_field="id")
     for batch in batched(pairs, WRITE_BATCH):
         labels = {sample_id: fo.Segmentation(mask_path=str(path)) for sample_id, path in batch}
         samples.set_values(field, labels, key_field="id")
-    dataset.mask_targets = {**dataset.mask_targets, field: result.names}
+    dataset.mask_targets = {**dataset.mask_targets, field: {**result.names, **targets}}
     dataset.save()
+    earlier.remove_files(dataset, result.out)
     result.matched = len(pairs)
-    for replaced, masks in earlier.items():
-        if replaced != result.out:
-            remove_import(dataset, replaced, masks)
     return result
 
 
-def _earlier(dataset: Any, field: str, overwrite: bool) -> dict[Path, list[str]]:
-    """Return the folders of the imports that are to be replaced, with the masks that are shown of each."""
+def _check_field(dataset: Any, field: str, overwrite: bool) -> None:
     import fiftyone as fo
 
     if not overwrite:
         raise UsageError(f"field {field!r} exists: choose another name, or overwrite it")
     if field not in dataset.get_field_schema(embedded_doc_type=fo.Segmentation):
         raise UsageError(f"field {field!r} holds something else than masks: choose another name")
-    return import_folders(dataset, field)
 
 
-def _clear_replaced(samples: Any, field: str, folders: set[Path], written: set[str]) -> None:
-    """Empty the field where its mask is of an import that is replaced."""
-    rows = zip(*samples.values(["id", f"{field}.mask_path"]), strict=True)
-    gone = {
-        sample_id: None
-        for sample_id, path in rows
-        if path and sample_id not in written and not folders.isdisjoint(Path(path).parents)
-    }
-    if gone:
-        samples.set_values(field, gone, key_field="id")
+def _targets(
+    dataset: Any, field: str, names: dict[int, str], earlier: EarlierImport, given: set[str]
+) -> dict[int, str]:
+    """Return the names that labels need which stay in the field.
+
+    Raises:
+        UsageError: an id has one name there and another one in what is imported.
+    """
+    if not dataset.has_sample_field(field):
+        return {}
+    staying = set(all_samples(dataset).exists(field).values("id")) - earlier.samples - given
+    targets = dataset.mask_targets.get(field) if staying else None
+    if not targets:
+        return {}
+    other = next((id_ for id_, name in names.items() if targets.get(id_, name) != name), None)
+    if other is not None:
+        raise UsageError(
+            f"{len(staying)} labels stay in {field!r}, where id {other} is {targets[other]!r}, not "
+            f"{names[other]!r}: import into another field"
+        )
+    return dict(targets)
 
 
 def _checked(read: Any, images: dict[str, str]) -> Any:

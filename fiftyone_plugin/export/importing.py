@@ -62,6 +62,7 @@ def read_masks(
     stems: dict[str, str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    dataset_id: str = "",
 ) -> ImportResult:
     """Read masks into a folder with ``masks/`` and ``classes.json``.
 
@@ -72,6 +73,7 @@ def read_masks(
             folder that holds them all where they are absolute, and without drives and ``..``.
         overwrite: replace an earlier import in ``out``.
         progress: where stages report to.
+        dataset_id: the FiftyOne dataset that the masks are for, where there is one; kept in the record.
 
     Raises:
         UsageError: the source is not understood, or ``out`` is taken.
@@ -97,7 +99,8 @@ def read_masks(
         result.names = result.names or default_names(ids)
         class_names = {str(k): v for k, v in result.names.items()}
         write_json(folder.path / "classes.json", class_names, sort_keys=False)
-        write_json(folder.path / RECORD, _record(opened, result), sort_keys=False)
+        record = _record(opened, result) | ({"dataset_id": dataset_id} if dataset_id else {})
+        write_json(folder.path / RECORD, record, sort_keys=False)
         folder.commit()
     return result
 

@@ -75,7 +75,7 @@ def refuse_links(root: Path) -> None:
 
 def _links_below(folder: Path, *, files: bool) -> Iterator[str]:
     """Yield a folder and the folders below it that are links, and with ``files`` the files that are."""
-    if os.path.islink(folder):
+    if os.path.islink(folder):  # unlike Path.is_symlink() it takes names that are too long
         yield str(folder)
         return
     if not os.path.isdir(folder):  # nor where the file system refuses the name: making it says why

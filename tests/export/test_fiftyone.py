@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fiftyone_plugin import export, import_masks
-from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.errors import MissingDependencyError, UsageError
 from fiftyone_plugin.export.formats import formats
 
 from .conftest import NAMES, read_folder
@@ -297,6 +298,88 @@ def test_a_second_import_leaves_no_labels_without_their_masks(view, tmp_path):
     import_masks(view, tmp_path / "two", "again", out=tmp_path / "masks", overwrite=True)
     assert view.count("again") == 2
     assert all(sample.again.get_mask() is not None for sample in view.exists("again"))
+
+
+class TestImportedFiles:
+    """An import replaces what an earlier one into the same field of the same dataset wrote, nothing else."""
+
+    @pytest.fixture
+    def imported(self, view, tmp_path):
+        export(view, "masks", out=tmp_path / "all")
+        import_masks(view, tmp_path / "all", "again")
+        return view._dataset
+
+    def contents(self, dataset, field="again"):
+        return [Path(path).read_bytes() for path in dataset.values(f"{field}.mask_path") if path]
+
+    def test_a_later_one_takes_the_files_of_the_earlier_one(self, imported, tmp_path):
+        old = imported.values("again.mask_path")
+        import_masks(imported, tmp_path / "all", "again", overwrite=True)
+        assert not any(path and Path(path).exists() for path in old)
+        assert not Path(next(filter(None, old))).parents[1].exists()
+        assert self.contents(imported)
+
+    @pytest.mark.parametrize("change", ["clone", "clone_sample_field", "rename_sample_field"])
+    def test_files_that_something_else_shows_stay(self, fo, imported, tmp_path, change):
+        before, source = self.contents(imported), imported
+        if change == "clone":
+            source = imported.clone()
+        else:
+            getattr(imported, change)("again", "backup")
+        import_masks(source, tmp_path / "all", "again", overwrite=True)
+        field = "again" if change == "clone" else "backup"
+        assert self.contents(imported, field) == before
+        if change == "clone":
+            fo.delete_dataset(source.name)
+
+    def test_a_dataset_under_an_old_name_meets_no_old_masks(self, fo, imported, tmp_path):
+        before, name = self.contents(imported), imported.name
+        imported.name = f"{name}-old"
+        new = fo.Dataset(name)
+        new.add_samples([fo.Sample(filepath=path) for path in imported.values("filepath")])
+        import_masks(new, tmp_path / "all", "again")
+        import_masks(new, tmp_path / "all", "again", overwrite=True)
+        assert self.contents(imported) == before
+        new.delete()
+
+    def test_a_folder_that_another_field_shows_is_refused(self, imported, tmp_path):
+        folder = Path(next(filter(None, imported.values("again.mask_path")))).parents[1]
+        before = self.contents(imported)
+        with pytest.raises(UsageError, match=r"field 'again' of dataset .* shows"):
+            import_masks(imported, tmp_path / "all", "other", out=folder, overwrite=True)
+        assert self.contents(imported) == before
+        assert not imported.has_sample_field("other")
+
+    def test_a_database_that_dies_is_one_sentence(self, imported, tmp_path, monkeypatch):
+        from pymongo.errors import AutoReconnect
+
+        def die(*_, **__):
+            raise AutoReconnect("closed")
+
+        before = self.contents(imported)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(imported), "add_sample_field", die)
+            with pytest.raises(MissingDependencyError, match="import again, over the field"):
+                import_masks(imported, tmp_path / "all", "again", overwrite=True)
+        assert self.contents(imported) == before
+        import_masks(imported, tmp_path / "all", "again", overwrite=True)
+        assert self.contents(imported) == before
+
+    def test_names_of_labels_that_stay_are_kept(self, fo, imported, tmp_path):
+        own = [fo.Segmentation(mask=np.full((2, 2), 200, np.uint8)) for _ in range(len(imported))]
+        imported.set_values("truth", own)
+        imported.mask_targets = {**imported.mask_targets, "truth": {200: "mine"}}
+        imported.save()
+        import_masks(imported.limit(2), tmp_path / "all", "truth", overwrite=True)
+        assert imported.count("truth.mask") == len(imported) - 2
+        assert imported.mask_targets["truth"][200] == "mine"
+        some = next(id_ for id_ in imported.mask_targets["truth"] if id_ != 200)
+        imported.set_values("truth", own)
+        imported.mask_targets = {**imported.mask_targets, "truth": {some: "something else"}}
+        imported.save()
+        with pytest.raises(UsageError, match=rf"where id {some} is 'something else'"):
+            import_masks(imported.limit(2), tmp_path / "all", "truth", overwrite=True)
+        assert imported.count("truth.mask") == len(imported)
 
 
 # --- which sample a name means ---------------------------------------------------------------------

@@ -87,6 +87,6 @@ def test_masks_of_a_person_are_not_written_over(fo, made, tmp_path, stored):
         path = tmp_path / f"mine-{Path(sample.filepath).stem}.png"
         Image.fromarray(mask).save(path)
         sample["truth"] = fo.Segmentation(mask=mask) if stored else fo.Segmentation(mask_path=str(path))
-    with pytest.raises(UsageError, match="not filled by an import"):
+    with pytest.raises(UsageError, match="no import wrote"):
         import_masks(made, tmp_path / "m2", "truth", overwrite=True)
     assert ids(made, "truth") == [7, 7, 7]

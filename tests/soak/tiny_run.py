@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +34,8 @@ def make_run(out: Path, images: Path, classes: int) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(mask).save(folder / f"{i}.png")
         ids, shares = class_shares(mask)
-        row = SampleRow(f"{i}.png", f"{i}.png", "labelled", 64, 48, ids, shares, shares)
+        row = SampleRow(f"{i}.png", f"{i}.png", "labelled", 64, 48, ids, shares)
+        row.qualities = " ".join("0.5" for _ in ids.split())
         row.coverage, row.quality = float((mask > 0).mean()), 0.2 + i / 10
         rows.append(row)
     names = {id_: f"class {id_}" for id_ in range(1, classes + 1)}
@@ -44,7 +44,6 @@ def make_run(out: Path, images: Path, classes: int) -> None:
     document = {
         "format": 1,
         "status": "complete",
-        "run_id": uuid.uuid4().hex,
         "settings": {"method": "none", "classes": classes},
         "counts": {"images": 4, "labelled": 4, "skipped": 0},
         "classes": {str(id_): name for id_, name in names.items()},
