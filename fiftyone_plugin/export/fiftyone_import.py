@@ -107,7 +107,8 @@ def _import(
     lost = given & earlier.foreign
     if lost:
         raise UsageError(
-            f"{field!r} holds masks that no import wrote, on {len(lost)} of these samples: choose another name"
+            f"{field!r} holds masks that no import wrote, on {len(lost)} of these samples: "
+            "choose another name"
         )
     _targets(dataset, field, opened.names, earlier, given)
     stems = {stem: entry.item.mask_name.removesuffix(".png") for stem, entry in found.items()}

@@ -367,19 +367,20 @@ class TestImportedFiles:
 
     def test_names_of_labels_that_stay_are_kept(self, fo, imported, tmp_path):
         own = [fo.Segmentation(mask=np.full((2, 2), 200, np.uint8)) for _ in range(len(imported))]
-        imported.set_values("truth", own)
+        imported.skip(2).set_values("truth", own[2:])
         imported.mask_targets = {**imported.mask_targets, "truth": {200: "mine"}}
         imported.save()
         import_masks(imported.limit(2), tmp_path / "all", "truth", overwrite=True)
         assert imported.count("truth.mask") == len(imported) - 2
         assert imported.mask_targets["truth"][200] == "mine"
         some = next(id_ for id_ in imported.mask_targets["truth"] if id_ != 200)
-        imported.set_values("truth", own)
         imported.mask_targets = {**imported.mask_targets, "truth": {some: "something else"}}
         imported.save()
         with pytest.raises(UsageError, match=rf"where id {some} is 'something else'"):
             import_masks(imported.limit(2), tmp_path / "all", "truth", overwrite=True)
-        assert imported.count("truth.mask") == len(imported)
+        with pytest.raises(UsageError, match="no import wrote, on 1 of these"):
+            import_masks(imported.limit(3), tmp_path / "all", "truth", overwrite=True)
+        assert imported.count("truth.mask") == len(imported) - 2
 
 
 # --- which sample a name means ---------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_what_is_shown_elsewhere_stays(made, tmp_path, who):
 
 def test_a_named_folder_is_not_replaced_under_another_field(made, tmp_path):
     import_masks(made, tmp_path / "m1", "imp", out=tmp_path / "out")
-    with pytest.raises(UsageError, match=r"field 'imp' of dataset .* shows them"):
+    with pytest.raises(UsageError, match=r"field 'imp' of dataset .* shows;"):
         import_masks(made, tmp_path / "m2", "other", out=tmp_path / "out", overwrite=True)
     assert ids(made, "imp") == [1, 1, 1]
     assert not made.has_sample_field("other")
