@@ -14,6 +14,7 @@ FAST = {
     "classes": 4,
     "refine": "none",
     "backbone": "offline-vits14",
+    "precision": "float32",
     "jobs": 1,
 }
 
