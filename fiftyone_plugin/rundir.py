@@ -100,10 +100,10 @@ class RunDirectory:
         """
         if resume and restart:
             raise UsageError("--resume and --restart exclude each other")
+        refuse_links(self.root)
         self._make_root()
         self._take_lock()
         try:
-            refuse_links(self.root)
             self._remove_partials()
             finish_exchange(self, self._next())
             previous = self.read_run()
