@@ -161,12 +161,15 @@ def read_rows(out: Path) -> list[dict[str, str]]:
             ["{images}", "--out", "{out}", "--method", "lightcluster", "--set", "border_ratio=much"],
             "border_ratio must be a number",
         ),
-        (["{images}", "--out", "{out}", "--set", "layer=" + "[" * 100_000], "layer must be"),
+        (
+            ["{images}", "--out", "{out}", "--method", "lightcluster", "--set", "layer=" + "[" * 100_000],
+            "layer must be",
+        ),
         (["{images}", "--out", "{out}", "--set", "random_state=3"], "there is a setting for it"),
         (["{images}", "--out", "{out}", "--field", "mask"], "--field needs"),
         (["{images}/broken.jpg", "--out", "{out}"], "none of the 1 images could be read"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value)[:90],
 )
 def test_usage_errors_are_one_line_and_exit_code_2(images, options, tmp_path, capfd, arguments, message):
     filled = [argument.format(images=images, out=tmp_path / "run") for argument in arguments]
