@@ -163,7 +163,7 @@ def read_rows(out: Path) -> list[dict[str, str]]:
         ),
         (
             ["{images}", "--out", "{out}", "--method", "lightcluster", "--set", "layer=" + "[" * 100_000],
-            "layer must be",
+            "unknown layer",
         ),
         (["{images}", "--out", "{out}", "--set", "random_state=3"], "there is a setting for it"),
         (["{images}", "--out", "{out}", "--field", "mask"], "--field needs"),

@@ -126,7 +126,7 @@ class Backbone:
                 blocks whose keys are not made from their normalised input.
         """
         if not _LAYER.fullmatch(layer):
-            raise UsageError(f"unknown layer {layer!r}: use out, cls, attn, t<block> or k<block>")
+            raise UsageError(f"unknown layer {layer!r:.60}: use out, cls, attn, t<block> or k<block>")
         if layer == "attn" and not self.has_cls:
             raise UsageError(f"{self.name} has no CLS token, so no CLS attention")
         if layer[0] in "ak" and not self._is_pre_norm():
