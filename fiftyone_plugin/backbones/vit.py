@@ -177,12 +177,14 @@ class Backbone:
         # On a CPU the libraries choose other kernels, which round otherwise, for other numbers of rows: an
         # image is computed by itself there, so that its features do not depend on the rest of the batch.
         alone = self.device == "cpu"
-        parts = [images[i : i + 1] for i in range(len(images))] if alone else [images]
+        parts = [images[i : i + 1] for i in range(len(images))] if alone and len(images) > 1 else [images]
         found: list[dict[str, np.ndarray]] = []
         with torch.inference_mode(), autocast:
             for part in parts:
                 tensors = self._forward(self.normalise(part), layers)
                 found.append({name: self._to_numpy(name, tensor) for name, tensor in tensors.items()})
+        if len(found) == 1:
+            return found[0]
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def normalise(self, images: np.ndarray) -> torch.Tensor:

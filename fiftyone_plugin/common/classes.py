@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .text import short_repr
 from .untrusted import read_json
 
 __all__ = ["MAX_ID", "parse_class_names", "read_class_names"]
@@ -43,7 +44,9 @@ def parse_class_names(document: Any, path: object) -> tuple[dict[int, str], dict
     for key, value in document.items():
         name = value.get("name") if isinstance(value, dict) else value
         if not isinstance(name, str) or not _is_id(str(key)):
-            raise UsageError(f"{path}: {_short(key)}: {_short(value)} is not an id (0..{MAX_ID}) and a name")
+            raise UsageError(
+                f"{path}: {short_repr(key)}: {short_repr(value)} is not an id (0..{MAX_ID}) and a name"
+            )
         names[int(key)] = name
         if isinstance(value, dict) and value.get("supercategory"):
             groups[name] = str(value["supercategory"])
@@ -52,8 +55,3 @@ def parse_class_names(document: Any, path: object) -> tuple[dict[int, str], dict
 
 def _is_id(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) <= MAX_ID
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."

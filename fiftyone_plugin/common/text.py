@@ -12,6 +12,7 @@ __all__ = [
     "plain_plot_label",
     "printable",
     "short_list",
+    "short_repr",
     "shorten",
     "spreadsheet_cell",
 ]
@@ -54,6 +55,12 @@ def shorten(text: str, limit: int) -> str:
     """Return ``text`` as it can be printed, cut to ``limit`` characters where it is longer."""
     text = printable(text[: limit + 1])
     return text if len(text) <= limit else f"{text[: limit - 1]}\u2026"
+
+
+def short_repr(value: object, limit: int = 60) -> str:
+    """Return how Python writes a value, in bounded length: what a stranger's file holds, for a message."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def spreadsheet_cell(text: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..common.matching import split_path
+from ..common.text import short_repr
 from ..common.untrusted import read_json
 from ..errors import UsageError
 from .items import Skipped
@@ -150,14 +151,14 @@ class _Ids(Generic[T]):
         key = id_key(id_)
         if key is None:
             raise UsageError(
-                f"no id of its {what}" if id_ is None else f"{_short(id_)} is no id of its {what}"
+                f"no id of its {what}" if id_ is None else f"{short_repr(id_)} is no id of its {what}"
             )
         keys = {key} if key in self._found else self._loose.get(_loose(key), set())
         values = [value for found in keys for value in self._found[found]]
         if not values:
-            raise UsageError(f"no {what} of id {_short(id_)}")
+            raise UsageError(f"no {what} of id {short_repr(id_)}")
         if len(values) > 1:
-            raise UsageError(f"{len(values)} entries of the id {_short(id_)} of its {what}")
+            raise UsageError(f"{len(values)} entries of the id {short_repr(id_)} of its {what}")
         return values[0]
 
 
@@ -170,11 +171,6 @@ def id_key(value: Any) -> Hashable | None:
 
 def _loose(key: Hashable) -> Hashable:
     return int(key) if isinstance(key, str) and _NUMBER.fullmatch(key.strip()) else key
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 # ---------------------------------------------------------------------- images
@@ -201,13 +197,13 @@ def _images(entries: list[Any], lost: list[Skipped]) -> tuple[list[CocoImage], _
             images.append(image)
         elif (images[at].height, images[at].width) != (image.height, image.width):
             lost.append(
-                Skipped(key, f"the entry {_short(entry['id'])} gives it another size than one before")
+                Skipped(key, f"the entry {short_repr(entry['id'])} gives it another size than one before")
             )
             continue
         by_id.add(id_, at)
     for id_, positions in by_id.shared():
         for at in positions:
-            images[at].problem = f"{len(positions)} images have its id {_short(id_)}"
+            images[at].problem = f"{len(positions)} images have its id {short_repr(id_)}"
     return images, by_id
 
 
