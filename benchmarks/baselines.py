@@ -9,10 +9,10 @@ import numpy as np
 
 from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans
 from fiftyone_plugin.clustering.normalize import VectorNormalizer, l2_normalize
-from fiftyone_plugin.clustering.sampling import image_rng, sample_patches
+from fiftyone_plugin.common.progress import Progress
+from fiftyone_plugin.features.sampling import image_rng, sample_patches
 from fiftyone_plugin.features.types import FeatureSource, ImageFeatures
-from fiftyone_plugin.methods.base import LabelScores
-from fiftyone_plugin.progress import Progress
+from fiftyone_plugin.masks.scores import LabelScores
 
 
 def one_hot(labels: np.ndarray, grid: tuple[int, int]) -> LabelScores:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.evaluation.folders import read_classes, read_mask
-from fiftyone_plugin.sources import ImageItem, list_images
+from fiftyone_plugin.evaluation.folders import read_classes
+from fiftyone_plugin.images.listing import ImageItem, list_images
+from fiftyone_plugin.masks.files import read_mask
 
 # Ground-truth ids that take no part, where a folder has no ignore.json of its own: MSRC-21 leaves out void,
 # horse and mountain of MSRC v2; 0 is unlabelled in the 27 coarse COCO classes.

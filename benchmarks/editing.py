@@ -26,17 +26,18 @@ import numpy as np
 
 from benchmarks.data import BenchmarkData, default_folder, load_folder
 from benchmarks.quality import build, predictions
-from fiftyone_plugin.backbones import Backbone, load_backbone
 from fiftyone_plugin.clustering.normalize import VectorNormalizer
 from fiftyone_plugin.clustering.region_classes import stack_layers
-from fiftyone_plugin.editing.corrections import MIN_SHARE, WHITEN, Examples, reassign
-from fiftyone_plugin.editing.regions import NOT_PATCHES, find_regions, patch_shares, pool_tokens
-from fiftyone_plugin.editing.split import RegionParts
+from fiftyone_plugin.common.paths import cache_dir
+from fiftyone_plugin.common.progress import NullProgress
+from fiftyone_plugin.dataset.editing.corrections import MIN_SHARE, WHITEN, Examples, reassign
+from fiftyone_plugin.dataset.editing.regions import NOT_PATCHES, patch_shares, pool_tokens
+from fiftyone_plugin.dataset.editing.split import RegionParts
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.progress import NullProgress
+from fiftyone_plugin.masks.regions import find_regions
 
 MARGINS = (0.0, 0.05, 0.1, 0.2)
 FEWEST = 8  # regions of a class that is split

@@ -65,7 +65,7 @@ def theirs(dataset, out: Path) -> Path:
 
 
 def ours(dataset, out: Path) -> Path:
-    from fiftyone_plugin import export
+    from fiftyone_plugin import formats as export
 
     export(dataset, "masks", out=out, images="reference")
     return out / "annotations" / "instances.json"
@@ -75,8 +75,8 @@ def fidelity(path: Path, dataset) -> tuple[int, float, float]:
     """Return annotations, share of wrong pixels, share of annotations with the area of their mask."""
     from pycocotools import mask as coco_mask
 
-    from fiftyone_plugin.evaluation.folders import read_mask
-    from fiftyone_plugin.export.coco import decode_segmentation
+    from fiftyone_plugin.formats.coco_shapes import decode_segmentation
+    from fiftyone_plugin.masks.files import read_mask
 
     document = json.loads(path.read_text())
     names = {entry["id"]: entry["name"] for entry in document["categories"]}
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=27)
     arguments = parser.parse_args()
 
-    from fiftyone_plugin.parallel import usable_cores
+    from fiftyone_plugin.common.parallel import usable_cores
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -17,16 +17,16 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from benchmarks.data import default_folder
-from fiftyone_plugin.backbones import load_backbone
 from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans, squared_distances
 from fiftyone_plugin.clustering.normalize import l2_normalize
-from fiftyone_plugin.clustering.sampling import sample_patches
+from fiftyone_plugin.common.paths import cache_dir
+from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.backbones import load_backbone
+from fiftyone_plugin.features.sampling import sample_patches
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.progress import NullProgress
-from fiftyone_plugin.sources import list_images
+from fiftyone_plugin.images.listing import list_images
 
 
 def candidates() -> dict[str, Callable[[np.ndarray, int, int], np.ndarray]]:

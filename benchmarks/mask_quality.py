@@ -21,20 +21,19 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.data import BenchmarkData, default_folder, load_folder
 from benchmarks.quality import build
-from fiftyone_plugin.backbones import Backbone, load_backbone
+from fiftyone_plugin.common.parallel import batched
+from fiftyone_plugin.common.paths import cache_dir
+from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.evaluation import evaluate_pairs
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.methods.base import LabelScores
-from fiftyone_plugin.native import native_labels
-from fiftyone_plugin.parallel import batched
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.plots import plot_filtering
-from fiftyone_plugin.progress import NullProgress
-from fiftyone_plugin.quality import filtering_curve, image_quality
-from fiftyone_plugin.quality.calibration import KEPT
-from fiftyone_plugin.refinement import create_refiner
+from fiftyone_plugin.images.plots import plot_filtering
+from fiftyone_plugin.masks.quality import image_quality
+from fiftyone_plugin.masks.refine import create_refiner, native_labels
+from fiftyone_plugin.masks.scores import LabelScores
+from fiftyone_plugin.runs.calibration import KEPT, filtering_curve
 
 
 def entropy(scores: LabelScores) -> float:

@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.data import default_folder
+from fiftyone_plugin.common.paths import CACHE_ENV, cache_dir
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.images.listing import list_images
 from fiftyone_plugin.methods import DEFAULT_METHOD
-from fiftyone_plugin.paths import CACHE_ENV, cache_dir
-from fiftyone_plugin.sources import list_images
 
 
 def repeat_images(source: Path, target: Path, count: int, distinct: bool) -> None:

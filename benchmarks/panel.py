@@ -30,7 +30,7 @@ def make_dataset(n: int, folder: Path) -> Any:
     """Return a dataset of ``n`` samples with two runs and their comparison."""
     import fiftyone as fo
 
-    from fiftyone_plugin.saved_views import create_views
+    from fiftyone_plugin.dataset.labelling import create_views
 
     rng = np.random.default_rng(0)
     dataset = fo.Dataset()
@@ -88,7 +88,7 @@ def make_strips(folder: Path) -> None:
     """Write strips of noise, which compress worse than photographs."""
     from PIL import Image
 
-    from fiftyone_plugin.exemplars import exemplar_path
+    from fiftyone_plugin.runs.exemplars import exemplar_path
 
     rng = np.random.default_rng(0)
     for class_id in range(1, CLASSES + 1):
@@ -103,7 +103,7 @@ def request(dataset: Any, method: str, state: dict[str, Any], **params: Any) -> 
     import fiftyone.operators as foo
     from fiftyone.operators.executor import ExecutionContext, Executor
 
-    from fiftyone_plugin.plugin_install import PLUGIN_NAME
+    from fiftyone_plugin._version import PLUGIN_NAME
 
     uri = f"{PLUGIN_NAME}/pseudomasks"
     params = {"__method__": method, "panel_id": "panel", "panel_state": dict(state), **params}
@@ -150,7 +150,7 @@ def row(n: int, folder: Path) -> str:
     """Measure one size and return its line of the table."""
     import fiftyone as fo
 
-    from fiftyone_plugin.saved_views import create_views
+    from fiftyone_plugin.dataset.labelling import create_views
 
     dataset = make_dataset(n, folder)
     try:

@@ -20,23 +20,22 @@ import numpy as np
 from benchmarks.baselines import one_hot
 from benchmarks.data import BenchmarkData, default_folder
 from benchmarks.quality import Results, _markdown, load
-from fiftyone_plugin.backbones import Backbone, load_backbone
+from fiftyone_plugin.cli.label import parse_options
 from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans
 from fiftyone_plugin.clustering.normalize import l2_normalize
-from fiftyone_plugin.clustering.sampling import image_rng
-from fiftyone_plugin.commands.label import parse_options
+from fiftyone_plugin.common.paths import cache_dir
+from fiftyone_plugin.common.progress import ConsoleProgress, NullProgress, Progress
 from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.evaluation import evaluate_pairs
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.backbones import Backbone, load_backbone
+from fiftyone_plugin.features.sampling import image_rng
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.features.types import ImageFeatures
-from fiftyone_plugin.methods.alignseg import AlignSeg
-from fiftyone_plugin.methods.base import LabelScores
-from fiftyone_plugin.native import native_labels
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.progress import ConsoleProgress, NullProgress, Progress
-from fiftyone_plugin.refinement import create_refiner
+from fiftyone_plugin.masks.refine import create_refiner, native_labels
+from fiftyone_plugin.masks.scores import LabelScores
+from fiftyone_plugin.methods.alignseg.method import AlignSeg
 
 SCORES = ("miou", "miou_without_first", "pixel_accuracy")
 Predict = Callable[[ImageFeatures], LabelScores]

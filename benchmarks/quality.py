@@ -25,18 +25,18 @@ import numpy as np
 from benchmarks.baselines import BASELINES
 from benchmarks.data import BenchmarkData, default_folder, load_folder
 from benchmarks.zoo import ZOO, load_zoo, require_genuine_weights
-from fiftyone_plugin.backbones import Backbone, load_backbone
+from fiftyone_plugin.common.parallel import batched
+from fiftyone_plugin.common.paths import cache_dir
+from fiftyone_plugin.common.progress import ConsoleProgress, NullProgress, Progress
 from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.methods.base import Method, create_method, list_methods
-from fiftyone_plugin.native import native_labels
-from fiftyone_plugin.parallel import batched
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.progress import ConsoleProgress, NullProgress, Progress
-from fiftyone_plugin.refinement import create_refiner, crf_available
+from fiftyone_plugin.masks.refine import create_refiner, crf_available, native_labels
+from fiftyone_plugin.methods.base import Method
+from fiftyone_plugin.methods.registry import create_method, list_methods
 
 Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
 """method -> seed -> ``headline`` and ``all`` -> score -> value"""
@@ -186,7 +186,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, help="write the tables")
     parser.add_argument("-q", "--quiet", action="store_true")
     args = parser.parse_args(argv)
-    from fiftyone_plugin.commands.label import parse_options
+    from fiftyone_plugin.cli.label import parse_options
 
     args.options = parse_options(args.options)
     if not args.data:

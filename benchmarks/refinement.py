@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import default_folder, load_folder
-from fiftyone_plugin.backbones import load_backbone
+from fiftyone_plugin.common.parallel import parallel_map
+from fiftyone_plugin.common.paths import cache_dir
+from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.images import read_image
-from fiftyone_plugin.methods.lightcluster import LightCluster
-from fiftyone_plugin.parallel import parallel_map
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.progress import NullProgress
-from fiftyone_plugin.refinement import DenseCRF, Upsample, resize_scores
+from fiftyone_plugin.images.reading import read_image
+from fiftyone_plugin.masks.refine import DenseCRF, Upsample, resize_scores
+from fiftyone_plugin.methods.lightcluster.method import LightCluster
 
 
 def refine_one(scores: np.ndarray, path: str, truth: np.ndarray, side: int | None) -> tuple[int, int, float]:

@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import default_folder, load_folder
-from fiftyone_plugin.backbones import load_backbone
+from fiftyone_plugin.common.paths import cache_dir
+from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.methods.mosaic import Mosaic
-from fiftyone_plugin.methods.mosaic_graph import cluster_regions, foreground_weight
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.progress import NullProgress
+from fiftyone_plugin.methods.mosaic.graph import cluster_regions, foreground_weight
+from fiftyone_plugin.methods.mosaic.method import Mosaic
 
 CHUNK = 4096
 

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import default_folder
-from fiftyone_plugin.backbones import load_backbone
-from fiftyone_plugin.commands.label import parse_options
+from fiftyone_plugin.cli.label import parse_options
+from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.methods.datus import DatUS
-from fiftyone_plugin.methods.datus_segments import SegmentSettings, find_segments
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.sources import list_images
+from fiftyone_plugin.images.listing import list_images
+from fiftyone_plugin.methods.datus.method import DatUS
+from fiftyone_plugin.methods.datus.segments import SegmentSettings, find_segments
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import default_folder
-from fiftyone_plugin.backbones import load_backbone
+from fiftyone_plugin.common.parallel import batched
+from fiftyone_plugin.common.paths import CACHE_ENV, cache_dir
 from fiftyone_plugin.evaluation.report import format_table
-from fiftyone_plugin.images import read_image, resize_image
-from fiftyone_plugin.methods.base import list_methods
-from fiftyone_plugin.parallel import batched
-from fiftyone_plugin.paths import CACHE_ENV, cache_dir
-from fiftyone_plugin.refinement import crf_available
-from fiftyone_plugin.sources import list_images
+from fiftyone_plugin.features.backbones import load_backbone
+from fiftyone_plugin.images.listing import list_images
+from fiftyone_plugin.images.reading import read_image, resize_image
+from fiftyone_plugin.masks.refine import crf_available
+from fiftyone_plugin.methods.registry import list_methods
 
 
 def bare_forward(

@@ -31,8 +31,9 @@ def smooth_scores(labels: int, height: int, width: int) -> np.ndarray:
 def measure(labels: int, grid: tuple[int, int], size: tuple[int, int], whole: bool) -> str:
     import resource
 
-    from fiftyone_plugin.parallel import one_thread
-    from fiftyone_plugin.refinement import resize_scores, winners
+    from fiftyone_plugin.common.parallel import one_thread
+    from fiftyone_plugin.masks import argmax as winners
+    from fiftyone_plugin.masks.refine import resize_scores
 
     scores = smooth_scores(labels, *grid)
     winners(scores, 300, 400)  # imports and buffers

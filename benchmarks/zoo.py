@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.data import BenchmarkData
-from fiftyone_plugin.backbones import Backbone
+from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.errors import MissingDependencyError, UsageError
-from fiftyone_plugin.paths import cache_dir
-from fiftyone_plugin.sources import list_images
+from fiftyone_plugin.features.backbones import Backbone
+from fiftyone_plugin.images.listing import list_images
 
 if TYPE_CHECKING:
     from torchvision.datasets import VOCSegmentation

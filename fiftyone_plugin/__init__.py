@@ -9,13 +9,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._moved import install as _find_old_names
 from ._version import DISTRIBUTION, __version__
 
 if TYPE_CHECKING:
-    from .datasets import label_dataset, undo
+    from .dataset.labelling import label_dataset, undo
     from .evaluation import evaluate
-    from .export import export, import_masks
-    from .pipeline import LabelConfig, LabelResult, label
+    from .formats import export, import_masks
+    from .runs.config import LabelConfig
+    from .runs.pipeline import label
+    from .runs.result import LabelResult
 
 __all__ = [
     "DISTRIBUTION",
@@ -31,19 +34,21 @@ __all__ = [
 ]
 
 _LAZY = {
-    "LabelConfig": "pipeline",
-    "LabelResult": "pipeline",
+    "LabelConfig": "runs.config",
+    "LabelResult": "runs.pipeline",
     "evaluate": "evaluation",
-    "import_masks": "export",
-    "label": "pipeline",
-    "label_dataset": "datasets",
-    "undo": "datasets",
+    "import_masks": "formats",
+    "label": "runs.pipeline",
+    "label_dataset": "dataset.labelling",
+    "undo": "dataset.labelling",
 }
+
+_find_old_names()
 
 
 def __getattr__(name: str) -> Any:
     if name == "export":  # a package that can be called
-        return import_module(".export", __name__)
+        return import_module(".formats", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -4,3 +4,5 @@ __version__ = "0.1.0"
 
 DISTRIBUTION = "fiftyone-pseudomask"
 """Tells this package from any other that may be called ``fiftyone_plugin``."""
+
+PLUGIN_NAME = "@pseudomask/pseudomask"

@@ -12,9 +12,9 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import first_line, in_words, is_database_error
-from .forms import block, refuse, show_text
+from .forms.fields import block, refuse, show_text
 from .params import Params
-from .progress import execution_options, in_app, stream_or_run
+from .running import execution_options, in_app, stream_or_run
 
 __all__ = ["PseudoMaskOperator", "images_of", "open_dataset", "target_view"]
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from fiftyone_plugin.app_summary import finished_fields
+from fiftyone_plugin.dataset.summary import finished_fields
 from fiftyone_plugin.errors import UsageError
 
 from .base import PseudoMaskOperator, images_of
-from .forms import block, choose, refuse
+from .forms.fields import block, choose, refuse
 from .params import Params
-from .progress import count_images, run_with_progress
+from .running import count_images, run_with_progress
 
 __all__ = ["CompareRuns"]
 
@@ -23,7 +23,7 @@ SECONDS_AN_IMAGE = 0.01  # on two cores
 
 
 class CompareRuns(PseudoMaskOperator):
-    """Thin shell around :func:`fiftyone_plugin.dataset_comparison.compare_runs`."""
+    """Thin shell around :func:`fiftyone_plugin.dataset.comparing.compare_runs`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "compare_runs",
@@ -60,7 +60,7 @@ class CompareRuns(PseudoMaskOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Compare the view, and return the scores."""
-        from fiftyone_plugin.dataset_comparison import compare_runs
+        from fiftyone_plugin.dataset.comparing import compare_runs
 
         a, b = _pair(params, finished_fields(ctx.dataset))
         view, field = images_of(ctx, a, b), _field(params)

@@ -9,8 +9,8 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from .edit_forms import EditOperator, chosen_field, detections_made, required_field, run_edit
-from .forms import refuse, show_name
+from .forms.edits import EditOperator, chosen_field, detections_made, required_field, run_edit
+from .forms.fields import refuse, show_name
 from .params import Params
 
 __all__ = ["DetectionsToMasks"]
@@ -25,7 +25,7 @@ LISTED = 5
 
 
 class DetectionsToMasks(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.editing.detections_to_masks`."""
+    """Thin shell around :func:`fiftyone_plugin.dataset.editing.detections_to_masks`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "detections_to_masks",
@@ -58,7 +58,7 @@ class DetectionsToMasks(EditOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Put back, and return the counts."""
-        from fiftyone_plugin.editing import detections_to_masks
+        from fiftyone_plugin.dataset.editing import detections_to_masks
 
         field = required_field(ctx, params)
         into = _chosen_detections(ctx, params, field)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, ClassVar
 
-import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
+from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
 from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
-from fiftyone_plugin.run_keys import run_key
 
 from .base import PseudoMaskOperator, images_of
-from .forms import block, choose, describe_left_out, refuse, show_left_out
+from .forms.fields import block, choose, describe_left_out, refuse, segmentation_fields, show_left_out
 from .params import Params
-from .progress import count_images, run_with_progress
+from .running import count_images, run_with_progress
 
 __all__ = ["EvaluateMasks"]
 
@@ -100,7 +99,8 @@ class EvaluateMasks(PseudoMaskOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Evaluate the view, and return the scores."""
-        from fiftyone_plugin.evaluation import apply_mapping, evaluate
+        from fiftyone_plugin.dataset.naming import apply_mapping
+        from fiftyone_plugin.evaluation import evaluate
 
         options = _options(ctx, params)
         view = images_of(ctx, options["pred_field"], options["gt_field"])
@@ -145,11 +145,6 @@ class EvaluateMasks(PseudoMaskOperator):
         """
         params |= {"pred_field": pred_field, "gt_field": gt_field, "eval_key": eval_key}
         return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
-
-
-def segmentation_fields(dataset: Any) -> list[str]:
-    """Return the names of the dataset's segmentation fields."""
-    return list(dataset.get_field_schema(embedded_doc_type=fo.Segmentation))
 
 
 def guess_fields(dataset: Any, fields: list[str]) -> tuple[str, str]:

@@ -15,15 +15,14 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
+from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.run_keys import run_key
-from fiftyone_plugin.view_check import all_samples
+from fiftyone_plugin.images.listing import all_samples
 
 from .base import PseudoMaskOperator, images_of
-from .evaluate_masks import segmentation_fields
-from .forms import block, choose, first_reasons, refuse, show_name
+from .forms.fields import block, choose, first_reasons, refuse, segmentation_fields, show_name
 from .params import Params
-from .progress import count_images, run_with_progress
+from .running import count_images, run_with_progress
 
 __all__ = ["ExportMasks"]
 
@@ -41,7 +40,7 @@ MODES = {
 
 
 class ExportMasks(PseudoMaskOperator):
-    """Thin shell around :func:`fiftyone_plugin.export`."""
+    """Thin shell around :func:`fiftyone_plugin.formats`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "export_masks",
@@ -103,7 +102,7 @@ class ExportMasks(PseudoMaskOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Export the view, and return what was written."""
-        from fiftyone_plugin.export import export
+        from fiftyone_plugin.formats import export
 
         options = _Options.read(ctx, params)
         view = images_of(ctx, options.field)
@@ -160,7 +159,7 @@ class _Options:
         folder: where to.
         named: the folder is one that the form names.
         tag: only samples that bear it; empty: all.
-        arguments: of :func:`fiftyone_plugin.export`.
+        arguments: of :func:`fiftyone_plugin.formats`.
     """
 
     field: str
@@ -171,7 +170,7 @@ class _Options:
 
     @classmethod
     def read(cls, ctx: Any, params: Params) -> _Options:
-        from fiftyone_plugin.export.formats import formats
+        from fiftyone_plugin.formats.registry import formats
 
         fields = segmentation_fields(ctx.dataset)
         if not fields:
@@ -233,7 +232,7 @@ def pack_labels(folder: Path, limit: int = DOWNLOAD_BYTES) -> bytes | None:
 
 
 def _format(params: Params, inputs: Any) -> None:
-    from fiftyone_plugin.export.formats import formats
+    from fiftyone_plugin.formats.registry import formats
 
     known = {name: entry.description for name, entry in formats().items()}
     chosen = known[params.one_of("format", known, DEFAULT_FORMAT)]
@@ -250,7 +249,7 @@ def _format(params: Params, inputs: Any) -> None:
 
 def _check_folder(inputs: Any, out: Path, overwrite: bool) -> None:
     """Mark the folder as invalid, with the reason, where the export would be refused."""
-    from fiftyone_plugin.export.staging import ExportFolder
+    from fiftyone_plugin.formats.staging import ExportFolder
 
     if not out.is_absolute():
         refuse(inputs, "out", "an absolute path, please: the server may run anywhere")

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 
-from fiftyone_plugin.app_summary import class_rows
+from fiftyone_plugin.dataset.summary import class_rows
 from fiftyone_plugin.errors import UsageError
 
-from .edit_forms import EditOperator, required_field, run_edit
-from .forms import refuse, show_name
+from .forms.edits import EditOperator, required_field, run_edit
+from .forms.fields import refuse, show_name
 from .params import Params
-from .progress import count_images
+from .running import count_images
 
 __all__ = ["HideClasses"]
 
@@ -26,7 +26,7 @@ SECONDS_TO_SHOW = 0.004  # for each image: showing a class again reads the masks
 
 
 class HideClasses(EditOperator):
-    """Thin shell around :mod:`fiftyone_plugin.editing.classes`."""
+    """Thin shell around :mod:`fiftyone_plugin.dataset.editing.classes`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "hide_classes",
@@ -56,7 +56,7 @@ class HideClasses(EditOperator):
             return _set_hidden(ctx.dataset, field, boxes)
 
         def summarize(samples: int) -> dict[str, Any]:
-            from fiftyone_plugin.editing.run import run_names
+            from fiftyone_plugin.dataset.editing.history import run_names
 
             hidden = run_names(ctx.dataset, field).hidden
             shown = ", ".join(map(show_name, hidden.values())) or "none"
@@ -93,7 +93,7 @@ def _boxes(params: Params, field: str) -> dict[int, bool]:
 
 
 def _add_boxes(ctx: Any, inputs: Any, params: Params, field: str) -> None:
-    from fiftyone_plugin.editing.run import run_names
+    from fiftyone_plugin.dataset.editing.history import run_names
 
     names = run_names(ctx.dataset, field)
     images = {id_: row.images for row in class_rows(ctx.dataset, field) for id_ in row.ids}
@@ -114,8 +114,8 @@ def _add_boxes(ctx: Any, inputs: Any, params: Params, field: str) -> None:
 
 def _set_hidden(dataset: Any, field: str, boxes: dict[int, bool]) -> int:
     """Hide and show as the boxes say and return how many images changed."""
-    from fiftyone_plugin.editing import hide_classes, show_classes
-    from fiftyone_plugin.editing.run import run_names
+    from fiftyone_plugin.dataset.editing import hide_classes, show_classes
+    from fiftyone_plugin.dataset.editing.history import run_names
 
     names, samples = run_names(dataset, field), 0
     unknown = sorted(boxes.keys() - names.all.keys())

@@ -9,15 +9,21 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
+from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.export.earlier import EarlierImport
-from fiftyone_plugin.run_keys import run_key
+from fiftyone_plugin.formats.earlier import EarlierImport
 
 from .base import PseudoMaskOperator, images_of
-from .evaluate_masks import segmentation_fields
-from .forms import describe_left_out, first_reasons, refuse, show_left_out, there_is
+from .forms.fields import (
+    describe_left_out,
+    first_reasons,
+    refuse,
+    segmentation_fields,
+    show_left_out,
+    there_is,
+)
 from .params import Params
-from .progress import run_with_progress
+from .running import run_with_progress
 
 __all__ = ["ImportMasks"]
 
@@ -67,7 +73,7 @@ class ImportMasks(PseudoMaskOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Import, and return what was read."""
-        from fiftyone_plugin.export import import_masks
+        from fiftyone_plugin.formats import import_masks
 
         view, source, field = images_of(ctx), params.text("source"), params.field("field", DEFAULT_FIELD)
         overwrite = params.flag("overwrite")

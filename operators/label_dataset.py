@@ -10,14 +10,14 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.database import dataset_id
+from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
-from fiftyone_plugin.run_keys import run_key
 
 from .base import PseudoMaskOperator
-from .forms import first_reasons, refuse
-from .label_form import (
+from .forms.fields import first_reasons, refuse
+from .forms.settings import (
     DEFAULT_CLASSES,
     add_settings,
     estimate_run,
@@ -25,9 +25,9 @@ from .label_form import (
     read_settings,
     target_or_reason,
 )
+from .panel.colours import color_scheme
 from .params import Params
-from .progress import DELEGATE_ABOVE_S, in_app, run_with_progress
-from .quick_label import color_scheme
+from .running import DELEGATE_ABOVE_S, in_app, run_with_progress
 
 __all__ = ["LabelDataset"]
 
@@ -79,7 +79,7 @@ class LabelDataset(PseudoMaskOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Label the view, and return the counts."""
-        from fiftyone_plugin.datasets import label_dataset
+        from fiftyone_plugin.dataset.labelling import label_dataset
 
         view, reason = target_or_reason(ctx)
         if reason:
@@ -225,7 +225,7 @@ def _run_of(dataset: Any, field: str) -> tuple[str | None, str]:
 
 
 def _offer_to_go_on(inputs: Any, field: str, out: str) -> None:
-    from fiftyone_plugin.stopping import is_at_work
+    from fiftyone_plugin.runs.stopping import is_at_work
 
     if is_at_work(Path(out)):
         refuse(inputs, "field", f"a run is at work on {field!r}: wait, stop it, or choose another name")

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import fiftyone.operators as foo
 
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.view_check import all_samples
+from fiftyone_plugin.images.listing import all_samples
 
 from .base import target_view
-from .edit_forms import EditOperator, detections_made, required_field, run_edit
-from .forms import refuse
+from .forms.edits import EditOperator, detections_made, required_field, run_edit
+from .forms.fields import refuse
 from .params import Params
 
 __all__ = ["MasksToDetections"]
@@ -29,7 +29,7 @@ SECONDS_AN_IMAGE = 0.05
 
 
 class MasksToDetections(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.editing.masks_to_detections`."""
+    """Thin shell around :func:`fiftyone_plugin.dataset.editing.masks_to_detections`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "masks_to_detections",
@@ -75,7 +75,7 @@ class MasksToDetections(EditOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Convert, and return the counts."""
-        from fiftyone_plugin.editing import masks_to_detections
+        from fiftyone_plugin.dataset.editing import masks_to_detections
 
         field, view = required_field(ctx, params), all_samples(target_view(ctx))
         into = params.field(_into(field), f"{field}_detections")

@@ -10,12 +10,12 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.estimate import format_seconds
 from fiftyone_plugin.methods import DEFAULT_METHOD
+from fiftyone_plugin.runs.estimate import format_seconds
 
 from .base import PseudoMaskOperator
-from .forms import block, choose, first_reasons
-from .label_form import (
+from .forms.fields import block, choose, first_reasons
+from .forms.settings import (
     DEFAULT_CLASSES,
     add_settings,
     estimate_run,
@@ -24,7 +24,7 @@ from .label_form import (
     target_or_reason,
 )
 from .params import Params
-from .progress import in_app, run_with_progress
+from .running import in_app, run_with_progress
 
 __all__ = ["PreviewMasks"]
 
@@ -34,7 +34,7 @@ AT_MOST = 12  # selected samples
 
 
 class PreviewMasks(PseudoMaskOperator):
-    """Thin shell around :func:`fiftyone_plugin.preview.preview`."""
+    """Thin shell around :func:`fiftyone_plugin.runs.preview.preview`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "preview_masks",
@@ -72,9 +72,9 @@ class PreviewMasks(PseudoMaskOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Label a few images, and return their picture."""
-        from fiftyone_plugin.config import LabelConfig
-        from fiftyone_plugin.datasets import list_view
-        from fiftyone_plugin.preview import preview
+        from fiftyone_plugin.images.listing import list_view
+        from fiftyone_plugin.runs.config import LabelConfig
+        from fiftyone_plugin.runs.preview import preview
 
         view, reason = target_or_reason(ctx)
         if reason:
@@ -114,7 +114,7 @@ class PreviewMasks(PseudoMaskOperator):
     ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
-        In a script, :func:`fiftyone_plugin.preview.preview` returns the picture itself.
+        In a script, :func:`fiftyone_plugin.runs.preview.preview` returns the picture itself.
 
         Args:
             view: dataset or view of images; a few of them are shown.
@@ -151,7 +151,7 @@ def _shown(ctx: Any) -> str:
 
 def _source(ctx: Any, params: Params) -> str:
     """Return ``fit``, or the key of the run whose model is used."""
-    from fiftyone_plugin.app_summary import list_runs
+    from fiftyone_plugin.dataset.summary import list_runs
 
     if not params.lenient:
         return params.text("source", FIT)  # a run that is gone has a sentence of its own
@@ -161,7 +161,7 @@ def _source(ctx: Any, params: Params) -> str:
 
 def _add_source(ctx: Any, inputs: Any) -> None:
     """Offer the models of finished runs, where there are any."""
-    from fiftyone_plugin.app_summary import list_runs
+    from fiftyone_plugin.dataset.summary import list_runs
 
     runs = [run for run in list_runs(ctx.dataset) if run.status == "complete"]
     if not runs:
@@ -172,7 +172,7 @@ def _add_source(ctx: Any, inputs: Any) -> None:
 
 
 def _model_of(dataset: Any, key: str) -> Path:
-    from fiftyone_plugin.app_summary import list_runs
+    from fiftyone_plugin.dataset.summary import list_runs
 
     for run in list_runs(dataset):
         if run.key == key and run.status == "complete":

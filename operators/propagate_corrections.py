@@ -9,10 +9,10 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from fiftyone_plugin.view_check import all_samples
+from fiftyone_plugin.images.listing import all_samples
 
-from .edit_forms import SECONDS_AN_IMAGE, EditOperator, chosen_field, required_field, run_edit
-from .forms import refuse, show_name
+from .forms.edits import SECONDS_AN_IMAGE, EditOperator, chosen_field, required_field, run_edit
+from .forms.fields import refuse, show_name
 from .params import Params
 
 __all__ = ["PropagateCorrections"]
@@ -27,7 +27,7 @@ HELP = (
 
 
 class PropagateCorrections(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.editing.propagate_corrections`."""
+    """Thin shell around :func:`fiftyone_plugin.dataset.editing.propagate_corrections`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "propagate_corrections",
@@ -63,7 +63,7 @@ class PropagateCorrections(EditOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Propagate, and return what moved."""
-        from fiftyone_plugin.editing import propagate_corrections
+        from fiftyone_plugin.dataset.editing import propagate_corrections
 
         field, margin = required_field(ctx, params), params.number("margin", MARGIN, 0.0, 2.0)
 
@@ -102,7 +102,7 @@ class PropagateCorrections(EditOperator):
 
 
 def _check_corrected(ctx: Any, inputs: Any, field: str) -> None:
-    from fiftyone_plugin.editing import list_edits
+    from fiftyone_plugin.dataset.editing import list_edits
 
     edits = [edit for edit in list_edits(ctx.dataset, field) if edit.kind == "detections"]
     masks = sum(edit.summary.get("masks", 0) for edit in edits if edit.status == "done")

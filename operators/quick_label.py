@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from fiftyone_plugin.app_summary import free_field
+from fiftyone_plugin.dataset.keys import reserved_fields
+from fiftyone_plugin.dataset.summary import free_field
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.estimate import format_seconds
-from fiftyone_plugin.run_keys import reserved_fields
+from fiftyone_plugin.runs.estimate import format_seconds
 
 from .base import PseudoMaskOperator
-from .forms import first_reasons, show_text
-from .label_form import estimate_run, target_or_reason
+from .forms.fields import first_reasons, show_text
+from .forms.settings import estimate_run, target_or_reason
+from .panel.colours import color_scheme
 from .params import Params
-from .progress import DELEGATE_ABOVE_S, in_app, run_with_progress
+from .running import DELEGATE_ABOVE_S, in_app, run_with_progress
 
 __all__ = ["QuickLabel"]
 
@@ -76,7 +77,7 @@ class QuickLabel(PseudoMaskOperator):
         return (yield from self._label_into(ctx, view, next_field(ctx.dataset)))
 
     def _label_into(self, ctx: Any, view: Any, field: str) -> Generator[Any, None, dict[str, Any]]:
-        from fiftyone_plugin.datasets import label_dataset
+        from fiftyone_plugin.dataset.labelling import label_dataset
 
         result = yield from run_with_progress(
             ctx, lambda progress: label_dataset(view, field, progress=progress)
@@ -134,11 +135,11 @@ def next_field(dataset: Any) -> str:
 
 def unfinished_field(dataset: Any, view: Any) -> str | None:
     """Return the field of the newest interrupted click on the same images, which nobody works on."""
-    from fiftyone_plugin.app_summary import list_runs
-    from fiftyone_plugin.datasets import list_view
-    from fiftyone_plugin.provenance import image_names_sha256
-    from fiftyone_plugin.rundir import RunDirectory
-    from fiftyone_plugin.stopping import is_at_work
+    from fiftyone_plugin.dataset.summary import list_runs
+    from fiftyone_plugin.images.listing import list_view
+    from fiftyone_plugin.runs.folder import RunDirectory
+    from fiftyone_plugin.runs.provenance import image_names_sha256
+    from fiftyone_plugin.runs.stopping import is_at_work
 
     runs = [run for run in list_runs(dataset) if run.status != "complete" and CLICKED.fullmatch(run.field)]
     if not runs:
@@ -152,18 +153,6 @@ def unfinished_field(dataset: Any, view: Any) -> str | None:
         if record["settings"].get("image_names_sha256") == images and not is_at_work(Path(run.out)):
             return run.field
     return None
-
-
-def color_scheme(classes: Iterable[int]) -> dict[str, Any]:
-    """Return what tells classes apart in the App, which else paints a field in one colour.
-
-    Args:
-        classes: ids of classes; their colours are those of the run's contact sheet.
-    """
-    from fiftyone_plugin.visual import hex_color
-
-    targets = [{"intTarget": id_, "color": hex_color(id_)} for id_ in classes]
-    return {"color_by": "value", "default_mask_targets_colors": targets}
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from fiftyone_plugin.app_summary import class_rows, list_runs
-from fiftyone_plugin.exemplars import exemplar_uri
+from fiftyone_plugin.dataset.summary import class_rows, list_runs
+from fiftyone_plugin.runs.exemplars import exemplar_uri
 
-from .edit_forms import EditOperator, required_field
-from .forms import refuse
-from .panel_parts import STRIPS
+from .forms.edits import EditOperator, required_field
+from .forms.fields import refuse
+from .panel.parts import STRIPS
 from .params import Params
-from .progress import count_images
+from .running import count_images
 
 __all__ = ["RenameClasses"]
 
@@ -26,7 +26,7 @@ SECONDS_AN_IMAGE = 0.02  # to merge ids in the masks; names alone take next to n
 
 
 class RenameClasses(EditOperator):
-    """Thin shell around :mod:`fiftyone_plugin.class_names`."""
+    """Thin shell around :mod:`fiftyone_plugin.dataset.editing.names`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "rename_classes",
@@ -62,8 +62,8 @@ class RenameClasses(EditOperator):
 
     def result(self, ctx: Any, params: Params) -> dict[str, Any]:
         """Rename, and return the counts."""
-        from fiftyone_plugin.class_names import class_names, rename_classes, restore_names
-        from fiftyone_plugin.editing import merge_same_names
+        from fiftyone_plugin.dataset.editing import merge_same_names
+        from fiftyone_plugin.dataset.editing.names import class_names, rename_classes, restore_names
 
         field, merge = required_field(ctx, params), params.flag("merge_ids")
         if params.flag("restore"):

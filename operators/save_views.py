@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from fiftyone_plugin.run_keys import run_key
+from fiftyone_plugin.dataset.keys import run_key
 
-from .edit_forms import EditOperator, required_field
+from .forms.edits import EditOperator, required_field
 from .params import Params
 
 __all__ = ["SaveViews"]
 
 
 class SaveViews(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.saved_views.create_views`."""
+    """Thin shell around :func:`fiftyone_plugin.dataset.labelling.create_views`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "save_views",
@@ -32,7 +32,7 @@ class SaveViews(EditOperator):
 
     def result(self, ctx: Any, params: Params) -> dict[str, Any]:
         """Save the views."""
-        from fiftyone_plugin.saved_views import create_views
+        from fiftyone_plugin.dataset.labelling import create_views
 
         field = required_field(ctx, params)
         names = create_views(ctx.dataset, run_key(field))

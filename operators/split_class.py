@@ -10,7 +10,7 @@ from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
 
-from .edit_forms import (
+from .forms.edits import (
     SECONDS_AN_IMAGE,
     EditOperator,
     add_class,
@@ -35,7 +35,7 @@ HELP = (
 
 
 class SplitClass(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.editing.split_class`."""
+    """Thin shell around :func:`fiftyone_plugin.dataset.editing.split_class`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "split_class",
@@ -73,7 +73,7 @@ class SplitClass(EditOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Split, and return the parts."""
-        from fiftyone_plugin.editing import split_class
+        from fiftyone_plugin.dataset.editing import split_class
 
         field = required_field(ctx, params)
         class_id = chosen_class(ctx, params, field)

@@ -11,7 +11,7 @@ from fiftyone.operators import types
 from fiftyone_plugin.errors import UsageError
 
 from .base import PseudoMaskOperator
-from .forms import block, choose
+from .forms.fields import block, choose
 from .params import Params
 
 __all__ = ["StopRun", "running_fields"]
@@ -20,7 +20,7 @@ NOTHING = "no run is at work on this dataset"
 
 
 class StopRun(PseudoMaskOperator):
-    """Thin shell around :func:`fiftyone_plugin.stopping.request_stop`."""
+    """Thin shell around :func:`fiftyone_plugin.runs.stopping.request_stop`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "stop_run",
@@ -47,8 +47,8 @@ class StopRun(PseudoMaskOperator):
 
     def result(self, ctx: Any, params: Params) -> dict[str, Any]:
         """Ask the run to stop."""
-        from fiftyone_plugin.app_summary import list_runs
-        from fiftyone_plugin.stopping import request_stop
+        from fiftyone_plugin.dataset.summary import list_runs
+        from fiftyone_plugin.runs.stopping import request_stop
 
         field = params.text("field") or next(iter(running_fields(ctx.dataset)), "")
         run = next((run for run in list_runs(ctx.dataset) if run.field == field), None)
@@ -77,7 +77,7 @@ class StopRun(PseudoMaskOperator):
 
 def running_fields(dataset: Any) -> list[str]:
     """Return the fields whose runs are at work at this moment, in whatever process."""
-    from fiftyone_plugin.app_summary import list_runs
-    from fiftyone_plugin.stopping import is_at_work
+    from fiftyone_plugin.dataset.summary import list_runs
+    from fiftyone_plugin.runs.stopping import is_at_work
 
     return [run.field for run in list_runs(dataset) if run.status != "complete" and is_at_work(Path(run.out))]

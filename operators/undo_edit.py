@@ -9,10 +9,10 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from .edit_forms import EditOperator, required_field, run_edit
-from .forms import refuse, show_name
+from .forms.edits import EditOperator, required_field, run_edit
+from .forms.fields import refuse, show_name
 from .params import Params
-from .progress import count_images
+from .running import count_images
 
 __all__ = ["UndoEdit"]
 
@@ -31,7 +31,7 @@ SECONDS_AN_IMAGE = 0.004
 
 
 class UndoEdit(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.editing.undo_edit`."""
+    """Thin shell around :func:`fiftyone_plugin.dataset.editing.undo_edit`."""
 
     listed: ClassVar[dict[str, Any]] = {
         "name": "undo_edit",
@@ -55,7 +55,7 @@ class UndoEdit(EditOperator):
 
     def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
         """Take back, and return what was taken back."""
-        from fiftyone_plugin.editing import list_edits, undo_edit
+        from fiftyone_plugin.dataset.editing import list_edits, undo_edit
 
         field = required_field(ctx, params)
 
@@ -79,7 +79,7 @@ class UndoEdit(EditOperator):
 
 
 def _list(ctx: Any, inputs: Any, field: str) -> None:
-    from fiftyone_plugin.editing import list_edits
+    from fiftyone_plugin.dataset.editing import list_edits
 
     edits = [edit for edit in list_edits(ctx.dataset, field) if edit.status == "done"]
     if not edits:

@@ -18,8 +18,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fiftyone_plugin.backbones.offline import find_offline_onnx
-from fiftyone_plugin.doctor import check_database, probe_mongod
+from fiftyone_plugin.cli.checks import check_database, probe_mongod
+from fiftyone_plugin.features.backbones.offline import find_offline_onnx
 
 
 @dataclass(frozen=True)

@@ -147,9 +147,9 @@ def photos() -> Path:
 @pytest.fixture(scope="session")
 def backbone():
     """The offline checkpoint, on the device a run would choose; float32, as the documented figures are."""
-    from fiftyone_plugin.backbones import OFFLINE_BACKBONE, load_backbone
+    from fiftyone_plugin.common.paths import cache_dir
     from fiftyone_plugin.errors import MissingDependencyError
-    from fiftyone_plugin.paths import cache_dir
+    from fiftyone_plugin.features.backbones import OFFLINE_BACKBONE, load_backbone
 
     try:
         return load_backbone(OFFLINE_BACKBONE, cache_dir=cache_dir(), precision="float32")
@@ -225,7 +225,7 @@ def wheel(build) -> Path:
 
 
 def _find_mongod() -> Path:
-    from fiftyone_plugin.doctor import probe_mongod
+    from fiftyone_plugin.cli.checks import probe_mongod
 
     named, on_path = os.environ.get("MONGOD"), shutil.which("mongod")
     problems = []
@@ -296,9 +296,10 @@ def fill(dataset, finished_runs, tmp_path):
     """
     from dataclasses import replace
 
-    from fiftyone_plugin.areas import total_areas
-    from fiftyone_plugin.datasets import _claim, _write, list_view
-    from fiftyone_plugin.progress import NullProgress
+    from fiftyone_plugin.common.progress import NullProgress
+    from fiftyone_plugin.dataset.labelling import _claim, _write
+    from fiftyone_plugin.images.listing import list_view
+    from fiftyone_plugin.runs.samples import total_areas
 
     def fill(field: str, number: int = 0, images: int = 7) -> None:
         entries = list_view(dataset.limit(images))

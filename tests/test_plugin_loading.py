@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fiftyone_plugin import plugin_install
+from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.cli import plugin_install
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
 
 PROBE = """
 import json, sys

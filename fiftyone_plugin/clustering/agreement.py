@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..parallel import one_thread
+from ..common.parallel import one_thread
 from .normalize import l2_normalize
 from .spectral import nearest
 

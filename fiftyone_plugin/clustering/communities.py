@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from ..common.parallel import one_thread
 from ..errors import UsageError
-from ..parallel import one_thread
 from .normalize import l2_normalize
 
 __all__ = [

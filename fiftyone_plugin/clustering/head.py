@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from ..parallel import one_thread
+from ..common.parallel import one_thread
 
 __all__ = ["SoftmaxHead"]
 

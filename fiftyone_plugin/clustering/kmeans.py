@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 
+from ..common.parallel import one_thread
 from ..errors import UsageError
-from ..parallel import one_thread
 
 __all__ = ["ReproducibleKMeans", "squared_distances"]
 

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..errors import UsageError
 
-__all__ = ["VectorNormalizer", "blur_patches", "l2_normalize"]
+__all__ = ["VectorNormalizer", "blur_patches", "l2_normalize", "normalizer_arrays"]
 
 CHUNK = 16_384
 
@@ -122,3 +122,11 @@ def _inverse(scale: np.ndarray) -> np.ndarray:
     """Return 1/scale, and 0 for directions in which the data does not vary (pure rounding noise)."""
     threshold = 1e-5 * max(float(scale.max(initial=0.0)), 1e-12)
     return np.where(scale > threshold, 1.0 / np.maximum(scale, threshold), 0.0)
+
+
+def normalizer_arrays(normalizer: VectorNormalizer) -> dict[str, np.ndarray]:
+    """Return the learnt arrays of a normalizer."""
+    arrays = {"mean": normalizer.mean_}
+    if normalizer.projection_ is not None:
+        arrays["projection"] = normalizer.projection_
+    return arrays

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 
+from ..common.parallel import one_thread
 from ..errors import UsageError
-from ..parallel import one_thread
 from .kmeans import ReproducibleKMeans, squared_distances
 from .normalize import VectorNormalizer, l2_normalize
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 
+from ..common.parallel import one_thread
 from ..errors import UsageError
-from ..parallel import one_thread
 from .kmeans import ReproducibleKMeans
 from .normalize import l2_normalize
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..parallel import one_thread
+from ..common.parallel import one_thread
 from .spectral import neighbour_graph, scale_edges
 
 __all__ = ["n_neighbours", "spread_scores"]

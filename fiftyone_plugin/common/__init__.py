@@ -1,4 +1,4 @@
-"""What every room uses: files that appear whole or not at all, and readers of what strangers wrote.
+"""What every room uses: files that appear whole or not at all, readers of what strangers wrote, locks, workers.
 
 Imports nothing of this package but its errors.
 """

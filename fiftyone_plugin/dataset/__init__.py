@@ -1,4 +1,4 @@
-"""Everything that knows a FiftyOne dataset: the records of runs, who owns their files, how they are written.
+"""Everything that knows a FiftyOne dataset: records of runs, their fields and files, saved views, edits.
 
-The modules here are used by :mod:`fiftyone_plugin.datasets`, which has the functions for callers.
+May import every room but formats, cli and operators.
 """

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..run_keys import METHOD, run_key
-from ..rundir import RunDirectory
+from ..runs.folder import RunDirectory
 from .database import dataset_id
 from .journal import note, refuse_if_busy
+from .keys import METHOD, run_key
 from .ownership import folder_of, is_own, is_trusted, replacing_folder
 from .record import RUNNING, RunFields, RunRecord, read_record, save_record
 from .undoing import drop_replacement, refuse_at_work, undo_run
 
 if TYPE_CHECKING:
-    from ..config import LabelConfig
+    from ..runs.config import LabelConfig
 
 __all__ = ["asked_for", "claim", "default_out"]
 

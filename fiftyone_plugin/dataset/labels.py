@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..rundir import EDITS
-from ..view_check import all_samples
+from ..images.listing import all_samples
+from ..runs.cleaning import EDITS
 from .record import RunRecord
 
 __all__ = ["detach", "ids_of_others", "ids_of_run"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..run_keys import METHOD
+from .keys import METHOD
 
 __all__ = ["remove_orphans"]
 

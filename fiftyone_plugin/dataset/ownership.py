@@ -18,9 +18,10 @@ from typing import Any
 
 from ..common.files import remove_partials
 from ..errors import UsageError
-from ..run_keys import METHOD
-from ..rundir import EDITS, RunDirectory
+from ..runs.cleaning import EDITS
+from ..runs.folder import RunDirectory
 from .database import dataset_id
+from .keys import METHOD
 from .record import RunRecord
 
 __all__ = [
@@ -153,7 +154,7 @@ def _is_of(run: RunFolder, directory: RunDirectory) -> bool:
 
 
 def remove_default_parents(root: Path) -> None:
-    """Remove the empty folders that :func:`fiftyone_plugin.datasets.default_out` has named."""
+    """Remove the empty folders that :func:`fiftyone_plugin.dataset.labelling.default_out` has named."""
     import fiftyone as fo
 
     base = Path(fo.config.default_dataset_dir) / METHOD

@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass, fields
 from dataclasses import field as dataclass_field
 from typing import Any
 
-from ..errors import UsageError
-from ..run_keys import FIELD_SUFFIXES, METHOD, run_key
+from ..errors import MissingDependencyError, PseudoMaskError, UsageError
+from .keys import FIELD_SUFFIXES, METHOD, run_key
 
 __all__ = [
     "RunFields",
     "RunRecord",
     "check_field_name",
     "has_own_run",
+    "load_dataset",
     "plain",
     "read_record",
     "save_record",
@@ -204,3 +205,31 @@ def update_record(dataset: Any, key: str, **changes: Any) -> None:
     for name, value in changes.items():
         setattr(config, name, value)
     dataset.update_run_config(key, config)
+
+
+def load_dataset(name: str) -> Any:
+    """Load a FiftyOne dataset by name.
+
+    Raises:
+        UsageError: there is no such dataset.
+        MissingDependencyError: FiftyOne's database cannot be reached.
+    """
+    try:
+        import fiftyone as fo
+
+        if not fo.dataset_exists(name):
+            known = fo.list_datasets()
+            listed = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "") or "none yet"
+            raise UsageError(f"no FiftyOne dataset {name!r}; there are: {listed}")
+        return fo.load_dataset(name)
+    except PseudoMaskError:
+        raise
+    except Exception as error:  # the client raises its own types, a missing mongod others
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise MissingDependencyError(
+            f"FiftyOne's database cannot be reached ({line}). Run: pseudomask doctor"
+        ) from error
+
+
+def _own_runs(dataset: Any) -> str:
+    return ", ".join(dataset.list_runs(method=METHOD)) or "none"

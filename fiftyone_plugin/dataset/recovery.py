@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..dataset_comparison import COMPARISON_METHOD, undo_comparison
 from ..errors import UsageError
-from ..run_keys import METHOD
-from ..saved_views import follow_classes
 from .claiming import replacement
+from .comparison import COMPARISON_METHOD, undo_comparison
 from .database import refresh
 from .journal import is_alive, note, pending
+from .keys import METHOD
 from .orphans import remove_orphans
 from .ownership import is_trusted
 from .record import plain, read_record, update_record
 from .undoing import undo_run
+from .views import follow_classes
 from .writeback import conclude, load_result, rows_by_path, write_run
 
 __all__ = ["PENDING", "recover"]

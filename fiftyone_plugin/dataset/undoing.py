@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..dataset_comparison import list_comparisons, undo_comparison
 from ..errors import UsageError
-from ..saved_views import delete_views
-from ..stopping import is_at_work
-from ..view_check import all_samples
+from ..images.listing import all_samples
+from ..runs.stopping import is_at_work
+from .comparison import list_comparisons, undo_comparison
 from .journal import begun, note
 from .labels import detach, ids_of_others, ids_of_run
 from .ownership import RunFolder, folder_of, is_own, is_trusted, remove_files, replacing_folder
 from .record import RunRecord, read_record
+from .views import delete_views
 
 __all__ = ["Undone", "drop_replacement", "refuse_at_work", "undo_run"]
 

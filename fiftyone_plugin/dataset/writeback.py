@@ -15,17 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..parallel import batched
-from ..progress import NullProgress, Progress
-from ..rundir import RunDirectory, SampleRow, read_samples
-from ..view_check import all_samples
+from ..common.parallel import batched
+from ..common.progress import NullProgress, Progress
+from ..images.listing import all_samples
+from ..runs.folder import RunDirectory
+from ..runs.samples import SampleRow, read_samples
 from .journal import at_work, begun, note, pending
 from .labels import detach, ids_of_others, ids_of_run
 from .ownership import RunFolder, folder_of, is_own, remove_files
 from .record import COMPLETE, RunFields, RunRecord, read_record, save_record
 
 if TYPE_CHECKING:
-    from ..pipeline import LabelResult
+    from ..runs.result import LabelResult
 
 __all__ = [
     "conclude",
@@ -54,7 +55,7 @@ def load_result(out: Path) -> LabelResult:
     Raises:
         UsageError: it cannot be read.
     """
-    from ..pipeline import LabelResult
+    from ..runs.result import LabelResult
 
     directory = RunDirectory(out)
     document = directory.read_run() or {}
@@ -142,7 +143,7 @@ def conclude(dataset: Any, key: str) -> str:
     Returns:
         Why files of a replaced run stay; empty if none do.
     """
-    from ..saved_views import save_views
+    from .views import save_views
 
     steps, kept = pending(dataset, key), ""
     if "views" in steps:
@@ -155,7 +156,7 @@ def conclude(dataset: Any, key: str) -> str:
 
 
 def _forget_comparisons(dataset: Any, field: str) -> None:
-    from ..dataset_comparison import list_comparisons, undo_comparison
+    from .comparison import list_comparisons, undo_comparison
 
     for comparison in list_comparisons(dataset, field):
         undo_comparison(dataset, comparison.key)
@@ -207,7 +208,7 @@ def _clear_others(dataset: Any, old: RunRecord, new: RunRecord, written: set[str
 
 def renew_views(dataset: Any, key: str) -> dict[str, str]:
     """Save the views of a finished run anew, as one step that is carried on if it is cut short."""
-    from ..saved_views import save_views
+    from .views import save_views
 
     with begun(dataset, key, "views"):
         return save_views(dataset, key)

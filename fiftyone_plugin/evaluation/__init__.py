@@ -1,7 +1,7 @@
 """Evaluation against ground truth: confusion, matching of clusters to classes, scores, protocols.
 
-:func:`evaluate_pairs` works on arrays; :func:`evaluate` and :func:`apply_mapping` work on FiftyOne datasets,
-and import FiftyOne when they are first used.
+:func:`evaluate_pairs` works on arrays; :func:`evaluate` works on FiftyOne datasets, and imports FiftyOne
+when it is first used. May import common, images and masks.
 """
 
 from importlib import import_module
@@ -15,7 +15,6 @@ from .summary import collect, evaluate_pairs, map_images, parse_classes, score
 
 if TYPE_CHECKING:
     from .fiftyone_evaluation import evaluate
-    from .fiftyone_naming import apply_mapping
 
 __all__ = [
     "PROTOCOLS",
@@ -24,7 +23,6 @@ __all__ = [
     "EvaluationProtocol",
     "EvaluationResult",
     "Mapping",
-    "apply_mapping",
     "collect",
     "count",
     "evaluate",
@@ -36,10 +34,8 @@ __all__ = [
     "score",
 ]
 
-_LAZY = {"apply_mapping": "fiftyone_naming", "evaluate": "fiftyone_evaluation"}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    if name == "evaluate":  # the only part that imports FiftyOne
+        return import_module(".fiftyone_evaluation", __name__).evaluate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,8 +15,8 @@ import fiftyone.core.validation as fov
 import fiftyone.utils.eval.segmentation as fous
 import numpy as np
 
+from ..common.progress import NullProgress, Progress
 from ..common.skipped import Skipped
-from ..progress import NullProgress, Progress
 from .confusion import Contingency
 from .fiftyone_masks import field_rules, map_mask_pairs
 from .fiftyone_metrics import custom_metrics

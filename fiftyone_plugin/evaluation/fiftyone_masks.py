@@ -12,37 +12,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..common.parallel import batched
 from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
-from ..masks.files import FIFTYONE, MaskRules, mask_ids, read_mask
-from ..parallel import batched
+from ..masks.files import load_mask
+from ..masks.rules import FIFTYONE, MaskRules
 
-__all__ = ["field_rules", "load_mask", "map_mask_pairs", "stored_masks", "with_stored_mask"]
+__all__ = ["field_rules", "map_mask_pairs", "stored_masks", "with_stored_mask"]
 
 T = TypeVar("T")
 Task = tuple[str, str, str, Future[T | Skipped | None]]
 
 # samples whose masks are held at once
 BATCH = 64
-
-
-def load_mask(path: str | None, stored: np.ndarray | None, rules: MaskRules = FIFTYONE) -> np.ndarray | None:
-    """Return the ids of a label's mask: of the one in the database, else of the one on disk.
-
-    Args:
-        path: the label's ``mask_path``.
-        stored: the label's ``mask``.
-        rules: what the pixels mean, see :func:`field_rules`; default: what they mean without mask targets.
-
-    Returns:
-        (H, W) ids, see :func:`fiftyone_plugin.masks.files.read_mask`; ``None`` if there is no mask.
-
-    Raises:
-        ImageReadError: the file is missing or no mask.
-    """
-    if stored is not None:
-        return mask_ids(np.asarray(stored), rules, "the mask in the database")
-    return None if path is None else read_mask(path, rules)
 
 
 def field_rules(collection: Any, field: str, targets: Any = None) -> MaskRules:

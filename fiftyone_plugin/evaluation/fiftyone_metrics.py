@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plugin_install import PLUGIN_NAME
+from .._version import PLUGIN_NAME
 from . import metrics
 from .result import EvaluationResult
 

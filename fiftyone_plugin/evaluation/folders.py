@@ -84,7 +84,7 @@ def _named_after_images(
     pred: Collection[str], true: Collection[str], found: Mapping[str, str]
 ) -> dict[str, str]:
     """Pair what is left where one side names masks after the whole image: ``a.jpg.png`` and ``a.png``."""
-    from ..images import image_extensions
+    from ..images.reading import image_extensions
 
     extensions = image_extensions()
 

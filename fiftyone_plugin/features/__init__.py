@@ -1,1 +1,4 @@
-"""Features of images: the stream that methods read, and the store on disk behind it."""
+"""Pixels to features: backbones, the store on disk, crops, samples of patches.
+
+May import common and images.
+"""

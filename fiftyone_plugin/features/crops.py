@@ -12,7 +12,7 @@ import numpy as np
 from .store import FeatureStore, FeatureWriter
 
 if TYPE_CHECKING:
-    from ..backbones import Backbone
+    from .backbones import Backbone
 
 __all__ = ["CropEncoder"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..common.untrusted import read_json
 from ..errors import ImageReadError, UsageError
-from ..images import file_digest
+from ..images.reading import file_digest
 from .cache import FEATURES_FOLDER, SPEC_NAME
 from .index import INDEX_NAME
 

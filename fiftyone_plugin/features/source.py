@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common.files import atomic
+from ..common.parallel import batched
+from ..common.progress import Progress
 from ..common.stamps import file_stamp
 from ..errors import ImageChangedError, ImageReadError
-from ..images import file_digest, image_size, read_image, resize_image
-from ..parallel import batched
-from ..progress import Progress
-from ..sources import ImageItem
+from ..images.boxes import Box, crop_square
+from ..images.listing import ImageItem
+from ..images.reading import file_digest, image_size, read_image, resize_image
 from .crops import CropEncoder
-from .types import Box, ImageFeatures
+from .types import ImageFeatures
 
 if TYPE_CHECKING:
-    from ..backbones import Backbone
+    from .backbones import Backbone
     from .store import FeatureStore
 
-__all__ = ["DirectoryMemo", "ImageFeatureSource", "crop_square", "read_unchanged", "store_spec"]
+__all__ = ["DirectoryMemo", "ImageFeatureSource", "read_unchanged", "store_spec"]
 
-PAD_COLOUR = (124, 116, 104)  # the mean of ImageNet, near zero after normalisation
 SHARD_IMAGES = 64
 ATTEMPTS = 3  # at an image that is being changed
 
@@ -329,7 +329,7 @@ def read_unchanged(path: str, stamp: str) -> np.ndarray:
 
     Raises:
         ImageChangedError: it is another file by now.
-        ImageReadError: as :func:`~fiftyone_plugin.images.read_image`.
+        ImageReadError: as :func:`~fiftyone_plugin.images.reading.read_image`.
     """
     try:
         image = read_image(path)
@@ -340,29 +340,6 @@ def read_unchanged(path: str, stamp: str) -> np.ndarray:
     if file_stamp(path) not in (stamp, ""):
         raise ImageChangedError(path)
     return image
-
-
-def crop_square(image: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """Cut a box, scale its longer side to ``size`` and pad the shorter one with the mean colour.
-
-    Args:
-        image: (H, W, 3) uint8.
-        box: non-empty box inside the image.
-        size: side in pixels.
-
-    Returns:
-        (size, size, 3) uint8; the crop is centred and keeps its aspect ratio.
-    """
-    y0, x0, y1, x1 = box
-    height, width = y1 - y0, x1 - x0
-    scale = size / max(height, width)
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    canvas = np.empty((size, size, 3), np.uint8)
-    canvas[:] = PAD_COLOUR
-    top, left = (size - new_height) // 2, (size - new_width) // 2
-    resized = resize_image(np.ascontiguousarray(image[y0:y1, x0:x1]), new_height, new_width)
-    canvas[top : top + new_height, left : left + new_width] = resized
-    return canvas
 
 
 def store_spec(backbone: Backbone, size: int) -> dict[str, Any]:

@@ -34,8 +34,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..common.files import atomic
+from ..common.paths import CACHE_ENV
 from ..errors import UsageError
-from ..paths import CACHE_ENV
 from .cache import FEATURES_FOLDER, SHARDS_FOLDER, SPEC_NAME, SpecInfo, cache_info, clear_cache, make_room
 from .index import INDEX_NAME, ArrayRow, Index, IndexFormatError
 from .shards import PartialShard, ShardMaps, list_shards, remove_dead_partials, touch_shard

@@ -8,10 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Box", "FeatureSource", "ImageFeatures", "Memo", "NoMemo"]
+from ..images.boxes import Box
 
-Box = tuple[int, int, int, int]
-"""(y0, x0, y1, x1) in native pixels, end exclusive."""
+__all__ = ["FeatureSource", "ImageFeatures", "Memo", "NoMemo"]
 
 
 class Memo(Protocol):
@@ -45,7 +44,7 @@ class ImageFeatures:
             results do not depend on order, batching or resuming.
         size: native (height, width) in pixels, after EXIF orientation.
         grid: (h, w) patches.
-        layers: layer name -> array, see :mod:`fiftyone_plugin.backbones.vit` for names and shapes. May be
+        layers: layer name -> array, see :mod:`.backbones.vit` for names and shapes. May be
             lazy: a layer is read or computed when it is first asked for.
         read_image: returns the native (H, W, 3) uint8 RGB image; picklable, for use in worker processes.
         crop_cls: boxes -> (n, D) float32 CLS features of those crops, through the backbone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..images import MAX_PIXELS
+from ..images.reading import MAX_PIXELS
 from .files import NotAMaskError, PathLike, open_mask, pillow_rawmode
 
 __all__ = ["read_colours"]

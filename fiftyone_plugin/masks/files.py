@@ -40,7 +40,7 @@ from PIL import Image
 
 from ..common.files import atomic
 from ..errors import ImageReadError, UsageError
-from ..images import MAX_PIXELS, open_image
+from ..images.reading import MAX_PIXELS, open_image
 from .rules import COLOURS, FIFTYONE, IDS, MAX_ID, MaskRules
 
 __all__ = [
@@ -50,10 +50,12 @@ __all__ = [
     "MaskRules",
     "NotAMaskError",
     "is_whole",
+    "load_mask",
     "mask_ids",
     "open_mask",
     "pillow_rawmode",
     "read_mask",
+    "read_mask_file",
     "write_mask",
 ]
 
@@ -304,3 +306,34 @@ def pillow_rawmode(image: Any) -> str:
     arguments = image.tile[0][3]
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
+
+
+def load_mask(path: str | None, stored: np.ndarray | None, rules: MaskRules = FIFTYONE) -> np.ndarray | None:
+    """Return the ids of a label's mask: of the one in the database, else of the one on disk.
+
+    Args:
+        path: the label's ``mask_path``.
+        stored: the label's ``mask``.
+        rules: what the pixels mean, see :func:`field_rules`; default: what they mean without mask targets.
+
+    Returns:
+        (H, W) ids, see :func:`fiftyone_plugin.masks.files.read_mask`; ``None`` if there is no mask.
+
+    Raises:
+        ImageReadError: the file is missing or no mask.
+    """
+    if stored is not None:
+        return mask_ids(np.asarray(stored), rules, "the mask in the database")
+    return None if path is None else read_mask(path, rules)
+
+
+def read_mask_file(path: str | None, stored: np.ndarray | None = None) -> np.ndarray:
+    """Return the (H, W) class ids of a mask on disk, or of one stored in the database.
+
+    Raises:
+        ImageReadError: the file is missing or no mask.
+    """
+    mask = load_mask(path, stored)
+    if mask is None:
+        raise ImageReadError(path, "no mask")
+    return mask

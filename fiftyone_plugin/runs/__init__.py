@@ -1,4 +1,4 @@
-"""A run: what it writes, what it says about every image, and how it goes on after an interruption.
+"""A run: from pixels to a folder of masks, what is said about every image, and going on after an interruption.
 
-May import every room but formats, datasets, commands and operators.
+May import methods and every room that methods may.
 """

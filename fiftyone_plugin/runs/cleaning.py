@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 LOCK, JOURNAL, IMAGES = "lock", "journal.jsonl", "images.json"
-EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.editing
+EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.dataset.editing
 FOLDERS = ("masks", "confidence", "exemplars", "model", EDITS, ".work")
 PICTURES = ("contact_sheet.png", "eigenvalues.png")
 CALIBRATION = ("calibration.json", "expected_iou.csv", "filtering.png")
@@ -135,7 +135,7 @@ def remove_work(root: Path) -> None:
 
 
 def _remove_edits(run: _Folder, masks: set[str]) -> None:
-    """Remove the records of edits and the masks that they changed, see :mod:`fiftyone_plugin.editing.run`.
+    """Remove the records of edits and the masks that they changed, see :mod:`..dataset.editing.run`.
 
     Args:
         run: the run's folder.

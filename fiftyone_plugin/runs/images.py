@@ -12,7 +12,7 @@ from ..common.files import is_below, write_json
 from ..common.stamps import file_stamp, stamps_sha256
 from ..common.untrusted import read_json
 from ..errors import UsageError
-from ..sources import ImageItem
+from ..images.listing import ImageItem
 from .samples import SampleRow
 
 __all__ = [

@@ -10,14 +10,11 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from ..common.files import remove_empty, require_inside, write_json
 from ..common.untrusted import read_json
 from ..errors import UsageError
-
-if TYPE_CHECKING:
-    from ..rundir import RunDirectory
 
 __all__ = ["NEXT", "NOTE", "discard_next", "finish_exchange", "is_exchange_begun"]
 
@@ -26,12 +23,23 @@ NOTE = "exchange.json"
 REMOVING, MOVING = "removing the old run", "moving the new run"
 
 
+class _Folder(Protocol):
+    """What the exchange asks of the folder of a run."""
+
+    root: Path
+    work: Path
+
+    def read_run(self) -> dict[str, Any] | None: ...
+
+    def remove_outputs(self) -> None: ...
+
+
 def is_exchange_begun(work: Path) -> bool:
     """Tell whether an exchange was begun and not finished, in the working folder of a run."""
     return (work / NOTE).is_file()
 
 
-def finish_exchange(directory: RunDirectory, new: RunDirectory) -> None:
+def finish_exchange(directory: _Folder, new: _Folder) -> None:
     """Put a finished run in the place of the old one, from wherever that was interrupted; the lock is held.
 
     Args:
@@ -57,7 +65,7 @@ def finish_exchange(directory: RunDirectory, new: RunDirectory) -> None:
     note.unlink(missing_ok=True)
 
 
-def discard_next(new: RunDirectory) -> None:
+def discard_next(new: _Folder) -> None:
     """Remove a run that was to replace another, and its folder if nothing of others is in it.
 
     Raises:
@@ -74,7 +82,7 @@ def _refuse_link(folder: Path) -> None:
         raise UsageError(f"{folder} is a link, which no run of this command makes; remove it")
 
 
-def _is_complete(run: RunDirectory) -> bool:
+def _is_complete(run: _Folder) -> bool:
     document = run.read_run()
     return document is not None and document.get("status") == "complete"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..left_out import LeftOut
+from ..images.left_out import LeftOut
 from .samples import SampleRow
 
 __all__ = ["LabelResult"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..sources import ImageItem
+from ..images.listing import ImageItem
 from .images import IMAGE_SETTINGS, check_same_images, compare_images
 from .samples import read_samples
 

@@ -9,25 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from ..areas import class_shares, total_areas
+from ..common.files import write_json
+from ..common.parallel import batched, parallel_map
+from ..common.progress import Stage, TimedProgress
 from ..common.stamps import file_stamp
-from ..config import LabelConfig
 from ..errors import ImageChangedError, ImageReadError, PseudoMaskError
-from ..estimate import layer_bytes
-from ..exemplars import write_exemplars
 from ..features.types import ImageFeatures
-from ..left_out import LeftOut
-from ..methods.base import LabelScores, Method, Trainable, load_method, save_method
-from ..native import at_most, labels_or_error
-from ..parallel import batched, parallel_map
-from ..pictures import draw_evidence, draw_sheet
-from ..progress import Stage, TimedProgress
-from ..provenance import PIPELINE_NAME, versions
-from ..quality import confidence_map, image_quality, segment_quality
-from ..refinement import Upsample, create_refiner
-from ..rundir import RunDirectory, SampleRow, write_json, write_mask
+from ..images.left_out import LeftOut
+from ..masks.areas import class_shares
+from ..masks.files import write_mask
+from ..masks.quality import confidence_map, image_quality, segment_quality
+from ..masks.refine import Upsample, at_most, create_refiner, labels_or_error
+from ..masks.scores import LabelScores
+from ..methods.base import Method, Trainable
+from .config import LabelConfig
+from .estimate import layer_bytes
+from .exemplars import write_exemplars
+from .folder import RunDirectory
 from .images import describe_images
+from .model import PIPELINE_NAME, load_method, save_method
+from .pictures import draw_evidence, draw_sheet
+from .provenance import versions
 from .result import LabelResult
+from .samples import SampleRow, total_areas
 
 __all__ = ["Run"]
 

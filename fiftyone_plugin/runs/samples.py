@@ -17,8 +17,18 @@ from ..common.files import atomic, is_below
 from ..common.tables import TableWriter
 from ..common.text import from_spreadsheet_cell
 from ..errors import UsageError
+from ..masks.areas import DECIMALS
 
-__all__ = ["NAMES", "SampleRow", "parse_row", "read_cells", "read_journal", "read_samples", "write_samples"]
+__all__ = [
+    "NAMES",
+    "SampleRow",
+    "parse_row",
+    "read_cells",
+    "read_journal",
+    "read_samples",
+    "total_areas",
+    "write_samples",
+]
 
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
 STATUSES = ("labelled", "skipped")
@@ -39,10 +49,10 @@ class SampleRow:
         classes: class ids present, ascending, joined by spaces.
         shares: share of the pixels that each of these classes covers, in [0, 1], joined by spaces.
         qualities: how far each of these classes can be trusted here, in [0, 1], joined by spaces, see
-            :func:`fiftyone_plugin.quality.segment_quality`.
+            :func:`fiftyone_plugin.runs.calibration.segment_quality`.
         coverage: share of pixels that are not 0, in [0, 1].
         quality: how far the mask can be trusted, in [0, 1]; ranks the masks of one run, see
-            :func:`fiftyone_plugin.quality.image_quality`.
+            :func:`fiftyone_plugin.runs.calibration.image_quality`.
         seconds: time spent on prediction and writing.
         error: why the image was skipped.
         stamp: ``size:mtime_ns`` of the image file that was labelled, empty where it was not there.
@@ -216,3 +226,20 @@ def parse_row(line: str) -> SampleRow | None:
         return _checked(SampleRow(**json.loads(line)))
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+def total_areas(rows: Iterable[SampleRow]) -> dict[int, float]:
+    """Return the share of all pixels of the labelled images that each class covers, in [0, 1], ids ascending.
+
+    Large images count for more. The values are those of the rows, so they are right to about four decimals.
+    """
+    areas: dict[int, float] = {}
+    pixels = 0
+    for row in rows:
+        if row.status != "labelled":
+            continue
+        size = row.width * row.height
+        pixels += size
+        for id_, share in row.class_shares.items():
+            areas[id_] = areas.get(id_, 0.0) + share * size
+    return {id_: round(areas[id_] / pixels, DECIMALS) for id_ in sorted(areas)}

@@ -23,7 +23,7 @@ def labelled(fo, dataset, backbone, tmp_path):
     from fiftyone.core.odm import ActiveFields
 
     from fiftyone_plugin import label_dataset
-    from fiftyone_plugin.visual import hex_color
+    from fiftyone_plugin.images.drawing import hex_color
 
     label_dataset(dataset, "auto", out=tmp_path / "auto", **FAST)
     dataset.app_config.active_fields = ActiveFields(paths=["auto"])

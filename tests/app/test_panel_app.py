@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fiftyone_plugin.app_summary import class_rows, list_runs, score_histogram
-from fiftyone_plugin.dataset_comparison import list_comparisons
+from fiftyone_plugin.dataset.comparison import list_comparisons
+from fiftyone_plugin.dataset.summary import class_rows, list_runs, score_histogram
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 PANEL = "pseudomasks"

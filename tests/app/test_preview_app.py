@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 BUTTON = f'[data-item-id="{PLUGIN_NAME}/preview_masks"]'

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fiftyone_plugin.app_summary import class_rows
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.dataset.summary import class_rows
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 BUTTON = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'

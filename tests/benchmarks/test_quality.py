@@ -10,8 +10,8 @@ from PIL import Image
 
 from benchmarks import quality
 from benchmarks.data import load_folder
-from fiftyone_plugin.backbones import OFFLINE_BACKBONE
-from fiftyone_plugin.progress import NullProgress
+from fiftyone_plugin.common.progress import NullProgress
+from fiftyone_plugin.features.backbones import OFFLINE_BACKBONE
 
 CLASSES = {2: "sky", 3: "wall", 5: "water", 7: "grass"}  # 9 is ignored
 METHODS = ["all-one-class", "grid", "patch-kmeans"]

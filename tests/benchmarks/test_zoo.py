@@ -16,8 +16,8 @@ from PIL import Image
 
 from benchmarks import quality
 from benchmarks.zoo import load_zoo, paint, require_genuine_weights
-from fiftyone_plugin.backbones import OFFLINE_BACKBONE, Backbone
 from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.features.backbones import OFFLINE_BACKBONE, Backbone
 
 H, W = 48, 64
 # COCO's category ids run to 90 with ten gaps

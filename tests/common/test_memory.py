@@ -7,7 +7,7 @@ import errno
 import numpy as np
 import pytest
 
-from fiftyone_plugin.cli import main
+from fiftyone_plugin.cli.main import main
 from fiftyone_plugin.common.memory import is_out_of_memory
 
 
@@ -40,7 +40,7 @@ def test_a_command_says_it_in_one_line(monkeypatch, capsys):
     def fail(args):
         raise MemoryError
 
-    monkeypatch.setattr("fiftyone_plugin.commands.doctor.run", fail)
+    monkeypatch.setattr("fiftyone_plugin.cli.doctor.run", fail)
     assert main(["doctor"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "pseudomask: not enough memory; close other programs, or give this one more"

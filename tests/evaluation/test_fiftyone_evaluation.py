@@ -398,7 +398,7 @@ def test_pixels_without_a_name_are_counted_and_named(fo, masks, tmp_path):
 @settings(max_examples=25)
 @given(data=st.data())
 def test_the_mask_is_the_one_that_fiftyone_shows(fo, data):
-    from fiftyone_plugin.evaluation.fiftyone_masks import load_mask
+    from fiftyone_plugin.masks.files import load_mask
 
     on_disk, in_database = data.draw(hnp.arrays(np.uint8, (2, 4, 5)))
     has_path, has_mask = data.draw(st.booleans()), data.draw(st.booleans())
@@ -467,7 +467,7 @@ def test_two_classes_of_one_name_stay_apart(masks):
 
 
 def test_clusters_show_class_names_and_the_original_stays(masks):
-    from fiftyone_plugin.evaluation import apply_mapping
+    from fiftyone_plugin.dataset.naming import apply_mapping
 
     dataset, _ = masks
     dataset.mask_targets["clusters"] = {11: "cluster 11", 14: "cluster 14", 15: "cluster 15"}
@@ -491,7 +491,7 @@ def test_clusters_show_class_names_and_the_original_stays(masks):
 
 
 def test_masks_of_class_ids_are_written_when_asked_for(masks, tmp_path):
-    from fiftyone_plugin.evaluation import apply_mapping
+    from fiftyone_plugin.dataset.naming import apply_mapping
 
     dataset, pairs = masks
     results = evaluate(dataset, "clusters", "gt", "e", replicates=0)
@@ -505,7 +505,7 @@ def test_masks_of_class_ids_are_written_when_asked_for(masks, tmp_path):
 
 
 def test_a_field_of_somebody_else_is_not_overwritten(masks):
-    from fiftyone_plugin.evaluation import apply_mapping
+    from fiftyone_plugin.dataset.naming import apply_mapping
 
     dataset, _ = masks
     before = dataset.values("gt.mask_path")

@@ -10,19 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiftyone_plugin.backbones import load_backbone
+from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.errors import ImageReadError, UsageError
-from fiftyone_plugin.features.source import (
-    PAD_COLOUR,
-    DirectoryMemo,
-    ImageFeatureSource,
-    crop_square,
-    store_spec,
-)
+from fiftyone_plugin.features.backbones import load_backbone
+from fiftyone_plugin.features.source import DirectoryMemo, ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.images import file_digest, read_image, resize_image
-from fiftyone_plugin.progress import NullProgress
-from fiftyone_plugin.sources import list_images
+from fiftyone_plugin.images.boxes import PAD_COLOUR, crop_square
+from fiftyone_plugin.images.listing import list_images
+from fiftyone_plugin.images.reading import file_digest, read_image, resize_image
 
 LAYERS = ("k-1", "cls", "t3")
 

@@ -12,7 +12,8 @@ import pytest
 
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.features import shards as shards_module
-from fiftyone_plugin.features.store import FeatureStore, Recovered, cache_info, clear_cache, spec_hash
+from fiftyone_plugin.features.cache import cache_info, clear_cache
+from fiftyone_plugin.features.store import FeatureStore, Recovered, spec_hash
 
 from .store_helpers import SPEC, bits, digest, features, fill, posix_only, same, shard_files
 

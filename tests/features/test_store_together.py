@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fiftyone_plugin.features.store import FeatureStore, Recovered, cache_info
+from fiftyone_plugin.features.cache import cache_info
+from fiftyone_plugin.features.store import FeatureStore, Recovered
 
 from .store_helpers import SPEC, digest, features, posix_only, same, shard_files
 

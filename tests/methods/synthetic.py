@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from fiftyone_plugin.errors import ImageReadError
-from fiftyone_plugin.features.types import Box, ImageFeatures, NoMemo
+from fiftyone_plugin.features.types import ImageFeatures, NoMemo
+from fiftyone_plugin.images.boxes import Box
 
 GRID = 8
 DIM = 16

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fiftyone_plugin.comparison import compare_masks
-from fiftyone_plugin.dataset_comparison import list_comparisons
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
-from fiftyone_plugin.run_keys import run_key
+from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.dataset.comparison import list_comparisons
+from fiftyone_plugin.dataset.keys import run_key
+from fiftyone_plugin.evaluation.comparison import compare_masks
 
 COMPARE, SAVE = f"{PLUGIN_NAME}/compare_runs", f"{PLUGIN_NAME}/save_views"
 

@@ -6,7 +6,7 @@ import uuid
 import numpy as np
 import pytest
 
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME
 
 URI = f"{PLUGIN_NAME}/evaluate_masks"
 

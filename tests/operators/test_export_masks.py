@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME
 
 EXPORT, IMPORT = f"{PLUGIN_NAME}/export_masks", f"{PLUGIN_NAME}/import_masks"
 
@@ -158,7 +158,7 @@ def test_options_reach_the_export(foo, operator, masks, tmp_path):
 
 
 def test_every_format_is_explained_in_the_form(operator, masks):
-    from fiftyone_plugin.export.formats import formats
+    from fiftyone_plugin.formats.registry import formats
 
     choices = {choice.value: choice.description for choice in form(operator, masks)["format"].view.choices}
     assert choices == {name: entry.description for name, entry in formats().items()}

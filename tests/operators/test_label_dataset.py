@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fiftyone_plugin import undo
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME
 
 URI = f"{PLUGIN_NAME}/label_dataset"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fiftyone_plugin.backbones.presence import default_here, describe_weights, is_here
-from fiftyone_plugin.backbones.registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
-from fiftyone_plugin.config import LabelConfig
-from fiftyone_plugin.methods.base import create_method, list_methods
+from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.features.backbones.presence import default_here, describe_weights, is_here
+from fiftyone_plugin.features.backbones.registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 from fiftyone_plugin.methods.catalog import CATALOG
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin.methods.registry import create_method, list_methods
+from fiftyone_plugin.runs.config import LabelConfig
 
 URI = f"{PLUGIN_NAME}/label_dataset"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -101,7 +101,7 @@ class TestWeights:
         assert folder is not None
         for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"):
             monkeypatch.delenv(name, raising=False)
-        from fiftyone_plugin.backbones.presence import _hub_cache
+        from fiftyone_plugin.features.backbones.presence import _hub_cache
 
         assert _hub_cache() == folder
         found = try_to_load_from_cache(f"timm/{DEFAULT_BACKBONE}", "model.safetensors")
@@ -185,8 +185,8 @@ class TestForm:
         assert "overwrite" not in shown
 
     def test_an_unfinished_run_is_offered_to_go_on(self, form, dataset, tmp_path):
-        from fiftyone_plugin.datasets import _claim
-        from fiftyone_plugin.rundir import RunDirectory
+        from fiftyone_plugin.dataset.labelling import _claim
+        from fiftyone_plugin.runs.folder import RunDirectory
 
         _claim(dataset, "half", tmp_path / "run", overwrite=False, restart=False)
         shown = form(field="half")
@@ -201,7 +201,7 @@ class TestForm:
             directory.close()
 
     def test_the_crf_is_refused_where_it_is_not_installed(self, form, monkeypatch):
-        monkeypatch.setattr("fiftyone_plugin.refinement.crf.crf_available", lambda: False)
+        monkeypatch.setattr("fiftyone_plugin.masks.crf.crf_available", lambda: False)
         assert "not installed" in form(refine="crf")["refine"].error_message
         assert not form()["refine"].invalid
 
@@ -223,9 +223,9 @@ class TestEstimate:
         assert "fiftyone delegated launch" in shown.view.description
 
     def test_the_share_of_cached_features(self, dataset, tiny_weights, tmp_path, monkeypatch):
+        from fiftyone_plugin.common.paths import CACHE_ENV, cache_dir
         from fiftyone_plugin.features.peek import cached_share
-        from fiftyone_plugin.paths import CACHE_ENV, cache_dir
-        from fiftyone_plugin.pipeline import label
+        from fiftyone_plugin.runs.pipeline import label
 
         monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
         paths = dataset.values("filepath")
@@ -248,14 +248,14 @@ class TestValues:
         ],
     )
     def test_settings_survive_the_form(self, settings):
-        from operators.label_form import form_values, read_settings
+        from operators.forms.settings import form_values, read_settings
         from operators.params import Params
 
         assert read_settings(Params(form_values(**settings))) == settings
         LabelConfig(**settings).validate()
 
     def test_an_empty_form_is_the_default_configuration(self):
-        from operators.label_form import read_settings
+        from operators.forms.settings import read_settings
         from operators.params import Params
 
         settings = read_settings(Params({}))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fiftyone_plugin.methods.base import list_methods
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.methods.registry import list_methods
 
 URI = f"{PLUGIN_NAME}/label_dataset"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from fiftyone_plugin import label_dataset, undo
-from fiftyone_plugin.app_summary import list_runs
+from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.dataset.summary import list_runs
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
-from fiftyone_plugin.stopping import RunStopped, is_at_work
+from fiftyone_plugin.runs.stopping import RunStopped, is_at_work
 
 URI = f"{PLUGIN_NAME}/label_dataset"
 FIELD = "auto"
@@ -281,7 +281,7 @@ def test_a_stopped_run_says_how_to_go_on(dataset, fast, monkeypatch):
         def stage(self, name, total=None, unit="img"):
             if name == "masks":
                 raise RunStopped("stopped as asked")
-            from fiftyone_plugin.progress import NullProgress
+            from fiftyone_plugin.common.progress import NullProgress
 
             return NullProgress().stage(name, total, unit)
 

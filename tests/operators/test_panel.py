@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fiftyone_plugin import app_summary
+from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.dataset import summary as app_summary
 from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
 
 URI = f"{PLUGIN_NAME}/pseudomasks"
 
@@ -233,7 +233,8 @@ def test_saved_views_are_opened_and_renewed(labelled, panel):
 
 
 def test_the_comparison_is_shown_clicked_and_deleted(fo, labelled, fill, panel):
-    from fiftyone_plugin.dataset_comparison import compare_runs, match_view
+    from fiftyone_plugin.dataset.comparing import compare_runs
+    from fiftyone_plugin.dataset.comparison import match_view
 
     fill("other", 1, images=4)
     _, state = panel(labelled, "on_load")
@@ -261,7 +262,7 @@ def test_the_comparison_is_shown_clicked_and_deleted(fo, labelled, fill, panel):
 
 
 def test_runs_come_newest_first_and_an_interrupted_one_is_marked(labelled):
-    from fiftyone_plugin.datasets import _claim
+    from fiftyone_plugin.dataset.labelling import _claim
 
     _claim(labelled, "late", None, overwrite=False, restart=False)
     late, auto = app_summary.list_runs(labelled)

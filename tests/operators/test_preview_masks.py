@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fiftyone_plugin import label_dataset
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME
 
 URI = f"{PLUGIN_NAME}/preview_masks"
 
@@ -42,7 +42,7 @@ def context(dataset):
 @pytest.fixture
 def previewed(foo, context, fast):
     """``previewed(**params)``: what the App would show in the end."""
-    from operators.label_form import form_values
+    from operators.forms.settings import form_values
 
     def run(selected=(), **params):
         told = list(foo.get_operator(URI).execute(context(selected, **form_values(**fast), **params)))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fiftyone_plugin import undo
-from fiftyone_plugin.app_summary import free_field
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.dataset.summary import free_field
 
 URI = f"{PLUGIN_NAME}/quick_label"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,8 +39,8 @@ def test_a_free_field_has_none_of_the_names_that_a_run_writes(taken, expected):
 
 
 def test_the_suffixes_are_those_that_a_run_writes(dataset):
-    from fiftyone_plugin.datasets import _claim
-    from fiftyone_plugin.run_keys import FIELD_SUFFIXES
+    from fiftyone_plugin.dataset.keys import FIELD_SUFFIXES
+    from fiftyone_plugin.dataset.labelling import _claim
 
     record = _claim(dataset, "m", None, overwrite=False, restart=False)
     assert record.fields == ["m", *(f"m_{suffix}" for suffix in FIELD_SUFFIXES)]
@@ -122,7 +122,7 @@ def test_a_scheduled_click_labels_the_view_it_was_made_on(foo, dataset):
 @pytest.mark.usefixtures("backbone")
 def test_a_click_after_an_interrupted_one_goes_on_with_it(dataset, clicked, foo):
     from fiftyone_plugin import label_dataset
-    from fiftyone_plugin.progress import CallbackProgress
+    from fiftyone_plugin.common.progress import CallbackProgress
 
     def stop(stage, done, total):
         if stage == "masks" and done == 3:
@@ -167,7 +167,7 @@ import operators
 from operators.quick_label import QuickLabel
 operators.operator_classes()
 QuickLabel().resolve_placement(None)
-print(sorted(heavy & set(sys.modules)), "fiftyone_plugin.pipeline" in sys.modules)
+print(sorted(heavy & set(sys.modules)), "fiftyone_plugin.runs.pipeline" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1:] == ["[] False"], done.stderr

@@ -9,8 +9,8 @@ from itertools import product
 
 import pytest
 
+from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.errors import PseudoMaskError
-from fiftyone_plugin.plugin_install import PLUGIN_NAME
 
 WRONG = (
     [1, "a"],
@@ -56,14 +56,13 @@ UNDECLARED = {
     "quick_label": ("field",),
 }
 WORK = {
-    "fiftyone_plugin.datasets": ("label_dataset",),
-    "fiftyone_plugin.preview": ("preview",),
+    "fiftyone_plugin.dataset.labelling": ("create_views", "label_dataset"),
+    "fiftyone_plugin.runs.preview": ("preview",),
     "fiftyone_plugin.evaluation": ("evaluate",),
-    "fiftyone_plugin.export": ("export", "import_masks"),
-    "fiftyone_plugin.dataset_comparison": ("compare_runs",),
-    "fiftyone_plugin.class_names": ("rename_classes", "restore_names"),
-    "fiftyone_plugin.saved_views": ("create_views",),
-    "fiftyone_plugin.editing": (
+    "fiftyone_plugin.formats": ("export", "import_masks"),
+    "fiftyone_plugin.dataset.comparing": ("compare_runs",),
+    "fiftyone_plugin.dataset.editing.names": ("rename_classes", "restore_names"),
+    "fiftyone_plugin.dataset.editing": (
         "detections_to_masks",
         "hide_classes",
         "masks_to_detections",
@@ -104,7 +103,7 @@ def idle(monkeypatch):
     def reached(*_args, **_settings):
         raise Reached("reached")
 
-    from fiftyone_plugin import planning
+    from fiftyone_plugin.runs import planning
 
     plan = planning.plan_run(1, [], method="mosaic", backbone=None, size=448, refine=None)
     monkeypatch.setattr(

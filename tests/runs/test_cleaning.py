@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.rundir import RunDirectory, SampleRow, write_mask
+from fiftyone_plugin.masks.files import write_mask
 from fiftyone_plugin.runs.cleaning import remove_run_files, remove_work
+from fiftyone_plugin.runs.folder import RunDirectory
+from fiftyone_plugin.runs.samples import SampleRow
 
 SETTINGS = {"seed": 0}
 

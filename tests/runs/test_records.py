@@ -9,7 +9,7 @@ import os
 import pytest
 
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.rundir import RunDirectory
+from fiftyone_plugin.runs.folder import RunDirectory
 from fiftyone_plugin.runs.record import read_record
 from fiftyone_plugin.runs.samples import SampleRow, parse_row, read_journal, read_samples, write_samples
 

@@ -186,7 +186,7 @@ def _dump(document: Any) -> bytes:
 def run(folder: Path, first: int = 0, step: int = 1) -> None:
     """Import every case and print how it ended."""
     from fiftyone_plugin.errors import PseudoMaskError
-    from fiftyone_plugin.export import read_masks
+    from fiftyone_plugin.formats import read_masks
 
     for number, (name, content) in list(enumerate(cases()))[first::step]:
         path = folder / f"{number}.json"

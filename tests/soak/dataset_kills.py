@@ -84,9 +84,9 @@ class World:
 
     def claim(self, field: str, classes: int = 3, *, overwrite: bool = False, made: bool = True) -> None:
         """Leave a run whose masks are done and not written, or not even done."""
-        from fiftyone_plugin.config import LabelConfig
         from fiftyone_plugin.dataset.claiming import asked_for, claim
         from fiftyone_plugin.dataset.recovery import recover
+        from fiftyone_plugin.runs.config import LabelConfig
 
         out = self.root / f"{field}-{classes}"
         recover(self.dataset)
@@ -109,13 +109,13 @@ class World:
 
 
 def _edit(name: str, *args: Any, **options: Any) -> Any:
-    from fiftyone_plugin import editing
+    from fiftyone_plugin.dataset import editing
 
     return lambda world: getattr(editing, name)(world.dataset, "m", *args, **options)
 
 
 def _rename(world: World) -> None:
-    from fiftyone_plugin.class_names import rename_classes
+    from fiftyone_plugin.dataset.editing.names import rename_classes
 
     rename_classes(world.dataset, "m", {1: "sky", 3: "sky"})
 
@@ -127,13 +127,13 @@ def _undo(world: World) -> None:
 
 
 def _views(world: World) -> None:
-    from fiftyone_plugin.saved_views import create_views
+    from fiftyone_plugin.dataset.labelling import create_views
 
     create_views(world.dataset, "pseudomask_m")
 
 
 def _compare(world: World) -> None:
-    from fiftyone_plugin.dataset_comparison import compare_runs
+    from fiftyone_plugin.dataset.comparing import compare_runs
 
     compare_runs(world.dataset, "m", "n")
 
@@ -145,7 +145,7 @@ def _undo_comparison(world: World) -> None:
 
 
 def _name(world: World) -> None:
-    from fiftyone_plugin.evaluation.fiftyone_naming import apply_mapping
+    from fiftyone_plugin.dataset.naming import apply_mapping
     from fiftyone_plugin.evaluation.matching import Mapping
 
     apply_mapping(world.dataset, "m", Mapping({1: 7, 2: 7, 3: 8}, "majority", names={7: "cat", 8: "dog"}))
@@ -345,10 +345,6 @@ def main() -> None:
     monitoring.register(Listener())
     sys.addaudithook(lambda name, args: [fault.audit(name, args) for fault in ACTIVE])
     import fiftyone as fo
-
-    import fiftyone_plugin.datasets
-    import fiftyone_plugin.editing.classes
-    import fiftyone_plugin.editing.detections  # noqa: F401
 
     fo.config.show_progress_bars = False
     status, expected = in_fork(undisturbed, world, scenario, count_file)

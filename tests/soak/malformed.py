@@ -258,10 +258,10 @@ def malformed(n: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
 def outcome(path: Path) -> dict:
     """Read a file with every reader; raise for what none of them promises."""
     from fiftyone_plugin.errors import ImageReadError
-    from fiftyone_plugin.images import image_size, read_image
+    from fiftyone_plugin.images.reading import image_size, read_image
     from fiftyone_plugin.masks.colours import read_colours
-    from fiftyone_plugin.masks.files import FIFTYONE, IDS, read_mask
-    from fiftyone_plugin.masks.rules import COLOURS
+    from fiftyone_plugin.masks.files import read_mask
+    from fiftyone_plugin.masks.rules import COLOURS, FIFTYONE, IDS
 
     begin = time.perf_counter()
     result: dict = {"file": path.name}

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from fiftyone_plugin import label
-from fiftyone_plugin.cli import main
+from fiftyone_plugin.cli.main import main
 from fiftyone_plugin.errors import PseudoMaskError
-from fiftyone_plugin.quality.calibration import QualityCalibration
-from fiftyone_plugin.rundir import RunDirectory
+from fiftyone_plugin.runs.calibration import QualityCalibration
+from fiftyone_plugin.runs.folder import RunDirectory
 
 from .crafted_runs import Crafted, Workshop, crafted_inputs
 

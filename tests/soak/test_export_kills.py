@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 import fiftyone_plugin
-from fiftyone_plugin import export
+from fiftyone_plugin import formats as export
 from fiftyone_plugin.common import exchange as exchanging
 from fiftyone_plugin.common.workshop import settle
-from fiftyone_plugin.export.importing import read_masks
+from fiftyone_plugin.formats.importing import read_masks
 
 REPOSITORY = Path(fiftyone_plugin.__file__).parents[1]
 FAULTS = Path(__file__).with_name("faults.py")
@@ -59,7 +59,7 @@ class Target:
         patch = "exchange._renameat2 = lambda: None\n" if fallback else ""
         self.code.write_text(
             f"import sys\nfrom fiftyone_plugin.common import exchange\n{patch}"
-            f"from fiftyone_plugin.cli import main\nsys.exit(main({self.arguments!r}))\n"
+            f"from fiftyone_plugin.cli.main import main\nsys.exit(main({self.arguments!r}))\n"
         )
         self.old = self._make(kind, 1, self.out)
         self.new = self._make(kind, 2, root / "fresh")

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 FAULTS = Path(__file__).with_name("faults.py")
 METHODS = ("mosaic", "lightcluster", "datus", "alignseg")
 FEW_STEPS = ["--set", "steps=4", "--set", "checkpoint_every=2", "--set", "batch_size=2"]
-CODE = "import sys\nfrom fiftyone_plugin.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+CODE = "import sys\nfrom fiftyone_plugin.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
 SAMPLE = 6
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL")

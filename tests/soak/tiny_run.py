@@ -22,8 +22,9 @@ def make_images(folder: Path) -> None:
 
 def make_run(out: Path, images: Path, classes: int) -> None:
     """Write a finished run, as labelling the images leaves it."""
-    from fiftyone_plugin.areas import class_shares, total_areas
-    from fiftyone_plugin.rundir import RunDirectory, SampleRow
+    from fiftyone_plugin.masks.areas import class_shares
+    from fiftyone_plugin.runs.folder import RunDirectory
+    from fiftyone_plugin.runs.samples import SampleRow, total_areas
 
     directory = RunDirectory(out)
     rows = []

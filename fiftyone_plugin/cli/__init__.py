@@ -1,0 +1,8 @@
+"""The ``pseudomask`` command, one subcommand a file.
+
+May import every room but operators.
+"""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,88 @@
+"""``pseudomask demo``: label the photographs that installed packages carry, and show what came out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..common.console import say
+from ..methods import DEFAULT_METHOD
+
+__all__ = ["add_parser", "demo_photos", "run"]
+
+# Photographs inside wheels: scikit-image (CC0 / public domain, see its data/README.txt), scikit-learn
+# (CC BY, see its datasets/images/README.txt), matplotlib (public domain portrait).
+PHOTOS = (
+    ("skimage", "data", ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")),
+    ("sklearn", "datasets/images", ("china.jpg", "flower.jpg")),
+    ("matplotlib", "mpl-data/sample_data", ("grace_hopper.jpg",)),
+)
+DEMO_CLASSES = 5
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand to the parser."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="label a few photographs that are already on this machine",
+        description="Label a few photographs that installed packages carry; no download, no database.",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("pseudomask-demo"), metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def demo_photos() -> list[Path]:
+    """Return the photographs found in installed packages, without importing those packages."""
+    found = []
+    for package, folder, names in PHOTOS:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            continue
+        root = Path(next(iter(spec.submodule_search_locations))) / folder
+        found += [root / name for name in names if (root / name).is_file()]
+    return found
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``pseudomask demo``."""
+    from ..common.progress import ConsoleProgress, NullProgress
+    from ..errors import MissingDependencyError, UsageError
+    from ..images.listing import list_images
+    from ..runs.config import LabelConfig
+    from ..runs.pipeline import label_items
+    from .label import prepare_process, report
+
+    prepare_process()
+    photos = demo_photos()
+    if not photos:
+        raise MissingDependencyError("no photographs found: pip install 'fiftyone-pseudomask[demo]'")
+    folder = args.out / "images"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copies = [shutil.copyfile(photo, folder / photo.name) for photo in photos]
+    except OSError as error:
+        raise UsageError(f"cannot write to {args.out}: {error.strerror or error}") from error
+    config = LabelConfig(method=args.method, classes=DEMO_CLASSES)
+    progress = NullProgress() if args.quiet else ConsoleProgress()
+    result = label_items(list_images(copies), args.out, config, restart=True, progress=progress)
+    report(result, quiet=False)
+    _offer_app(result)
+    return 0
+
+
+def _offer_app(result: Any) -> None:
+    """Put the demo into a FiftyOne dataset where a database can run; say what is missing otherwise."""
+    from .checks import check_database
+
+    status = check_database()
+    if status.status != "ok":
+        say(f"not shown in the FiftyOne App: {status.detail}. {status.mend}")
+        return
+    say("to see your own images in the App: fiftyone app launch, then Browse operations > Label dataset")

@@ -1,0 +1,123 @@
+"""The ``pseudomask`` command: one subcommand a file in :mod:`fiftyone_plugin.cli`."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .._version import __version__
+from ..common.console import say
+from ..common.memory import is_out_of_memory
+from ..dataset.database import database_problem
+from ..errors import PseudoMaskError
+
+__all__ = ["build_parser", "main"]
+
+COMMANDS = (
+    "label",
+    "evaluate",
+    "compare",
+    "export",
+    "import_",
+    "explain",
+    "demo",
+    "cache",
+    "plugin",
+    "doctor",
+)
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+EXIT_OK, EXIT_USAGE, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every subcommand; each module offers ``add_parser`` and ``run``."""
+    parser = argparse.ArgumentParser(prog="pseudomask", description="Semantic pseudo-masks without labels.")
+    parser.add_argument("--version", action="version", version=f"pseudomask {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f".{name}", __package__)
+        module.add_parser(subparsers).set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; known errors become one line on stderr and an exit code, never a traceback.
+
+    SIGTERM ends a command as Ctrl-C does: in order, with the exit code of an interruption.
+    """
+    args = build_parser().parse_args(argv)
+    with _interruptible() as interrupts:
+        try:
+            return int(args.run(args) or EXIT_OK)
+        except KeyboardInterrupt:
+            return _interrupted(args)
+        except Exception as error:
+            # an interrupt in the middle of importing a compiled module comes out as that module's own error
+            return _interrupted(args) if interrupts else _in_one_line(error)
+
+
+def _interrupted(args: argparse.Namespace) -> int:
+    advice = "; run the same command with --resume to go on" if hasattr(args, "resume") else ""
+    say(f"pseudomask: interrupted{advice}", error=True)
+    return EXIT_INTERRUPTED
+
+
+def _in_one_line(error: Exception) -> int:
+    """Print an error that a person can do something about, and return the exit code; raise any other."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_OK
+    if isinstance(error, PseudoMaskError):
+        message: str | None = str(error)
+    else:
+        message = _problem(error)
+    if message is None:
+        raise error
+    say(f"pseudomask: {message}", error=True)
+    return EXIT_USAGE
+
+
+def _problem(error: Exception) -> str | None:
+    """Return what a person should read of an error of the machine or the database; ``None`` for a bug."""
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # also of what stdout leads to
+        return f"cannot write: {error}"
+    if is_out_of_memory(error):
+        return "not enough memory; close other programs, or give this one more"
+    return database_problem(error)
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Let SIGTERM raise ``KeyboardInterrupt`` as SIGINT does, where nobody has set other handlers.
+
+    Yields:
+        the signals that have come, filled as they come.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    ours = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: handler for number, handler in ours.items() if signal.getsignal(number) is handler}
+    if threading.current_thread() is not threading.main_thread():  # others may not set handlers
+        before = {}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

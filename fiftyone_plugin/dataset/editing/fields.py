@@ -1,0 +1,197 @@
+"""The fields of samples that follow an edit: path of the mask, list of classes, coverage; and the areas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...common.parallel import batched
+from ...errors import ImageReadError
+from ...evaluation.fiftyone_masks import with_stored_mask
+from ...images.listing import all_samples
+from ...masks.areas import DECIMALS
+from ...masks.files import read_mask_file
+from ...runs.folder import RunDirectory
+from ...runs.samples import read_samples
+from .history import ClassNames
+
+__all__ = ["AreaChange", "FieldWriter", "MaskContent"]
+
+BATCH = 1000
+
+
+class FieldWriter:
+    """Brings the fields beside a mask field up to date, a batch of samples at a time.
+
+    Args:
+        dataset: the dataset.
+        field: the mask field.
+        mask_name: path of a mask -> its name in the run, ``None`` for a file that is not of the run.
+    """
+
+    def __init__(self, dataset: Any, field: str, mask_name: Callable[[str | None], str | None]) -> None:
+        self._dataset = dataset
+        self._field = field
+        self._mask_name = mask_name
+
+    def update(
+        self, old: ClassNames, new: ClassNames, changed: Mapping[str, MaskContent], *, reread: bool = False
+    ) -> tuple[int, list[str]]:
+        """Bring mask paths, coverage and lists of classes up to date.
+
+        Args:
+            old: names by which the lists are now.
+            new: names by which they shall be.
+            changed: name -> what the mask becomes.
+            reread: the lists cannot be trusted: read every mask instead of following the names.
+
+        Returns:
+            The number of samples of which a field changed, and the ids of those whose mask cannot be read.
+        """
+        field = self._field
+        # what was hidden is in no list
+        reread = reread or any(id_ in old.hidden for id_ in new.shown)
+        followers = _followers(old.shown, new.shown)
+        columns = ["id", f"{field}.mask_path", f"{field}_classes", f"{field}_coverage"]
+        present = [c for c in columns if "." in c or self._dataset.has_sample_field(c)]
+        total, unread = 0, []
+        samples = all_samples(self._dataset)
+        drawn = with_stored_mask(samples, field)
+        for ids in batched(samples.exists(field).values("id"), BATCH):
+            found = dict(zip(present, samples.select(ids).values(present), strict=True))
+            update = _FieldUpdate()
+            for i, id_ in enumerate(found["id"]):
+                path, listed, coverage = (found[c][i] if c in found else None for c in columns[1:])
+                content = changed.get(self._mask_name(path) or "")
+                if id_ in drawn:  # it shows the mask in the database; the file beside it has to be there
+                    update.set_path(id_, path, content.path if content is not None else None)
+                    content, path = None, None
+                stale = reread or id_ in drawn
+                ambiguous = any(len(followers.get(name, ())) > 1 for name in listed or [])
+                if content is None and not stale and not ambiguous:
+                    update.set_list(id_, listed, _follow(listed or [], followers))
+                    continue
+                try:
+                    content = self._completed(content, id_, path)
+                except ImageReadError:  # one bad file must not end the edit
+                    unread.append(id_)
+                    if content is None:
+                        continue
+                    update.set_path(id_, path, content.path)
+                    continue
+                update.set_path(id_, path, content.path)
+                update.set_list(id_, listed, content.names(new.shown))
+                if id_ in update.paths and coverage != content.coverage:
+                    update.coverage[id_] = content.coverage
+            total += self._flush(update)
+        return total, unread
+
+    def outside(self) -> tuple[str, ...]:
+        """Return the ids of the samples with a mask that the run has not written."""
+        samples = all_samples(self._dataset).exists(self._field)
+        drawn = with_stored_mask(samples, self._field)
+        paths = zip(*samples.values(["id", f"{self._field}.mask_path"]), strict=True)
+        return tuple(id_ for id_, path in paths if id_ in drawn or (path and self._mask_name(path) is None))
+
+    def _completed(self, content: MaskContent | None, sample_id: str, path: str | None) -> MaskContent:
+        """Read the mask of which not more than the path is known."""
+        if content is not None and content.ids is not None:
+            return content
+        path = content.path if content is not None else path
+        # somebody may have put a mask into the database instead
+        stored = None if path else self._dataset[sample_id][self._field].mask
+        return MaskContent.of(read_mask_file(path, stored), path)
+
+    def _flush(self, update: _FieldUpdate) -> int:
+        parts = {
+            f"{self._field}.mask_path": update.paths,
+            f"{self._field}_classes": update.lists,
+            f"{self._field}_coverage": update.coverage,
+        }
+        for path, values in parts.items():
+            if values and self._dataset.has_sample_field(path.split(".")[0]):
+                all_samples(self._dataset).set_values(path, values, key_field="id")
+        return len({*update.paths, *update.lists, *update.coverage})
+
+
+@dataclass(frozen=True)
+class MaskContent:
+    """What a sample shows.
+
+    Attributes:
+        path: of the mask file; ``None`` for a mask in the database.
+        coverage: share of pixels that are not 0, in [0, 1].
+        ids: ids present but 0, ascending; ``None`` where the mask has not been read.
+    """
+
+    path: str | None
+    coverage: float = 0.0
+    ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, mask: np.ndarray, path: str | None) -> MaskContent:
+        """Describe an (H, W) mask of class ids."""
+        return cls(path, float((mask > 0).mean()), tuple(int(id_) for id_ in np.unique(mask) if id_))
+
+    def names(self, shown: Mapping[int, str]) -> list[str]:
+        """Return the names of the classes present, each once."""
+        return list(dict.fromkeys(shown[id_] for id_ in self.ids or () if id_ in shown))
+
+
+class AreaChange:
+    """Pixels that every class has won or lost."""
+
+    def __init__(self) -> None:
+        self.pixels: dict[int, int] = {}
+
+    def add(self, new: np.ndarray, old: np.ndarray) -> None:
+        """Count one (H, W) mask that changes from ``old`` to ``new``."""
+        for mask, sign in ((new, 1), (old, -1)):
+            for id_, count in zip(*np.unique(mask, return_counts=True), strict=True):
+                self.pixels[int(id_)] = self.pixels.get(int(id_), 0) + sign * int(count)
+
+    def apply(self, areas: Mapping[str, float], out: Path) -> dict[str, float]:
+        """Return the areas after the change; they are shares of the pixels of all labelled images."""
+        table = RunDirectory(out).samples_csv
+        if not areas or not self.pixels or not table.is_file():
+            return dict(areas)
+        total = sum(row.width * row.height for row in read_samples(table) if row.status == "labelled")
+        new = {int(id_): share for id_, share in areas.items()}
+        for id_, pixels in self.pixels.items():
+            new[id_] = max(0.0, new.get(id_, 0.0) + pixels / max(1, total))
+        return {str(id_): round(new[id_], DECIMALS) for id_ in sorted(new) if id_ and new[id_] > 0}
+
+
+class _FieldUpdate:
+    """Values to write for one batch of samples, by sample id."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, str] = {}
+        self.lists: dict[str, list[str]] = {}
+        self.coverage: dict[str, float] = {}
+
+    def set_list(self, id_: str, old: list[str] | None, new: list[str]) -> None:
+        if new != (old or []):
+            self.lists[id_] = new
+
+    def set_path(self, id_: str, old: str | None, new: str | None) -> None:
+        if new is not None and new != old:
+            self.paths[id_] = new
+
+
+def _followers(old: Mapping[int, str], new: Mapping[int, str]) -> dict[str, set[str | None]]:
+    """Return what becomes of every name; a name that several ids share does not tell which one is meant."""
+    followers: dict[str, set[str | None]] = {}
+    for id_, name in old.items():
+        followers.setdefault(name, set()).add(new.get(id_))
+    return followers
+
+
+def _follow(names: Iterable[str], followers: Mapping[str, set[str | None]]) -> list[str]:
+    """Return the names that a list becomes, each once; names of hidden classes leave."""
+    new = (next(iter(followers.get(name, {name}))) for name in names)
+    return list(dict.fromkeys(name for name in new if name is not None))

@@ -1,0 +1,155 @@
+"""What is known of the edits of a run: one record each, in order, with the names before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ...errors import UsageError
+from ..keys import run_key
+from ..summary import ids_of
+
+__all__ = [
+    "DONE",
+    "LONGEST",
+    "UNDOING",
+    "UNDONE",
+    "WRITING",
+    "ClassNames",
+    "Edit",
+    "checked_name",
+    "read_edits",
+    "run_names",
+]
+
+WRITING, DONE, UNDOING, UNDONE = "writing", "done", "undoing", "undone"
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """Names of the classes of a mask field.
+
+    Attributes:
+        shown: class id >= 1 -> name, of the classes in the mask targets.
+        hidden: class id >= 1 -> name, of the classes that are in the masks but not shown.
+    """
+
+    shown: dict[int, str]
+    hidden: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def all(self) -> dict[int, str]:
+        """Names of all classes, shown or hidden, by ascending id."""
+        names = {**self.shown, **self.hidden}
+        return {id_: names[id_] for id_ in sorted(names)}
+
+    def next_id(self) -> int:
+        """Return the first id after all ids in use."""
+        return max(self.all, default=0) + 1
+
+    def to_json(self) -> dict[str, dict[str, str]]:
+        """Return what :meth:`from_json` takes; keys of a database are text."""
+        return {part: {str(k): v for k, v in names.items()} for part, names in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Mapping[str, str]]) -> ClassNames:
+        """Restore what :meth:`to_json` returned."""
+        parts = (document.get(part) or {} for part in ("shown", "hidden"))
+        return cls(*({int(k): str(v) for k, v in names.items()} for names in parts))
+
+
+@dataclass
+class Edit:
+    """One edit of a run.
+
+    Attributes:
+        number: counted from 1, never used again.
+        kind: ``rename``, ``hide``, ``merge``, ``split``, ``detections`` or ``propagate``.
+        time: when it began, ISO 8601 in UTC.
+        status: ``writing``, ``done``, ``undoing`` or ``undone``; one that is ``writing`` or ``undoing`` while
+            nobody is at work was cut short by a crash, and is taken back before the next edit.
+        settings: what was asked for, JSON-serialisable.
+        summary: what it did, JSON-serialisable; empty until it is done.
+        before: names before it.
+        after: names after it.
+        areas: class id -> share of all pixels before it, as the run's record has them; may be empty.
+    """
+
+    number: int
+    kind: str
+    time: str
+    status: str
+    settings: dict[str, Any]
+    summary: dict[str, Any]
+    before: ClassNames
+    after: ClassNames
+    areas: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what :meth:`from_json` takes."""
+        return {**vars(self), "before": self.before.to_json(), "after": self.after.to_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Edit:
+        """Restore what :meth:`to_json` returned."""
+        values = {name: _plain(document[name]) for name in cls.__dataclass_fields__}
+        names = {name: ClassNames.from_json(values[name]) for name in ("before", "after")}
+        return cls(**{**values, **names})
+
+
+def read_edits(config: Any) -> list[Edit]:
+    """Return all edits that the record of a run holds, oldest first, with those that were undone.
+
+    The record may come from anybody: what is no edit is left out.
+    """
+    documents = getattr(config, "edits", None)
+    found = map(_read, documents if isinstance(documents, (list, tuple)) else [])
+    return [edit for edit in found if edit is not None]
+
+
+def _read(document: Any) -> Edit | None:
+    try:
+        edit = Edit.from_json(document)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    is_number = type(edit.number) is int and edit.number > 0
+    maps = (edit.settings, edit.summary, edit.areas)
+    return edit if is_number and all(isinstance(value, dict) for value in maps) else None
+
+
+def _plain(value: Any) -> Any:
+    """Turn lists and dicts of the database client's own types into Python's."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def run_names(dataset: Any, field: str) -> ClassNames:
+    """Return the names of the classes of a mask field, shown and hidden."""
+    key = run_key(field)
+    config = dataset.get_run_info(key).config if dataset.has_run(key) else None
+    targets = dataset.mask_targets.get(field) or {}
+    shown = {id_: name for id_, name in ids_of(targets).items() if id_}
+    done = [edit for edit in read_edits(config) if edit.status == DONE]
+    hidden = done[-1].after.hidden if done else {}
+    return ClassNames(dict(sorted(shown.items())), {id_: n for id_, n in hidden.items() if id_ not in shown})
+
+
+LONGEST = 100  # characters; a name is shown in tables and tool tips
+
+
+def checked_name(name: str, what: str) -> str:
+    """Return a name with single spaces.
+
+    Args:
+        name: as a person typed it.
+        what: names the class in the error.
+
+    Raises:
+        UsageError: it is empty or too long.
+    """
+    name = " ".join(str(name).split())
+    if not 1 <= len(name) <= LONGEST:
+        raise UsageError(f"{what} needs a name of 1 to {LONGEST} characters")
+    return name

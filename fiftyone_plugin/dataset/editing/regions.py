@@ -1,0 +1,141 @@
+"""Regions of masks and what they look like to the backbone: the mean of its tokens over the region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...common.parallel import one_thread
+from ...features.types import ImageFeatures
+from ...masks.regions import MaskRegions, find_regions
+from .run import EditableRun, MaskRow
+
+__all__ = ["Features", "open_features", "patch_shares", "pool_tokens"]
+
+NOT_PATCHES = ("cls", "attn")  # layers without a vector for every patch
+
+
+def patch_shares(regions: np.ndarray, n: int, grid: tuple[int, int]) -> np.ndarray:
+    """Return how many pixels of every region lie in every patch.
+
+    Args:
+        regions: (H, W) int region of every pixel, 1..n; 0 belongs to none.
+        n: number of regions.
+        grid: (h, w) patches that the image was squeezed into.
+
+    Returns:
+        (n, h*w) float32; every row sums to the region's area.
+    """
+    (height, width), (h, w) = regions.shape, grid
+    # a pixel belongs to the patch that its centre falls into
+    row = (2 * np.arange(height) + 1) * h // (2 * height)
+    column = (2 * np.arange(width) + 1) * w // (2 * width)
+    patch = (row[:, None] * w + column).ravel()
+    flat = regions.ravel()
+    inside = np.flatnonzero(flat)
+    keys = (flat[inside] - 1) * (h * w) + patch[inside]
+    return np.bincount(keys, minlength=n * h * w).reshape(n, h * w).astype(np.float32)
+
+
+def pool_tokens(tokens: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Average tokens over regions.
+
+    Args:
+        tokens: (P, D) float, one a patch.
+        shares: (R, P) weight of every patch in every region, as :func:`patch_shares` gives it.
+
+    Returns:
+        (R, D) float32 of unit length.
+    """
+    from ...clustering.normalize import l2_normalize
+
+    weights = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+    with one_thread():
+        return l2_normalize(weights @ np.asarray(tokens, np.float32))
+
+
+class Features:
+    """Descriptors of regions, by the backbone and the patch features of the run's method.
+
+    Args:
+        source: features of the images of ``rows``.
+        rows: the masks.
+        keys: image path -> key in the source.
+    """
+
+    def __init__(self, source: Any, rows: Sequence[MaskRow], keys: dict[str, str]) -> None:
+        self.source = source
+        self._rows = {keys[row.image]: row for row in rows}
+
+    def __iter__(self) -> Iterator[tuple[MaskRow, ImageFeatures]]:
+        """Yield every mask whose image can be read, in the order of the images' keys."""
+        for image in self.source:
+            yield self._rows[image.key], image
+
+    def describe(self, image: ImageFeatures, regions: MaskRegions) -> np.ndarray:
+        """Return (R, D) float32 unit descriptors of the regions of an image."""
+        from ...clustering.region_classes import stack_layers
+
+        tokens = stack_layers([image[layer] for layer in self.source.resolved])
+        return pool_tokens(tokens, patch_shares(regions.map, len(regions), image.grid))
+
+    @property
+    def failures(self) -> set[str]:
+        """Names of the masks whose image could not be read so far."""
+        return {self._rows[key].name for key in self.source.failures}
+
+
+@contextmanager
+def open_features(
+    run: EditableRun, rows: Sequence[MaskRow], backbone: str | None = None
+) -> Iterator[Features]:
+    """Open the features of images with the backbone, input size and patch layers of a run.
+
+    What the feature cache still holds from the run is not computed again.
+
+    Args:
+        run: the run.
+        rows: masks whose images are wanted.
+        backbone: name or checkpoint of the same weights, where the run's own checkpoint has moved.
+
+    Raises:
+        UsageError: the model of the run is gone, or the backbone has other weights.
+        MissingDependencyError: the weights are not there.
+    """
+    from ...common.paths import cache_dir
+    from ...features.backbones import load_backbone
+    from ...features.source import ImageFeatureSource, store_spec
+    from ...features.store import FeatureStore
+    from ...images.listing import list_images
+    from ...runs.config import LabelConfig
+    from ...runs.model import check_weights, load_method, read_model
+
+    model = Path(run.out) / "model"
+    saved = read_model(model)
+    layers = [layer for layer in load_method(model).layers if layer not in NOT_PATCHES] or ["out"]
+    settings = getattr(run.config, "settings", None) or {}
+    precision = (settings.get("backbone") or {}).get("precision") or "auto"
+    loaded = load_backbone(backbone or saved["backbone"], cache_dir=cache_dir(), precision=precision)
+    check_weights(saved, loaded)
+    items = list_images(sorted({row.image for row in rows}))
+    with FeatureStore(
+        cache_dir(), store_spec(loaded, saved["size"]), limit_bytes=LabelConfig().cache_limit
+    ) as store:
+        batch = 4 if loaded.device == "cpu" else 32
+        source = ImageFeatureSource(items, loaded, layers, size=saved["size"], batch_size=batch, store=store)
+        yield Features(source, rows, {item.path: item.key for item in items})
+
+
+def read_regions(
+    run: EditableRun, row: MaskRow, ids: Sequence[int] | None
+) -> tuple[np.ndarray, MaskRegions] | None:
+    """Return a mask and its regions; ``None`` where it cannot be read, or has none."""
+    mask = run.read(row)
+    if mask is None:
+        return None
+    regions = find_regions(mask, ids)
+    return (mask, regions) if len(regions) else None

@@ -1,0 +1,312 @@
+"""The one place that reads and writes FiftyOne samples, fields and runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.progress import NullProgress, Progress
+from ..errors import PseudoMaskError, UsageError
+from ..images.listing import ViewItem, list_view
+from ..runs.config import LabelConfig
+from ..runs.folder import RunDirectory
+from ..runs.pipeline import label_items
+from ..runs.result import LabelResult
+from ..runs.samples import SampleRow
+from ..runs.stopping import RunStopped, StoppableProgress, is_at_work
+from .claiming import asked_for, claim, default_out
+from .comparison import is_comparison, undo_comparison
+from .database import database_errors, refresh
+from .journal import pending, refuse_if_busy
+from .keys import METHOD, run_key
+from .orphans import remove_orphans
+from .record import RunRecord, _own_runs, check_field_name, has_own_run, read_record
+from .recovery import recover
+from .undoing import Undone, drop_replacement, refuse_at_work, undo_run
+from .writeback import is_finished, load_result, write_run
+
+__all__ = ["Undone", "create_views", "default_out", "label_dataset", "run_key", "undo"]
+
+logger = logging.getLogger(__name__)
+
+
+def label_dataset(
+    view: Any,
+    field: str = "pseudo_mask",
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    config: LabelConfig | None = None,
+    model: str | Path | None = None,
+    resume: bool = True,
+    restart: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> LabelResult:
+    """Label the images of a dataset or view and write the masks to new fields of its samples.
+
+    Written are ``field`` (a ``Segmentation`` with ``mask_path``, so nothing large enters the database),
+    ``<field>_classes`` (names of the classes present), ``<field>_coverage`` (share of labelled pixels),
+    ``<field>_quality`` (how clearly the classes win, a ranking), ``<field>_confidence`` (the same for every
+    patch, a heat map), the dataset's mask targets of ``field``, and a custom run ``pseudomask_<field>`` with
+    the settings, and the saved views of :func:`create_views`. A run that was
+    interrupted goes on where it stopped when it is called again; :func:`undo` removes all of it.
+
+    A run that is to be replaced keeps its masks, fields and views until the new one is complete, also where
+    the new one fails or is killed. Its files go then, unless something else still shows them.
+
+    Args:
+        view: dataset or view of images.
+        field: name of the new field.
+        out: folder for masks and records, of this run alone: one that holds a run already, be it the one to
+            replace, is refused; ``None`` for a new one, see :func:`default_out`.
+        overwrite: replace what an earlier run of this function has filled in this dataset. ``field`` of any
+            other origin is refused; of the fields beside it, those that exist with the type that a run
+            writes are overwritten on the samples of ``view``.
+        config: settings, or give its fields as keywords, e.g. ``classes=10``.
+        model: folder of a fitted model, to label without fitting.
+        resume: go on with an unfinished run of the same field and settings.
+        restart: forget an unfinished run of the same field.
+        progress: where stages report to.
+        settings: fields of :class:`~fiftyone_plugin.runs.pipeline.LabelConfig`, instead of ``config``.
+
+    Returns:
+        The result; its ``skipped`` rows are samples without a mask, with the reason.
+
+    Raises:
+        UsageError: not images, or a field or the folder is taken.
+        MissingDependencyError: FiftyOne's database does not answer; masks that are done are kept.
+        RunStopped: somebody stopped it, see :mod:`fiftyone_plugin.runs.stopping`.
+    """
+    safe = "Masks that are done are kept. Once it does, label the same images into the same field again"
+    with database_errors(safe):
+        entries = list_view(view)
+        if config is not None and settings:
+            raise UsageError("give either config or its fields as keywords, not both")
+        try:
+            config = config or LabelConfig(**settings)
+        except TypeError as error:
+            raise UsageError(f"unknown setting: {error}") from error
+        config.validate()
+        check_field_name(field)
+        dataset, asked = view._dataset, asked_for(config, model)
+        written = _written_before(dataset, field, asked, entries)
+        if written is not None and not restart:
+            return written
+        record, new = claim(dataset, field, out, overwrite=overwrite, restart=restart, asked=asked)
+        stoppable = StoppableProgress(progress or NullProgress(), Path(record.out))
+        try:
+            folder = Path(model) if model is not None else None
+            how = _How(config=config, model=folder, resume=resume, restart=restart, asked=asked)
+            result = _made(dataset, record, entries, how, stoppable)
+            _write(dataset, record, result, entries, stoppable)
+        except RunStopped as error:
+            raise RunStopped(_how_to_go_on(error, field, Path(record.out), len(entries))) from error
+        except PseudoMaskError:
+            if new:
+                _forget_if_nothing_came(dataset, record)
+            raise
+        return result
+
+
+def _written_before(dataset: Any, field: str, asked: str, entries: list[ViewItem]) -> LabelResult | None:
+    """Finish what was begun on a dataset; returns the result if that was the writing of this very run."""
+    key = run_key(field)
+    refresh(dataset)
+    remove_orphans(dataset)
+    steps = pending(dataset, key) if has_own_run(dataset, key) else {}
+    recover(dataset, labelling=key)
+    begun = (steps.get("views") or steps.get("remove") or {}).get("asked")
+    record = read_record(dataset, key) if begun and begun == asked else None
+    if record is None or not record.is_complete or "replace" in record.pending:
+        return None
+    if not is_finished(Path(record.out)):
+        return None
+    result = load_result(Path(record.out))
+    return result if _shows(result, entries) else None
+
+
+def _shows(result: LabelResult, entries: list[ViewItem]) -> bool:
+    return {row.image for row in result.samples} == {entry.item.key for entry in entries}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """How to label; ``asked`` says it in text."""
+
+    config: LabelConfig
+    model: Path | None
+    resume: bool
+    restart: bool
+    asked: str
+
+
+def _made(
+    dataset: Any, record: RunRecord, entries: list[ViewItem], how: _How, progress: Progress
+) -> LabelResult:
+    """Make the masks, or take them where only the writing of fields was cut short."""
+    directory = Path(record.out)
+    if is_finished(directory):
+        result = load_result(directory)
+        steps = pending(dataset, record.key)
+        wanted = (steps.get("replace") or steps.get("label") or {}).get("asked")
+        if not _shows(result, entries) or wanted not in (None, "", how.asked):
+            raise UsageError(
+                f"the masks of {record.field!r} are done and not yet written to the dataset, of other images "
+                f"or with other settings: label with the same, or restart=True"
+            )
+        return result
+    unfinished = RunDirectory(directory).read_run() is not None
+    return label_items(
+        [entry.item for entry in entries],
+        directory,
+        how.config,
+        model=how.model,
+        resume=how.resume and unfinished,
+        restart=how.restart and unfinished,
+        progress=progress,
+    )
+
+
+def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -> str:
+    done = sum(1 for _ in RunDirectory(directory).finished())
+    return (
+        f"{error}: {done} of {images} masks are done, and kept. To go on, label the same images into "
+        f"{field!r} again with the same settings, in the App best scheduled; or delete the run"
+    )
+
+
+def _forget_if_nothing_came(dataset: Any, record: RunRecord) -> None:
+    """Undo a run that failed before its first mask: there is nothing to go on with."""
+    import fiftyone as fo
+
+    directory = Path(record.out)
+    if is_at_work(directory) or any(RunDirectory(directory).finished()):
+        return
+    if not fo.dataset_exists(dataset.name):
+        return
+    stored = read_record(dataset, record.key)
+    try:
+        if stored is not None and stored.out == record.out:
+            undo_run(dataset, record.key)
+        elif stored is not None:
+            drop_replacement(dataset, record.key)
+    except OSError as error:  # a folder that could not be made cannot be removed either
+        logger.info("%s is left: %s", directory, error)
+        if stored is not None and stored.out == record.out:
+            dataset.delete_run(record.key)
+
+
+def undo(dataset: Any, key: str) -> Undone:
+    """Remove what a run of :func:`label_dataset` made, its fields, files, views and record, and nothing else.
+
+    Fields that existed before the run (``overwrite=True``) stay, without the values that the run wrote.
+    Comparisons with the run go too. Files go only if the run was made in this very dataset and nothing else
+    shows them: no other field, dataset or run. In a clone of the dataset, or one that was exported and
+    imported again, fields, views and record go, and the files stay.
+
+    Args:
+        dataset: the dataset, or any view of it.
+        key: key of the run, ``pseudomask_<field>``; or of a comparison, see
+            :func:`fiftyone_plugin.dataset.comparing.compare_runs`.
+
+    Returns:
+        What was left, and why.
+
+    Raises:
+        UsageError: there is no such run, it was not made by this package, or it is at work.
+        PseudoMaskError: another process changes it at this moment.
+        MissingDependencyError: FiftyOne's database does not answer.
+    """
+    dataset = dataset._dataset
+    with database_errors("Once it does, delete the run again: what is left of it goes then"):
+        if key in recover(dataset):
+            return Undone(key)
+        if is_comparison(dataset, key):
+            refuse_if_busy(dataset, key)
+            undo_comparison(dataset, key)
+            return Undone(key)
+        if not has_own_run(dataset, key):
+            raise UsageError(
+                f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}"
+            )
+        refuse_if_busy(dataset, key)
+        record = read_record(dataset, key)
+        if record is not None:
+            refuse_at_work(dataset, record)
+        return undo_run(dataset, key)
+
+
+def _claim(dataset: Any, field: str, out: str | Path | None, *, overwrite: bool, restart: bool) -> RunRecord:
+    """Reserve the fields and the folder of a run, see :func:`fiftyone_plugin.dataset.claiming.claim`."""
+    return claim(dataset, field, out, overwrite=overwrite, restart=restart)[0]
+
+
+def _write(
+    dataset: Any, record: RunRecord, result: LabelResult, entries: list[ViewItem], progress: Progress
+) -> None:
+    """Write the results; a dataset that is deleted meanwhile stays deleted."""
+    import fiftyone as fo
+
+    gone = PseudoMaskError(
+        f"dataset {dataset.name!r} was deleted while it was labelled; the masks are in {result.out}"
+    )
+    if not fo.dataset_exists(dataset.name):
+        raise gone
+    try:
+        write_run(dataset, record, result, _rows_by_sample(result, entries), progress)
+    except PseudoMaskError:
+        raise
+    except Exception as error:  # of the database's client, which has a dozen for this
+        if fo.dataset_exists(dataset.name):
+            raise
+        raise gone from error
+
+
+def _rows_by_sample(result: LabelResult, entries: list[ViewItem]) -> Iterator[tuple[str, SampleRow]]:
+    ids = {entry.item.key: entry.sample_ids for entry in entries}
+    for row in result.labelled:
+        for sample_id in ids.get(row.image, ()):
+            yield sample_id, row
+
+
+def create_views(dataset: Any, run_key: str) -> dict[str, str]:
+    """Save the views of a run, replacing those that an earlier call saved.
+
+    - *review first*: the fifth of the masks with the lowest quality, lowest first;
+    - *accept*: the two fifths with the highest quality, highest first;
+    - *rare classes*: images that show a class which at most one image in twenty shows, or, where there is no
+      such class, the class that the fewest images show.
+
+    They are queries on the run's fields, with thresholds from the values that are there now, so labels that
+    change later move in and out of them. Where there is no quality, coverage stands in. A saved view of
+    somebody else is never replaced: where its name is taken, a view is called ``<name> 2`` and so on.
+
+    Args:
+        dataset: the dataset, or any view of it.
+        run_key: key of a finished run, ``pseudomask_<field>``.
+
+    Returns:
+        purpose -> name of the saved view; recorded with the run as ``saved_views``.
+
+    Raises:
+        UsageError: there is no such run, or it is not finished.
+    """
+    from .database import database_errors
+    from .journal import refuse_if_busy
+    from .recovery import recover
+    from .writeback import renew_views
+
+    dataset = dataset._dataset
+    with database_errors():
+        recover(dataset)
+        config = dataset.get_run_info(run_key).config if dataset.has_run(run_key) else None
+        if config is None or config.method != METHOD or config.status != "complete":
+            raise UsageError(
+                f"{dataset.name!r} has no finished run {run_key!r} of pseudo-masks: label it first"
+            )
+        refuse_if_busy(dataset, run_key)
+        return renew_views(dataset, run_key)

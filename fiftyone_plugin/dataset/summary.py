@@ -1,0 +1,276 @@
+"""What the App shows of runs, from records and aggregations: no image, no mask and no sample is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..images.listing import all_samples, labelled_slices
+from ..runs.folder import RunDirectory
+from .keys import METHOD
+from .record import RunFields
+
+__all__ = [
+    "METHOD",
+    "ClassRow",
+    "Histogram",
+    "RunSummary",
+    "bar_view",
+    "choose_run",
+    "class_rows",
+    "class_view",
+    "finished_fields",
+    "free_field",
+    "ids_by_name",
+    "ids_of",
+    "list_runs",
+    "score_field",
+    "score_histogram",
+    "setting_rows",
+    "stage_seconds",
+]
+
+BINS = 20
+SHORT = 40  # characters of a setting's value
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run that fills a field of a dataset.
+
+    Attributes:
+        key: key of the custom run.
+        field: the mask field.
+        status: ``running`` (or interrupted) or ``complete``.
+        out: folder of masks and records.
+        settings: all that the masks depend on; empty until the run is complete.
+        counts: ``images``, ``labelled``, ``skipped``; empty until the run is complete.
+        areas: class id -> share of all pixels, in [0, 1]; empty for runs that did not record it.
+    """
+
+    key: str
+    field: str
+    status: str
+    out: str
+    settings: dict[str, Any]
+    counts: dict[str, int]
+    areas: dict[int, float] = dataclass_field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """One line that tells runs apart."""
+        if self.status != "complete":
+            return f"{self.field} (not complete)"
+        parts = (self.settings.get("method"), f"{self.counts.get('labelled', 0)} images")
+        return f"{self.field} ({', '.join(filter(None, parts))})"
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class name of a mask field.
+
+    Attributes:
+        name: name of the class.
+        ids: ids in the masks that bear the name, ascending; several once classes are merged.
+        images: number of images that show the class.
+        share: ``images`` over the number of labelled images, in [0, 1].
+        area: share of all pixels of the labelled images, in [0, 1]; ``None`` if the run did not record it.
+    """
+
+    name: str
+    ids: tuple[int, ...]
+    images: int
+    share: float
+    area: float | None = None
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of a score.
+
+    Attributes:
+        path: field of the score.
+        edges: n + 1 ascending edges; bar ``i`` counts ``edges[i] <= score < edges[i + 1]``.
+        counts: n counts.
+    """
+
+    path: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+def list_runs(dataset: Any) -> list[RunSummary]:
+    """List the runs of :func:`fiftyone_plugin.label_dataset` on a dataset, newest first."""
+    infos = [dataset.get_run_info(key) for key in dataset.list_runs(method=METHOD)]
+    infos.sort(key=lambda info: info.timestamp, reverse=True)
+    return [
+        RunSummary(
+            key=info.key,
+            field=info.config.field,
+            status=info.config.status,
+            out=info.config.out,
+            settings=dict(info.config.settings),
+            counts=dict(info.config.counts),
+            areas={int(k): float(v) for k, v in (getattr(info.config, "areas", None) or {}).items()},
+        )
+        for info in infos
+    ]
+
+
+def choose_run(runs: Sequence[RunSummary], key: str | None) -> RunSummary | None:
+    """Return the run of this key, else the first, else ``None``."""
+    return next((run for run in runs if run.key == key), runs[0] if runs else None)
+
+
+def finished_fields(dataset: Any) -> list[str]:
+    """Return the mask fields that finished runs fill, newest first; none without a dataset."""
+    return [run.field for run in list_runs(dataset) if run.status == "complete"] if dataset else []
+
+
+def setting_rows(run: RunSummary) -> list[tuple[str, str]]:
+    """Return a run's settings as (name, value) pairs, what a person asks for first; hashes are left out."""
+    settings = run.settings
+    backbone = settings.get("backbone") or {}
+    rows = {
+        "method": settings.get("method"),
+        "backbone": backbone.get("backbone"),
+        "weights": backbone.get("origin"),
+        "input size": settings.get("size"),
+        "refinement": settings.get("refine"),
+        "seed": settings.get("seed"),
+        **(settings.get("method_config") or {}),
+        **run.counts,
+        "folder": run.out,
+    }
+    return [(name, _short(value, name)) for name, value in rows.items() if value is not None]
+
+
+def _short(value: Any, name: str) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if name == "folder" or len(text) <= SHORT else text[: SHORT - 1] + "\u2026"
+
+
+def class_rows(dataset: Any, field: str, areas: Mapping[int, float] | None = None) -> list[ClassRow]:
+    """Return the classes of a mask field, those in most images first; one aggregation, no mask is read.
+
+    Args:
+        dataset: the dataset.
+        field: the mask field.
+        areas: class id -> share of all pixels, as the run recorded it; merged classes add up.
+    """
+    path = f"{field}_classes"
+    if not dataset.has_sample_field(path):
+        return []
+    import fiftyone as fo
+
+    samples = labelled_slices(dataset, field)
+    counts, labelled = samples.aggregate([fo.CountValues(path), fo.Count(field)])
+    ids = ids_by_name(dataset.mask_targets.get(field) or {})
+    rows = [
+        ClassRow(
+            name,
+            tuple(ids.get(name, ())),
+            counts.get(name, 0),
+            counts.get(name, 0) / max(1, labelled),
+            sum(areas.get(id_, 0.0) for id_ in ids.get(name, ())) if areas else None,
+        )
+        for name in {**ids, **counts}
+        if name is not None
+    ]
+    return sorted(rows, key=lambda row: (-row.images, row.ids, row.name))
+
+
+def ids_by_name(targets: Mapping[Any, str]) -> dict[str, list[int]]:
+    """Turn mask targets round: name -> ids, ascending; 0 is no class."""
+    names: dict[str, list[int]] = {}
+    for id_, name in sorted(ids_of(targets).items()):
+        if id_:
+            names.setdefault(name, []).append(id_)
+    return names
+
+
+def ids_of(targets: Mapping[Any, Any]) -> dict[int, str]:
+    """Return id -> name of mask targets, whose keys may be numbers or text; colours are no ids."""
+    keys = {key: str(key) for key in targets}
+    return {int(text): str(targets[key]) for key, text in keys.items() if text.isascii() and text.isdigit()}
+
+
+def class_view(dataset: Any, field: str, name: str) -> Any:
+    """Return the view of the images that show a class."""
+    from fiftyone import ViewField
+
+    return labelled_slices(dataset, field).match(ViewField(f"{field}_classes").contains(name))
+
+
+def score_field(dataset: Any, field: str) -> str | None:
+    """Return the field by which the masks are ranked: quality, or coverage where there is no quality."""
+    names = (f"{field}_quality", f"{field}_coverage")
+    return next((name for name in names if dataset.has_sample_field(name)), None)
+
+
+def score_histogram(dataset: Any, path: str, bins: int = BINS) -> Histogram:
+    """Count the values of a field in ``bins`` bars between their smallest and largest.
+
+    Raises:
+        UsageError: no sample has a value.
+    """
+    samples = all_samples(dataset)
+    low, high = samples.bounds(path)
+    if low is None or not math.isfinite(high - low):
+        raise UsageError(f"no sample of {dataset.name!r} has a value in {path!r}")
+    bins = bins if high > low else 1
+    top = math.nextafter(high, math.inf)  # a bar leaves its upper edge out
+    edges = (*(low + (top - low) * i / bins for i in range(bins)), top)
+    # FiftyOne's own histogram asks for every edge in turn, which takes the database six times as long
+    empty = Histogram(path, edges, (0,) * bins)
+    counts = samples.exists(path).count_values(_bar_of(empty))
+    return Histogram(path, edges, tuple(int(counts.get(bar, 0)) for bar in range(bins)))
+
+
+def bar_view(dataset: Any, histogram: Histogram, bar: int) -> Any:
+    """Return the view of the images that one bar counts, lowest score first."""
+    samples = labelled_slices(dataset, histogram.path).exists(histogram.path)
+    return samples.match(_bar_of(histogram) == bar).sort_by(histogram.path)
+
+
+def _bar_of(histogram: Histogram) -> Any:
+    """Return the expression for the number of the bar that counts a value."""
+    from fiftyone import ViewField
+
+    low, top, bars = histogram.edges[0], histogram.edges[-1], len(histogram.counts)
+    place = (ViewField(histogram.path) - low) / (top - low) * bars
+    return place.floor().min(bars - 1)  # rounding may lift the largest value
+
+
+def stage_seconds(run: RunSummary) -> dict[str, float]:
+    """Return the seconds of a run's stages, longest first; empty if its folder is gone or unfinished."""
+    try:
+        document = RunDirectory(Path(run.out)).read_run() or {}
+    except UsageError:
+        return {}
+    seconds = dict(document.get("seconds") or {})
+    seconds.pop("total", None)
+    return dict(sorted(seconds.items(), key=lambda stage: -stage[1]))
+
+
+def free_field(taken: Iterable[str], stem: str) -> str:
+    """Return ``stem``, or else the first of ``stem_2``, ``stem_3``, ... that a new run can fill.
+
+    Args:
+        taken: names of the fields that there are, and of those that runs have reserved.
+        stem: name to begin with.
+    """
+    names = set(taken)
+
+    def is_free(name: str) -> bool:
+        return names.isdisjoint(RunFields(name).all)
+
+    number = 1
+    while not is_free(name := stem if number == 1 else f"{stem}_{number}"):
+        number += 1
+    return name

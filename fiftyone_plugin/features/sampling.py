@@ -1,0 +1,132 @@
+"""A bounded, uniform sample of the patches of a data set, the same for any batching or interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .types import ImageFeatures
+
+__all__ = ["PatchSample", "border_patches", "image_rng", "sample_patches"]
+
+
+@dataclass
+class PatchSample:
+    """Patches of many images and what is needed to group them.
+
+    Attributes:
+        vectors: (n, D) float16 patch features.
+        image: (n,) int32 row of ``cls`` that the patch belongs to.
+        border: (n,) bool, patch lies on its image's outermost ring.
+        attention: (n,) float32 CLS attention in units of the image's mean, or ``None`` without that layer.
+        cls: (m, D') float32 CLS features of the sampled images.
+    """
+
+    vectors: np.ndarray
+    image: np.ndarray
+    border: np.ndarray
+    attention: np.ndarray | None
+    cls: np.ndarray
+
+
+def image_rng(seed: int, digest: str) -> np.random.Generator:
+    """Return a generator that depends on the seed and the image's content alone."""
+    return np.random.default_rng([seed, int(digest[:16], 16)])
+
+
+def sample_patches(
+    images: Iterable[ImageFeatures],
+    n_images: int,
+    vectors: Callable[[ImageFeatures], np.ndarray],
+    *,
+    budget: int,
+    max_images: int = 8192,
+    seed: int = 0,
+    advance: Callable[[], object] = lambda: None,
+) -> PatchSample:
+    """Draw about ``budget`` patches, the same number from every image.
+
+    Every image is treated alone (its own generator), so what is drawn does not depend on the order of the
+    images. Memory is bounded by ``budget`` and ``max_images``, not by ``n_images``.
+
+    Args:
+        images: stream of features with the layers ``vectors`` needs and ``cls``; ``attn`` is kept if there.
+        n_images: number of images listed, known before the stream is read.
+        vectors: returns the (h*w, D) array to sample from.
+        budget: number of patches to aim for.
+        max_images: beyond this many images, a random subset of about this size is read.
+        seed: seed.
+        advance: called once an image.
+
+    Returns:
+        The sample, at least one image if the stream yields one.
+    """
+    keep_probability = min(1.0, max_images / max(1, n_images))
+    per_image = math.ceil(budget / max(1, min(n_images, max_images)))
+    drawn: list[_Drawn] = []
+    passed_over: ImageFeatures | None = None
+    for features in images:
+        advance()
+        rng = image_rng(seed, features.digest)
+        if rng.random() > keep_probability:
+            passed_over = passed_over or features
+            continue
+        drawn.append(_draw(features, vectors, per_image, rng))
+    if not drawn and passed_over is not None:
+        drawn.append(_draw(passed_over, vectors, per_image, image_rng(seed, passed_over.digest)))
+    return _join(drawn)
+
+
+class _Drawn(NamedTuple):
+    vectors: np.ndarray
+    border: np.ndarray
+    attention: np.ndarray | None
+    cls: np.ndarray
+
+
+def _draw(
+    features: ImageFeatures,
+    vectors: Callable[[ImageFeatures], np.ndarray],
+    n_patches: int,
+    rng: np.random.Generator,
+) -> _Drawn:
+    patches = vectors(features)
+    take = np.sort(rng.permutation(len(patches))[:n_patches])
+    attention = None
+    if "attn" in features.layers:
+        weights = np.asarray(features["attn"], dtype=np.float32)
+        attention = weights[take] / max(float(weights.mean()), 1e-12)
+    return _Drawn(
+        np.asarray(patches[take], dtype=np.float16),
+        border_patches(*features.grid)[take],
+        attention,
+        np.asarray(features["cls"], dtype=np.float32),
+    )
+
+
+def _join(drawn: list[_Drawn]) -> PatchSample:
+    if not drawn:
+        nothing = np.zeros((0, 1), np.float16)
+        return PatchSample(
+            nothing, np.zeros(0, np.int32), np.zeros(0, bool), None, nothing.astype(np.float32)
+        )
+    counts = [len(one.vectors) for one in drawn]
+    attention = [one.attention for one in drawn if one.attention is not None]
+    return PatchSample(
+        vectors=np.concatenate([one.vectors for one in drawn]),
+        image=np.repeat(np.arange(len(drawn), dtype=np.int32), counts),
+        border=np.concatenate([one.border for one in drawn]),
+        attention=np.concatenate(attention) if attention else None,
+        cls=np.stack([one.cls for one in drawn]),
+    )
+
+
+def border_patches(height: int, width: int) -> np.ndarray:
+    """Return the (height*width,) bool mask of the outermost ring of patches."""
+    ring = np.ones((height, width), dtype=bool)
+    ring[1:-1, 1:-1] = False
+    return ring.ravel()

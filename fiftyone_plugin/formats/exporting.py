@@ -1,0 +1,307 @@
+"""An export from start to end: read, clean, convert in worker processes, write in order, move into place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._version import DISTRIBUTION, __version__
+from ..common.files import write_json
+from ..common.parallel import batched, parallel_map, usable_cores
+from ..common.progress import NullProgress, Progress
+from ..common.skipped import Skipped
+from ..errors import ImageReadError, PseudoMaskError
+from ..images.reading import image_size
+from ..masks.cleaning import remove_small
+from ..masks.files import mask_ids, read_mask
+from ..masks.rules import FIFTYONE, MaskRules
+from .base import Converted, ExportOptions, Format, Sample
+from .categories import Categories, default_names
+from .coco import coco_categories
+from .items import ExportItem, ExportSource, key_suffix
+from .media import fitting_suffix, place_image
+from .registry import get_format
+from .staging import RECORD, ExportFolder, WriteError
+
+__all__ = ["ExportResult", "export_source", "read_labels"]
+
+GROUP = 8  # images a worker converts in one go
+CHUNK = 8  # groups a core gets before results are written
+ALONE = 100  # fewer images than this are converted before workers would have started
+
+
+@dataclass
+class ExportResult:
+    """What an export wrote.
+
+    Attributes:
+        out: its folder.
+        format: name of the format.
+        images: images exported.
+        annotations: segments or label lines in them.
+        categories: category id -> name.
+        splits: images by split; empty without splits.
+        marked: images whose mask is marked as of low quality.
+        skipped: images left out, with reasons.
+        seconds: wall-clock time.
+    """
+
+    out: Path
+    format: str
+    images: int = 0
+    annotations: int = 0
+    categories: dict[int, str] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    marked: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[Skipped]:
+        """Images left out although nobody asked for that."""
+        return [entry for entry in self.skipped if not entry.expected]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What workers need to know besides the items."""
+
+    format: str
+    folder: Path
+    categories: Categories
+    options: ExportOptions
+    rules: MaskRules
+
+
+def read_labels(
+    item: ExportItem, categories: Categories, rules: MaskRules = FIFTYONE
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the (H, W) category ids of an image, and its map of instances if there is one.
+
+    ``rules`` say what the pixels of its mask mean.
+
+    Raises:
+        ImageReadError: a file is missing or damaged, or sizes differ.
+        UsageError: ids without a name.
+    """
+    size = image_size(item.image)
+    labels = categories.encode(_read(item.mask, size, "mask", rules))
+    instances = item.instances
+    return labels, None if instances is None else _read(instances, size, "map of instances", FIFTYONE)
+
+
+def _read(source: str | np.ndarray, size: tuple[int, int], what: str, rules: MaskRules) -> np.ndarray:
+    name = source if isinstance(source, str) else what
+    mask = read_mask(source, rules) if isinstance(source, str) else mask_ids(source, rules, what)
+    if mask.shape != size:
+        found = f"{mask.shape[1]}x{mask.shape[0]}"
+        raise ImageReadError(name, f"is {found}, its image {size[1]}x{size[0]} (width x height)")
+    return mask
+
+
+def _convert_group(group: Sequence[tuple[ExportItem, str, bool]], job: _Job) -> list[Converted | Skipped]:
+    kind = get_format(job.format)
+    return [_convert_one(*entry, kind, job) for entry in group]
+
+
+def _convert_one(item: ExportItem, split: str, low: bool, kind: Format, job: _Job) -> Converted | Skipped:
+    options = job.options
+    try:
+        labels, instances = read_labels(item, job.categories, job.rules)
+        labels = remove_small(labels, options.min_area, merge=options.small == "merge")
+        if kind.places_images and options.images != "reference":
+            suffix = fitting_suffix(item.image, key_suffix(item.key))
+            *folders, name = item.stem.split("/")
+            item = replace(item, stem="/".join([*map(kind.folder, folders), name]), suffix=suffix)
+            folder = job.folder / kind.images_folder.format(split=kind.folder(split or "train"))
+            place_image(item.image, folder / item.placed, options.images)
+        sample = Sample(item, split, labels, instances, low, job.categories, options)
+        return kind.convert(sample, job.folder)
+    except WriteError:
+        raise
+    except PseudoMaskError as error:
+        return Skipped(item.key, str(error))
+
+
+def export_source(
+    source: ExportSource,
+    out: str | Path,
+    format: str,
+    *,
+    classes: Iterable[str | int] | None = None,
+    ignore: Iterable[int] = (),
+    stuff: Iterable[str | int] = (),
+    supercategories: dict[str, str] | None = None,
+    options: ExportOptions | None = None,
+    overwrite: bool = False,
+    jobs: int = 0,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Export a source.
+
+    Everything is written to a temporary folder beside ``out`` and moved there at the end. The same source and
+    choices give the same files, whatever the number of processes.
+
+    Args:
+        source: what to export.
+        out: folder of the export; made if absent.
+        format: one of :func:`fiftyone_plugin.formats.registry.formats`.
+        classes: names or mask ids to export; ``None`` for all. Other classes become unlabelled.
+        ignore: mask ids that mean unlabelled, besides 0.
+        stuff: names or ids of classes that are not countable: one panoptic segment each in an image.
+        supercategories: class name -> supercategory, before those of the source.
+        options: further choices.
+        overwrite: replace an earlier export in ``out``.
+        jobs: processes; 0 for all cores.
+        progress: where stages report to.
+
+    Raises:
+        UsageError: impossible choices, or ``out`` is taken.
+        WriteError: ``out`` cannot be written, e.g. the disk is full; nothing is left behind.
+        PseudoMaskError: not one image could be exported.
+    """
+    import time
+
+    begin = time.perf_counter()
+    options, progress = options or ExportOptions(), progress or NullProgress()
+    options.validate()
+    kind = get_format(format)
+    jobs = _processes(jobs, source.total)
+    skipped = list(source.skipped)
+    with ExportFolder(Path(out), overwrite=overwrite, sources=source.folders) as folder:
+        names = source.names if source.names is not None else _scan(source, jobs, progress)
+        groups = {**source.supercategories, **(supercategories or {})}
+        unlabelled = [*ignore, *source.hidden]
+        categories = Categories.build(
+            names, classes=classes, ignore=unlabelled, supercategories=groups, stuff=stuff
+        )
+        kind.check(categories, options)
+        result = ExportResult(folder.out, kind.name, splits=dict.fromkeys(options.splits, 0), skipped=skipped)
+        result.categories = {item.id: item.name for item in categories.items}
+        job = _Job(kind.name, folder.path, categories, options, source.rules)
+        _write(source, job, kind, result, jobs, progress)
+        if not result.images:
+            raise PseudoMaskError(_nothing(source, result))
+        record = _describe(source, result, job)
+        write_json(folder.path / RECORD, record, sort_keys=False)
+        folder.commit()
+    result.seconds = time.perf_counter() - begin
+    return result
+
+
+def _processes(jobs: int, total: int) -> int:
+    jobs = jobs if jobs > 0 else usable_cores()
+    return 1 if total < ALONE else jobs
+
+
+def _write(
+    source: ExportSource, job: _Job, kind: Format, result: ExportResult, jobs: int, progress: Progress
+) -> None:
+    info = {"description": f"{source.name}, exported by {DISTRIBUTION}", "version": __version__}
+    writer = kind.writer(job.folder, job.categories, job.options, info)
+    try:
+        with progress.stage("export", total=source.total) as stage:
+            wanted = _select(source.items(), job.options, result.skipped)
+            for chunk in batched(batched(wanted, GROUP), CHUNK * jobs if jobs > 1 else 1):
+                for done in parallel_map(_convert_group, [(group, job) for group in chunk], jobs):
+                    for converted in done:
+                        _collect(converted, writer, result)
+                    stage.update(len(done))
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def _collect(converted: Converted | Skipped, writer: Any, result: ExportResult) -> None:
+    if isinstance(converted, Skipped):
+        result.skipped.append(converted)
+        return
+    writer.add(converted)
+    result.images += 1
+    result.annotations += converted.count
+    result.marked += converted.low
+    if converted.split:
+        result.splits[converted.split] += 1
+
+
+def _select(
+    items: Iterator[ExportItem], options: ExportOptions, skipped: list[Skipped]
+) -> Iterator[tuple[ExportItem, str, bool]]:
+    """Yield items with their split, and whether they are marked; list those that the choices leave out."""
+    known = None
+    if options.like:
+        from .coco_writer import read_like
+
+        known = read_like(options.like).images
+    for item in items:
+        found = [split for split in options.splits if split in item.tags]
+        quality = item.known_quality
+        low = options.min_quality is not None and (quality or 0.0) < options.min_quality
+        if any(c in item.key for c in "\r\n"):
+            skipped.append(Skipped(item.key, "a line break in its name: lists have a line an image"))
+        elif known is not None and item.key not in known:
+            skipped.append(Skipped(item.key, f"no image of this name in {options.like}"))
+        elif len(found) > 1:
+            skipped.append(Skipped(item.key, f"in more than one split: {', '.join(found)}"))
+        elif options.splits and not found:
+            skipped.append(Skipped(item.key, "in no split", expected=True))
+        elif low and options.low_quality == "drop":
+            shown = "unknown" if quality is None else f"{quality:.3f}"
+            skipped.append(Skipped(item.key, f"quality {shown}", expected=True))
+        else:
+            yield item, found[0] if found else "", low
+
+
+def _scan_group(group: Sequence[ExportItem]) -> set[int]:
+    return set().union(*map(_ids_of, group))
+
+
+def _ids_of(item: ExportItem) -> set[int]:
+    source = item.mask
+    try:
+        mask = read_mask(source, FIFTYONE) if isinstance(source, str) else mask_ids(source)
+    except ImageReadError:  # listed where it is converted
+        return set()
+    return set(np.unique(mask).tolist())
+
+
+def _scan(source: ExportSource, jobs: int, progress: Progress) -> dict[int, str]:
+    """Find the ids that occur and name them."""
+    ids: set[int] = set()
+    with progress.stage("find classes", total=source.total) as stage:
+        for chunk in batched(batched(source.items(), GROUP), CHUNK * jobs):
+            for found in parallel_map(_scan_group, [(group,) for group in chunk], jobs):
+                ids |= found
+            stage.update(sum(len(group) for group in chunk))
+    return default_names(ids)
+
+
+def _nothing(source: ExportSource, result: ExportResult) -> str:
+    listed = "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:5])
+    return f"nothing was exported: none of {source.total} images of {source.name} is left. First: {listed}"
+
+
+def _describe(source: ExportSource, result: ExportResult, job: _Job) -> dict[str, Any]:
+    """Return the export's record: choices, counts, what was left out, and where the masks come from."""
+    return {
+        "format": result.format,
+        "made_by": f"{DISTRIBUTION} {__version__}",
+        "source": source.name,
+        "options": job.options.to_dict(),
+        "categories": coco_categories(job.categories),
+        "counts": {
+            "images": result.images,
+            "annotations": result.annotations,
+            "marked": result.marked,
+            "skipped": len(result.skipped),
+            "splits": result.splits,
+        },
+        "skipped": [{"image": entry.key, "reason": entry.reason} for entry in result.skipped],
+        "provenance": json.loads(json.dumps(source.provenance, default=str)),
+    }

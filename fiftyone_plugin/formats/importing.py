@@ -1,0 +1,206 @@
+"""Masks of exports and of other tools, written to a folder with ``masks/`` and ``classes.json``."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ..common.files import is_safe_name, write_json
+from ..common.matching import normalise, split_path
+from ..common.progress import NullProgress, Progress
+from ..common.skipped import Skipped
+from ..errors import PseudoMaskError, UsageError
+from ..masks.files import write_mask
+from .categories import default_names
+from .coco_reading import LostAnnotation
+from .mask_sources import MaskSource, open_masks
+from .staging import RECORD, ExportFolder, writing
+
+__all__ = ["ImportResult", "MaskSource", "open_masks", "read_masks"]
+
+LONGEST_NAME = 255  # bytes of a file's name on the usual file systems
+RECORDED = 10_000  # entries that were left out, in the record
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}  # a name that this file system does not take
+
+
+@dataclass
+class ImportResult:
+    """What was read.
+
+    Attributes:
+        out: folder with ``masks/`` and ``classes.json``.
+        masks: stem of an image -> its mask file.
+        names: mask id -> class name.
+        skipped: everything that is in no mask, with reasons: masks that could not be read or have no image,
+            annotations, entries of a COCO file.
+        matched: samples that got a mask, where there is a dataset.
+    """
+
+    out: Path
+    masks: dict[str, Path] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    matched: int = 0
+
+    @property
+    def lost(self) -> list[Skipped]:
+        """Annotations that are in no mask: a part of ``skipped``."""
+        return [entry for entry in self.skipped if isinstance(entry, LostAnnotation)]
+
+
+def read_masks(
+    source: str | Path | MaskSource,
+    out: str | Path,
+    *,
+    stems: dict[str, str] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    dataset_id: str = "",
+) -> ImportResult:
+    """Read masks into a folder with ``masks/`` and ``classes.json``.
+
+    Args:
+        source: see :func:`open_masks`.
+        out: the folder; must not exist, or be empty.
+        stems: stem in the source -> stem of the file to write; others are left out. ``None``: all, below the
+            folder that holds them all where they are absolute, and without drives and ``..``.
+        overwrite: replace an earlier import in ``out``.
+        progress: where stages report to.
+        dataset_id: the FiftyOne dataset that the masks are for, where there is one; kept in the record.
+
+    Raises:
+        UsageError: the source is not understood, or ``out`` is taken.
+        PseudoMaskError: ``out`` cannot be written, or not one mask could be read.
+    """
+    opened = source if isinstance(source, MaskSource) else open_masks(source)
+    result = ImportResult(Path(out).absolute(), names=opened.names)
+    targets = stems if stems is not None else safe_targets(opened.stems)
+    origin = Path(opened.name)
+    sources = (origin if origin.is_dir() else origin.parent,)
+    with ExportFolder(Path(out), overwrite=overwrite, sources=sources) as folder:
+        with (progress or NullProgress()).stage("import", total=len(targets)) as stage:
+            ids: set[int] = set()
+            for stem, target in targets.items():
+                ids |= _import_one(opened, stem, target, folder.path, result)
+                stage.update()
+        result.skipped += opened.lost
+        if not result.masks:
+            first = "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:5])
+            raise PseudoMaskError(
+                f"no mask of {opened.name} could be read. First: {first or 'there is none'}"
+            )
+        result.names = result.names or default_names(ids)
+        class_names = {str(k): v for k, v in result.names.items()}
+        write_json(folder.path / "classes.json", class_names, sort_keys=False)
+        record = _record(opened, result) | ({"dataset_id": dataset_id} if dataset_id else {})
+        write_json(folder.path / RECORD, record, sort_keys=False)
+        folder.commit()
+    return result
+
+
+def safe_targets(stems: list[str]) -> dict[str, str]:
+    r"""Return stem -> relative POSIX path of the file to write, below the folder and no other's.
+
+    ``C:\pics\a`` and ``../../pics/a`` become ``pics/a``; where all are absolute, the folder that holds all is
+    left out. Those that would share a file, also where case does not count, get a piece of a hash.
+    """
+    split = {stem: split_path(stem) for stem in stems}
+    absolute = all(anchor for anchor, _ in split.values())
+    shared = _shared_folder([parts for _, parts in split.values()]) if absolute else 0
+    targets = {stem: "/".join(parts[shared:]) for stem, (_, parts) in split.items()}
+    users = Counter(map(_plain, targets.values()))
+    folders = {str(folder) for target in users for folder in PurePosixPath(target).parents}
+
+    def alone(target: str) -> bool:
+        return users[_plain(target)] == 1 and f"{_plain(target)}.png" not in folders
+
+    return {
+        stem: target if alone(target) or not target else f"{target}.{_digest(stem)}"
+        for stem, target in targets.items()
+    }
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _shared_folder(paths: list[tuple[str, ...]]) -> int:
+    """Return how many first parts all paths share, the last part of each left out."""
+    if not paths:
+        return 0
+    low, high = min(paths)[:-1], max(paths)[:-1]
+    depth = 0
+    while depth < min(len(low), len(high)) and low[depth] == high[depth]:
+        depth += 1
+    return depth
+
+
+def _plain(name: str) -> str:
+    return normalise(name.casefold())
+
+
+def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result: ImportResult) -> set[int]:
+    """Write one mask, or list it as skipped; return the ids in it."""
+    name = f"{target}.png"
+    try:
+        _check_target(target, name)
+        mask = source.read(stem)
+        ids = _check_ids(mask, source.names)
+    except PseudoMaskError as error:
+        result.skipped.append(Skipped(stem, str(error)))
+        return set()
+    except Exception as error:  # decoders raise anything on damaged files
+        result.skipped.append(Skipped(stem, f"cannot be read ({type(error).__name__}: {error})"))
+        return set()
+    try:
+        with writing(folder / "masks" / name):
+            write_mask(folder / "masks" / name, mask)
+    except PseudoMaskError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NAME_ERRORS:
+            result.skipped.append(
+                Skipped(stem, f"its name cannot be written here: {error.__cause__.strerror}")
+            )
+            return set()
+        raise
+    result.masks[stem] = result.out / "masks" / name
+    return ids
+
+
+def _check_target(target: str, name: str) -> None:
+    if not target or not is_safe_name(target):
+        raise UsageError("its path leads out of the folder")
+    try:
+        longest = max(len(os.fsencode(part)) for part in name.split("/"))
+    except UnicodeError:
+        raise UsageError("its name holds characters that no file's name can hold") from None
+    if longest > LONGEST_NAME:
+        raise UsageError(f"its name has {longest} bytes; file systems take {LONGEST_NAME}")
+
+
+def _check_ids(mask: np.ndarray, names: dict[int, str]) -> set[int]:
+    """Return the ids; refuse those that cannot be written or have no name, where there are names."""
+    ids = {int(i) for i in np.unique(mask)}
+    wrong = sorted(i for i in ids if not 0 <= i <= 65_535 or (names and i and i not in names))
+    if wrong:
+        raise UsageError(f"ids without a name: {', '.join(map(str, wrong[:8]))}")
+    return ids
+
+
+def _record(source: MaskSource, result: ImportResult) -> dict[str, Any]:
+    return {
+        "format": "masks",
+        "imported_from": source.name,
+        "counts": {
+            "masks": len(result.masks),
+            "skipped": len(result.skipped),
+            "annotations_lost": len(result.lost),
+        },
+        "skipped": [{"image": entry.key, "reason": entry.reason} for entry in result.skipped[:RECORDED]],
+    }

@@ -1,0 +1,27 @@
+"""."""
+
+from __future__ import annotations
+
+from ..errors import UsageError
+from .base import Format
+
+__all__ = ["formats", "get_format"]
+
+
+def formats() -> dict[str, Format]:
+    """Return the formats by name."""
+    from . import coco_writer, file_writers
+
+    return {entry.name: entry for entry in (*coco_writer.FORMATS, *file_writers.FORMATS)}
+
+
+def get_format(name: str) -> Format:
+    """Return a format.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    known = formats()
+    if name not in known:
+        raise UsageError(f"no format {name!r}; there are: {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,199 @@
+"""Sources of an export on disk: the folder of a run, or any folder with images/ and masks/."""
+
+from __future__ import annotations
+
+import csv
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from ..common.files import is_safe_name
+from ..common.folders import files_below
+from ..common.matching import match_names
+from ..common.skipped import Skipped
+from ..common.text import from_spreadsheet_cell
+from ..common.workshop import settle
+from ..errors import UsageError
+from ..evaluation.folders import SUFFIXES
+from ..images.listing import list_images
+from ..masks.rules import MaskRules
+from ..runs.folder import RunDirectory
+from ..runs.samples import read_cells
+from .categories import read_class_file
+from .items import ExportItem, ExportSource
+
+__all__ = ["folder_source", "mask_files"]
+
+CLASSES = "classes.json"
+COLUMNS = ("image", "mask", "status", "error", "quality")
+
+
+def folder_source(root: str | Path, *, images: str | Path | None = None) -> ExportSource:
+    """Read what ``label`` wrote, or any folder with images/ and masks/ and perhaps instances/.
+
+    In such a folder an image and its mask have the same path below images/ and masks/, but for the extension
+    and the form of Unicode; linked folders are followed;
+    class names come from ``classes.json`` where there is one, tags are the folders of an image's path
+    (``images/train/1.jpg`` has the tag ``train``).
+
+    Args:
+        root: the folder.
+        images: where the images are, if neither images/ nor the run's record says so.
+
+    Raises:
+        UsageError: no masks or images, or their place is not known.
+    """
+    folder = Path(root)
+    settle(folder)
+    if not (folder / "masks").is_dir():
+        raise UsageError(f"{folder} has no folder masks/: give the output of `label`, or images/ and masks/")
+    names, groups = read_class_file(folder / CLASSES) if (folder / CLASSES).is_file() else (None, {})
+    run = RunDirectory(folder).read_run() if (folder / "run.json").is_file() else None
+    if run is not None and run.get("status") != "complete":
+        raise UsageError(
+            f"the run in {folder} is not finished; resume it first: pseudomask label ... --resume"
+        )
+    table = _read_table(folder / "samples.csv") if run is not None else None
+    image_root = _image_root(folder, images, run)
+    skipped: list[Skipped] = []
+    listing = _from_table(table, folder, image_root, skipped) if table else None
+    entries = listing if listing is not None else _from_folders(folder, image_root, skipped)
+    if not entries:
+        reason = f", e.g. {skipped[0].key}: {skipped[0].reason}" if skipped else ""
+        raise UsageError(f"{folder} has no image with a mask{reason}")
+    return ExportSource(
+        name=folder.resolve().name,
+        items=lambda: (entry.item() for entry in entries),
+        total=len(entries),
+        names=names,
+        rules=MaskRules.of(names),
+        supercategories=groups,
+        folders=(folder, image_root),
+        skipped=skipped,
+        provenance={name: run[name] for name in ("settings", "versions", "counts") if name in run}
+        if run
+        else {},
+    )
+
+
+class _Entry(NamedTuple):
+    """An item without what can be put together when it is needed: there may be many."""
+
+    key: str
+    stem: str
+    mask: str
+    folder: str
+    image_root: str
+    instances: str | None
+    quality: float | None
+
+    def item(self) -> ExportItem:
+        return ExportItem(
+            self.key,
+            self.stem,
+            os.path.join(self.image_root, *self.key.split("/")),
+            os.path.join(self.folder, "masks", *self.mask.split("/")),
+            self.instances and os.path.join(self.folder, "instances", *self.instances.split("/")),
+            PurePosixPath(self.key).parts[:-1],
+            self.quality,
+        )
+
+
+def _image_root(folder: Path, images: str | Path | None, run: dict[str, Any] | None) -> Path:
+    recorded = run.get("images_root") if run else None
+    candidates = [images, folder / "images", recorded if isinstance(recorded, str) else None]
+    for candidate in candidates:
+        if candidate is not None and Path(candidate).is_dir():
+            return Path(os.path.abspath(candidate))
+        if candidate is not None and candidate == images:
+            raise UsageError(f"the folder of images does not exist: {images}")
+    raise UsageError(f"where the images of {folder} are is not known; name their folder (--images-dir DIR)")
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    """Read the columns of a run's table that matter here; other columns may come and go."""
+    try:
+        rows = [
+            {name: from_spreadsheet_cell(row.get(name) or "") for name in COLUMNS} for row in read_cells(path)
+        ]
+    except UsageError:  # a ValueError too
+        raise
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"cannot read the run's table {path}: {error}") from error
+    if not rows or not all(row["image"] for row in rows):
+        raise UsageError(f"{path} is not the table of a run")
+    return rows
+
+
+def _from_table(
+    rows: Sequence[dict[str, str]], folder: Path, image_root: Path, skipped: list[Skipped]
+) -> list[_Entry]:
+    entries = []
+    for row in rows:
+        key, mask = row["image"], row["mask"]
+        if not mask:
+            skipped.append(Skipped(key, f"not labelled: {row['error'] or row['status']}"))
+        elif not (is_safe_name(key) and is_safe_name(mask)):
+            skipped.append(Skipped(key, "its path leads out of the folder"))
+        else:
+            quality = _quality(row["quality"])
+            stem = mask.removesuffix(".png")
+            entries.append(_Entry(key, stem, mask, str(folder), str(image_root), None, quality))
+    return entries
+
+
+def _quality(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
+
+
+def mask_files(folder: Path) -> dict[str, str]:
+    """Return the mask files below a folder, without extension -> with it, as sorted relative POSIX paths.
+
+    Raises:
+        UsageError: two files differ in the extension only.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(files_below(folder)):
+        name, suffix = os.path.splitext(path)
+        if suffix.lower() in SUFFIXES:
+            if name in found:
+                both = f"{folder / found[name]} and {folder / path}"
+                raise UsageError(f"{both} differ in the extension only: remove one of them")
+            found[name] = path
+    return found
+
+
+def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> list[_Entry]:
+    masks = mask_files(folder / "masks")
+    instances = mask_files(folder / "instances") if (folder / "instances").is_dir() else {}
+    items = list_images(image_root)
+    # the mask of a.jpg is a.png, or what a run calls it beside an a.tif, or named after all of it
+    names = [
+        (name, item.key)
+        for item in items
+        for name in {item.mask_name.removesuffix(".png"), posixpath.splitext(item.key)[0], item.key}
+    ]
+    matches = match_names(masks, names, whole=True)
+    mask_of = {key: name for name, key in matches.found.items()}
+    instances_of = {key: name for name, key in match_names(instances, names, whole=True).found.items()}
+    entries = []
+    for item in items:
+        name, given = mask_of.get(item.key), instances_of.get(item.key)
+        if name is None:
+            skipped.append(Skipped(item.key, "no mask"))
+            continue
+        instance = instances[given] if given is not None else None
+        stem = item.mask_name.removesuffix(".png")
+        entries.append(_Entry(item.key, stem, masks[name], str(folder), str(image_root), instance, None))
+    skipped += [Skipped(f"masks/{name}", _no_image(reason)) for name, reason in matches.left.items()]
+    return entries
+
+
+def _no_image(reason: str) -> str:
+    return "no image" if reason == "no image of this name" else reason

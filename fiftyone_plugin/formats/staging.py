@@ -1,0 +1,229 @@
+"""Writing an export: to a hidden folder beside the target, moved there at the end, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ..common.exchange import exchange
+from ..common.files import is_safe_name, write_json
+from ..common.untrusted import read_json
+from ..common.workshop import Busy, Workshop, settle
+from ..errors import PseudoMaskError, UsageError
+from ..images.left_out import EXPORT_RECORD, is_export_folder
+
+__all__ = ["RECORD", "ExportFolder", "JsonDocument", "WriteError", "is_safe_name", "writing"]
+
+RECORD = EXPORT_RECORD
+FILES = "files"  # how many there are, in that record
+NAMES = "surrogateescape"  # file names on Linux need not be UTF-8
+
+
+class WriteError(PseudoMaskError):
+    """The target cannot be written, e.g. the disk is full: ends an export, where a bad image does not."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn errors of the file system into a :class:`WriteError` that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}; nothing was exported") from error
+
+
+class ExportFolder:
+    """A context: a hidden folder beside ``out`` that takes its place if all goes well, and is removed if not.
+
+    A killed process leaves ``out`` as it was, or whole and new; what else it leaves is put right by whoever
+    writes or reads there next, see :mod:`~fiftyone_plugin.common.workshop`.
+
+    Attributes:
+        out: the target.
+        path: the folder to write to, on the same file system.
+    """
+
+    def __init__(self, out: Path, *, overwrite: bool = False, sources: tuple[Path, ...] = ()) -> None:
+        self.out = Path(os.path.abspath(out))
+        self.overwrite = overwrite
+        self.sources = sources
+        self.path = self.out
+        self._workshop = Workshop(self.out)
+        self._made: Path | None = None
+
+    def __enter__(self) -> ExportFolder:
+        """Check the target and make the folder to write to.
+
+        Raises:
+            UsageError: the target is taken, would replace its own source, is being written to by another
+                process, or cannot be written to.
+        """
+        self.check()
+        parent = self._workshop.path.parent
+        missing = [p for p in (parent, *parent.parents) if not p.exists()]
+        self._made = missing[-1] if missing else None
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            self._workshop.acquire()
+            self._workshop.new.mkdir()
+        except Busy:
+            raise UsageError(
+                f"another export or import is writing to {self.out}; wait for it, or choose another folder"
+            ) from None
+        except OSError as error:
+            self._leave()
+            raise UsageError(f"cannot write to {parent}: {error.strerror or error}") from error
+        self.path = self._workshop.new
+        return self
+
+    def check(self) -> None:
+        """Refuse a target that is taken, after putting right what a killed export left there.
+
+        Raises:
+            UsageError: it is a mount point; or it holds files, and ``overwrite`` was not asked for, no export
+                wrote them, or they are what is to be exported; or it cannot be looked at.
+        """
+        settle(self.out)
+        try:
+            self._check()
+        except OSError as error:  # e.g. a name that is too long
+            raise UsageError(f"cannot write to {self.out}: {error.strerror or error}") from error
+
+    def _check(self) -> None:
+        if not self.out.exists() and not self.out.is_symlink():
+            return
+        if not self.out.is_dir():
+            raise UsageError(f"{self.out} is a file; choose another folder for the export")
+        if os.path.ismount(self.out):  # it cannot be replaced by a rename
+            raise UsageError(f"{self.out} is a mount point; choose a folder inside it")
+        if not any(self.out.iterdir()):
+            return
+        if not is_export_folder(str(self.out)):
+            raise UsageError(f"{self.out} holds files that no export wrote; choose another folder")
+        if not self.overwrite:
+            raise UsageError(f"{self.out} holds an export; choose another folder, or overwrite it")
+        real = self.out.resolve()
+        for source in self.sources:
+            if real == source.resolve() or real in source.resolve().parents:
+                raise UsageError(f"{self.out} holds what is to be exported; choose another folder")
+        self._refuse_more_files()
+
+    def _refuse_more_files(self) -> None:
+        """Refuse to replace an export that holds more files than were written: they are somebody's."""
+        written = read_json(self.out / RECORD, what="the record of an export").get(FILES)
+        there = sum(1 for _ in _files(self.out))
+        if isinstance(written, int) and there > written:
+            raise UsageError(
+                f"{self.out} holds {there} files, and the export wrote {written}: move yours somewhere else, "
+                "or choose another folder"
+            )
+
+    def commit(self) -> None:
+        """Move the folder to the target; an earlier export is removed once that is done."""
+        self.check()  # somebody may have come in between
+        self._count_files()
+        new, target = self._workshop.new, self._workshop.target
+        with writing(self.out):
+            if not target.exists():
+                os.rename(new, target)
+            elif not exchange(new, target):
+                self._replace(new, target)
+
+    def _count_files(self) -> None:
+        """Write down how many files the export has, see :meth:`_refuse_more_files`."""
+        path = self.path / RECORD
+        if path.is_file():
+            record = read_json(path, what="the record of an export")
+            write_json(path, {**record, FILES: sum(1 for _ in _files(self.path))}, sort_keys=False)
+
+    def _replace(self, new: Path, target: Path) -> None:
+        """Move the target out of the way and ``new`` into its place; a kill between is put right."""
+        os.rename(target, self._workshop.old)
+        try:
+            os.rename(new, target)
+        except OSError:
+            os.rename(self._workshop.old, target)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Remove the folder, and the folders that were made for the target if they stayed empty."""
+        self._workshop.close()
+        if self._made is None or self.out.exists():
+            return
+        folder = self._workshop.path.parent
+        with contextlib.suppress(OSError):
+            while folder != self._made.parent:
+                folder.rmdir()
+                folder = folder.parent
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the names of the files and links in an export.
+
+    Left out is what programs leave in folders that they read: hidden files, and YOLO's ``train.cache``.
+    """
+    for parent, folders, names in os.walk(folder):
+        links = (name for name in folders if os.path.islink(os.path.join(parent, name)))
+        yield from (n for n in (*names, *links) if not n.startswith(".") and not n.endswith(".cache"))
+
+
+class JsonDocument:
+    """A JSON object whose lists grow entry by entry, in a file each, and never lie in memory.
+
+    Args:
+        path: the file to write.
+        head: members that are known from the start.
+        lists: names of the lists, in the order they will have.
+    """
+
+    def __init__(self, path: Path, head: dict[str, Any], lists: tuple[str, ...]) -> None:
+        self.path = path
+        self.head = head
+        self._files: dict[str, IO[str]] = {}
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for name in lists:
+                self._files[name] = self._part(name).open("w+", encoding="utf-8", errors=NAMES)
+        self._empty = dict.fromkeys(lists, True)
+
+    def _part(self, name: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{name}.part")
+
+    def add(self, name: str, entry: str) -> None:
+        """Add an entry, as JSON text, to a list."""
+        with writing(self.path):
+            self._files[name].write(("" if self._empty[name] else ",\n") + entry)
+        self._empty[name] = False
+
+    def close(self) -> None:
+        """Put the file together and remove its parts."""
+        with writing(self.path):
+            with self.path.open("w", encoding="utf-8", errors=NAMES) as out:
+                out.write("{")
+                out.write(
+                    ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in self.head.items())
+                )
+                for index, (name, file) in enumerate(self._files.items()):
+                    out.write((",\n" if self.head or index else "") + f"{json.dumps(name)}: [\n")
+                    file.seek(0)
+                    shutil.copyfileobj(file, out, 1 << 20)
+                    out.write("\n]")
+                out.write("}\n")
+            for name in self._files:
+                self._files[name].close()
+                self._part(name).unlink()
+
+    def abandon(self) -> None:
+        """Close the parts without writing the file."""
+        for file in self._files.values():
+            with contextlib.suppress(OSError, ValueError):
+                file.close()

@@ -1,0 +1,379 @@
+"""Reading image files the way a browser, and so the FiftyOne App, shows them.
+
+What every file becomes is 8-bit RGB:
+
+* **Orientation**: the EXIF orientation of JPEG, PNG and AVIF files is applied, and TIFF's own tag. What WebP,
+  XMP, "Raw profile" text and chunks behind the pixels say is left alone, as browsers do (seen in Chromium
+  156; on WebP see also https://zpl.fi/exif-orientation-in-different-formats/): a mask has to lie on the
+  picture that people see.
+* **Transparency** (alpha, transparent palette entries, colour keys) is composited over white.
+* **16-bit** grey and colour keep the high byte of the full range 0..65535, as browsers do.
+* **32-bit integers**: linear from the image's own minimum..maximum to 0..255.
+* **Floats**: times 255 where all values lie in [0, 1], else linear from the minimum..maximum of the finite
+  values; NaN becomes 0.
+* **CMYK** by the plain formula, without a colour profile; embedded profiles are ignored throughout.
+* Of an animation or a stack of pages, the first one.
+* **HEIC / HEIF** are read where the package pillow-heif is installed, upright as libheif gives them.
+
+What cannot be read for what it is, and not for damage, says so: float and multi-band TIFF, RAW of cameras.
+
+Functions here keep no state and may be called from many threads; decoding and resizing release the GIL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import logging
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import ImageReadError
+from .foreign import describe_unreadable, raw_camera_format, register_heif
+
+__all__ = [
+    "MAX_PIXELS",
+    "file_digest",
+    "image_extensions",
+    "image_format",
+    "image_size",
+    "open_image",
+    "orientation_turn",
+    "read_image",
+    "resize_image",
+]
+
+MAX_PIXELS = 178_956_970
+"""Default limit of width x height: where Pillow raises ``DecompressionBombError`` (2 x 89,478,485)."""
+
+PathLike = str | os.PathLike[str]
+
+# Without a handler, Python's last resort prints errors that Pillow logs (odd TIFF layouts) to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+# Formats that Pillow recognises but does not decode itself: left to an application (BUFR, GRIB, HDF5, WMF),
+# header only (MPEG), or handed to Ghostscript, which must not run on whatever lies in a folder (EPS).
+_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+_COMMON_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP")
+_EXIF_FORMATS = frozenset({"AVIF", "JPEG", "MPO", "PNG"})
+_ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TURNED = (5, 6, 7, 8)
+
+
+def image_extensions() -> frozenset[str]:
+    """Return the lower-case file extensions, with dot, of the formats that :func:`read_image` decodes."""
+    readable = {*_formats(), "MPO"}  # MPO is opened as JPEG
+    return frozenset(ext for ext, name in Image.registered_extensions().items() if name in readable)
+
+
+def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read an image file.
+
+    Args:
+        path: the file.
+        max_pixels: largest width x height accepted, checked before anything is decoded. Pillow's own limit
+            holds besides.
+
+    Returns:
+        (H, W, 3) uint8 RGB, writable, upright; see the module for how other pixel types become that.
+
+    Raises:
+        ImageReadError: the file is missing, a folder, empty, not readable by this user, truncated, damaged,
+            too large, or no image.
+    """
+    with open_image(path, max_pixels) as image:
+        turn = orientation_turn(image)
+        image.load()
+        rgb = _to_rgb(image)
+        return np.array(rgb.transpose(turn) if turn is not None else rgb)
+
+
+def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return (height, width) of what :func:`read_image` would return, from the header alone.
+
+    Raises:
+        ImageReadError: as :func:`read_image`, as far as the header tells.
+    """
+    with open_image(path, max_pixels) as image:
+        if image.format == "TIFF":
+            tags = cast(
+                Any, image
+            ).tag_v2  # Pillow turns TIFF on loading, and versions differ in what size is before
+            width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
+            turned = image.getexif().get(_ORIENTATION) in _TURNED
+        else:
+            width, height = image.size
+            turned = _exif_orientation(image) in _TURNED
+    return (width, height) if turned else (height, width)
+
+
+def image_format(path: PathLike) -> str:
+    """Return Pillow's name of the format that a file's content has, e.g. ``"JPEG"``, from its header.
+
+    Raises:
+        ImageReadError: as :func:`image_size`.
+    """
+    with open_image(path) as image:
+        return str(image.format)
+
+
+def orientation_turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how :func:`read_image` turns an opened image after loading it, ``None`` for not at all."""
+    return _TRANSPOSE.get(_exif_orientation(image))
+
+
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize by bicubic interpolation, antialiased when shrinking (Pillow); the aspect ratio is not kept.
+
+    Args:
+        image: (H, W, 3) uint8.
+        height: rows of the result, >= 1.
+        width: columns of the result, >= 1.
+
+    Returns:
+        (height, width, 3) uint8, writable.
+    """
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def file_digest(path: PathLike) -> str:
+    """Return the sha256 of the file's bytes as 64 hex digits, reading it in pieces.
+
+    Raises:
+        ImageReadError: the file is missing, a folder, empty or not readable by this user.
+    """
+    digest = hashlib.sha256()
+    with _open_file(path) as file:
+        try:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        except OSError as error:
+            raise ImageReadError(path, _os_reason(error)) from error
+    return digest.hexdigest()
+
+
+def _formats() -> list[str]:
+    Image.init()
+    register_heif()
+    return [name for name in Image.ID if name not in _NOT_DECODED]
+
+
+def _os_reason(error: OSError) -> str:
+    known = {
+        errno.ENOENT: "no such file",
+        errno.ENOTDIR: "no such file",
+        errno.EISDIR: "is a folder, not a file",
+        errno.EACCES: "permission denied",
+        errno.EPERM: "permission denied",
+    }
+    return known.get(error.errno or 0) or f"cannot be read: {error.strerror or error}"
+
+
+@contextmanager
+def _open_file(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a regular, non-empty file; anything else (a pipe would block for ever) is an error."""
+    try:
+        info = os.stat(path)
+        if stat.S_ISDIR(info.st_mode):
+            raise ImageReadError(path, "is a folder, not a file")
+        if not stat.S_ISREG(info.st_mode):
+            raise ImageReadError(path, "not a regular file")
+        if info.st_size == 0:
+            raise ImageReadError(path, "empty file")
+        file = open(path, "rb")  # noqa: SIM115 - closed below, apart from this translation of errors
+    except OSError as error:
+        raise ImageReadError(path, _os_reason(error)) from error
+    except ValueError as error:
+        raise ImageReadError(path, f"not a usable file name: {error}") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def open_image(
+    path: PathLike, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+) -> Iterator[Image.Image]:
+    """Yield the opened, not yet decoded image; whatever Pillow raises then becomes ``ImageReadError``.
+
+    Args:
+        path: the file; it must be a regular one.
+        max_pixels: largest width x height accepted, checked before anything is decoded.
+        formats: Pillow's names of the formats to try; default: all that it decodes itself.
+
+    Raises:
+        ImageReadError: see :func:`read_image`.
+    """
+    with _open_file(path) as file:
+        try:
+            with _PILLOW_IS_QUIET, Image.open(file, formats=formats or _formats()) as image:
+                if image.format == "TIFF":
+                    _silence_libtiff()
+                    if camera := raw_camera_format(image, os.fsdecode(path)):
+                        raise ImageReadError(path, camera)
+                width, height = image.size
+                if width * height > max_pixels:
+                    limit = f"more than {max_pixels:,} pixels"
+                    raise ImageReadError(path, f"too large: {width:,} x {height:,} is {limit}")
+                yield image
+        except ImageReadError:
+            raise
+        except Exception as error:  # decoders raise anything from OSError to struct.error on damaged files
+            raise ImageReadError(path, _decoder_reason(error, file, os.fsdecode(path))) from error
+
+
+def _decoder_reason(error: Exception, file: BinaryIO, path: str) -> str:
+    unknown = isinstance(error, UnidentifiedImageError) or "unknown raw mode" in str(error)
+    if unknown and (known := describe_unreadable(file, path)):
+        return known
+    if isinstance(error, UnidentifiedImageError):
+        return (
+            "damaged or truncated image header"
+            if _looks_like_image(file)
+            else "not an image in a known format"
+        )
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    lines = str(error).strip().lower().splitlines()
+    message = lines[0][:100] if lines else type(error).__name__
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large: {message.split(',')[0]}"
+    if isinstance(error, OSError) and error.errno:
+        return _os_reason(error)
+    if isinstance(error, EOFError) or any(
+        words in message for words in ("truncated", "not enough image data")
+    ):
+        return "truncated file"
+    return f"damaged or truncated image ({message})"
+
+
+def _looks_like_image(file: BinaryIO) -> bool:
+    try:
+        file.seek(0)
+        prefix = file.read(16)
+        accepts = [Image.OPEN[name][1] for name in _COMMON_FORMATS if name in Image.OPEN]
+        return any(accept is not None and accept(prefix) is True for accept in accepts)
+    except Exception:  # only the wording depends on it
+        return False
+
+
+@functools.lru_cache(maxsize=1)
+def _silence_libtiff() -> None:
+    """Stop libtiff from printing to stderr what Pillow raises anyhow; the handler is global, so set it once.
+
+    Looked up through Pillow's own extension module, whose dependencies the dynamic linkers of Linux and macOS
+    search too. Where the symbol is not exported (Windows), libtiff keeps printing.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(cast(Any, Image.core).__file__).TIFFSetErrorHandler(None)
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation 1..8 that browsers honour; 1 for TIFF, which Pillow turns on loading."""
+    data = image.info.get("exif")
+    if image.format not in _EXIF_FORMATS or not data:
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        orientation = exif.get(_ORIENTATION)
+    except Exception:  # damaged metadata does not make an image unusable
+        return 1
+    return orientation if orientation in _TRANSPOSE else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_deep_grey_to_8_bit(image)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(rgba, mask=rgba)
+    return white
+
+
+def _deep_grey_to_8_bit(image: Image.Image) -> np.ndarray:
+    """Return (H, W) uint8 for the modes ``I;16*``, ``I`` and ``F``, as the module says."""
+    values = np.asarray(image)
+    # 16-bit PNG and PNM are opened as "I" by some versions of Pillow
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        grey = (values >> 8).clip(0, 255).astype(np.uint8)
+    else:
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN like any other
+            wide = values.astype(np.float64)
+        grey = _stretch(wide, unit_range=image.mode == "F")
+    key = image.info.get("transparency")
+    return np.where(values == key, np.uint8(255), grey) if isinstance(key, int) else grey
+
+
+def _stretch(values: np.ndarray, unit_range: bool) -> np.ndarray:
+    """Map floats linearly to uint8, from [0, 1] if ``unit_range`` and they lie in it, else from min..max."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = float(values[finite].min()), float(values[finite].max())
+    if unit_range and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    if high == low:
+        return np.zeros(values.shape, np.uint8)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    return np.rint((values - low) / (high - low) * 255).astype(np.uint8)
+
+
+class _PillowIsQuiet:
+    """Silences warnings raised in Pillow while at least one thread is inside.
+
+    ``warnings.catch_warnings`` saves and restores the whole list of filters, so that two overlapping threads
+    can leave a filter behind for ever. Here one filter, for Pillow's modules only, is put in front by the
+    first and taken out by the last, from every list that it was put into.
+    """
+
+    # the comment inside the pattern makes the filter unlike any that a user might have set
+    _filter = ("ignore", None, Warning, re.compile(r"PIL\.(?#fiftyone_plugin.images.reading)"), 0)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._lists: list[list[Any]] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            filters = cast("list[Any]", warnings.filters)
+            if not filters or filters[0] is not self._filter:
+                filters.insert(0, self._filter)
+                self._lists.append(filters)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for filters in self._lists:
+                    while self._filter in filters:
+                        filters.remove(self._filter)
+                self._lists.clear()
+
+
+_PILLOW_IS_QUIET = _PillowIsQuiet()

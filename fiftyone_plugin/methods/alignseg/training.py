@@ -1,0 +1,326 @@
+"""AlignSeg's training: batches of crops, the loop, checkpoints that it goes on from to the same weights."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ...common.files import atomic
+from ...common.progress import Progress, annotate
+from ...errors import ImageReadError, PseudoMaskError
+from ...images.reading import resize_image
+from .crops import attention_foreground, draw_crops, resample_tokens, scramble
+from .model import Decoder, assignments, contrast_loss, correlation, image_alignment_loss, single_thread
+from .tokens import TrainingImage
+
+__all__ = ["CropBatch", "Crops", "PixelCrops", "Recipe", "TokenCrops", "Trainer"]
+
+logger = logging.getLogger(__name__)
+
+LOSSES = ("total", "image_alignment", "prototype_alignment")
+RELEASED_WEIGHT = 0.15  # of the summed loss, hard-coded in the released code
+MIN_GAIN = 1e-3  # smallest relative fall of the loss that is no plateau
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the decoder is trained; the fields are parameters of :class:`~.alignseg.AlignSeg`."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    temperature: float
+    contrast_temperature: float
+    pressure: float
+    keep_mean: bool
+    loss: str
+    alignment_weight: float
+    patience: int | None
+    checkpoint_every: int
+    random_state: int
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """Crops of B images.
+
+    Attributes:
+        world: (B, n, D) float32 tokens of the global crops.
+        local: (B, L, n, D) float32 tokens of the local crops.
+        world_mask: (B, n) bool foreground.
+        local_mask: (B, L, n) bool foreground.
+    """
+
+    world: np.ndarray
+    local: np.ndarray
+    world_mask: np.ndarray
+    local_mask: np.ndarray
+
+
+class Crops(Protocol):
+    """Where batches come from."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def batch(self, rng: np.random.Generator, size: int) -> CropBatch:
+        """Draw ``size`` images and their crops; a result of the generator's state alone."""
+
+
+class _Crops(ABC):
+    def __init__(
+        self, images: list[TrainingImage], *, n_local: int, mass: float, released_order: bool
+    ) -> None:
+        # by content: training does not depend on names or on the order of the list
+        self.images = sorted(images, key=lambda image: image.digest)
+        self.n_local = n_local
+        self.mass = mass
+        self.released_order = released_order
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rng: np.random.Generator, size: int) -> CropBatch:
+        """Draw images without repetition as far as there are enough, and their crops."""
+        rows: list[int] = []
+        while len(rows) < size:
+            rows += rng.permutation(len(self.images))[: size - len(rows)].tolist()
+        drawn = [self._crops_of(self.images[row], rng) for row in rows]
+        tokens, masks = (np.stack(part) for part in zip(*drawn, strict=True))
+        local = tokens[:, 1:]
+        return CropBatch(
+            tokens[:, 0],
+            scramble(local) if self.released_order else local,  # the masks were never mixed up
+            masks[:, 0],
+            masks[:, 1:],
+        )
+
+    @abstractmethod
+    def _crops_of(self, image: TrainingImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return (1 + L, n, D) float32 tokens and (1 + L, n) bool foreground of one image's crops."""
+
+    def _foreground(self, attention: np.ndarray | None, n_tokens: int) -> np.ndarray:
+        if attention is None:
+            return np.ones((1 + self.n_local, n_tokens), bool)
+        return attention_foreground(attention, self.mass).reshape(len(attention), n_tokens)
+
+
+class TokenCrops(_Crops):
+    """Crops cut out of the token grid of the whole image: no pass through the backbone.
+
+    An approximation: a token of the whole image has seen more than the crop would have shown, and a local
+    crop is no sharper than the grid.
+    """
+
+    def __init__(self, images: list[TrainingImage], *, side: int, **options: Any) -> None:
+        super().__init__(images, **options)
+        self.side = side
+
+    def _crops_of(self, image: TrainingImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        boxes = draw_crops(rng, image.size, self.n_local)
+        assert image.tokens is not None
+        tokens = np.stack([resample_tokens(image.tokens, box, image.size, self.side) for box in boxes])
+        attention = None
+        if image.attention is not None:
+            cut = [resample_tokens(image.attention[..., None], box, image.size, self.side) for box in boxes]
+            attention = np.stack(cut)[..., 0]
+        return tokens.reshape(len(boxes), -1, tokens.shape[-1]), self._foreground(attention, self.side**2)
+
+
+class PixelCrops(_Crops):
+    """Crops of pixels, each through the backbone, as published."""
+
+    def __init__(
+        self,
+        images: list[TrainingImage],
+        *,
+        size: int,
+        layers: Sequence[str],
+        embed: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+        **options: Any,
+    ) -> None:
+        super().__init__(images, **options)
+        self.size = size
+        self.layers = tuple(layers)
+        self.embed = embed
+
+    def _crops_of(self, image: TrainingImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        boxes = draw_crops(rng, image.size, self.n_local)
+        try:
+            pixels = image.read_image()
+        except ImageReadError as error:
+            raise PseudoMaskError(f"{error}: it was readable before; mend it and use --resume") from error
+        crops = [
+            resize_image(np.ascontiguousarray(pixels[y0:y1, x0:x1]), self.size, self.size)
+            for y0, x0, y1, x1 in boxes
+        ]
+        found = image.encode(np.stack(crops), self.layers)
+        tokens = np.stack([self.embed({k: v[i] for k, v in found.items()}) for i in range(len(boxes))])
+        attention = found.get("attn")
+        side = round(tokens.shape[1] ** 0.5)
+        if attention is not None:
+            attention = attention.reshape(-1, side, side)
+        return tokens, self._foreground(attention, tokens.shape[1])
+
+
+class Trainer:
+    """Trains a decoder; the backbone takes no part, so gradients exist only here.
+
+    Args:
+        decoder: as initialised; trained in place.
+        recipe: how.
+        device: torch device.
+        checkpoint: file to go on from and to write to, ``None`` for neither.
+        identity: what a checkpoint must have been made with, to be gone on from.
+
+    Attributes:
+        losses: one row a step: total, image alignment, prototype alignment.
+    """
+
+    def __init__(
+        self, decoder: Decoder, recipe: Recipe, *, device: str, checkpoint: Path | None, identity: str
+    ) -> None:
+        self.decoder = decoder.to(device)
+        self.recipe = recipe
+        self.device = device
+        self.checkpoint = checkpoint
+        self.identity = identity
+        self.losses: list[tuple[float, float, float]] = []
+        self._consistent = True
+        plain = [p for p in decoder.parameters() if p.ndim < 2 or p is decoder.prototypes]
+        matrices = [p for p in decoder.parameters() if p.ndim > 1 and p is not decoder.prototypes]
+        groups = [
+            {"params": matrices, "weight_decay": recipe.weight_decay},
+            {"params": plain, "weight_decay": 0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+    def train(self, crops: Crops, progress: Progress) -> list[tuple[float, float, float]]:
+        """Train to the end, from the checkpoint if there is one; returns :attr:`losses`.
+
+        Any interruption leaves a checkpoint of the last whole step.
+        """
+        self._restore()
+        with progress.stage("training", total=self.recipe.steps, unit="step") as stage, single_thread():
+            stage.update(len(self.losses))
+            try:
+                while len(self.losses) < self.recipe.steps and not self._plateau():
+                    self._step(crops)
+                    if len(self.losses) % self.recipe.checkpoint_every == 0:
+                        self._save()
+                    annotate(stage, f"loss {self.losses[-1][0]:.4f}")
+                    stage.update(1)
+            except BaseException:
+                if self._consistent:  # else the last regular checkpoint has to do
+                    with contextlib.suppress(OSError):
+                        self._save()
+                raise
+        return self.losses
+
+    def _step(self, crops: Crops) -> None:
+        step = len(self.losses)
+        recipe = self.recipe
+        rate = recipe.learning_rate * 0.5 ** (10 * step // (3 * recipe.steps))  # halved every 3 epochs of 10
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        # every step has a generator of its own: nothing random has to be kept in checkpoints
+        batch = crops.batch(np.random.default_rng([recipe.random_state, step]), recipe.batch_size)
+        total, image, prototype = self.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        values = (total.item(), image.item(), prototype.item())
+        if not np.isfinite(values[0]):
+            raise PseudoMaskError(
+                f"training diverged at step {step} (loss {values[0]}); lower learning_rate, now "
+                f"{recipe.learning_rate}"
+            )
+        self._consistent = False
+        self.optimizer.step()
+        self.losses.append(values)
+        self._consistent = True
+
+    def loss(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the weighted total, the image alignment and the prototype alignment of a batch."""
+        recipe = self.recipe
+        world = torch.from_numpy(batch.world).to(self.device)
+        local = torch.from_numpy(batch.local).to(self.device)
+        world_mask = torch.from_numpy(batch.world_mask).to(self.device)
+        local_mask = torch.from_numpy(batch.local_mask).to(self.device)
+        prototypes = self._decode(world)
+        a = assignments(world, prototypes, recipe.temperature)
+        image, prototype = [], []
+        for crop in range(local.shape[1]):
+            own = self._decode(local[:, crop])
+            b = assignments(local[:, crop], own, recipe.temperature)
+            image.append(
+                image_alignment_loss(
+                    correlation(world, local[:, crop], keep_mean=recipe.keep_mean),
+                    a,
+                    b,
+                    world_mask,
+                    local_mask[:, crop],
+                    pressure=recipe.pressure,
+                    reduction=recipe.loss,
+                )
+            )
+            prototype.append(contrast_loss(prototypes, own, recipe.contrast_temperature))
+        first, second = torch.stack(image).mean(), torch.stack(prototype).mean()
+        weight = RELEASED_WEIGHT if recipe.loss == "sum" else recipe.alignment_weight
+        return weight * first + second, first, second
+
+    def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Run the decoder, in bfloat16 where a GPU multiplies it natively; the losses stay in float32."""
+        if self.device.startswith("cuda") and torch.cuda.is_bf16_supported():
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                return self.decoder(tokens).float()
+        return self.decoder(tokens)
+
+    def _plateau(self) -> bool:
+        """Tell whether the mean loss of the last ``patience`` steps is no lower than of those before."""
+        patience = self.recipe.patience
+        if patience is None or len(self.losses) < 2 * patience or len(self.losses) % patience:
+            return False
+        total = np.array(self.losses)[:, 0]
+        before, after = total[-2 * patience : -patience].mean(), total[-patience:].mean()
+        return bool(before - after < MIN_GAIN * abs(before))
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        document = {
+            "identity": self.identity,
+            "decoder": self.decoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+        }
+        content = io.BytesIO()  # torch tells of a full disk by an error of its own
+        torch.save(document, content)
+        with atomic(self.checkpoint) as partial:
+            partial.write_bytes(content.getbuffer())
+
+    def _restore(self) -> None:
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return
+        try:
+            document = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        except Exception:  # cut short; torch and pickle tell of it by a dozen types
+            logger.warning("%s is damaged: training starts again", self.checkpoint)
+            return
+        if document["identity"] != self.identity:
+            return
+        self.decoder.load_state_dict(document["decoder"])
+        self.optimizer.load_state_dict(document["optimizer"])
+        self.losses = [tuple(row) for row in document["losses"].tolist()]

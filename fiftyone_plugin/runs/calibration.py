@@ -1,0 +1,166 @@
+"""From a quality score to the IoU to expect, learnt where some ground truth is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..common.files import atomic, write_json
+from ..common.tables import TableWriter
+from ..common.untrusted import read_json, validate
+from ..errors import UsageError
+from ..images.plots import plot_filtering
+from .cleaning import CALIBRATION
+from .samples import NAMES, SampleRow, read_samples
+
+__all__ = ["KEPT", "QualityCalibration", "calibrate_run", "filtering_curve"]
+
+FORMAT = 1
+WHAT = "the calibration of a run"
+FEWEST = 10  # images; fewer say nothing about a curve
+KEPT = (1.0, 0.8, 0.6, 0.4, 0.2)
+
+
+@dataclass(frozen=True)
+class QualityCalibration:
+    """A rising piecewise linear function from quality to expected IoU, by isotonic regression.
+
+    After Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability estimates"
+    (KDD 2002). It holds for the run that it was learnt on, and no other.
+
+    Attributes:
+        quality: (n,) ascending scores of the knots, in [0, 1].
+        iou: (n,) expected IoU at the knots, in [0, 1], never falling.
+        n_images: images that it was learnt from.
+    """
+
+    quality: np.ndarray
+    iou: np.ndarray
+    n_images: int
+
+    @classmethod
+    def fit(cls, quality: np.ndarray, iou: np.ndarray) -> QualityCalibration:
+        """Learn from (n,) scores and the true IoU of the same images; NaN among the latter is left out.
+
+        Raises:
+            UsageError: fewer than 10 images have both.
+        """
+        from sklearn.isotonic import IsotonicRegression
+
+        quality, iou = np.asarray(quality, np.float64), np.asarray(iou, np.float64)
+        known = ~(np.isnan(quality) | np.isnan(iou))
+        if known.sum() < FEWEST:
+            raise UsageError(
+                f"calibration needs ground truth of at least {FEWEST} images, {known.sum()} have it"
+            )
+        model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(quality[known], iou[known])
+        return cls(model.X_thresholds_, model.y_thresholds_, int(known.sum()))
+
+    def predict(self, quality: np.ndarray) -> np.ndarray:
+        """Return the expected IoU of (n,) scores; beyond the outermost knots, theirs."""
+        return np.interp(quality, self.quality, self.iou)
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        document = {
+            "format": FORMAT,
+            "images": self.n_images,
+            "quality": self.quality.tolist(),
+            "iou": self.iou.tolist(),
+        }
+        write_json(path, document)
+
+    @classmethod
+    def load(cls, path: Path) -> QualityCalibration:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UsageError: it is not there, or not a calibration.
+        """
+        try:
+            return cls._checked(validate(read_json(path, what=WHAT), _Document, path=path, what=WHAT))
+        except UsageError as error:
+            raise UsageError(f"{path} holds no calibration: {error}") from error
+
+    @classmethod
+    def _checked(cls, found: _Document) -> QualityCalibration:
+        if found.format != FORMAT:
+            raise UsageError(f"format {found.format}, this version reads {FORMAT}")
+        quality, iou = np.array(found.quality, np.float64), np.array(found.iou, np.float64)
+        if not len(quality) or len(quality) != len(iou):
+            raise UsageError("quality and iou are not as many numbers as each other, and at least one")
+        for values in (quality, iou):
+            if values.min() < 0 or values.max() > 1 or (np.diff(values) < 0).any():
+                raise UsageError("its numbers fall, or lie outside 0..1")
+        return cls(quality, iou, found.images)
+
+
+@dataclass
+class _Document:
+    format: int
+    images: int
+    quality: list[float]
+    iou: list[float]
+
+
+def filtering_curve(quality: np.ndarray, iou: np.ndarray, kept: Sequence[float] = KEPT) -> list[float]:
+    """Return the mean IoU of the best-scored images, for every share of the images that is kept.
+
+    Args:
+        quality: (n,) scores; of equal ones the first counts as better.
+        iou: (n,) true IoU, none NaN.
+        kept: shares in (0, 1]; at least one image is kept.
+    """
+    order = np.argsort(-np.asarray(quality), kind="stable")
+    ranked = np.asarray(iou)[order]
+    return [float(ranked[: max(1, round(share * len(ranked)))].mean()) for share in kept]
+
+
+def calibrate_run(run: Path, iou: Mapping[str, float]) -> str:
+    """Learn the IoU to expect from the quality of a run's images, and write it beside them.
+
+    Writes ``calibration.json``, ``expected_iou.csv`` (a row a labelled image: quality, expected IoU, true IoU
+    where it is known) and ``filtering.png`` into the run's folder; the masks and the table stay as they are.
+
+    Args:
+        run: output folder of ``label``.
+        iou: path of a mask below ``masks/``, without extension -> its true IoU, NaN if unknown.
+
+    Returns:
+        A line on what was learnt.
+
+    Raises:
+        UsageError: ``run`` is not the folder of a run, or too few of its images have ground truth.
+    """
+    table = run / "samples.csv"
+    if not table.is_file():
+        raise UsageError(f"{run} has no samples.csv: calibration needs the folder of a run of `label`")
+    rows = [row for row in read_samples(table) if row.status == "labelled"]
+    quality = np.array([row.quality for row in rows])
+    true = np.array([iou.get(PurePosixPath(row.mask).with_suffix("").as_posix(), math.nan) for row in rows])
+    calibration = QualityCalibration.fit(quality, true)
+    expected = calibration.predict(quality)
+    document, columns, picture = (run / name for name in CALIBRATION)
+    calibration.save(document)
+    _write_columns(columns, rows, expected, true)
+    seen = ~np.isnan(true)
+    with atomic(picture) as partial:
+        plot_filtering(KEPT, {"quality": filtering_curve(quality[seen], true[seen])}, partial)
+    return (
+        f"calibrated on {calibration.n_images} of {len(rows)} images: expected IoU {expected.min():.2f} to "
+        f"{expected.max():.2f}, see {columns}"
+    )
+
+
+def _write_columns(path: Path, rows: list[SampleRow], expected: np.ndarray, true: np.ndarray) -> None:
+    """Write the table of the images and their expected IoU; every cell is text to a spreadsheet."""
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
+        writer = TableWriter(file)
+        writer.write(["image", "quality", "expected_iou", "true_iou"])
+        for row, guess, value in zip(rows, expected, true, strict=True):
+            known = "" if math.isnan(value) else f"{value:.4f}"
+            writer.write([row.image, f"{row.quality:.4f}", f"{guess:.4f}", known])

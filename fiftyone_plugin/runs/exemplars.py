@@ -1,0 +1,176 @@
+"""A strip of crops for every class of a run, to see what the class is before it gets a name."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..common.files import atomic
+from ..common.parallel import batched
+from ..common.untrusted import read_bytes
+from ..errors import ImageReadError, UsageError
+from ..images.drawing import class_color
+from ..images.reading import read_image, resize_image
+from .folder import RunDirectory
+from .samples import SampleRow
+
+__all__ = ["choose_exemplars", "crop", "exemplar_path", "exemplar_uri", "write_exemplars"]
+
+PER_CLASS = 6
+SIDE = 96  # pixels of a crop
+GAP = 3
+MARGIN = 1.15  # of the crop's side around the region
+COARSE = 160  # longest side of the mask in which regions are looked for
+CLASSES_AT_ONCE = 64  # their crops are held: 64 x 6 x 96 x 96 x 3 bytes are 11 MB
+QUALITY = 85
+MAX_BYTES = 1 << 20  # of a strip, which has about 20,000
+OUTSIDE = 0.4  # brightness of what is not of the class
+
+
+def exemplar_path(root: Path, class_id: int) -> Path:
+    """Return where the strip of a class lies in a run's folder ``root``; many classes may have none."""
+    return root / "exemplars" / f"class_{class_id:04d}.jpg"
+
+
+def exemplar_uri(root: Path, class_id: int) -> str | None:
+    """Return the strip of a class as a ``data:`` URI, ``None`` where there is none."""
+    try:
+        data = read_bytes(exemplar_path(root, class_id), what="a strip of crops", max_bytes=MAX_BYTES)
+    except UsageError:
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+
+
+def choose_exemplars(rows: Iterable[SampleRow], count: int = PER_CLASS) -> dict[int, list[SampleRow]]:
+    """Choose the images that show each class best: largest share of the class times quality of its segment.
+
+    Args:
+        rows: rows of a run; used once, the chosen ones are kept.
+        count: images a class.
+
+    Returns:
+        class id -> rows, best first; ids ascending.
+    """
+    best: dict[int, list[tuple[float, int, SampleRow]]] = {}
+    for number, row in enumerate(rows):
+        for id_, share in row.class_shares.items():
+            heap = best.setdefault(id_, [])
+            push = heapq.heappush if len(heap) < count else heapq.heappushpop
+            quality = row.class_qualities.get(id_, row.quality)
+            push(heap, (share * quality, -number, row))  # of equals the first
+    return {id_: [row for _, _, row in sorted(best[id_], reverse=True)] for id_ in sorted(best)}
+
+
+def write_exemplars(directory: RunDirectory, rows: Iterable[SampleRow], paths: Mapping[str, str]) -> None:
+    """Write ``exemplars/class_0001.jpg``, ...: up to six crops of each class side by side.
+
+    An image is read once for all its crops, so at most six reads a class; one that cannot be read any more is
+    left out.
+
+    Args:
+        directory: folder of a run whose masks are all there.
+        rows: the run's rows.
+        paths: key of an image -> its file.
+    """
+    chosen = choose_exemplars(row for row in rows if row.status == "labelled")
+    for classes in batched(chosen, CLASSES_AT_ONCE):
+        wanted: dict[str, tuple[SampleRow, list[int]]] = {}
+        for id_ in classes:
+            for row in chosen[id_]:
+                wanted.setdefault(row.image, (row, []))[1].append(id_)
+        crops: dict[tuple[int, str], np.ndarray] = {}
+        for row, ids in wanted.values():
+            crops |= {(id_, row.image): part for id_, part in _crops(directory, row, ids, paths).items()}
+        for id_ in classes:
+            found = [crops[id_, row.image] for row in chosen[id_] if (id_, row.image) in crops]
+            if found:
+                _save(exemplar_path(directory.root, id_), found)
+
+
+def _crops(
+    directory: RunDirectory, row: SampleRow, ids: list[int], paths: Mapping[str, str]
+) -> dict[int, np.ndarray]:
+    from ..masks.files import read_mask
+
+    try:
+        image, mask = read_image(paths[row.image]), read_mask(directory.masks / row.mask)
+    except ImageReadError:  # gone since it was labelled
+        return {}
+    if image.shape[:2] != mask.shape:
+        return {}
+    return {id_: part for id_ in ids if (part := crop(image, mask, id_)) is not None}
+
+
+def crop(image: np.ndarray, mask: np.ndarray, class_id: int, side: int = SIDE) -> np.ndarray | None:
+    """Cut a square around the largest region of a class; what is not of the class is grey and dark.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) int.
+        class_id: the class.
+        side: pixels of the result.
+
+    Returns:
+        (side, side, 3) uint8; ``None`` where the mask does not show the class.
+    """
+    box = _region(mask == class_id)
+    if box is None:
+        return None
+    rows, columns = _square(box, mask.shape)
+    part, inside = image[rows, columns], mask[rows, columns] == class_id
+    small = resize_image(part, side, side).astype(np.float32)
+    shape = Image.fromarray(inside.view(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
+    inside = np.asarray(shape).astype(bool)
+    grey = OUTSIDE * small.mean(axis=2, keepdims=True)
+    drawn = np.where(inside[..., None], small, grey)
+    drawn[_outline(inside)] = class_color(class_id)
+    return drawn.round().clip(0, 255).astype(np.uint8)
+
+
+def _region(inside: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Return top, left, bottom, right of the largest connected region, found in a coarse copy of the mask."""
+    from scipy import ndimage
+
+    step = max(1, max(inside.shape) // COARSE)
+    coarse = inside[::step, ::step]
+    if not coarse.any():  # only specks between the points looked at
+        step, coarse = 1, inside
+    regions, count = ndimage.label(coarse)
+    if not count:
+        return None
+    largest = int(np.bincount(regions.ravel())[1:].argmax())
+    rows, columns = ndimage.find_objects(regions)[largest]
+    return rows.start * step, columns.start * step, rows.stop * step, columns.stop * step
+
+
+def _square(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the rows and columns of a square inside the image around a box; at least a crop's own size."""
+    top, left, bottom, right = box
+    wanted = max(MARGIN * (bottom - top), MARGIN * (right - left), SIDE)
+    side = max(1, round(min(wanted, *shape)))
+    parts = []
+    for low, high, length in ((top, bottom, shape[0]), (left, right, shape[1])):
+        start = min(max(0, round((low + min(high, length) - side) / 2)), length - side)
+        parts.append(slice(start, start + side))
+    return parts[0], parts[1]
+
+
+def _outline(inside: np.ndarray) -> np.ndarray:
+    """Return the pixels of a shape that touch what is outside it, (H, W) bool; the frame is not outside."""
+    padded = np.pad(inside, 1, mode="edge")
+    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inside & ~core
+
+
+def _save(path: Path, crops: list[np.ndarray]) -> None:
+    strip = np.full((SIDE, len(crops) * (SIDE + GAP) - GAP, 3), 128, np.uint8)
+    for i, part in enumerate(crops):
+        strip[:, i * (SIDE + GAP) : i * (SIDE + GAP) + SIDE] = part
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as partial:
+        Image.fromarray(strip).save(partial, format="JPEG", quality=QUALITY)

@@ -1,0 +1,161 @@
+"""Every stage of a method on one photo, as a strip of captioned panels."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..common.progress import NullProgress, Progress
+from ..errors import PseudoMaskError, UsageError
+from ..images.drawing import Panel, draw_panels
+from ..images.listing import ImageItem, list_images
+from ..methods.panels import Explainable
+from .config import LabelConfig, resolve_refinement
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..features.source import ImageFeatureSource
+    from ..methods.base import Method
+
+__all__ = ["Explanation", "explain"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The stages of a method on one image.
+
+    Attributes:
+        title: method, backbone and what the method was fitted on.
+        fitted_on: what the method learnt from, in words.
+        panels: photo, the method's own stages, final mask.
+        labels: (H, W) int final mask at native size.
+    """
+
+    title: str
+    fitted_on: str
+    panels: list[Panel]
+    labels: np.ndarray
+
+    def draw(self, columns: int | None = None, width: int = 240) -> Image.Image:
+        """Draw the panels, see :func:`draw_panels`."""
+        return draw_panels(self.panels, self.title, columns=columns, width=width)
+
+
+def explain(
+    image: str | Path,
+    *,
+    fit_on: str | Path | None = None,
+    model: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Explanation:
+    """Run a method on one image and keep every stage.
+
+    Args:
+        image: an image file; or a folder, glob or list, of which the first image is shown.
+        fit_on: images to fit the method on; ``None``: those that ``image`` names.
+        model: ``DIR/model`` of an earlier run, instead of fitting; its method, size, refinement and backbone
+            are used.
+        progress: where stages report to.
+        settings: fields of :class:`~fiftyone_plugin.runs.config.LabelConfig`, e.g. ``method="datus"``.
+
+    Raises:
+        UsageError: contradictory settings, or a method that shows no stages.
+        PseudoMaskError: the image cannot be read.
+    """
+    from .model import check_weights, create_configured, load_configured_backbone, open_store, read_model
+    from .provenance import saved_backbone
+
+    if model is not None and fit_on is not None:
+        raise UsageError("a fitted model and images to fit on exclude each other")
+    try:
+        config = LabelConfig(**settings)
+    except TypeError as error:
+        raise UsageError(f"unknown setting: {error}") from error
+    config.validate()
+    listed = list_images(image)
+    learn = list_images(fit_on) if fit_on is not None else listed
+    saved = read_model(Path(model)) if model is not None else None
+    if saved is not None:
+        config = dataclasses.replace(
+            config,
+            size=saved["size"],
+            refine=saved["refine"],
+            backbone=config.backbone or saved_backbone(saved),
+        )
+    refine = resolve_refinement(config.refine)
+    method = _load(Path(model)) if model is not None else create_configured(config, refine)
+    method.n_jobs = config.jobs
+    if not isinstance(method, Explainable):
+        raise UsageError(f"method {method.name} does not show its stages; those that do: {_explainable()}")
+    backbone = load_configured_backbone(config.backbone, config)
+    if saved is not None:
+        check_weights(saved, backbone)
+    store = open_store(backbone, config.size, config)
+    try:
+        with tempfile.TemporaryDirectory(prefix="pseudomask-explain-") as memo:
+
+            def source(items: list[ImageItem]) -> ImageFeatureSource:
+                from ..features.source import ImageFeatureSource
+
+                return ImageFeatureSource(
+                    items, backbone, method.layers, size=config.size, store=store, memo_dir=Path(memo)
+                )
+
+            if model is None:
+                method.fit(source(learn), progress=progress or NullProgress())
+            return _stages(method, source(listed[:1]), backbone.name, refine, _words(model, learn))
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _load(model: Path) -> Method:
+    from .model import load_method
+
+    return load_method(model)
+
+
+def _explainable() -> str:
+    from ..methods.registry import create_method, list_methods
+
+    return ", ".join(name for name in list_methods() if isinstance(create_method(name), Explainable))
+
+
+def _words(model: str | Path | None, items: list[ImageItem]) -> str:
+    if model is not None:
+        return f"the model in {Path(model).parent.name or model}"
+    return "this image alone" if len(items) == 1 else f"{len(items)} images"
+
+
+def _stages(
+    method: Any, source: ImageFeatureSource, backbone_name: str, refine: str, fitted_on: str
+) -> Explanation:
+    """Label the one image of ``source`` and collect its panels."""
+    from ..masks.refine import create_refiner, native_labels
+
+    for image in source.lazy():
+        pixels = image.read_image()
+        labels = native_labels(method.predict(image), image.size, image.read_image, create_refiner(refine))
+        n = len(np.unique(labels[labels > 0]))
+        panels = [
+            Panel("photo", pixels, "photo"),
+            *method.explain(image),
+            Panel(f"mask: {n} {'class' if n == 1 else 'classes'}", labels, "labels"),
+        ]
+        title = f"{method.name} · {backbone_name} · fitted on {fitted_on}"
+        return Explanation(title, fitted_on, panels, labels)
+    (key, reason), *_ = source.failures.items()
+    raise PseudoMaskError(f"{key}: {reason}; choose another image")
+
+
+# ---------------------------------------------------------------------- drawing

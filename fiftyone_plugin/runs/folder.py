@@ -1,0 +1,364 @@
+"""The folder of a run: settings, journal, masks; refused, resumed or restarted, never overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..common.files import is_partial, remove_empty, remove_inside, remove_partials, write_json
+from ..common.locks import Busy, FileLock
+from ..errors import UsageError
+from ..images.listing import ImageItem
+from ..masks.files import is_whole, write_mask
+from .cleaning import (
+    CALIBRATION,
+    EDITS,
+    IMAGES,
+    JOURNAL,
+    LOCK,
+    refuse_links,
+    remove_run_files,
+    remove_work,
+    run_files,
+)
+from .images import read_list, write_list
+from .record import RUN_FORMAT, read_record
+from .replacement import NEXT, discard_next, finish_exchange, is_exchange_begun
+from .resuming import check_resumable
+from .samples import NAMES, SampleRow, read_journal, read_samples, write_samples
+
+__all__ = [
+    "CALIBRATION",
+    "EDITS",
+    "LOCK",
+    "NAMES",
+    "RunDirectory",
+    "SampleRow",
+    "read_samples",
+    "write_json",
+    "write_mask",
+]
+
+LOCK_WAIT_S = 0.3
+
+
+class RunDirectory:
+    """Files of one run below ``root``.
+
+    These are masks/, confidence/, exemplars/, model/, run.json, samples.csv, classes.json,
+    contact_sheet.png and, where the number of classes was found, eigenvalues.png.
+
+    While the run is not complete, ``.work`` holds the list of its images, a journal (one JSON line a finished
+    image) and the arrays that methods keep; they are removed at the end. A run that replaces a finished one
+    is written to ``.work/next`` first, see :mod:`fiftyone_plugin.runs.replacement`.
+
+    Attributes:
+        run_id: what tells this run from every other; known once it is open.
+        items: the images of the run; known once it is open.
+    """
+
+    def __init__(self, root: Path, replaces: RunDirectory | None = None) -> None:
+        self.root = root
+        self.masks = root / "masks"
+        self.confidence = root / "confidence"
+        self.exemplars = root / "exemplars"
+        self.model = root / "model"
+        self.work = root / ".work"
+        self.run_id = ""
+        self.items: list[ImageItem] = []
+        self._replaces = replaces
+        self._journal = self.work / JOURNAL
+        self._images = self.work / IMAGES
+        self._lock: FileLock | None = None
+        self._made_root = False
+
+    @property
+    def final_root(self) -> Path:
+        """Folder where the run lies once it is finished."""
+        return self._replaces.root if self._replaces is not None else self.root
+
+    # ------------------------------------------------------------------ opening
+
+    def reserve(self, *, resume: bool, restart: bool) -> None:
+        """Take the folder before anything costly is done; changes no file of an earlier run.
+
+        What a kill has left half done is finished or removed.
+
+        Args:
+            resume: an unfinished run may be there.
+            restart: any run may be there.
+
+        Raises:
+            UsageError: the folder holds another run, or other files where masks would go, or links, or is in
+                use.
+        """
+        if resume and restart:
+            raise UsageError("--resume and --restart exclude each other")
+        refuse_links(self.root)
+        self._make_root()
+        self._take_lock()
+        try:
+            self._remove_partials()
+            finish_exchange(self, self._next())
+            previous = self.read_run()
+            if previous is None:
+                self._refuse_foreign_files()
+                return
+            if _is_complete(previous):
+                remove_work(self.root)
+            if not (resume or restart):
+                self._refuse_run(previous)
+        except OSError as error:
+            self.close()
+            raise UsageError(f"cannot write to {self.root}: {error.strerror or error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def open(
+        self, settings: dict[str, Any], *, resume: bool, restart: bool, items: Sequence[ImageItem] = ()
+    ) -> RunDirectory:
+        """Begin a run with these settings, or go on with it; reserves the folder if that was not done.
+
+        Args:
+            settings: all that the masks depend on (JSON-serialisable).
+            resume: go on with an unfinished run of the same settings, or start if there is none. A finished
+                run of the same settings and images stays as it is.
+            restart: remove what an earlier run wrote (and nothing else), then start; a finished run is
+                removed only when the new one is finished too.
+            items: the images; compared with those of the run to go on with.
+
+        Returns:
+            The folder to write to: this one, or one aside where a finished run is to be replaced.
+
+        Raises:
+            UsageError: as :meth:`reserve`, or the settings or images differ from those of the run to go on
+                with.
+        """
+        if self._lock is None:
+            self.reserve(resume=resume, restart=restart)
+        try:
+            previous, aside = self.read_run(), self._next()
+            if previous is None:
+                return self._begin(settings, items)
+            if restart:
+                self._refuse_masks_of_others(items)
+                if _is_complete(previous):
+                    discard_next(aside)
+                    return aside._begin(settings, items)
+                self.remove_outputs()
+                return self._begin(settings, items)
+            replacing = aside.read_run() if _is_complete(previous) else None
+            if replacing is not None:
+                return aside._go_on(replacing, settings, items)
+            return self._go_on(previous, settings, items)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, settings: dict[str, Any], items: Sequence[ImageItem]) -> RunDirectory:
+        self.run_id, self.items = uuid.uuid4().hex, list(items)
+        self.work.mkdir(parents=True, exist_ok=True)
+        remove_work(self.root)
+        if items:
+            write_list(self._images, self.items)
+        self.write_run(
+            {"format": RUN_FORMAT, "status": "running", "run_id": self.run_id, "settings": settings}
+        )
+        return self
+
+    def _go_on(
+        self, previous: dict[str, Any], settings: dict[str, Any], items: Sequence[ImageItem]
+    ) -> RunDirectory:
+        self.run_id = str(previous.get("run_id") or uuid.uuid4().hex)
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.items = check_resumable(self.final_root, previous, settings, items, read_list(self._images))
+        return self
+
+    def _next(self) -> RunDirectory:
+        return RunDirectory(self.work / NEXT, replaces=self)
+
+    def _make_root(self) -> None:
+        try:
+            self._made_root = not os.path.lexists(self.root)
+            self.work.mkdir(parents=True, exist_ok=True)
+            if self.work.is_symlink():
+                raise UsageError(f"{self.work} is a link, which no run of this command makes; remove it")
+        except (OSError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise UsageError(f"cannot write to {self.root}: {reason}") from error
+
+    def _remove_partials(self) -> None:
+        """Remove what a killed process was writing; the lock is held, so nobody is writing now."""
+        for folder in (self.masks, self.confidence, self.exemplars, self.model, self.work):
+            remove_partials(folder)
+        for path in self.root.iterdir():
+            if is_partial(path.name):
+                path.unlink(missing_ok=True)
+
+    def _refuse_foreign_files(self) -> None:
+        foreign = [path for path in run_files(self.root) if path.exists()]
+        foreign += [
+            folder
+            for folder in (self.masks, self.confidence, self.exemplars)
+            if folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+        ]
+        if foreign:
+            raise UsageError(f"{foreign[0]} was not written by a run of this command; choose another --out")
+
+    def _refuse_masks_of_others(self, items: Sequence[ImageItem]) -> None:
+        """Refuse to replace a run where that would overwrite a file that it has not written."""
+        known = {row.mask for row in self._recorded()}
+        for item in items:
+            path = self.masks / item.mask_name
+            if item.mask_name not in known and path.is_file():
+                raise UsageError(f"{path} was not written by a run of this command; choose another --out")
+
+    def _refuse_run(self, previous: dict[str, Any]) -> None:
+        complete = _is_complete(previous)
+        state = "a finished run" if complete else "an unfinished run"
+        advice = "" if complete else "--resume to go on with it, "
+        if complete and self._next().read_run() is not None:
+            state += " and an unfinished one that is to replace it"
+            advice = "--resume to go on with that, "
+        raise UsageError(f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out")
+
+    def _take_lock(self) -> None:
+        lock = FileLock(self.work / LOCK)
+        try:
+            # not at once: somebody may be asking at this moment whether the lock is held
+            lock.acquire(LOCK_WAIT_S)
+        except Busy as error:
+            raise UsageError(
+                f"another process is writing to {self.root}; wait for it or choose another --out"
+            ) from error
+        except OSError as error:
+            self._remove_if_made()
+            raise UsageError(f"cannot write to {self.root}: {error.strerror or error}") from error
+        self._lock = lock
+
+    def close(self) -> None:
+        """Give the folder free; of a run that never started, what was made for it is removed."""
+        if self._replaces is not None:
+            self._replaces.close()
+            return
+        if self._lock is None:
+            return
+        with suppress(OSError):
+            # the lock's file goes while the lock is held, see FileLock
+            self._lock.release(remove=all(path.name == LOCK for path in self.work.iterdir()))
+        self._lock.release()
+        self._lock = None
+        self._remove_if_made()
+
+    def _remove_if_made(self) -> None:
+        with suppress(OSError):  # another process has just taken it, or a person keeps something there
+            self.work.rmdir()
+            if self._made_root:
+                self.root.rmdir()
+
+    def remove_outputs(self) -> None:
+        """Remove the files that a run wrote here, and folders that this leaves empty; nothing else.
+
+        Raises:
+            UsageError: the table that lists the files cannot be read; nothing was removed.
+        """
+        remove_run_files(self.root, self._recorded())
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder if nothing is left in it but this class's own working files."""
+        remove_work(self.root)
+        discard_next(self._next())
+        if not self.work.is_symlink():
+            remove_inside(self.root, f"{self.work.name}/{LOCK}")
+        remove_empty(self.work)
+        with suppress(OSError):  # something is left, or it was never there
+            self.root.rmdir()
+
+    # ------------------------------------------------------------------ reading and writing
+
+    @property
+    def samples_csv(self) -> Path:
+        """Path of ``samples.csv``."""
+        return self.root / "samples.csv"
+
+    def read_run(self) -> dict[str, Any] | None:
+        """Return ``run.json``, checked, or ``None`` where there is none.
+
+        Raises:
+            UsageError: it cannot be read, or is not the record of a run.
+        """
+        self._heal()
+        path = self.root / "run.json"
+        return read_record(path) if os.path.lexists(path) else None
+
+    def _heal(self) -> None:
+        """Finish an exchange that a kill has interrupted, unless somebody is at it."""
+        if self._lock is not None or self._replaces is not None or not is_exchange_begun(self.work):
+            return
+        lock = FileLock(self.work / LOCK)
+        with suppress(OSError, Busy):
+            lock.acquire(LOCK_WAIT_S)
+            self._lock = lock
+            try:
+                finish_exchange(self, self._next())
+            finally:
+                self.close()
+
+    def write_run(self, document: dict[str, Any]) -> None:
+        """Write ``run.json``, whole or not at all."""
+        write_json(self.root / "run.json", document)
+
+    def write_classes(self, names: dict[int, str]) -> None:
+        """Write ``classes.json``: class id -> name."""
+        write_json(self.root / "classes.json", {str(k): v for k, v in names.items()}, sort_keys=False)
+
+    def finished(self) -> Iterator[SampleRow]:
+        """Yield the rows whose mask is whole: the journal's, or the table's where a run is complete."""
+        for row in self._recorded():
+            if row.mask and is_whole(self.masks / row.mask):
+                yield row
+
+    def _recorded(self) -> Iterator[SampleRow]:
+        """Yield the rows of the table of a complete run, then those of the journal."""
+        if os.path.lexists(self.samples_csv):
+            yield from read_samples(self.samples_csv)
+        yield from read_journal(self._journal)
+
+    def append(self, rows: Iterable[SampleRow]) -> None:
+        """Add rows to the journal; call it before the masks are written, so that none goes unrecorded."""
+        with self._journal.open("a", encoding="utf-8") as file:
+            for row in rows:
+                # the line break comes first: it ends a line that a crash has cut short
+                file.write("\n" + json.dumps(asdict(row)))
+
+    def write_samples(self, rows: Iterable[SampleRow]) -> None:
+        """Write ``samples.csv``, a row an image."""
+        write_samples(self.samples_csv, rows)
+
+    def remove_unlisted(self, rows: Iterable[SampleRow]) -> None:
+        """Remove masks that the journal knows and ``rows`` do not, such as those of images that are gone."""
+        kept = {row.mask for row in rows}
+        for row in self._recorded():
+            if row.mask and row.mask not in kept:
+                for folder in (self.masks, self.confidence):
+                    remove_inside(folder, row.mask)
+
+    def finish(self) -> None:
+        """Remove the working files of a complete run, and put it in the place of the one that it replaces."""
+        remove_work(self.root)
+        if self._replaces is not None:
+            finish_exchange(self._replaces, self)
+        self.close()
+
+
+def _is_complete(document: dict[str, Any]) -> bool:
+    return document.get("status") == "complete"

@@ -1,0 +1,65 @@
+"""From the settings of a run to what is needed to estimate it, without loading anything heavy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..common.paths import cache_dir
+from .estimate import Plan, likely_device
+
+__all__ = ["plan_run", "spread"]
+
+SAMPLED = 3  # images of the beginning, the middle and the end
+
+
+def plan_run(
+    images: int,
+    paths: Sequence[str],
+    *,
+    method: str,
+    backbone: str | None,
+    size: int,
+    refine: str | None,
+    device: str = "auto",
+    fitted: bool = False,
+    kept: bool = True,
+) -> Plan:
+    """Complete the settings of a run as the run itself would.
+
+    Args:
+        images: number of images.
+        paths: some of them, of which the share with cached features is taken.
+        method: as in :class:`~fiftyone_plugin.runs.config.LabelConfig`; so are the others.
+        backbone: name, file, or ``None`` for the default.
+        size: side of the network input in pixels.
+        refine: ``crf``, ``none``, or ``None`` for crf where it is installed.
+        device: torch device or ``auto``.
+        fitted: a fitted model is used.
+        kept: features go to the cache, and come from it.
+    """
+    from ..features.backbones.presence import default_here
+    from ..features.peek import cached_share
+    from ..masks.crf import crf_available
+
+    name = backbone or default_here()
+    found = re.search(r"_patch(\d+)", name)
+    patch = int(found.group(1)) if found else 14
+    size = max(1, round(size / patch)) * patch  # as the backbone rounds it
+    return Plan(
+        images=images,
+        method=method,
+        backbone=name,
+        size=size,
+        refine=refine or ("crf" if crf_available() else "none"),
+        device=likely_device() if device == "auto" else device.split(":")[0],
+        cached=cached_share(paths, name, size, cache_dir()) if kept else 0.0,
+        fitted=fitted,
+        kept=kept,
+    )
+
+
+def spread(images: int) -> list[int]:
+    """Return positions at the beginning, the middle and the end of so many images."""
+    starts = (0, images // 2, max(0, images - SAMPLED))
+    return sorted({i for start in starts for i in range(start, min(images, start + SAMPLED))})

@@ -1,0 +1,1 @@
+"""Parts of forms: fields, settings, edits."""

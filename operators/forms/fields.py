@@ -1,0 +1,149 @@
+"""Pieces that the forms of operators share: choices, text as text, what keeps a form from being submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+from fiftyone.operators import types
+
+from fiftyone_plugin.common.text import plain_markdown, shorten
+
+__all__ = [
+    "block",
+    "choose",
+    "describe_left_out",
+    "first_reasons",
+    "refuse",
+    "segmentation_fields",
+    "show_left_out",
+    "show_name",
+    "show_text",
+    "there_is",
+]
+
+ALERTS = (types.Notice, types.Warning, types.Error)
+PLAIN = (types.Button, types.MarkdownView, types.ReadOnlyView)  # the App shows their texts as they are
+PARTS = ("label", "description")
+LISTED = 5  # of what was left out
+REASON = 200  # characters of a reason
+NAME_LENGTH = 100  # characters of a name that are shown; it may come from anybody and have any length
+
+
+def choose(
+    inputs: Any,
+    name: str,
+    choices: Iterable[str],
+    *,
+    notes: Mapping[str, str] | None = None,
+    **options: Any,
+) -> None:
+    """Add a drop-down list.
+
+    Args:
+        inputs: the form.
+        name: of the parameter.
+        choices: values, or a mapping from values to what is shown for them.
+        notes: value -> what is explained below it.
+        options: of the property: ``default``, ``label``, ``description``, ``required``.
+    """
+    view = types.Dropdown()
+    shown = choices if isinstance(choices, Mapping) else {value: value for value in choices}
+    for value, label in shown.items():
+        note = {} if notes is None else {"description": notes[value]}
+        view.add_choice(value, label=label, **note)
+    inputs.enum(name, view.values(), view=view, **options)
+
+
+def refuse(inputs: Any, name: str, message: str) -> None:
+    """Mark an input as invalid, with the reason."""
+    prop = inputs.properties[name]
+    prop.invalid, prop.error_message = True, message
+
+
+def block(inputs: Any, name: str, message: str) -> None:
+    """Keep a form without inputs from being submitted; FiftyOne asks for an invalid one."""
+    inputs.str(name, view=types.HiddenView())
+    refuse(inputs, name, message)
+
+
+def there_is(path: str) -> bool:
+    """Tell whether a path that anybody may have typed is that of a file or folder."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # a name too long, a folder that may not be read, ...
+        return False
+
+
+def show_name(name: str) -> str:
+    """Return a name that anybody may have given, to be shown within a line."""
+    return shorten(name, NAME_LENGTH)
+
+
+def show_text(prop: Any) -> Any:
+    """Let the App show labels and descriptions as the text they are.
+
+    It takes those of inputs and alerts for Markdown, also where they hold names and file names; it shows
+    choices, buttons, headings, results and error messages as they are.
+
+    Args:
+        prop: a form, a result or the layout of a panel.
+
+    Returns:
+        The same.
+    """
+    for each in getattr(prop.type, "properties", {}).values():
+        if isinstance(each.view, ALERTS):  # made anew: what one was made with wins over what is set later
+            each.view = type(each.view)(**{part: _markdown(each.view, part) for part in PARTS})
+        elif each.view is not None and not isinstance(each.view, PLAIN):
+            for part in PARTS:
+                setattr(each.view, part, _markdown(each.view, part))
+        show_text(each)
+    return prop
+
+
+def _markdown(view: Any, part: str) -> str | None:
+    text = getattr(view, part, None)
+    return plain_markdown(str(text)) if text else text
+
+
+def describe_left_out(skipped: Any) -> dict[str, Any]:
+    """Return the entries of a result for what was left out: how many, and :func:`first_reasons`."""
+    return {"left_out": len(skipped or ()), "left_out_reasons": first_reasons(skipped)}
+
+
+def first_reasons(skipped: Any) -> str:
+    """Return in a line what was left out first, and why.
+
+    Args:
+        skipped: each has ``key`` (or ``image``) and ``reason`` (or ``error``), or is a name, or a pair of
+            name and reason; a mapping; or ``None`` for nothing.
+    """
+    items = list(skipped.items()) if isinstance(skipped, Mapping) else list(skipped or ())
+    more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return "; ".join(_name_and_reason(item) for item in items[:LISTED]) + more
+
+
+def _name_and_reason(item: Any) -> str:
+    if isinstance(item, str):
+        return show_name(item)
+    if isinstance(item, tuple | list):
+        name, reason = item[0], item[-1]
+    else:
+        name = getattr(item, "key", None) or getattr(item, "image", "")
+        reason = getattr(item, "reason", None) or getattr(item, "error", "")
+    return f"{show_name(str(name))}: {shorten(str(reason), REASON)}"
+
+
+def show_left_out(outputs: Any, summary: dict[str, Any], what: str = "Images") -> None:
+    """Lay out what :func:`describe_left_out` has described, where there is any."""
+    if summary.get("left_out"):
+        outputs.int("left_out", label=f"{what} left out")
+        outputs.str("left_out_reasons", label=f"Why {what.lower()} were left out")
+
+
+def segmentation_fields(dataset: Any) -> list[str]:
+    """Return the names of the dataset's segmentation fields."""
+    return list(dataset.get_field_schema(embedded_doc_type=fo.Segmentation))

@@ -1,0 +1,203 @@
+"""The settings of a run as a form: shared by labelling and its preview."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.methods import DEFAULT_METHOD
+from fiftyone_plugin.methods.catalog import CATALOG
+
+from ..base import target_view
+from ..params import Params
+from .fields import choose, refuse, there_is
+
+__all__ = [
+    "DEFAULT_CLASSES",
+    "add_settings",
+    "estimate_run",
+    "form_values",
+    "read_settings",
+    "target_or_reason",
+]
+
+DEFAULT_CLASSES = 20
+DEFAULT_SIZE = 448
+CLASSES = (1, 65_535)  # fewest and most
+SIZES = (14, 4096)
+OF_FILE = "file"
+BY_DEFAULT = "default"
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+# ---------------------------------------------------------------------- the form
+
+
+def add_settings(inputs: Any, params: Params) -> None:
+    """Add method, classes, backbone, refinement and input size; what is impossible is marked."""
+    method = _add_method(inputs, params)
+    _add_classes(inputs, params, method)
+    _add_backbone(inputs, params)
+    _add_refinement(inputs, params)
+    inputs.int(
+        "size",
+        default=DEFAULT_SIZE,
+        min=SIZES[0],
+        max=SIZES[1],
+        label="Input size",
+        description="Side of the network's input in pixels; twice as large: finer things, 4 x the time",
+    )
+
+
+def _add_method(inputs: Any, params: Params) -> str:
+    method = params.one_of("method", CATALOG, DEFAULT_METHOD)
+    labels = {name: note.label for name, note in CATALOG.items()}
+    note = CATALOG[method].note
+    choose(inputs, "method", labels, default=DEFAULT_METHOD, label="Method", description=note)
+    return method
+
+
+def _add_classes(inputs: Any, params: Params, method: str) -> None:
+    if CATALOG[method].finds_classes:
+        inputs.bool(
+            "auto_classes",
+            default=False,
+            label="Find the number of classes",
+            description="Read it off the images, between 5 and 60",
+        )
+        if params.flag("auto_classes"):
+            return
+    inputs.int(
+        "classes",
+        default=DEFAULT_CLASSES,
+        min=CLASSES[0],
+        max=CLASSES[1],
+        label="Number of classes",
+        description="Rather a few too many: classes can be merged afterwards",
+        required=True,
+    )
+
+
+def _add_backbone(inputs: Any, params: Params) -> None:
+    from fiftyone_plugin.features.backbones.presence import describe_weights, is_here
+    from fiftyone_plugin.features.backbones.registry import BACKBONES
+
+    here = {name: is_here(name) for name in BACKBONES}
+    choices = {BY_DEFAULT: "default"}
+    choices |= {name: f"{name} ({'here' if here[name] else 'not here'})" for name in BACKBONES}
+    choices[OF_FILE] = "a weights file"
+    chosen = params.one_of("backbone", choices, BY_DEFAULT)
+    if chosen == OF_FILE:
+        description = "A checkpoint of a timm ViT on the machine where this runs"
+    else:
+        description = describe_weights(None if chosen == BY_DEFAULT else chosen)
+    choose(inputs, "backbone", choices, default=BY_DEFAULT, label="Backbone", description=description)
+    if chosen != OF_FILE:
+        return
+    inputs.str(
+        "weights",
+        required=True,
+        label="Weights file",
+        description=f"Absolute path of a {', '.join(WEIGHT_SUFFIXES)} file; or TIMM_NAME=PATH",
+    )
+    named = params.text("weights")
+    path = Path(named.partition("=")[2] or named)
+    if path.suffix not in WEIGHT_SUFFIXES:
+        refuse(inputs, "weights", f"name a file that ends in {', '.join(WEIGHT_SUFFIXES)}")
+    elif not path.is_absolute():
+        refuse(inputs, "weights", "an absolute path, please: the server may run anywhere")
+    elif not there_is(str(path)):
+        refuse(inputs, "weights", f"there is no file {path}")
+
+
+def _add_refinement(inputs: Any, params: Params) -> None:
+    from fiftyone_plugin.masks.crf import INSTALL_HINT, crf_available
+
+    there = crf_available()
+    best = "dense CRF" if there else "none, as pydensecrf is not installed"
+    choices = {BY_DEFAULT: f"best that is here ({best})", "crf": "dense CRF", "none": "none, faster"}
+    text = "Makes the masks follow the edges of the photo"
+    choose(inputs, "refine", choices, default=BY_DEFAULT, label="Refinement", description=text)
+    if params.one_of("refine", choices, BY_DEFAULT) == "crf" and not there:
+        refuse(inputs, "refine", f"the dense CRF is not installed: {INSTALL_HINT}")
+
+
+# ---------------------------------------------------------------------- reading it
+
+
+def read_settings(params: Params) -> dict[str, Any]:
+    """Return the fields of :class:`fiftyone_plugin.LabelConfig` that the form's values stand for."""
+    from fiftyone_plugin.features.backbones.registry import BACKBONES
+
+    method = params.one_of("method", CATALOG, DEFAULT_METHOD)
+    backbone = params.one_of("backbone", [BY_DEFAULT, OF_FILE, *BACKBONES], BY_DEFAULT)
+    classes = params.whole("classes", DEFAULT_CLASSES, *CLASSES)
+    find = params.flag("auto_classes") and CATALOG[method].finds_classes
+    refine = params.one_of("refine", (BY_DEFAULT, "crf", "none"), BY_DEFAULT)
+    size = params.whole("size", DEFAULT_SIZE, *SIZES)
+    weights = params.text("weights") or None
+    if backbone == OF_FILE and weights is None and not params.lenient:
+        raise UsageError("name the weights file")
+    return {
+        "method": method,
+        "classes": "auto" if find else classes,
+        "backbone": {BY_DEFAULT: None, OF_FILE: weights}.get(backbone, backbone),
+        "refine": None if refine == BY_DEFAULT else refine,
+        "size": size,
+    }
+
+
+def form_values(
+    method: str, classes: int | str, backbone: str | None, refine: str | None, size: int
+) -> dict[str, Any]:
+    """Return the form's values for settings given in Python; the inverse of :func:`read_settings`."""
+    from fiftyone_plugin.features.backbones.registry import BACKBONES
+
+    values: dict[str, Any] = {"method": method, "size": size, "refine": refine or BY_DEFAULT}
+    values |= {"auto_classes": True} if classes == "auto" else {"classes": classes}
+    if backbone is None or backbone in BACKBONES:
+        return {**values, "backbone": backbone or BY_DEFAULT}
+    return {**values, "backbone": OF_FILE, "weights": backbone}
+
+
+def target_or_reason(ctx: Any) -> tuple[Any, str]:
+    """Return the view that the form is about, and why it cannot be labelled; empty if it can."""
+    from fiftyone_plugin.images.listing import check_view
+
+    try:
+        view = target_view(ctx, require_flat=True)
+        check_view(view)
+    except UsageError as error:
+        return None, str(error)
+    return view, ""
+
+
+# ---------------------------------------------------------------------- what it will take
+
+
+def estimate_run(view: Any, params: Params, *, fitted: bool = False) -> Any:
+    """Estimate a run with the form's values on a view.
+
+    Args:
+        view: dataset or view of images.
+        params: the form's values.
+        fitted: a fitted model is used.
+
+    Returns:
+        A :class:`fiftyone_plugin.runs.estimate.Estimate`.
+    """
+    from fiftyone_plugin.runs.estimate import estimate
+    from fiftyone_plugin.runs.planning import plan_run
+
+    settings = read_settings(params)
+    del settings["classes"]  # hardly matters
+    images = len(view)
+    return estimate(plan_run(images, _some_paths(view, images), **settings, fitted=fitted))
+
+
+def _some_paths(view: Any, images: int) -> list[str]:
+    from fiftyone_plugin.runs.planning import SAMPLED
+
+    starts = sorted({0, images // 2, max(0, images - SAMPLED)})
+    return [path for start in starts for path in view.skip(start).limit(SAMPLED).values("filepath")]

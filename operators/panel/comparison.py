@@ -1,0 +1,165 @@
+"""The part of the panel "Pseudo-masks" that compares the chosen run with another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fiftyone.operators import types
+
+from fiftyone_plugin.common.text import plain_markdown
+from fiftyone_plugin.dataset import summary
+
+from ..forms.fields import first_reasons, show_name
+from . import parts
+from .guard import row_of, text_of
+
+__all__ = ["ComparisonSection"]
+
+PAIRS = 20  # of classes, those that agree least
+
+
+class ComparisonSection:
+    """Events and layout of the comparison; a part of the panel, whose state and hooks it shares."""
+
+    def choose_other(self, ctx: Any) -> None:
+        """Take another run to compare with."""
+        ctx.panel.state.other = text_of(ctx.params.get("value"))
+        self.fill_comparison(ctx)
+
+    def compare(self, ctx: Any) -> None:
+        """Open the form that compares the two runs."""
+        run, other = _pair(ctx)
+        if run and other:
+            uri = f"{self.plugin_name}/compare_runs"  # type: ignore[attr-defined]
+            params = {"a": run.field, "b": other.field}
+            ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
+
+    def show_disagreement(self, ctx: Any) -> None:
+        """Show the images in which the two runs differ most."""
+        from fiftyone_plugin.dataset.comparison import disagreement_view
+
+        run, stored = _stored(ctx)
+        if run and stored:
+            parts.show(ctx, run, stored.view or disagreement_view(ctx.dataset, stored))
+
+    def click_pair(self, ctx: Any) -> None:
+        """Show the images with two matched classes, where the runs differ most first."""
+        from fiftyone_plugin.dataset.comparison import match_view
+
+        run, stored = _stored(ctx)
+        row = row_of(ctx.params.get("row"), stored.classes if stored else ())
+        if run and stored and row is not None:
+            parts.show(ctx, run, match_view(ctx.dataset, stored, row))
+
+    def click_agreement(self, ctx: Any) -> None:
+        """Show the images that a bar of agreement counts."""
+        run, stored = _stored(ctx)
+        found = parts.histogram(ctx.dataset, stored.field) if stored else None
+        bar = row_of(ctx.params.get("idx"), found.counts if found else ())
+        if run and found and bar is not None:
+            parts.show(ctx, run, summary.bar_view(ctx.dataset, found, bar))
+
+    def forget_comparison(self, ctx: Any) -> None:
+        """Delete the comparison: its field, saved view and record."""
+        from fiftyone_plugin.dataset.comparison import undo_comparison
+
+        _, stored = _stored(ctx)
+        if stored:
+            undo_comparison(ctx.dataset, stored.key)
+            ctx.ops.notify(f"The comparison of {stored.a!r} and {stored.b!r} is deleted", variant="success")
+            ctx.ops.clear_view()  # it may filter by the field that is gone
+            ctx.ops.reload_dataset()
+        self.fill_comparison(ctx)
+
+    def fill_comparison(self, ctx: Any) -> None:
+        """Fill the table and the plot of the comparison."""
+        _, stored = _stored(ctx)
+        found = parts.histogram(ctx.dataset, stored.field) if stored else None
+        ctx.panel.data.agreement = parts.bars(found) if found else []
+        ctx.panel.data.pairs = _rows(ctx.dataset, stored) if stored else []
+
+    def render_comparison(self, ctx: Any, panel: Any, runs: list[Any]) -> None:
+        """Lay the comparison out, where there are two finished runs."""
+        run, other = _pair(ctx, runs)
+        if run is None or other is None:
+            return
+        choices = types.DropdownView()
+        for each in runs:
+            if each.key != run.key and each.status == "complete":
+                choices.add_choice(each.key, label=show_name(each.title))
+        panel.enum(
+            "other",
+            choices.values(),
+            default=other.key,
+            label="Compare with",
+            view=choices,
+            on_change=self.choose_other,
+        )
+        _, stored = _stored(ctx, runs)
+        head = panel.h_stack("compare_head", gap=2, align_y="center")
+        label = "Compare again" if stored else "Compare"
+        head.btn("compare", label=label, on_click=self.compare, variant="outlined")
+        if stored is None:
+            return
+        head.btn(
+            "disagreement", label="Where they differ", on_click=self.show_disagreement, variant="outlined"
+        )
+        head.btn("forget", label="Delete comparison", on_click=self.forget_comparison, variant="outlined")
+        panel.md(_sentence(stored), name="compare_text")
+        parts.plot(
+            panel,
+            "agreement",
+            f"{stored.field} (a click shows the images)",
+            y="images",
+            on_click=self.click_agreement,
+        )
+        columns = [("a", stored.a), ("b", stored.b), ("iou", "IoU")]
+        parts.table(
+            panel, "pairs", "Classes that agree least (a click shows the images)", columns,
+            on_click_row=self.click_pair,
+        )  # fmt: skip
+
+
+def _pair(ctx: Any, runs: list[Any] | None = None) -> tuple[Any, Any]:
+    """Return the chosen run and the one to compare it with; ``None`` for what there is not."""
+    if runs is None:
+        runs = summary.list_runs(ctx.dataset) if ctx.dataset else []
+    run = summary.choose_run(runs, ctx.panel.state.run)
+    if run is None or run.status != "complete":
+        return None, None
+    others = [each for each in runs if each.key != run.key and each.status == "complete"]
+    return run, summary.choose_run(others, ctx.panel.state.other)
+
+
+def _stored(ctx: Any, runs: list[Any] | None = None) -> tuple[Any, Any]:
+    """Return the chosen run and its stored comparison with the other one."""
+    from fiftyone_plugin.dataset.comparison import list_comparisons
+
+    run, other = _pair(ctx, runs)
+    if run is None or other is None:
+        return None, None
+    fields = {run.field, other.field}
+    found = (each for each in list_comparisons(ctx.dataset, run.field) if {each.a, each.b} == fields)
+    return run, next(found, None)
+
+
+def _sentence(stored: Any) -> str:
+    text = (
+        f"**{stored.agreement:.1%}** of the pixels have matching classes. Adjusted Rand index "
+        f"{stored.ari:.2f}, mutual information {stored.nmi:.2f}; {stored.images} images."
+    )
+    if stored.left_out:
+        text += f" {stored.left_out} could not be compared: {plain_markdown(first_reasons(stored.reasons))}."
+    return text
+
+
+def _rows(dataset: Any, stored: Any) -> list[dict[str, Any]]:
+    names = {field: dataset.mask_targets.get(field) or {} for field in (stored.a, stored.b)}
+
+    def name(field: str, id_: int | None) -> str:
+        return "-" if id_ is None else show_name(str(names[field].get(id_, f"id {id_}")))
+
+    return [
+        {"a": name(stored.a, row["a"]), "b": name(stored.b, row["b"]), "iou": f"{row['iou']:.2f}"}
+        for row in stored.classes[:PAIRS]
+    ]

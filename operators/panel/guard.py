@@ -1,0 +1,81 @@
+"""A panel whose hooks end in words, whatever the browser sends and whatever became of the dataset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sized
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from fiftyone_plugin.errors import PseudoMaskError, UsageError
+
+from ..base import open_dataset
+from ..database import DatabaseLost, in_words
+from ..forms.fields import show_text
+
+__all__ = ["GuardedPanel", "row_of", "text_of"]
+
+logger = logging.getLogger(__name__)
+
+
+class GuardedPanel(foo.Panel):
+    """A panel that tells in a sentence what went wrong; events that it does not know are refused."""
+
+    def execute(self, ctx: Any) -> Any:
+        """Do what an event asks, and lay the panel out."""
+        try:
+            with in_words():
+                _check_request(self, ctx)
+                return super().execute(ctx)
+        except PseudoMaskError as error:
+            self._tell(ctx, str(error), stays=not isinstance(error, DatabaseLost))
+        except Exception as error:
+            logger.exception("the panel failed at %s", ctx.params.get("__method__"))
+            text = f"{type(error).__name__}: {error}. The log of the App's server has more"
+            self._tell(ctx, text, stays=False)
+        return None
+
+    def _tell(self, ctx: Any, text: str, *, stays: bool) -> None:
+        """Show a problem as a toast, and in place of the panel where that cannot be laid out."""
+        ctx.ops.notify(text, variant="error")
+        if stays:
+            try:
+                with in_words():
+                    ctx.ops.show_panel_output(self.render(ctx))
+                return
+            except Exception:
+                logger.exception("the panel cannot be laid out")
+        panel = types.Object()
+        panel.view("problem", types.Warning(label="This cannot be shown now", description=text))
+        ctx.ops.show_panel_output(show_text(types.Property(panel, view=types.GridView(padding=1))))
+
+
+def _check_request(panel: foo.Panel, ctx: Any) -> None:
+    """Open the dataset of an event, and check its name.
+
+    Raises:
+        UsageError: the dataset is gone, or there is no such event.
+    """
+    name = ctx.params.get("__method__")
+    if name is None or name == "on_startup":
+        return
+    if not isinstance(name, str) or name.startswith("_") or not callable(getattr(type(panel), name, None)):
+        raise UsageError("the panel knows no such event: reload the page")
+    if not isinstance(ctx.panel_state, dict):
+        raise UsageError("the state of the panel cannot be read: reload the page")
+    if ctx.dataset_name is not None or ctx.dataset_id is not None:
+        open_dataset(ctx)
+
+
+def row_of(number: Any, rows: Any) -> int | None:
+    """Return the number of a row that an event speaks of; ``None`` if there is none (any more)."""
+    if isinstance(number, bool) or not isinstance(number, int | float) or not isinstance(rows, Sized):
+        return None
+    return int(number) if 0 <= number < len(rows) and number == int(number) else None
+
+
+def text_of(value: Any) -> str | None:
+    """Return a value of an event that is a text, else ``None``."""
+    return value if isinstance(value, str) else None

@@ -1,0 +1,234 @@
+"""How long work runs: where, with what progress, and how it ends in words instead of a traceback."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from fiftyone_plugin.errors import PseudoMaskError, UsageError
+
+from .database import DatabaseLost
+from .forms.fields import show_text
+
+__all__ = [
+    "DELEGATE_ABOVE_S",
+    "count_images",
+    "execution_options",
+    "in_app",
+    "run_with_progress",
+    "stream_or_run",
+]
+
+logger = logging.getLogger(__name__)
+
+DELEGATE_ABOVE_S = 300.0
+"""Work of more seconds than this is scheduled unless a person wants it otherwise: half the App's limit."""
+
+INTERVAL_S = 1.0  # the App freezes when it is told more often
+SAFE_SHARE = 0.9  # of the App's limit for an operator
+RATE_AFTER_S = 2.0  # before that, a rate says nothing
+REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
+
+
+def count_images(ctx: Any) -> int:
+    """Return the number of samples in the current view."""
+    return len(ctx.view)
+
+
+def execution_options(seconds: float) -> Any:
+    """Offer both ways of execution, and first the one that fits work of so many seconds."""
+    return foo.ExecutionOptions(
+        allow_immediate_execution=True,
+        allow_delegated_execution=True,
+        default_choice_to_delegated=seconds > DELEGATE_ABOVE_S,
+    )
+
+
+def in_app(ctx: Any) -> bool:
+    """Tell whether a person waits for this execution in the App: neither delegated nor called from Python."""
+    return not ctx.delegated and "operator_uri" in ctx.request_params  # the App's requests name it
+
+
+# ---------------------------------------------------------------------- running
+
+
+def run_with_progress(ctx: Any, work: Callable[[Any], Any]) -> Generator[Any, None, Any]:
+    """Run ``work(progress)`` and stream its stages; a generator that returns what ``work`` returned.
+
+    In an immediate run the work goes on in a thread while this generator yields progress to the App; a
+    delegated run has no App, its progress is stored with the operation. Work in the App ends with
+    :class:`RunStopped` before the App's limit is reached, a delegated run when its
+    operation is marked as failed (``fiftyone delegated fail``).
+
+    Args:
+        ctx: FiftyOne's execution context.
+        work: called with a :class:`fiftyone_plugin.common.progress.CallbackProgress`.
+    """
+    from fiftyone_plugin.common.progress import CallbackProgress
+
+    describe = _Describer()
+    if ctx.delegated:
+        check = _Cancelled(ctx)
+
+        def store(*state: Any) -> None:
+            check()
+            ctx.set_progress(**describe(*state))
+
+        return work(CallbackProgress(store, INTERVAL_S))
+        yield  # a generator in both modes
+    check_time = _Deadline(ctx)
+    states: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    outcome: dict[str, Any] = {}
+
+    def tell(*state: Any) -> None:
+        check_time()
+        states.put(describe(*state))
+
+    def target() -> None:
+        try:
+            outcome["result"] = work(CallbackProgress(tell, INTERVAL_S))
+        except BaseException as error:  # handed over to the operator's own thread below
+            outcome["error"] = error
+        finally:
+            states.put(None)
+
+    thread = threading.Thread(target=target, name="pseudomask", daemon=True)
+    thread.start()
+    while (state := states.get()) is not None:
+        yield ctx.ops.set_progress(**state)
+    thread.join()
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["result"]
+
+
+def stream_or_run(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Any:
+    """Give FiftyOne what it can use of an operator's steps: a stream for the App, a result when delegated.
+
+    The value that a generator returns would not be stored with a delegated operation. In the App an error
+    ends the stream with its message; from Python and in a delegated operation it is raised.
+
+    Args:
+        ctx: FiftyOne's execution context.
+        steps: yields messages for the App and returns the operator's result.
+    """
+    if in_app(ctx):
+        return _told(ctx, steps)
+    if not ctx.delegated:
+        return steps
+    result: list[dict[str, Any]] = []
+
+    def collect() -> Generator[Any, None, None]:
+        result.append((yield from steps))
+
+    for _ in collect():
+        pass
+    return result[0]
+
+
+def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[Any, None, None]:
+    """Stream the steps; an exception would only cut the stream, so it is told instead."""
+    try:
+        yield from steps
+    except UsageError as error:  # nothing has begun
+        yield from tell_problem(ctx, REFUSED, str(error))
+    except PseudoMaskError as error:
+        from fiftyone_plugin.runs.stopping import RunStopped
+
+        yield from tell_problem(ctx, STOPPED if isinstance(error, RunStopped) else REFUSED, str(error))
+        if not isinstance(error, DatabaseLost):  # it would show the App's own page of errors
+            yield ctx.ops.reload_dataset()
+    except Exception as error:
+        logger.exception("%s failed", ctx.operator_uri)
+        text = f"{type(error).__name__}: {error}. The log of the App's server has more"
+        yield from tell_problem(ctx, FAILED, text)
+        yield ctx.ops.reload_dataset()
+
+
+def tell_problem(ctx: Any, title: str, text: str) -> Generator[Any, None, None]:
+    """Show a problem where the result would be."""
+    outputs = types.Object()
+    outputs.view("problem", types.Warning(label=title, description=text))
+    shown = show_text(types.Property(outputs, view=types.View(label="Pseudo-masks")))
+    yield ctx.ops.show_output(shown.to_json(), {})
+    yield ctx.ops.notify(text, variant="error")
+
+
+# ---------------------------------------------------------------------- ending early
+
+
+class _Deadline:
+    """Raises once the time that the App leaves an operator is nearly over; never outside the App."""
+
+    def __init__(self, ctx: Any) -> None:
+        import fiftyone as fo
+
+        limit = fo.config.operator_timeout
+        self.limit = limit
+        self.end = time.monotonic() + SAFE_SHARE * limit if in_app(ctx) and limit else float("inf")
+
+    def __call__(self) -> None:
+        if time.monotonic() > self.end:
+            from fiftyone_plugin.runs.stopping import RunStopped
+
+            raise RunStopped(
+                f"stopped ahead of the App's limit of {self.limit:.0f} s for work that is not scheduled"
+            )
+
+
+class _Cancelled:
+    """Raises once a delegated operation is no longer wanted: ``fiftyone delegated fail`` marks it."""
+
+    def __init__(self, ctx: Any) -> None:
+        self.operation = ctx.request_params.get("run_doc")
+        self.looked = time.monotonic()
+
+    def __call__(self) -> None:
+        if self.operation is None or time.monotonic() - self.looked < INTERVAL_S:
+            return
+        from fiftyone.operators.delegated import DelegatedOperationService
+        from fiftyone.operators.executor import ExecutionRunState
+
+        self.looked = time.monotonic()
+        document = DelegatedOperationService().get(self.operation)
+        if document is None or document.run_state == ExecutionRunState.FAILED:
+            from fiftyone_plugin.runs.stopping import RunStopped
+
+            raise RunStopped("the operation was marked as failed, or deleted")
+
+
+# ---------------------------------------------------------------------- describing
+
+
+class _Describer:
+    """Turns a stage's counts into a share and a line with rate and time left."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+        self.start = 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> dict[str, Any]:
+        now = time.monotonic()
+        if stage != self.stage or not done:
+            self.stage, self.start = stage, now
+        seconds = now - self.start
+        share = min(1.0, done / total) if total else 0.0
+        label = f"{stage}: {done}" + (f" of {total}" if total else "")
+        if done and seconds >= RATE_AFTER_S:
+            label += f", {_rate(done / seconds)}"
+            if total and done < total:
+                from fiftyone_plugin.runs.estimate import format_seconds
+
+                label += f", {format_seconds(seconds / done * (total - done))} left"
+        return {"progress": share, "label": label}
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:.1f} a second" if per_second >= 1 else f"{1 / per_second:.1f} s each"

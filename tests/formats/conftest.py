@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from fiftyone_plugin.masks.files import read_mask
+
+# examples run on a shared machine: how long one takes says nothing
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+NAMES = {"1": "night", "2": "dusk", "5": "dawn", "9": "day"}
+
+
+def brightness_mask(path: Path) -> np.ndarray:
+    """Levels of brightness, blockwise: many parts, holes, and corners that touch; ids with gaps."""
+    with Image.open(path) as image:
+        small = image.convert("L").resize((image.width // 8, image.height // 8), Image.Resampling.BOX)
+        level = np.digitize(np.asarray(small), [32, 90, 150, 210])
+        ids = np.array([0, 1, 2, 5, 9], np.uint8)[level]
+        return np.asarray(Image.fromarray(ids).resize(image.size, Image.Resampling.NEAREST))
+
+
+@pytest.fixture(scope="session")
+def levels(photos, tmp_path_factory) -> Path:
+    """A folder with images/ (in train/ and val/), masks/ and classes.json."""
+    root = tmp_path_factory.mktemp("levels")
+    for i, path in enumerate(sorted(photos.iterdir())):
+        split = "val" if i % 3 == 0 else "train"
+        for name in ("images", "masks"):
+            (root / name / split).mkdir(parents=True, exist_ok=True)
+        image = root / "images" / split / path.name
+        with Image.open(path) as photo:
+            photo.resize((photo.width // 3, photo.height // 3)).save(image)
+        Image.fromarray(brightness_mask(image)).save(root / "masks" / split / f"{path.stem}.png")
+    (root / "classes.json").write_text(json.dumps(NAMES))
+    return root
+
+
+@pytest.fixture(scope="session")
+def originals(levels) -> dict[str, np.ndarray]:
+    """Stem -> mask of ``levels``."""
+    return read_folder(levels / "masks")
+
+
+def read_folder(folder: Path) -> dict[str, np.ndarray]:
+    paths = sorted(folder.rglob("*.png"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): read_mask(path) for path in paths}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """``small(masks)`` makes a folder of grey images with these masks, for what needs no photographs."""
+
+    def make(masks: dict[str, np.ndarray], names: dict[int, str] | None = None) -> Path:
+        root = tmp_path / "small"
+        for name, mask in masks.items():
+            for folder, suffix, values in (("images", ".jpg", None), ("masks", ".png", mask)):
+                path = root / folder / f"{name}{suffix}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image = Image.new("L", mask.shape[::-1], 99) if values is None else Image.fromarray(values)
+                image.save(path)
+        if names is not None:
+            (root / "classes.json").write_text(json.dumps({str(k): v for k, v in names.items()}))
+        return root
+
+    return make
