@@ -65,7 +65,7 @@ def theirs(dataset, out: Path) -> Path:
 
 
 def ours(dataset, out: Path) -> Path:
-    from fiftyone_plugin import formats as export
+    from fiftyone_plugin import export
 
     export(dataset, "masks", out=out, images="reference")
     return out / "annotations" / "instances.json"

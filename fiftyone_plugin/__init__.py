@@ -35,8 +35,9 @@ __all__ = [
 
 _LAZY = {
     "LabelConfig": "runs.config",
-    "LabelResult": "runs.pipeline",
+    "LabelResult": "runs.result",
     "evaluate": "evaluation",
+    "export": "formats",
     "import_masks": "formats",
     "label": "runs.pipeline",
     "label_dataset": "dataset.labelling",
@@ -47,8 +48,6 @@ _find_old_names()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "export":  # a package that can be called
-        return import_module(".formats", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -252,7 +252,7 @@ import os, sys
 del os.environ["FIFTYONE_DATABASE_URI"]
 sys.path.insert(0, sys.argv[1])
 import psutil
-from fiftyone_plugin.plugin_install import plugins_dir
+from fiftyone_plugin.cli.plugin_install import plugins_dir
 print(plugins_dir())
 print([child.name() for child in psutil.Process().children(recursive=True)])
 """

@@ -1,4 +1,4 @@
-"""What every room uses: files that appear whole or not at all, readers of what strangers wrote, locks, workers.
+"""What every room uses: whole files, readers of what strangers wrote, names, locks, progress, workers.
 
 Imports nothing of this package but its errors.
 """

@@ -1,15 +1,12 @@
 """Masks in the formats of other tools, and back: COCO, VOC, YOLO, plain PNG.
 
-Pure converters from arrays to annotations (``runs``, ``polygons``, ``coco``, ``panoptic``, ``voc``,
-``yolo``), thin streaming writers, sources, and what reads exports back. The package can itself be called, as
-``fiftyone_plugin.formats(view, field, out=...)``: that is :func:`fiftyone_plugin.formats.api.export`.
+Pure converters from arrays to annotations, thin streaming writers, and what reads exports back. May import
+dataset, runs, and every room that they may.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,16 +54,3 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LAZY.get(name, 'fiftyone_exporters')}", __name__), name)
-
-
-class _CallableModule(ModuleType):
-    """Importing this package binds ``fiftyone_plugin.formats`` to it: calling that must export, too."""
-
-    def __call__(self, source: Any, field: str | None = None, **options: Any) -> Any:
-        """Call :func:`fiftyone_plugin.formats.api.export`."""
-        from .api import export
-
-        return export(source, field, **options)
-
-
-sys.modules[__name__].__class__ = _CallableModule

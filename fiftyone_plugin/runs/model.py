@@ -172,8 +172,8 @@ def load_configured_backbone(name: str | None, config: LabelConfig, fitted_in: s
         fitted_in: the precision that a model was fitted in: ``auto`` then means that one, whatever this
             machine would choose, so that the model labels the same images the same everywhere.
     """
-    from .common.paths import cache_dir
-    from .features.backbones import load_backbone
+    from ..common.paths import cache_dir
+    from ..features.backbones import load_backbone
 
     precision = fitted_in if fitted_in and config.precision == "auto" else config.precision
     return load_backbone(name, cache_dir=cache_dir(), device=config.device, precision=precision)
@@ -191,9 +191,9 @@ def open_store(backbone: Any, size: int, config: LabelConfig) -> Any:
     """
     if not config.cache:
         return None
-    from .common.paths import cache_dir
-    from .features.source import store_spec
-    from .features.store import FeatureStore, cannot_be_written
+    from ..common.paths import cache_dir
+    from ..features.source import store_spec
+    from ..features.store import FeatureStore, cannot_be_written
 
     try:
         return FeatureStore(cache_dir(), store_spec(backbone, size), limit_bytes=config.cache_limit)

@@ -17,11 +17,11 @@ from fiftyone_plugin.features.store import FeatureStore, spec_hash
 
 SMALL = {"backbone": "vit_small", "size": 448}
 BASE = {"backbone": "vit_base", "size": 224}
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import argparse, sys
 sys.path.insert(0, sys.argv.pop(1))
-from fiftyone_plugin.commands import cache
+from fiftyone_plugin.cli import cache
 from fiftyone_plugin.errors import UsageError
 parser = argparse.ArgumentParser()
 cache.add_parser(parser.add_subparsers())

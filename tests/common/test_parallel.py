@@ -57,7 +57,7 @@ def test_workers_hear_nothing_of_ctrl_c():
     """Ctrl-C reaches every process of a terminal's command; one traceback is enough, the caller's."""
     code = textwrap.dedent("""
         import os, signal, time
-        from fiftyone_plugin.parallel import parallel_map
+        from fiftyone_plugin.common.parallel import parallel_map
         parallel_map(time.sleep, [(0.1,)] * 4, 2)
         try:
             print("ready", flush=True)
@@ -149,7 +149,7 @@ def test_libraries_that_are_loaded_later_are_limited_too():
 
 BUSY = """
     import os, sys, time
-    from fiftyone_plugin.parallel import parallel_map
+    from fiftyone_plugin.common.parallel import parallel_map
     print("workers", *sorted(set(parallel_map(os.getpid, [()] * 40, 2))), flush=True)
     {then}
 """
@@ -207,7 +207,7 @@ def test_ctrl_c_while_tasks_are_queued_prints_nothing():
     """At many moments, most of them in the milliseconds in which loky hands its workers their tasks."""
     code = textwrap.dedent("""
         import os, signal, sys, threading, time
-        from fiftyone_plugin.parallel import parallel_map
+        from fiftyone_plugin.common.parallel import parallel_map
         for number in range(12):
             timer = threading.Timer(0.002 * number, os.kill, (os.getpid(), signal.SIGINT))
             try:

@@ -81,7 +81,7 @@ def test_the_folder_of_a_living_process_is_left_alone(tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "o")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         text=True,
     )
     try:
@@ -126,7 +126,7 @@ def test_many_at_once_never_share_it(tmp_path):
     )
     (tmp_path / "root").mkdir()
     command = [sys.executable, "-c", code, str(tmp_path / "root" / "o"), str(tmp_path / "log")]
-    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[1]) for _ in range(3)]
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(3)]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
     lines = (tmp_path / "log").read_text().split()
     assert len(lines) == 240

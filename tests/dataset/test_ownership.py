@@ -13,7 +13,7 @@ from fiftyone_plugin.dataset.claiming import claim
 from fiftyone_plugin.dataset.keys import METHOD, run_key
 from fiftyone_plugin.errors import MissingDependencyError, PseudoMaskError, UsageError
 
-_spec = importlib.util.spec_from_file_location("tiny_run", Path(__file__).parent / "soak" / "tiny_run.py")
+_spec = importlib.util.spec_from_file_location("tiny_run", Path(__file__).parents[1] / "soak" / "tiny_run.py")
 tiny_run = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tiny_run)
 

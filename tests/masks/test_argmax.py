@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiftyone_plugin.masks import argmax as winners
+from fiftyone_plugin.masks.argmax import winners
 from fiftyone_plugin.masks.refine import resize_scores
 
 # the module, whose name is also that of its function

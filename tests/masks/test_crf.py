@@ -142,7 +142,7 @@ import sys
 sys.modules["pydensecrf"] = None
 import numpy as np
 from fiftyone_plugin.errors import MissingDependencyError
-from fiftyone_plugin.refinement import DenseCRF, crf_available
+from fiftyone_plugin.masks.refine import DenseCRF, crf_available
 assert not crf_available()
 image = np.zeros((8, 8, 3), np.uint8)
 assert DenseCRF()(np.ones((1, 2, 2)), image).shape == (1, 8, 8)  # one label needs no package

