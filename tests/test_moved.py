@@ -47,14 +47,14 @@ def test_every_old_module_leads_to_modules_that_exist(old: str) -> None:
 
 
 def test_the_package_that_could_be_called_still_can_be() -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="has moved"):
         module = importlib.import_module("fiftyone_plugin.export")
     with pytest.raises(fiftyone_plugin.errors.UsageError, match="nowhere"):
         module("nowhere", out="nowhere-either")
 
 
 def test_a_name_that_never_was_is_an_attribute_error() -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="has moved"):
         module = importlib.import_module("fiftyone_plugin.saved_views")
     with pytest.raises(AttributeError, match="create_nothing"):
         module.create_nothing  # noqa: B018
@@ -63,7 +63,7 @@ def test_a_name_that_never_was_is_an_attribute_error() -> None:
 
 
 def test_what_databases_and_the_entry_point_name_can_be_imported_without_a_warning() -> None:
-    code = "import fiftyone_plugin.cli, fiftyone_plugin.evaluation.fiftyone_results as r; fiftyone_plugin.cli.main"
+    code = "import fiftyone_plugin.cli, fiftyone_plugin.evaluation.fiftyone_results; fiftyone_plugin.cli.main"
     done = subprocess.run(
         [sys.executable, "-W", "error:fiftyone_plugin:DeprecationWarning", "-c", code],
         capture_output=True,
