@@ -44,6 +44,10 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",  # threads that spin while waiting crawl where others use the cores too
 )
 
+# Side by side, each test process has its share of the cores; libraries read this when they are first imported.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 # A shell starts what runs in its background with Ctrl-C ignored, and programs inherit that: the tests of
 # Ctrl-C would then send it to processes that never hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -56,6 +60,25 @@ def _link_plugin() -> None:
 
 
 _link_plugin()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the App; say what runs in one process, the longest first.
+
+    Tests of one file share what it makes, those of the App share a server: that is a group, and no group is
+    divided when processes run side by side.
+    """
+    first = {"app": 0, "slow": 1}
+    rank: dict[Path, int] = {}
+    for item in items:
+        app = item.path.is_relative_to(REPOSITORY / "tests" / "app")
+        if app:
+            item.add_marker("app")
+        item.add_marker(pytest.mark.xdist_group("app" if app else str(item.path.relative_to(REPOSITORY))))
+        place = min((first.get(mark.name, 2) for mark in item.iter_markers()), default=2)
+        rank[item.path] = min(place, rank.get(item.path, 2))
+    items.sort(key=lambda item: rank[item.path])
 
 
 # --- data ------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     picture(page, "edit_before")
 
     form = call(page, "Split a class", "Masks")
-    choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"target":1')
+    choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"class_id":"1"')
     picture(page, "edit_split_form")
     execute(page, "class 1 a")
     picture(page, "edit_split_output")
@@ -76,7 +76,7 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     assert labelled.values("auto.mask_path") == masks
 
     form = call(page, "Hide or show classes", "Masks")
-    change(page, form.get_by_text("Hide class 2").click, sent="true")
+    change(page, form.get_by_text("Hide class 2").click, sent='auto__hide__2":true')
     picture(page, "edit_hide_form")
     execute(page, "Images changed")
     close(page)
@@ -122,7 +122,7 @@ def test_the_panel_leads_to_the_forms(labelled, page):
     button.scroll_into_view_if_needed()
     picture(page, "edit_panel")
     form = open_form(page, button)
-    choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"target":1')
+    choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"class_id":"1"')
     picture(page, "edit_panel_form")
     execute(page, "class 1 a")
     close(page)

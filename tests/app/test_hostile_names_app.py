@@ -66,7 +66,7 @@ def test_names_are_text_in_panel_forms_plots_and_messages(hostile, page):
         assert f"Hide {shown}" in text
     assert form.locator(MADE_OF_NAMES).count() == 0
     picture(page, "hostile_names_form")
-    change(page, form.locator("input[type=checkbox]").nth(1).check, sent="true")
+    change(page, form.locator("input[type=checkbox]").nth(1).check, sent='":true')
     execute(page, "Images changed")
     settle(page)
     assert page.locator(MADE_OF_NAMES).count() == 0
