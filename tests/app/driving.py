@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, TimeoutError
@@ -31,20 +30,20 @@ def act(do: Callable[[float], object], heard: Locator, state: str = "visible") -
     """Call ``do(milliseconds)`` until ``heard`` is in that state (as in ``Locator.wait_for``).
 
     The second try comes after one second, each further one after twice as long: what is only late is not done
-    twice.
+    twice. What is to go away has gone only once the act was possible.
     """
-    end, patience = time.monotonic() + SECONDS, 1000.0
+    end, patience, done = time.monotonic() + SECONDS, 1000.0, False
     while True:
-        patience = min(patience, max(1000.0, 1000 * (end - time.monotonic())))
-        with suppress(TimeoutError):
-            do(patience)
         try:
+            if not (done and heard.is_visible() == (state == "visible")):
+                do(patience)
+                done = True
             heard.wait_for(state=state, timeout=patience)
             return
         except TimeoutError:
             if time.monotonic() > end:
                 raise
-            patience *= 2
+        patience = min(2 * patience, 30_000.0)
 
 
 def click(button: Locator, heard: Locator, state: str = "visible") -> None:
