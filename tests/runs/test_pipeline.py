@@ -19,6 +19,8 @@ from fiftyone_plugin.masks.refine import crf_available
 from fiftyone_plugin.runs.pipeline import label
 from fiftyone_plugin.runs.samples import read_samples
 
+pytestmark = pytest.mark.slow
+
 STAGES = (
     "load backbone", "features", "sample", "levels", "foreground, regions", "classes", "masks",
     "contact sheet", "exemplars",

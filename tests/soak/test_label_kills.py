@@ -24,7 +24,7 @@ METHODS = ("mosaic", "lightcluster", "datus", "alignseg")
 FEW_STEPS = ["--set", "steps=4", "--set", "checkpoint_every=2", "--set", "batch_size=2"]
 CODE = "import sys\nfrom fiftyone_plugin.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="SIGKILL")]
 
 
 @dataclass
@@ -137,7 +137,6 @@ def check(labelling: Labelling, event: str, number: int, expected: dict[str, obj
     assert labelling.stale() == [], where
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("event", ["kill", "enospc", "term"])
 def test_a_random_moment(undisturbed, fresh, event):
     method = random.choice(METHODS)

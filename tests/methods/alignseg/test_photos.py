@@ -21,6 +21,8 @@ from fiftyone_plugin.methods.alignseg.method import AlignSeg
 from fiftyone_plugin.methods.panels import Explainable
 from fiftyone_plugin.runs.pipeline import label
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("out", "cls", "attn")
 
 
