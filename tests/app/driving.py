@@ -81,9 +81,15 @@ def open_form(page: Page, button: Locator, shows: str = "") -> Locator:
 def call(page: Page, label: str, shows: str = "") -> Locator:
     """Open the form of an operator by its label in the list of all operators."""
     browser = page.locator("[data-cy=operators-browser]")
-    act(lambda _: page.keyboard.press("Backquote"), browser)
-    browser.locator("input").fill(label)
-    click(browser.get_by_text(label).first, modal(page))
+
+    def call_it(wait: float) -> None:
+        if not browser.is_visible():
+            page.keyboard.press("Backquote")  # the same key closes it: from the beginning where it has gone
+            browser.wait_for(timeout=wait)
+        browser.locator("input").fill(label, timeout=wait)
+        browser.get_by_text(label).first.click(timeout=wait)
+
+    act(call_it, modal(page))
     return _complete(page, shows)
 
 
