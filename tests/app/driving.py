@@ -31,9 +31,9 @@ def act(
 ) -> None:
     """Call ``do(milliseconds)`` until ``heard`` is in that state (as in ``Locator.wait_for``).
 
-    The second try comes after two seconds, each further one after twice as long: what is only late is not done
-    twice. What is to go away has gone only once the act was possible. ``stays``: it is still so when all is
-    answered, which matters where a second click takes the first one back.
+    The second try comes after two seconds, each further one after twice as long: what is only late is not
+    done twice. What is to go away has gone only once the act was possible. ``stays``: it is still so when all
+    is answered, which matters where a second click takes the first one back.
     """
     end, patience, done = time.monotonic() + SECONDS, 2000.0, False
     while True:
@@ -44,7 +44,7 @@ def act(
             heard.wait_for(state=state, timeout=patience)
             if stays:
                 settle(heard.page)
-            if not stays or heard.is_visible() == (state == "visible"):
+            if not stays or heard.is_visible() == (state == "visible") or time.monotonic() > end:
                 return
         except TimeoutError:
             if time.monotonic() > end:
