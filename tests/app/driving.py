@@ -44,8 +44,10 @@ def act(
             heard.wait_for(state=state, timeout=patience)
             if stays:
                 settle(heard.page)
-            if not stays or heard.is_visible() == (state == "visible") or time.monotonic() > end:
+            if not stays or heard.is_visible() == (state == "visible"):
                 return
+            if time.monotonic() > end:
+                raise TimeoutError(f"{heard} does not stay {state}")
         except TimeoutError:
             if time.monotonic() > end:
                 raise
