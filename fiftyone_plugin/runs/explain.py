@@ -115,8 +115,7 @@ def explain(
                 method.fit(source(learn), progress=progress or NullProgress())
             return _stages(method, source(listed[:1]), backbone.name, refine, _words(model, learn))
     finally:
-        if store is not None:
-            store.close()
+        pass
 
 
 def _load(model: Path) -> Method:

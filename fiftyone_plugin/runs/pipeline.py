@@ -110,8 +110,6 @@ def label_items(
         left_out = getattr(items, "left_out", None) or LeftOut()
         if (finished := _read_finished(folder, left_out)) is not None:
             folder.finish()
-            if store is not None:
-                store.close()
             return finished
         run = Run(folder, backbone, store, method, size, refine, config, timed, left_out)
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))

@@ -82,8 +82,7 @@ class Run:
 
     def close(self) -> None:
         """Close the feature store."""
-        if self.store is not None:
-            self.store.close()
+        del self.store
 
     def execute(self, *, fitted: bool, pipeline: dict[str, Any]) -> None:
         """Extract, fit unless fitted, predict and write; stages already done are not done again."""

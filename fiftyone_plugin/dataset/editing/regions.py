@@ -122,12 +122,12 @@ def open_features(
     loaded = load_backbone(backbone or saved["backbone"], cache_dir=cache_dir(), precision=precision)
     check_weights(saved, loaded)
     items = list_images(sorted({row.image for row in rows}))
-    with FeatureStore(
+    store = FeatureStore(
         cache_dir(), store_spec(loaded, saved["size"]), limit_bytes=LabelConfig().cache_limit
-    ) as store:
-        batch = 4 if loaded.device == "cpu" else 32
-        source = ImageFeatureSource(items, loaded, layers, size=saved["size"], batch_size=batch, store=store)
-        yield Features(source, rows, {item.path: item.key for item in items})
+    )
+    batch = 4 if loaded.device == "cpu" else 32
+    source = ImageFeatureSource(items, loaded, layers, size=saved["size"], batch_size=batch, store=store)
+    yield Features(source, rows, {item.path: item.key for item in items})
 
 
 def read_regions(
