@@ -23,7 +23,6 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +196,7 @@ def _read(path: Path, layers: Sequence[str]) -> dict[str, np.ndarray] | None:
     """
     arrays: dict[str, np.ndarray] = {}
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb") as file:
             header = read_header(file)
             if not set(layers) <= header.keys():
                 return None
@@ -206,8 +205,7 @@ def _read(path: Path, layers: Sequence[str]) -> dict[str, np.ndarray] | None:
                 entry = header[layer]
                 array = np.empty(entry["shape"], _TYPES[entry["dtype"]])
                 file.seek(data + entry["data_offsets"][0])
-                file.readinto(_bytes(array))
-                if sums[layer] != _checksum(array):
+                if file.readinto(_bytes(array)) < array.nbytes or sums[layer] != _checksum(array):
                     raise _DamagedError(f"the layer {layer}")
                 array.flags.writeable = False
                 arrays[layer] = array
@@ -238,16 +236,10 @@ def _header(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, int]:
 
 def _place(path: Path, header: bytes, arrays: Mapping[str, np.ndarray]) -> None:
     with atomic(path) as partial:
-        with open(partial, "wb", buffering=0) as file:
+        with open(partial, "wb") as file:
             for part in (header, *map(_bytes, arrays.values())):
-                _write_all(file, part)
+                file.write(part)
         os.utime(partial)  # by the clock that _began is of, which file systems' may lag behind
-
-
-def _write_all(file: FileIO, part: bytes | memoryview) -> None:
-    rest = memoryview(part)
-    while len(rest):  # a write may take a part only
-        rest = rest[file.write(rest) :]
 
 
 def _bytes(array: np.ndarray) -> memoryview:
