@@ -50,8 +50,9 @@ class CropEncoder:
                 continue
             # the whole batch, though some may be known: on some devices rounding depends on the batch
             parts.append(self.backbone.extract(batch, wanted))
-            for row, digest in enumerate(keys if store else ()):
-                store.put(digest, {layer: array[row] for layer, array in parts[-1].items()})
+            if store:
+                for row, digest in enumerate(keys):
+                    store.put(digest, {layer: array[row] for layer, array in parts[-1].items()})
         return {name: np.concatenate([part[layer] for part in parts]) for name, layer in names.items()}
 
     def _store(self, size: int) -> FeatureStore | None:

@@ -237,8 +237,9 @@ def _header(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, int]:
 def _place(path: Path, header: bytes, arrays: Mapping[str, np.ndarray]) -> None:
     with atomic(path) as partial:
         with open(partial, "wb") as file:
-            for part in (header, *map(_bytes, arrays.values())):
-                file.write(part)
+            file.write(header)
+            for array in arrays.values():
+                file.write(_bytes(array))
         os.utime(partial)  # by the clock that _began is of, which file systems' may lag behind
 
 
