@@ -23,9 +23,6 @@ def class_shares(mask: np.ndarray) -> tuple[tuple[int, ...], tuple[float, ...]]:
         ((2, 7), (0.5, 0.25))
     """
     ids, counts = np.unique(mask, return_counts=True)
-    shares = {
-        int(id_): round(int(count) / mask.size, DECIMALS)
-        for id_, count in zip(ids, counts, strict=True)
-        if id_
-    }
+    found = zip(ids.tolist(), counts.tolist(), strict=True)
+    shares = {id_: round(count / mask.size, DECIMALS) for id_, count in found if id_}
     return tuple(shares), tuple(shares.values())

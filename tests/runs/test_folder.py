@@ -22,6 +22,7 @@ from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from fiftyone_plugin.images.listing import ImageItem
 from fiftyone_plugin.masks.files import write_mask
 from fiftyone_plugin.runs.folder import RunDirectory
+from fiftyone_plugin.runs.record import RunDocument
 from fiftyone_plugin.runs.samples import SampleRow, read_samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -34,7 +35,7 @@ def opened(root: Path, settings: dict | None = None, **options) -> RunDirectory:
 
 
 def add(directory: RunDirectory, name: str) -> SampleRow:
-    row = SampleRow(image=f"{name}.jpg", mask=f"{name}.png", width=3, height=2, classes="1", coverage=0.5)
+    row = SampleRow(image=f"{name}.jpg", mask=f"{name}.png", width=3, height=2, classes=(1,), coverage=0.5)
     directory.append([row])
     write_mask(directory.masks / row.mask, np.ones((2, 3), np.uint8))
     return row
@@ -50,7 +51,7 @@ def complete(root: Path, names: tuple[str, ...] = ("a", "sub/b")) -> None:
     directory.write_classes({1: "class 1"})
     (root / "contact_sheet.png").write_text("x")
     directory.write_samples(rows)
-    directory.write_run({"format": 1, "status": "complete", "settings": SETTINGS})
+    directory.write_run(RunDocument(SETTINGS, status="complete"))
     directory.finish()
 
 
@@ -187,7 +188,7 @@ def test_resuming_needs_the_same_settings_and_names_the_difference(tmp_path):
 def test_resume_and_restart_of_nothing_just_start(tmp_path):
     for option in ("resume", "restart"):
         directory = opened(tmp_path / option, **{option: True})
-        assert directory.read_run()["status"] == "running"
+        assert directory.read_run().status == "running"
         assert list(directory.finished()) == []
         directory.close()
 
@@ -277,7 +278,7 @@ def restarted(root: Path, name: str = "c") -> None:
     directory = opened(root, restart=True)
     row = add(directory, name)
     directory.write_samples([row])
-    directory.write_run({"format": 1, "status": "complete", "settings": SETTINGS})
+    directory.write_run(RunDocument(SETTINGS, status="complete"))
     directory.finish()
 
 
@@ -302,7 +303,7 @@ def test_a_finished_run_stays_until_the_new_one_is_finished(tmp_path):
     complete(tmp_path)
     before = contents(tmp_path)
     directory = opened(tmp_path, restart=True)
-    first = directory.read_run()["run_id"]
+    first = directory.read_run().run_id
     add(directory, "c")
     directory.close()
     assert contents(tmp_path) == before
@@ -368,7 +369,7 @@ def exchange(tmp_path):
     directory = opened(tmp_path / "old", restart=True)
     row = add(directory, "c")
     directory.write_samples([row])
-    directory.write_run({"format": 1, "status": "complete", "settings": SETTINGS})
+    directory.write_run(RunDocument(SETTINGS, status="complete"))
     directory.close()
 
     def kill(number: int) -> tuple[int, Path]:
