@@ -114,7 +114,7 @@ names = texts.filter(lambda text: not text or is_below(text))  # a mask never le
         st.builds(
             SampleRow, image=texts, mask=names, error=texts,
             width=st.integers(0, 9999), height=st.integers(0, 9999),
-            classes=st.lists(st.integers(1, 99)).map(lambda v: " ".join(map(str, v))),
+            classes=st.lists(st.integers(1, 99)).map(tuple),
             status=st.sampled_from(["labelled", "skipped"]),
             coverage=st.floats(0, 1), seconds=st.floats(0, 1e4),
         ),

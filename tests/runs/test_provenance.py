@@ -22,6 +22,7 @@ GOOD = {
     "refine": "none",
     "seed": 0,
 }
+OWN = {"layer": "out", "descriptor_layers": ["out"], "whiten": None, "refine": "none"}
 
 
 def write(folder: Path, **changes) -> Path:
@@ -34,7 +35,7 @@ def model_of(backbone: str) -> FittedModel:
 
 
 def test_a_good_one_is_read_as_it_is(tmp_path):
-    save_method(create_method("lightcluster", n_classes=2).fit(scenes(4), progress=NullProgress()), tmp_path)
+    save_method(create_method("datus", n_classes=2, **OWN).fit(scenes(), progress=NullProgress()), tmp_path)
     found = FittedModel.load(write(tmp_path))
     assert {name: value for name, value in vars(found).items() if name != "method"} == GOOD
     found.save(tmp_path / "again")

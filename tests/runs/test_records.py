@@ -71,7 +71,7 @@ def test_pipes_are_not_waited_for(tmp_path):
     for name in ("run.json", "samples.csv", "journal.jsonl"):
         os.mkfifo(tmp_path / name)
     for read in (
-        lambda: read_record(tmp_path / "run.json"),
+        lambda: RunDocument.read(tmp_path / "run.json"),
         lambda: read_samples(tmp_path / "samples.csv"),
         lambda: list(read_journal(tmp_path / "journal.jsonl")),
     ):
