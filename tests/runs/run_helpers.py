@@ -1,11 +1,20 @@
-"""Bad images, what a run has written, and runs that stop."""
+"""Bad images, what a run has written, runs that stop, and runs without a pipeline."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from fiftyone_plugin.common.progress import CallbackProgress
-from fiftyone_plugin.runs.samples import read_samples
+from fiftyone_plugin.masks.files import write_mask
+from fiftyone_plugin.runs.folder import RunDirectory
+from fiftyone_plugin.runs.record import RunDocument
+from fiftyone_plugin.runs.samples import SampleRow, read_samples
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FAULTS = str(REPOSITORY / "tests" / "soak" / "faults.py")
+SETTINGS = {"method": "lightcluster", "seed": 0, "backbone": {"name": "a", "size": 448}}
 
 BAD = {
     "broken/empty.jpg": "empty file",
@@ -52,3 +61,32 @@ def at(stage_name: str, action):
 def table_of(out: Path) -> list[dict[str, object]]:
     """The table, without the time that it took."""
     return [{**vars(row), "seconds": 0} for row in read_samples(out / "samples.csv")]
+
+
+def opened(root: Path, settings: dict | None = None, **options) -> RunDirectory:
+    return RunDirectory(root).open(settings or SETTINGS, **{"resume": False, "restart": False, **options})
+
+
+def add(directory: RunDirectory, name: str) -> SampleRow:
+    row = SampleRow(image=f"{name}.jpg", mask=f"{name}.png", width=3, height=2, classes=(1,), coverage=0.5)
+    directory.append([row])
+    write_mask(directory.masks / row.mask, np.ones((2, 3), np.uint8))
+    return row
+
+
+def complete(root: Path, names: tuple[str, ...] = ("a", "sub/b")) -> None:
+    """What the pipeline does, without the pipeline."""
+    directory = opened(root)
+    rows = [add(directory, name) for name in names]
+    directory.model.mkdir()
+    for name in ("method.json", "arrays.safetensors", "pipeline.json"):
+        (directory.model / name).write_text("x")
+    directory.write_classes({1: "class 1"})
+    (root / "contact_sheet.png").write_text("x")
+    directory.write_samples(rows)
+    directory.write_run(RunDocument(SETTINGS, status="complete"))
+    directory.finish()
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
