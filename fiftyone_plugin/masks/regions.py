@@ -79,7 +79,7 @@ def find_regions(mask: np.ndarray, ids: Sequence[int] | None = None) -> MaskRegi
         mask: (H, W) class ids within 0..65,535; 0 belongs to no region.
         ids: only these classes; ``None`` for all.
     """
-    from ...masks.segments import find_segments
+    from .segments import find_segments
 
     chosen = mask if ids is None else np.where(np.isin(mask, list(ids)), mask, 0)
     segments = find_segments(chosen, connectivity=CONNECTIVITY)

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from fiftyone_plugin import cli
 from fiftyone_plugin.cli import compare, label
-from fiftyone_plugin.cli import main as cli
 from fiftyone_plugin.common.console import say
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.evaluation.report import format_table

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin.cli import main as cli
+from fiftyone_plugin import cli
 from fiftyone_plugin.errors import ImageReadError, UsageError
 from fiftyone_plugin.evaluation import Mapping
 from fiftyone_plugin.evaluation.folders import pair_masks, read_classes

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from fiftyone_plugin.cli import main as cli
+from fiftyone_plugin import cli
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.evaluation.comparison import compare_folders, compare_masks, match_classes
 from fiftyone_plugin.evaluation.confusion import count

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
-from fiftyone_plugin import formats as export
+from fiftyone_plugin import export
 from fiftyone_plugin.formats.coco import coco_annotations
 from fiftyone_plugin.formats.panoptic import id_to_rgb, panoptic_segments, rgb_to_id
 from fiftyone_plugin.formats.voc import voc_image, voc_palette

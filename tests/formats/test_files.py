@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fiftyone_plugin import formats as export
+from fiftyone_plugin import export
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.formats.file_writers import _labelmap_names
 from fiftyone_plugin.formats.items import ExportItem

@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from fiftyone_plugin import formats as export
+from fiftyone_plugin import export
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from fiftyone_plugin.formats import read_masks
 from fiftyone_plugin.formats.coco import coco_annotations

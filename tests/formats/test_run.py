@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin import formats as export
+from fiftyone_plugin import export
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.formats.base import ExportOptions
 from fiftyone_plugin.formats.exporting import export_source
