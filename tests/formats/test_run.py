@@ -21,13 +21,6 @@ from .conftest import read_folder
 from .run_helpers import PAIR, TWO, files, load
 
 
-def test_the_package_can_be_called_and_its_modules_imported(levels, tmp_path):
-    import fiftyone_plugin.formats.api
-
-    assert fiftyone_plugin.formats.api.export is fiftyone_plugin.formats.export
-    assert fiftyone_plugin.formats(levels, out=tmp_path / "o").images == 7
-
-
 @pytest.mark.parametrize("name", list(formats()))
 def test_bytes_do_not_depend_on_the_number_of_processes(levels, tmp_path, name, monkeypatch):
     from fiftyone_plugin.formats import exporting as run
