@@ -107,7 +107,7 @@ def evaluate(
     if eval_key is not None:
         method.validate_run(samples, eval_key)
     with (progress or NullProgress()).stage("comparing masks", len(samples)) as stage:
-        results = method.compare(samples, eval_key, classes, stage)
+        results: PseudoMaskResults = method.compare(samples, eval_key, classes, stage)
     if eval_key is not None:
         method.register_run(samples, eval_key)
         method.register_samples(samples, eval_key)

@@ -27,7 +27,7 @@ class ImageCounts:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.extras: dict[str, array] = {}
+        self.extras: dict[str, array[float]] = {}
         self._ends = array("Q")
         self._pred, self._true, self._count = array("I"), array("I"), array("I")
 

@@ -83,7 +83,9 @@ class Scorer:
         labelled = np.bincount(
             images, pixels * (pred != (-1 if self.unlabelled is None else self.unlabelled)), n
         )
-        return np.divide(labelled, every, out=np.full(n, np.nan), where=every > 0)
+        shares = np.full(n, np.nan)
+        np.divide(labelled, every, out=shares, where=every > 0)
+        return shares
 
     def scores(
         self, spec: EvaluationProtocol, replicates: int, seed: int

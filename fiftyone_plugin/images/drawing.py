@@ -64,7 +64,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndar
     edge[1:] |= down
     edge[:-1] |= down
     blended[edge & (mask > 0)] *= 0.4
-    return blended.round().clip(0, 255).astype(np.uint8)
+    return np.asarray(blended.round().clip(0, 255), np.uint8)
 
 
 def _fit(image: np.ndarray, mask: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:

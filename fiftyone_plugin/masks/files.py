@@ -256,7 +256,7 @@ def _look_up(values: np.ndarray, readings: list[np.ndarray], rules: MaskRules) -
     table = rules.choose(used, readings)
     if np.array_equal(table[used], used):
         return values
-    return table.astype(_dtype(int(table[used].max())))[values]
+    return np.asarray(table.astype(_dtype(int(table[used].max())))[values])
 
 
 def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.ndarray:
