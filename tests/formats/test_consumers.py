@@ -20,9 +20,9 @@ from fiftyone_plugin.formats.voc import voc_image, voc_palette
 from fiftyone_plugin.formats.yolo import yolo_lines
 from fiftyone_plugin.masks.segments import find_segments
 
-from .conftest import NAMES
 from ..masks.strategies import masks
 from ..masks.test_polygons import rasterise
+from .conftest import NAMES
 
 
 def stem(name):

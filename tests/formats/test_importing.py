@@ -16,8 +16,8 @@ from fiftyone_plugin.formats.coco_shapes import decode_segmentation
 from fiftyone_plugin.formats.importing import safe_targets
 from fiftyone_plugin.masks.segments import find_segments
 
-from .conftest import NAMES, read_folder
 from ..masks.strategies import masks
+from .conftest import NAMES, read_folder
 
 ROUTES = [
     ("coco-instances", {}),
