@@ -30,10 +30,10 @@ from fiftyone_plugin.clustering.normalize import VectorNormalizer
 from fiftyone_plugin.clustering.region_classes import stack_layers
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.dataset.editing.corrections import MIN_SHARE, WHITEN, Examples, reassign
 from fiftyone_plugin.dataset.editing.regions import NOT_PATCHES, patch_shares, pool_tokens
 from fiftyone_plugin.dataset.editing.split import RegionParts
-from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore

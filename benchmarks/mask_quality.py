@@ -24,8 +24,8 @@ from benchmarks.quality import build
 from fiftyone_plugin.common.parallel import batched
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.evaluation import evaluate_pairs
-from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore

@@ -28,9 +28,9 @@ from benchmarks.zoo import ZOO, load_zoo, require_genuine_weights
 from fiftyone_plugin.common.parallel import batched
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import ConsoleProgress, NullProgress, Progress
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs
-from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore

@@ -16,7 +16,7 @@ from benchmarks.data import default_folder, load_folder
 from fiftyone_plugin.common.parallel import parallel_map
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore

@@ -59,20 +59,22 @@ def run(args: argparse.Namespace) -> int:
         say("", "images that differ most:")
     for name, share in worst:
         say(f"  {share:.4f}  {name}")
-    for name, reason in list(result.left_out.items())[:LISTED]:
-        say(f"left out: {name}: {reason}", error=True)
-    if len(result.left_out) > LISTED:
-        say(f"left out: {len(result.left_out) - LISTED} more", error=True)
+    for entry in result.skipped[:LISTED]:
+        say(f"left out: {entry}", error=True)
+    if len(result.skipped) > LISTED:
+        say(f"left out: {len(result.skipped) - LISTED} more", error=True)
     if args.json:
         _write(result, Path(args.json))
-    return EXIT_SKIPPED if result.left_out else 0
+    return EXIT_SKIPPED if result.skipped else 0
 
 
 def _write(result: Comparison, path: Path) -> None:
     from ..common.files import write_json
 
     classes = [{**vars(match), "iou": match.iou} for match in result.classes]
-    write_json(path, {**vars(result), "classes": classes})
+    document = {**vars(result), "classes": classes}
+    document["left_out"] = {entry.key: entry.reason for entry in document.pop("skipped")}
+    write_json(path, document)
 
 
 def _names(folder: str) -> dict[int, str]:

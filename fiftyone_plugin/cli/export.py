@@ -91,26 +91,22 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from ..common.progress import ConsoleProgress, NullProgress
-    from ..formats.base import ExportOptions
-    from ..formats.exporting import export_source
+    from ..formats.exporting import export
 
     names = ("min_area", "small", "min_quality", "low_quality", "images", "polygons", "tolerance")
     more = ("connectivity", "border", "void", "like")
-    options = ExportOptions(
-        splits=tuple(args.splits), **{name: getattr(args, name) for name in (*names, *more)}
-    )
-    options.validate()
-    result = export_source(
+    result = export(
         _source(args),
-        args.out,
-        args.format,
+        out=args.out,
+        format=args.format,
         classes=args.classes,
         ignore=args.ignore,
         stuff=args.stuff,
-        options=options,
         overwrite=args.overwrite,
         jobs=args.jobs,
         progress=NullProgress() if args.quiet else ConsoleProgress(),
+        splits=tuple(args.splits),
+        **{name: getattr(args, name) for name in (*names, *more)},
     )
     for entry in result.failed[:LISTED]:
         say(f"skipped {entry.key}: {entry.reason}", error=True)

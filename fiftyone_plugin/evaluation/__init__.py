@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from .confusion import ConfusionMatrix, Contingency, count
 from .matching import Mapping
+from .options import EvaluationOptions, parse_classes
 from .protocols import PROTOCOLS, EvaluationProtocol, get_protocol
 from .result import EvaluationResult, over_seeds
-from .summary import collect, evaluate_pairs, map_images, parse_classes, score
+from .summary import collect, evaluate_pairs, map_images, score
 
 if TYPE_CHECKING:
     from .fiftyone_evaluation import evaluate
@@ -20,6 +21,7 @@ __all__ = [
     "PROTOCOLS",
     "ConfusionMatrix",
     "Contingency",
+    "EvaluationOptions",
     "EvaluationProtocol",
     "EvaluationResult",
     "Mapping",

@@ -66,7 +66,7 @@ def at_most(values: np.ndarray, side: int) -> np.ndarray:
     """Thin (h, w) values out so that neither side exceeds ``side``."""
     step = max(1, -(-max(values.shape) // side))
     rows, columns = (np.arange(min(step // 2, n - 1), n, step) for n in values.shape)
-    return values[np.ix_(rows, columns)]
+    return np.asarray(values[np.ix_(rows, columns)])
 
 
 def labels_or_error(
@@ -98,7 +98,7 @@ def native_labels(
     """
     with one_thread():
         values = scores.scores if scores.refined else refiner(scores.scores, read_image())
-        return _narrow(scores.labels)[winners(values, *size)]
+        return np.asarray(_narrow(scores.labels)[winners(values, *size)])
 
 
 def _narrow(ids: np.ndarray) -> np.ndarray:
