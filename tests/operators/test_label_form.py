@@ -185,10 +185,10 @@ class TestForm:
         assert "overwrite" not in shown
 
     def test_an_unfinished_run_is_offered_to_go_on(self, form, dataset, tmp_path):
-        from fiftyone_plugin.dataset.labelling import _claim
+        from fiftyone_plugin.dataset.claiming import claim
         from fiftyone_plugin.runs.folder import RunDirectory
 
-        _claim(dataset, "half", tmp_path / "run", overwrite=False, restart=False)
+        claim(dataset, "half", tmp_path / "run", overwrite=False, restart=False)
         shown = form(field="half")
         assert not shown["field"].invalid
         assert "unfinished run" in text_of(shown["unfinished"])
