@@ -36,7 +36,7 @@ class CompareRuns(PseudoMaskOperator):
 
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add two runs, and the name of the field."""
-        fields = finished(ctx)
+        fields = list(finished(ctx))
         if len(fields) < 2:
             cannot(inputs, "a", TOO_FEW)
             return
@@ -87,7 +87,7 @@ class CompareRuns(PseudoMaskOperator):
 
 def _pair(ctx: Any, params: Params) -> tuple[str, str]:
     """Return the mask fields of the two runs."""
-    fields = finished(ctx)
+    fields = list(finished(ctx))
     if len(fields) < 2:
         raise UsageError(TOO_FEW)
     return params.one_of("a", fields, fields[0]), params.one_of("b", fields, fields[1])

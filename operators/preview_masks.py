@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from fiftyone.operators import types
 
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.estimate import format_seconds
 
-from .base import Messages, PseudoMaskOperator, above_grid, entry, once
+from .base import Messages, PseudoMaskOperator, above_grid, entry
+from .forms.edits import finished
 from .forms.fields import cannot, choose, first_reasons
 from .forms.settings import (
     add_settings,
@@ -56,9 +56,10 @@ class PreviewMasks(PseudoMaskOperator):
         seconds = estimate_run(few, params, fitted=not fit)[1].seconds
         text = f"About {format_seconds(seconds)}, less from the second time on. Nothing is written"
         inputs.view("shown", types.Notice(label=_shown(ctx), description=text))
-        if _finished(ctx):
+        runs = finished(ctx).values()
+        if runs:
             choices = {FIT: "new settings, fitted to these images alone"}
-            choices |= {key: f"the model of {run.title}" for key, run in _finished(ctx).items()}
+            choices |= {run.key: f"the model of {run.title}" for run in runs}
             choose(inputs, "source", choices, default=FIT, label="By")
         if fit:
             add_settings(inputs, params)
@@ -117,22 +118,15 @@ def _shown(ctx: Any) -> str:
     return "Shows a few images of the view; select samples to choose which"
 
 
-def _finished(ctx: Any) -> dict[str, RunRecord]:
-    """Return key -> run, of finished runs."""
-    return once(
-        ctx, "finished runs", lambda: {run.key: run for run in list_runs(ctx.dataset) if run.is_complete}
-    )
-
-
 def _source(ctx: Any, params: Params) -> str:
     """Return ``fit``, or the key of the run whose model is used."""
     if not params.lenient:
         return params.text("source", FIT)  # a run that is gone has a sentence of its own
-    return params.one_of("source", [FIT, *_finished(ctx)], FIT)
+    return params.one_of("source", [FIT, *(run.key for run in finished(ctx).values())], FIT)
 
 
 def _model_of(ctx: Any, key: str) -> Path:
-    run = _finished(ctx).get(key)
+    run = next((run for run in finished(ctx).values() if run.key == key), None)
     if run is None:
         raise UsageError(f"there is no finished run {key!r} on this dataset")
     return Path(run.out) / "model"

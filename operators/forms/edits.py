@@ -8,7 +8,7 @@ from typing import Any
 
 from fiftyone.operators import types
 
-from fiftyone_plugin.dataset.record import finished_fields, finished_run
+from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.summary import ClassRow, class_rows, ids_of
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.exemplars import exemplar_uri
@@ -41,7 +41,7 @@ class EditOperator(PseudoMaskOperator):
 
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add the choice of masks, and what the edit asks about them."""
-        fields = finished(ctx)
+        fields = list(finished(ctx))
         if not fields:
             cannot(inputs, "field", NOTHING)
             return
@@ -70,9 +70,10 @@ class EditOperator(PseudoMaskOperator):
         return summary
 
 
-def finished(ctx: Any) -> list[str]:
-    """Return the mask fields of finished runs, newest first."""
-    return once(ctx, "finished fields", lambda: finished_fields(ctx.dataset))
+def finished(ctx: Any) -> dict[str, RunRecord]:
+    """Return mask field -> run, of finished runs, newest first."""
+    runs = once(ctx, "runs", lambda: list_runs(ctx.dataset))
+    return {run.field: run for run in runs if run.is_complete}
 
 
 def chosen_field(ctx: Any, params: Params) -> str:
@@ -81,7 +82,7 @@ def chosen_field(ctx: Any, params: Params) -> str:
     Raises:
         UsageError: there is no finished run, or none that fills the field of the form.
     """
-    fields = finished(ctx)
+    fields = list(finished(ctx))
     if not fields:
         raise UsageError(NOTHING)
     return params.one_of("field", fields, fields[0])
@@ -107,8 +108,7 @@ def add_class(ctx: Any, inputs: Any, params: Params, field: str, description: st
 
 def add_strip(ctx: Any, inputs: Any, name: str, field: str, id_: int) -> None:
     """Show crops of a class, where the run has some."""
-    run = once(ctx, f"run of {field}", lambda: finished_run(ctx.dataset, field))
-    strip = exemplar_uri(Path(run.out), id_)
+    strip = exemplar_uri(Path(finished(ctx)[field].out), id_)
     if strip:
         inputs.view(name, types.ImageView(height=STRIP_HEIGHT), default=strip)
 
@@ -122,5 +122,4 @@ def chosen_class(ctx: Any, params: Params, field: str) -> int | None:
 
 def detections_made(ctx: Any, field: str) -> list[str]:
     """Return the fields of detections that were made from a mask field, oldest first."""
-    run = once(ctx, f"run of {field}", lambda: finished_run(ctx.dataset, field))
-    return [name for name in run.detections if ctx.dataset.has_sample_field(name)]
+    return [name for name in finished(ctx)[field].detections if ctx.dataset.has_sample_field(name)]
