@@ -296,8 +296,8 @@ def fill(dataset, finished_runs, tmp_path):
     """
     from dataclasses import replace
 
-    from fiftyone_plugin.common.progress import NullProgress
-    from fiftyone_plugin.dataset.labelling import _claim, _write
+    from fiftyone_plugin.dataset.claiming import claim
+    from fiftyone_plugin.dataset.labelling import write_result
     from fiftyone_plugin.images.listing import list_view
     from fiftyone_plugin.runs.samples import total_areas
 
@@ -310,9 +310,9 @@ def fill(dataset, finished_runs, tmp_path):
         areas = {str(id_): share for id_, share in total_areas(rows).items()}
         document = {**run.run, "counts": counts, "areas": areas}
         result = replace(run, out=tmp_path / field, samples=rows, run=document)
-        record = _claim(dataset, field, result.out, overwrite=False, restart=False)
+        record, _ = claim(dataset, field, result.out, overwrite=False, restart=False)
         shutil.copytree(run.out, result.out)
-        _write(dataset, record, result, entries, NullProgress())
+        write_result(dataset, record, result, entries)
 
     return fill
 
