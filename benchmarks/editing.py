@@ -71,10 +71,10 @@ def label_regions(data: BenchmarkData, backbone: Backbone, k: int, seed: int, ev
     method.n_jobs = 1
     items = data.items[::every]
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
-    source = ImageFeatureSource(items, backbone, method.layers, size=448, store=store)
+    source = ImageFeatureSource(items, backbone, method.inputs, size=448, store=store)
     method.fit(source, progress=NullProgress())
     masks = dict(predictions(method, source, "none"))
-    layers = [layer for layer in method.layers if layer not in NOT_PATCHES]
+    layers = [layer for layer in method.inputs if layer not in NOT_PATCHES]
     by_key = {item.key: item for item in items}
     size = max(data.classes) + 1
     found: list[tuple] = []

@@ -59,7 +59,7 @@ def run(
     refiner = create_refiner(args.refine)
     with tempfile.TemporaryDirectory() as memo:
         source = ImageFeatureSource(
-            data.items, backbone, method.layers, size=args.size, store=store, memo_dir=Path(memo)
+            data.items, backbone, method.inputs, size=args.size, store=store, memo_dir=Path(memo)
         )
         method.fit(source, progress=NullProgress())
         truth = {item.key: item for item in data.items}

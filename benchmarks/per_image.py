@@ -119,7 +119,7 @@ def measure(
             random_state=seed,
             **dict(args.options),
         )
-        layers = dict.fromkeys([*method.layers, "out"])
+        layers = dict.fromkeys([*method.inputs, "out"])
         source = ImageFeatureSource(data.items, backbone, tuple(layers), size=args.size, store=store)
         method.fit_regions(source, progress=progress)
         for name, predict in predictors(args.prototypes, seed, method).items():

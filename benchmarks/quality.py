@@ -89,7 +89,7 @@ def evaluate_method(
         k = args.foreground_classes + 1
     method = build(name, k, seed, args.refine, dict(args.options))
     source = ImageFeatureSource(
-        data.items, backbone, method.layers, size=args.size, store=store, memo_dir=work / "memo"
+        data.items, backbone, method.inputs, size=args.size, store=store, memo_dir=work / "memo"
     )
     method.fit(source, progress=progress)
     refine = "none" if name in BASELINES else args.refine
@@ -110,7 +110,7 @@ def extract(
 ) -> FeatureStore:
     """Bring all layers that any of the methods reads into one store, in a single forward pass an image."""
     store = FeatureStore(cache_dir(), store_spec(backbone, args.size), limit_bytes=None)
-    layers = {layer for name in args.methods for layer in build(name, 2, 0, "none", {}).layers}
+    layers = {layer for name in args.methods for layer in build(name, 2, 0, "none", {}).inputs}
     ImageFeatureSource(data.items, backbone, sorted(layers), size=args.size, store=store).extract(progress)
     return store
 

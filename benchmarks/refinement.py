@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     backbone = load_backbone(cache_dir=cache_dir())
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
     method = LightCluster(refine="none")
-    source = ImageFeatureSource(data.items, backbone, method.layers, store=store)
+    source = ImageFeatureSource(data.items, backbone, method.inputs, store=store)
     source.extract(NullProgress())
     votes = method.fit_foreground(source, progress=NullProgress()).vote
     inputs = [

@@ -37,7 +37,7 @@ def describe(folder: Path, path: Path) -> int:
     backbone = load_backbone(None, cache_dir=cache_dir())
     method = Mosaic(data.n_classes)
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
-    source = ImageFeatureSource(data.items, backbone, method.layers, size=448, store=store)
+    source = ImageFeatureSource(data.items, backbone, method.inputs, size=448, store=store)
     regions = method.fit_features(source, NullProgress()).collect_regions(source, NullProgress())
     store.close()
     descriptors = regions.join_descriptors()

@@ -108,7 +108,7 @@ def explain(
                 from ..features.source import ImageFeatureSource
 
                 return ImageFeatureSource(
-                    items, backbone, method.layers, size=config.size, store=store, memo_dir=Path(memo)
+                    items, backbone, method.inputs, size=config.size, store=store, memo_dir=Path(memo)
                 )
 
             if model is None:

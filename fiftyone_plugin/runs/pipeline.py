@@ -102,7 +102,7 @@ def label_items(
             check_weights(saved, backbone)
         size = saved["size"] if saved else config.size
         seed = saved["seed"] if saved else config.seed
-        for layer in method.layers:  # an impossible one must not cost an earlier run
+        for layer in method.inputs:  # an impossible one must not cost an earlier run
             backbone.resolve_layer(layer)
         settings = describe_settings(method, backbone, size, refine, seed, items, model)
         store = open_store(backbone, size, config)  # one that cannot be opened must not begin a run

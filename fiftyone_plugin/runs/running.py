@@ -71,7 +71,7 @@ class Run:
         self.source = ImageFeatureSource(
             directory.items,
             backbone,
-            method.layers,
+            method.inputs,
             size=size,
             batch_size=batch_size,
             store=self.store,

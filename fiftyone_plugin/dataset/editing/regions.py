@@ -119,7 +119,7 @@ def open_features(
 
     model = Path(run.out) / "model"
     saved = read_model(model)
-    layers = [layer for layer in load_method(model).layers if layer not in NOT_PATCHES] or ["out"]
+    layers = [layer for layer in load_method(model).inputs if layer not in NOT_PATCHES] or ["out"]
     precision = (run.record.settings.get("backbone") or {}).get("precision") or "auto"
     loaded = load_backbone(backbone or saved["backbone"], cache_dir=cache_dir(), precision=precision)
     check_weights(saved, loaded)
