@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .dataset.labelling import label_dataset, undo
     from .evaluation import evaluate
     from .formats import export, import_masks
+    from .runs.api import label
     from .runs.config import LabelConfig
-    from .runs.pipeline import label
     from .runs.result import LabelResult
 
 __all__ = [
@@ -39,7 +39,7 @@ _LAZY = {
     "evaluate": "evaluation",
     "export": "formats",
     "import_masks": "formats",
-    "label": "runs.pipeline",
+    "label": "runs.api",
     "label_dataset": "dataset.labelling",
     "undo": "dataset.labelling",
 }
