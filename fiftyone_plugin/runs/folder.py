@@ -27,6 +27,7 @@ from .cleaning import (
     remove_work,
     run_files,
 )
+from .given import remove_given
 from .images import read_list, write_list
 from .record import RUN_FORMAT, read_record
 from .replacement import NEXT, discard_next, finish_exchange, is_exchange_begun
@@ -276,6 +277,7 @@ class RunDirectory:
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is left in it but this class's own working files."""
         remove_work(self.root)
+        remove_given(self.root)
         discard_next(self._next())
         if not self.work.is_symlink():
             remove_inside(self.root, f"{self.work.name}/{LOCK}")

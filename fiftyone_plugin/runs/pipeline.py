@@ -18,6 +18,7 @@ from .cleaning import FOLDERS
 from .config import LabelConfig, resolve_refinement
 from .estimate import learn
 from .folder import RunDirectory
+from .given import given_sets, remove_given
 from .model import (
     check_weights,
     create_configured,
@@ -77,7 +78,6 @@ def label_items(
     """
     if not items:
         raise UsageError("no images to label")
-    config.validate()
     saved = read_model(model) if model is not None else None
     if model is not None and real_path(model) == real_path(RunDirectory(out).model):
         raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
@@ -115,6 +115,7 @@ def label_items(
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
         result = run.conclude(settings, start)
         learn(result)
+        remove_given(out, keep=given_sets(items))  # of a run that this one has replaced
         run.close()  # not after an error: what the store was writing is finished first, when it is freed
         return result
     except (OSError, MemoryError, RuntimeError) as error:
