@@ -139,7 +139,7 @@ def read_rows(out: Path) -> list[dict[str, str]]:
     [
         (["{images}"], "--out"),
         (["{images}", "--out", "{out}", "--recut", "3"], "name its folder"),
-        (["--out", "{out}"], "images"),
+        (["--out", "{out}"], "IMAGES"),
         (["{images}/nothing", "--out", "{out}"], "no such file or folder"),
         (["{images}/*.tiff", "--out", "{out}"], "no images in"),
         (["{out}", "--out", "{out}"], "no such file or folder"),
