@@ -107,11 +107,11 @@ def _list(images: Any, out: Path) -> Sequence[ImageItem]:
     if is_in_memory(images):
         images = [images]
     if not isinstance(images, Iterable) or isinstance(images, (bytes, dict)):
-        raise UsageError(f"cannot label {_kind(images)}: give {FORMS}")
+        raise UsageError(f"cannot label {_kind(images)}; give {FORMS}")
     each = list(images)
     for number, image in enumerate(each, 1):
         if not isinstance(image, (str, os.PathLike)) and not is_in_memory(image):
-            raise UsageError(f"image {number} of the sequence is {_kind(image)}: give {FORMS}")
+            raise UsageError(f"image {number} of the sequence is {_kind(image)}; give {FORMS}")
     inside = [(number, image) for number, image in enumerate(each, 1) if is_in_memory(image)]
     if not inside:
         return list_images(each)
@@ -127,7 +127,8 @@ FORMS = (
 
 def _kind(value: object) -> str:
     kind = type(value)
-    return f"a {kind.__name__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__name__}"
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"something of type {module}{kind.__name__}"
 
 
 def _forget_given(out: Path, before: set[str]) -> None:

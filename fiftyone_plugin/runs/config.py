@@ -6,7 +6,8 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, TypeVar, cast
 
 from ..common.checks import Number, check_numbers
 from ..errors import MissingDependencyError, UsageError, unknown
@@ -16,6 +17,8 @@ from ..methods import DEFAULT_METHOD
 from ..methods.catalog import CATALOG
 
 __all__ = ["PRESETS", "LabelConfig", "resolve_refinement"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,24 @@ WORDS = {
 }
 
 
+def _answer_unknown_settings(cls: type[T]) -> type[T]:
+    """Let a dataclass name the nearest setting where it is given one that it has not."""
+    init, known = cls.__init__, [item.name for item in fields(cast(Any, cls))]
+
+    @wraps(init)
+    def checked(self: T, *args: Any, **settings: Any) -> None:
+        for name in settings:
+            if name in OTHER_WORDS:
+                raise UsageError(f"unknown setting {name!r}; it is called {OTHER_WORDS[name]!r}")
+            if name not in known:
+                raise unknown("setting", name, known)
+        init(self, *args, **settings)
+
+    cls.__init__ = checked  # type: ignore[assignment]
+    return cls
+
+
+@_answer_unknown_settings
 @dataclass(frozen=True)
 class LabelConfig:
     """Settings of a run; every one has a default, and is checked when it is given.
@@ -89,16 +110,6 @@ class LabelConfig:
     cache: bool = True
     cache_limit: int = 20 * GIB
     options: dict[str, Any] = field(default_factory=dict)
-
-    def __new__(cls, *args: Any, **settings: Any) -> LabelConfig:
-        """Refuse settings that there are not."""
-        known = [item.name for item in fields(cls)]
-        for name in settings:
-            if name in OTHER_WORDS:
-                raise UsageError(f"unknown setting {name!r}; it is called {OTHER_WORDS[name]!r}")
-            if name not in known:
-                raise unknown("setting", name, known)
-        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         self._check_words()

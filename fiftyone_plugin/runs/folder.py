@@ -100,7 +100,7 @@ class RunDirectory:
                 use.
         """
         if resume and restart:
-            raise UsageError("--resume and --restart exclude each other")
+            raise UsageError("--resume and --overwrite exclude each other")
         refuse_links(self.root)
         self._make_root()
         self._take_lock()
@@ -230,7 +230,9 @@ class RunDirectory:
         if complete and self._next().read_run() is not None:
             state += " and an unfinished one that is to replace it"
             advice = "--resume to go on with that, "
-        raise UsageError(f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out")
+        raise UsageError(
+            f"{self.root} holds {state}; use {advice}--overwrite to replace it, or another --out"
+        )
 
     def _take_lock(self) -> None:
         lock = FileLock(self.work / LOCK)
