@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..common.parallel import one_thread
-from ..errors import ImageReadError, UsageError
+from ..errors import ImageReadError, unknown
 from .argmax import winners
 from .crf import DenseCRF, crf_available
 from .scores import LabelScores
@@ -58,7 +58,7 @@ def create_refiner(name: str) -> Refiner:
         UsageError: unknown name.
     """
     if name not in REFINERS:
-        raise UsageError(f"unknown refinement {name!r}; known: {', '.join(REFINERS)}")
+        raise unknown("refinement", name, REFINERS)
     return REFINERS[name]()
 
 

@@ -77,11 +77,7 @@ def explain(
 
     if model is not None and fit_on is not None:
         raise UsageError("a fitted model and images to fit on exclude each other")
-    try:
-        config = LabelConfig(**settings)
-    except TypeError as error:
-        raise UsageError(f"unknown setting: {error}") from error
-    config.validate()
+    config = LabelConfig(**settings)
     listed = list_images(image)
     learn = list_images(fit_on) if fit_on is not None else listed
     saved = read_model(Path(model)) if model is not None else None

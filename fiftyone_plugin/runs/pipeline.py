@@ -6,19 +6,19 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..common.files import real_path
 from ..common.memory import is_out_of_memory
 from ..common.progress import NullProgress, Progress, TimedProgress
 from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import LeftOut
-from ..images.listing import ImageItem, list_images
+from ..images.listing import ImageItem
 from ..masks.files import is_whole
 from .cleaning import FOLDERS
 from .config import LabelConfig, resolve_refinement
 from .estimate import learn
 from .folder import RunDirectory
+from .given import given_sets, remove_given
 from .model import (
     check_weights,
     create_configured,
@@ -36,7 +36,6 @@ from .samples import read_samples
 __all__ = [
     "LabelConfig",
     "LabelResult",
-    "label",
     "label_items",
     "resolve_refinement",
 ]
@@ -79,7 +78,6 @@ def label_items(
     """
     if not items:
         raise UsageError("no images to label")
-    config.validate()
     saved = read_model(model) if model is not None else None
     if model is not None and real_path(model) == real_path(RunDirectory(out).model):
         raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
@@ -117,6 +115,7 @@ def label_items(
         run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
         result = run.conclude(settings, start)
         learn(result)
+        remove_given(out, keep=given_sets(items))  # of a run that this one has replaced
         run.close()  # not after an error: what the store was writing is finished first, when it is freed
         return result
     except (OSError, MemoryError, RuntimeError) as error:
@@ -165,56 +164,3 @@ def _read_finished(folder: RunDirectory, left_out: LeftOut) -> LabelResult | Non
         return None
     names = {int(id_): str(name) for id_, name in run.get("classes", {}).items()}
     return LabelResult(folder.final_root, rows, names, run, left_out)
-
-
-def label(
-    images: Any,
-    *,
-    out: str | Path | None = None,
-    model: str | Path | None = None,
-    resume: bool = False,
-    restart: bool = False,
-    progress: Progress | None = None,
-    **settings: Any,
-) -> LabelResult:
-    """Give every image a semantic pseudo-mask.
-
-    Args:
-        images: a folder, glob, text file of paths, sequence of paths, or a FiftyOne dataset or view.
-        out: the run's folder; ``None`` for a new temporary one (``result.out`` says where).
-        model: ``DIR/model`` of an earlier run, to label without fitting.
-        resume: go on with an unfinished run in ``out``, see :func:`label_items`.
-        restart: replace an earlier run in ``out``; a finished one stays until the new one is finished.
-        progress: where stages report to, e.g. :class:`fiftyone_plugin.common.progress.ConsoleProgress`.
-        settings: fields of :class:`LabelConfig`, e.g. ``classes=10, seed=1``.
-
-    Returns:
-        The result: rows of samples, class names, the run's record and folder.
-
-    Example:
-        >>> result = label("photos/", out="labels", classes=10)  # doctest: +SKIP
-        >>> len(result.labelled), len(result.skipped)  # doctest: +SKIP
-        (120, 1)
-    """
-    import tempfile
-
-    if hasattr(images, "iter_samples"):
-        from ..images.listing import list_view
-
-        items: Sequence[ImageItem] = [entry.item for entry in list_view(images)]
-    else:
-        items = list_images(images)
-    try:
-        config = LabelConfig(**settings)
-    except TypeError as error:
-        raise UsageError(f"unknown setting: {error}") from error
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pseudomask-"))
-    return label_items(
-        items,
-        folder,
-        config,
-        model=Path(model) if model is not None else None,
-        resume=resume,
-        restart=restart,
-        progress=progress,
-    )

@@ -41,7 +41,7 @@ def folders(tmp_path):
 
 def test_two_folders(folders, capsys):
     arguments = [
-        "--classes",
+        "--names",
         str(folders / "classes.json"),
         "--ignore",
         "0",
@@ -91,10 +91,10 @@ def test_what_is_left_out_is_listed_and_told_by_the_exit_code(folders, capsys):
         (["run", "other"], "no mask of "),
         (["run", "gt", "--protocol", "best"], "unknown protocol 'best'"),
         (
-            ["run", "gt", "--classes", "classes.json"],
+            ["run", "gt", "--names", "classes.json"],
             "the ground truth holds ids [0] that the classes do not name",
         ),
-        (["run", "gt", "--classes", "gone.json"], "cannot read gone.json, a list of class names"),
+        (["run", "gt", "--names", "gone.json"], "cannot read gone.json, a list of class names"),
         (["run", "gt", "--mapping", "classes.json"], "classes.json: this is no mapping"),
         (["run", "gt", "--protocol", "alignseg_per_image", "--save-mapping", "m.json"], "no mapping to save"),
         (["run", "gt", "--json", "no/such/folder.json"], "cannot write "),
@@ -144,7 +144,7 @@ def test_other_options_reach_the_evaluation(folders, capsys):
 def test_real_ground_truth_against_itself(data_dir, tmp_path, capsys):
     folder = data_dir / "coco27"
     arguments = [
-        "--classes",
+        "--names",
         str(folder / "classes.json"),
         "--ignore",
         "0",

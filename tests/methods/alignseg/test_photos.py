@@ -18,7 +18,7 @@ from fiftyone_plugin.features.source import ImageFeatureSource
 from fiftyone_plugin.features.types import ImageFeatures
 from fiftyone_plugin.images.listing import list_images
 from fiftyone_plugin.methods.alignseg.method import AlignSeg
-from fiftyone_plugin.runs.pipeline import label
+from fiftyone_plugin.runs.api import label
 
 LAYERS = ("out", "cls", "attn")
 

@@ -28,8 +28,8 @@ from fiftyone_plugin.methods.datus.segments import (
     merge_noise,
 )
 from fiftyone_plugin.methods.registry import create_method
+from fiftyone_plugin.runs.api import label
 from fiftyone_plugin.runs.model import load_method, save_method
-from fiftyone_plugin.runs.pipeline import label
 
 from ..synthetic import MemorySource, make_image, scene, scenes
 
