@@ -128,7 +128,6 @@ def measure(
                 scores.setdefault(name, {})[str(seed)] = {"headline": headline, "all": headline}
                 print(f"{data.name} {name} seed {seed}: {headline}", file=sys.stderr, flush=True)
                 results.save()
-    store.close()
 
 
 def conditions(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace) -> str:

@@ -279,7 +279,6 @@ def run_methods(
             scores.setdefault(name, {})[str(seed)] = entry
             print(f"{data.name} {name} seed {seed}: {entry['headline']}", file=sys.stderr, flush=True)
             save()
-    store.close()
 
 
 def _markdown(note: str, header: list[str], rows: list[list[str]]) -> str:

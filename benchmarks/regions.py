@@ -39,7 +39,6 @@ def describe(folder: Path, path: Path) -> int:
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
     source = ImageFeatureSource(data.items, backbone, method.inputs, size=448, store=store)
     regions = method.fit_features(source, NullProgress()).collect_regions(source, NullProgress())
-    store.close()
     descriptors = regions.join_descriptors()
     np.savez(path, descriptors=descriptors, foreground=np.concatenate(regions.foreground))
     return len(descriptors)

@@ -53,7 +53,6 @@ def main(argv: list[str] | None = None) -> int:
             seconds.append(time.process_time() - start)
             counts.append(int(found.labels.max()) + 1)
             fallbacks += bool(found.fallback)
-        store.close()
         time_of = np.percentile(seconds, [50, 90]) * 1000
         crops = np.mean(counts) if config["descriptor"] == "cls" else 0.0
         cells = (*(f"{t:.0f}" for t in time_of), f"{np.mean(counts):.1f}", f"{crops:.1f}", str(fallbacks))

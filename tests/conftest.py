@@ -44,7 +44,7 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",  # threads that spin while waiting crawl where others use the cores too
 )
 
-# Side by side, each test process has its share of the cores; libraries read this when they are first imported.
+# Side by side, each test process has its share of the cores; libraries read this at their first import.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 

@@ -87,6 +87,7 @@ def _document(cache: Path, stores: Sequence[SpecInfo]) -> dict[str, Any]:
             "images": store.images,
             "layers": list(store.layers),
             "bytes": store.bytes,
+            "former_bytes": store.former_bytes,
             "last_used": _time(store.last_used, "seconds"),
             "parameters": store.spec,
         }
@@ -113,7 +114,7 @@ def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
                 str(store.backbone or "?"),
                 str(store.size or "?"),
                 f"{store.images:,}",
-                ",".join(store.layers) or "-",
+                _layers(store),
                 human_size(store.bytes),
                 _time(store.last_used, "minutes") or "-",
             )
@@ -126,6 +127,11 @@ def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
         say(f"converted weights {path.name}  {human_size(path.stat().st_size)}")
     total = sum(store.bytes for store in stores) + sum(path.stat().st_size for path in weights)
     say(f"total {human_size(total)}")
+
+
+def _layers(store: SpecInfo) -> str:
+    former = [f"{human_size(store.former_bytes)} of a former version"] if store.former_bytes else []
+    return ",".join([*store.layers, *former]) or "-"
 
 
 def _clear(cache: Path, stores: Sequence[SpecInfo], weights: Sequence[Path], yes: bool) -> int:

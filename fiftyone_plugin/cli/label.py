@@ -147,14 +147,14 @@ def run(args: argparse.Namespace) -> int:
 def _estimate(args: argparse.Namespace) -> int:
     """Say what the run would take; nothing is written."""
     from ..runs.estimate import estimate
-    from ..runs.model import read_model
+    from ..runs.model import FittedModel
     from ..runs.planning import plan_run, spread
 
     paths = [item.path for item in _list(args.images)]
     settings = {name: getattr(args, name) for name in ("method", "backbone", "size", "refine", "device")}
     if args.model:
-        saved = read_model(args.model)
-        settings |= {name: saved[name] for name in ("size", "refine")}
+        model = FittedModel.load(args.model)
+        settings |= {"size": model.size, "refine": model.refine}
     some = [paths[i] for i in spread(len(paths))]
     plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=not args.no_cache)
     found = estimate(plan)

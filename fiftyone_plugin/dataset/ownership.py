@@ -88,10 +88,10 @@ class RunFolder:
             return False
         if document is None:
             return False
-        found = document.get("run_id")
+        found = document.run_id
         if self.run_id and found:
             return found == self.run_id
-        return bool(self.settings) and self.settings == document["settings"]
+        return bool(self.settings) and self.settings == document.settings
 
 
 def folder_of(record: RunRecord) -> RunFolder:
@@ -153,10 +153,10 @@ def remove_files(dataset: Dataset, run: RunFolder, key: str) -> str:
 def _is_of(run: RunFolder, directory: RunDirectory) -> bool:
     """Return whether ``run.json`` is of this run; one without an id is, in a folder that was taken for it."""
     try:
-        document = directory.read_run() or {}
+        record = directory.read_run()
     except UsageError:
         return False
-    found = document.get("run_id")
+    found = record.run_id if record is not None else None
     return not found or not run.run_id or found == run.run_id
 
 

@@ -14,9 +14,10 @@ from ..masks.files import read_mask
 from ..masks.rules import MaskRules
 from .folders import FolderPairs, pair_masks, read_classes
 from .matching import Mapping
+from .options import parse_classes
 from .protocols import DEFAULT, get_protocol
 from .result import EvaluationResult
-from .summary import Pair, evaluate_pairs, parse_classes
+from .summary import Pair, evaluate_pairs
 
 if TYPE_CHECKING:
     from .fiftyone_results import PseudoMaskResults

@@ -210,7 +210,7 @@ class TestEstimate:
 
     def test_the_share_of_cached_features(self, dataset, tiny_weights, tmp_path, monkeypatch):
         from fiftyone_plugin.common.paths import CACHE_ENV, cache_dir
-        from fiftyone_plugin.features.peek import cached_share
+        from fiftyone_plugin.features.cache import cached_share
         from fiftyone_plugin.runs.api import label
 
         monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))

@@ -189,8 +189,6 @@ def test_crop_features_are_remembered_by_another_run(tiny_weights, tmp_path):
     store = FeatureStore(tmp_path, {"name": "images"}, None)
     first = CropEncoder(backbone, 4, store)
     np.testing.assert_array_equal(first(pixels, ["cls"])["cls"], expected)
-    del first  # finishes what is being written
-
     second = CropEncoder(backbone, 4, store)
     backbone.model = None  # nothing is computed any more
     np.testing.assert_array_equal(second(pixels, ["cls"])["cls"], expected)
