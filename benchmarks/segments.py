@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.data import default_folder
 from fiftyone_plugin.cli.label import parse_options
 from fiftyone_plugin.common.paths import cache_dir
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore

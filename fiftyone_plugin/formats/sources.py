@@ -22,8 +22,8 @@ from ..masks.rules import MaskRules
 from ..runs.folder import RunDirectory
 from ..runs.record import RunDocument
 from ..runs.samples import read_cells
+from .base import ExportItem, ExportSource
 from .categories import read_class_file
-from .items import ExportItem, ExportSource
 
 __all__ = ["folder_source", "mask_files"]
 

@@ -71,11 +71,7 @@ def explain(
     """
     if model is not None and fit_on is not None:
         raise UsageError("a fitted model and images to fit on exclude each other")
-    try:
-        config = LabelConfig(**settings)
-    except TypeError as error:
-        raise UsageError(f"unknown setting: {error}") from error
-    config.validate()
+    config = LabelConfig(**settings)
     listed = list_images(image)
     learn = list_images(fit_on) if fit_on is not None else listed
     given = FittedModel.load(Path(model)) if model is not None else None
@@ -87,8 +83,8 @@ def explain(
     session.prepare(method)
     with tempfile.TemporaryDirectory(prefix="pseudomask-explain-") as memo:
         if given is None:
-            method.fit(session.source(learn, method.layers, Path(memo)), progress=progress or NullProgress())
-        source = session.source(listed[:1], method.layers, Path(memo))
+            method.fit(session.source(learn, method.inputs, Path(memo)), progress=progress or NullProgress())
+        source = session.source(listed[:1], method.inputs, Path(memo))
         return _stages(method, source, session.backbone.name, refine, _words(model, learn))
 
 

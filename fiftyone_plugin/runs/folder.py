@@ -27,6 +27,7 @@ from .cleaning import (
     remove_work,
     run_files,
 )
+from .given import remove_given
 from .images import read_list, write_list
 from .record import RunDocument
 from .replacement import NEXT, discard_next, finish_exchange, is_exchange_begun
@@ -99,7 +100,7 @@ class RunDirectory:
                 use.
         """
         if resume and restart:
-            raise UsageError("--resume and --restart exclude each other")
+            raise UsageError("--resume and --overwrite exclude each other")
         refuse_links(self.root)
         self._make_root()
         self._take_lock()
@@ -227,7 +228,9 @@ class RunDirectory:
         if complete and self._next().read_run() is not None:
             state += " and an unfinished one that is to replace it"
             advice = "--resume to go on with that, "
-        raise UsageError(f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out")
+        raise UsageError(
+            f"{self.root} holds {state}; use {advice}--overwrite to replace it, or another --out"
+        )
 
     def _take_lock(self) -> None:
         lock = FileLock(self.work / LOCK)
@@ -274,6 +277,7 @@ class RunDirectory:
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is left in it but this class's own working files."""
         remove_work(self.root)
+        remove_given(self.root)
         discard_next(self._next())
         if not self.work.is_symlink():
             remove_inside(self.root, f"{self.work.name}/{LOCK}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.files import real_path
 from ..common.memory import is_out_of_memory
@@ -15,12 +15,13 @@ from ..common.progress import NullProgress, Progress, TimedProgress
 from ..common.stamps import file_stamp
 from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import LeftOut
-from ..images.listing import ImageItem, list_images
+from ..images.listing import ImageItem
 from ..masks.files import is_whole
 from .cleaning import FOLDERS
 from .config import LabelConfig, resolve_refinement
 from .estimate import learn
 from .folder import RunDirectory
+from .given import given_sets, remove_given
 from .model import FittedModel, create_configured
 from .provenance import describe_settings, versions
 from .record import RunDocument
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LabelConfig",
     "LabelResult",
-    "label",
     "label_items",
     "resolve_refinement",
 ]
@@ -80,7 +80,6 @@ def label_items(
     """
     if not items:
         raise UsageError("no images to label")
-    config.validate()
     given = _given_model(model, out, config)
     _refuse_folder_of_images(items, out)
     refine = resolve_refinement(given.refine if given else config.refine)
@@ -95,7 +94,7 @@ def label_items(
         with timed.stage("load backbone", total=1, unit="model") as stage:
             session = Session.open(config, given)
             stage.update()
-        for layer in method.layers:  # an impossible one must not cost an earlier run
+        for layer in method.inputs:  # an impossible one must not cost an earlier run
             session.backbone.resolve_layer(layer)
         wanted = FittedModel.of(method, session.backbone, session.size, refine, seed)
         settings = describe_settings(wanted, session.backbone, items, model)
@@ -103,7 +102,7 @@ def label_items(
         if (finished := _read_finished(folder, left_out)) is not None:
             folder.finish()
             return finished
-        source = session.source(folder.items, method.layers, folder.work / "memo")
+        source = session.source(folder.items, method.inputs, folder.work / "memo")
         done = _finished_rows(folder)
         todo = {item.key for item in folder.items} - done.keys()
         fitted, work = _fit_or_load(wanted, given is not None, session, source, folder, todo, timed)
@@ -123,6 +122,7 @@ def label_items(
         record = conclude(folder, fitted, session, rows, record, timed, began)
         result = _result(folder, rows, record, left_out)
         learn(result)
+        remove_given(out, keep=given_sets(items))  # of a run that this one has replaced
         return result
     except (OSError, MemoryError, RuntimeError) as error:
         words = _in_words(error, out)
@@ -224,56 +224,3 @@ def _result(
     folder: RunDirectory, rows: list[SampleRow], record: RunDocument, left_out: LeftOut
 ) -> LabelResult:
     return LabelResult(folder.final_root, rows, record.class_names, record.to_json(), left_out)
-
-
-def label(
-    images: Any,
-    *,
-    out: str | Path | None = None,
-    model: str | Path | None = None,
-    resume: bool = False,
-    restart: bool = False,
-    progress: Progress | None = None,
-    **settings: Any,
-) -> LabelResult:
-    """Give every image a semantic pseudo-mask.
-
-    Args:
-        images: a folder, glob, text file of paths, sequence of paths, or a FiftyOne dataset or view.
-        out: the run's folder; ``None`` for a new temporary one (``result.out`` says where).
-        model: ``DIR/model`` of an earlier run, to label without fitting.
-        resume: go on with an unfinished run in ``out``, see :func:`label_items`.
-        restart: replace an earlier run in ``out``; a finished one stays until the new one is finished.
-        progress: where stages report to, e.g. :class:`fiftyone_plugin.common.progress.ConsoleProgress`.
-        settings: fields of :class:`LabelConfig`, e.g. ``classes=10, seed=1``.
-
-    Returns:
-        The result: rows of samples, class names, the run's record and folder.
-
-    Example:
-        >>> result = label("photos/", out="labels", classes=10)  # doctest: +SKIP
-        >>> len(result.labelled), len(result.skipped)  # doctest: +SKIP
-        (120, 1)
-    """
-    import tempfile
-
-    if hasattr(images, "iter_samples"):
-        from ..images.listing import list_view
-
-        items: Sequence[ImageItem] = [entry.item for entry in list_view(images)]
-    else:
-        items = list_images(images)
-    try:
-        config = LabelConfig(**settings)
-    except TypeError as error:
-        raise UsageError(f"unknown setting: {error}") from error
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pseudomask-"))
-    return label_items(
-        items,
-        folder,
-        config,
-        model=Path(model) if model is not None else None,
-        resume=resume,
-        restart=restart,
-        progress=progress,
-    )

@@ -43,7 +43,7 @@ def check_resumable(
     if changed := _differences(old, new):
         raise UsageError(
             f"cannot resume the {state} in {root}: {'; '.join(changed[:4])}. Use the same settings, or "
-            f"--restart"
+            f"--overwrite"
         )
     try:
         if by_items and not complete and before is not None:
@@ -54,7 +54,7 @@ def check_resumable(
     except UsageError as error:
         advice = "choose another --out" if complete else "use the same images"
         raise UsageError(
-            f"cannot resume the {state} in {root}: {error}. {advice.capitalize()}, or --restart"
+            f"cannot resume the {state} in {root}: {error}. {advice.capitalize()}, or --overwrite"
         ) from error
     return list(items)
 

@@ -160,6 +160,6 @@ def _rows(dataset: Any, stored: Any) -> list[dict[str, Any]]:
         return "-" if id_ is None else show_name(str(names[field].get(id_, f"id {id_}")))
 
     return [
-        {"a": name(stored.a, row["a"]), "b": name(stored.b, row["b"]), "iou": f"{row['iou']:.2f}"}
+        {"a": name(stored.a, row.a), "b": name(stored.b, row.b), "iou": f"{row.iou:.2f}"}
         for row in stored.classes[:PAIRS]
     ]

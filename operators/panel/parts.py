@@ -10,6 +10,7 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_plot_label, shorten
 from fiftyone_plugin.dataset import summary
+from fiftyone_plugin.dataset.record import RunRecord
 
 from ..forms.fields import show_name
 from .colours import color_scheme
@@ -100,7 +101,7 @@ def bars(found: summary.Histogram) -> list[dict[str, Any]]:
     return [{"type": "bar", "x": centres, "y": list(found.counts), "name": plain_plot_label(found.path)}]
 
 
-def stage_bars(run: summary.RunSummary) -> list[dict[str, Any]]:
+def stage_bars(run: RunRecord) -> list[dict[str, Any]]:
     """Return the seconds of a run's stages for the plot, longest on top."""
     seconds = summary.stage_seconds(run)
     names, values = plot_labels(list(seconds)[::-1]), list(seconds.values())[::-1]

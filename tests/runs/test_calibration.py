@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.isotonic import IsotonicRegression
 
-from fiftyone_plugin.cli.main import main
+from fiftyone_plugin import cli
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.masks.files import write_mask
 from fiftyone_plugin.runs.calibration import QualityCalibration, filtering_curve
@@ -71,7 +71,7 @@ def test_a_run_is_calibrated_by_the_ground_truth_of_some_of_its_images(tmp_path,
         rows.append(SampleRow(f"a/{i}.jpg", f"a/{i}.png", quality=1 - wrong / 10, classes=(1, 2)))
     rows.append(SampleRow("broken.jpg", status="skipped", error="empty file"))
     run.write_samples(rows)
-    assert main(["evaluate", str(run.root), str(truth), "--calibrate"]) == 3  # some have no ground truth
+    assert cli.main(["evaluate", str(run.root), str(truth), "--calibrate"]) == 3  # some have no ground truth
     assert "calibrated on 12 of 16 images" in capsys.readouterr().out
     with (run.root / "expected_iou.csv").open(newline="") as file:
         table = {row["image"]: row for row in csv.DictReader(file)}
@@ -85,5 +85,5 @@ def test_a_run_is_calibrated_by_the_ground_truth_of_some_of_its_images(tmp_path,
     loaded = QualityCalibration.load(run.root / "calibration.json")
     assert loaded.predict(1.0) == pytest.approx(1.0)
     (run.root / "samples.csv").unlink()
-    assert main(["evaluate", str(run.root), str(truth), "--calibrate"]) == 2
+    assert cli.main(["evaluate", str(run.root), str(truth), "--calibrate"]) == 2
     assert "has no samples.csv" in capsys.readouterr().err

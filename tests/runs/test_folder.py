@@ -126,7 +126,9 @@ def test_an_earlier_run_is_refused_without_a_word(tmp_path, finished):
     else:
         opened(tmp_path).close()
     before = {path: (tmp_path / path).read_bytes() for path in files(tmp_path)}
-    match = "a finished run; use --restart" if finished else "an unfinished run; use --resume .* --restart"
+    match = (
+        "a finished run; use --overwrite" if finished else "an unfinished run; use --resume .* --overwrite"
+    )
     with pytest.raises(UsageError, match=match):
         opened(tmp_path)
     assert {path: (tmp_path / path).read_bytes() for path in files(tmp_path) - {".work/lock"}} == {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,14 @@ from ...common.progress import NullProgress, Progress
 from ...errors import ImageReadError, UsageError
 from ...masks.files import read_mask_file
 from ...masks.regions import MaskRegions, find_regions
+from .opening import editing
 from .regions import Features, open_features, read_regions
-from .run import EditableRun, MaskRow, Written, editing
+from .run import EditableRun, MaskRow, Written
+
+if TYPE_CHECKING:
+    from ...clustering.normalize import VectorNormalizer
+    from ...features.types import ImageFeatures
+    from ..summary import View
 
 __all__ = ["MARGIN", "Examples", "changed_regions", "propagate_corrections", "reassign"]
 
@@ -116,7 +122,7 @@ def reassign(
 
 
 def propagate_corrections(
-    samples: Any,
+    samples: View,
     field: str,
     *,
     margin: float = MARGIN,
@@ -176,7 +182,7 @@ def _corrected_rows(run: EditableRun) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Learnt:
-    normalizer: Any
+    normalizer: VectorNormalizer
     examples: Examples
     means: dict[int, np.ndarray]
     n_images: Counter[int]
@@ -231,7 +237,7 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
 
 
 def _examples(
-    path: str, after: np.ndarray, features: Features, image: Any
+    path: str, after: np.ndarray, features: Features, image: ImageFeatures
 ) -> list[tuple[np.ndarray, int, int]]:
     try:
         before = read_mask_file(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from ...masks.areas import DECIMALS
 from ...masks.files import read_mask_file
 from ...runs.folder import RunDirectory
 from ...runs.samples import read_samples
+from ..record import RunFields
 from .history import ClassNames
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 __all__ = ["AreaChange", "FieldWriter", "MaskContent"]
 
@@ -33,9 +37,9 @@ class FieldWriter:
         mask_name: path of a mask -> its name in the run, ``None`` for a file that is not of the run.
     """
 
-    def __init__(self, dataset: Any, field: str, mask_name: Callable[[str | None], str | None]) -> None:
+    def __init__(self, dataset: Dataset, field: str, mask_name: Callable[[str | None], str | None]) -> None:
         self._dataset = dataset
-        self._field = field
+        self._fields = RunFields(field)
         self._mask_name = mask_name
 
     def update(
@@ -52,11 +56,11 @@ class FieldWriter:
         Returns:
             The number of samples of which a field changed, and the ids of those whose mask cannot be read.
         """
-        field = self._field
+        fields, field = self._fields, self._fields.mask
         # what was hidden is in no list
         reread = reread or any(id_ in old.hidden for id_ in new.shown)
         followers = _followers(old.shown, new.shown)
-        columns = ["id", f"{field}.mask_path", f"{field}_classes", f"{field}_coverage"]
+        columns = ["id", fields.path, fields.classes, fields.coverage]
         present = [c for c in columns if "." in c or self._dataset.has_sample_field(c)]
         total, unread = 0, []
         samples = all_samples(self._dataset)
@@ -92,9 +96,9 @@ class FieldWriter:
 
     def outside(self) -> tuple[str, ...]:
         """Return the ids of the samples with a mask that the run has not written."""
-        samples = all_samples(self._dataset).exists(self._field)
-        drawn = with_stored_mask(samples, self._field)
-        paths = zip(*samples.values(["id", f"{self._field}.mask_path"]), strict=True)
+        samples = all_samples(self._dataset).exists(self._fields.mask)
+        drawn = with_stored_mask(samples, self._fields.mask)
+        paths = zip(*samples.values(["id", self._fields.path]), strict=True)
         return tuple(id_ for id_, path in paths if id_ in drawn or (path and self._mask_name(path) is None))
 
     def _completed(self, content: MaskContent | None, sample_id: str, path: str | None) -> MaskContent:
@@ -103,14 +107,14 @@ class FieldWriter:
             return content
         path = content.path if content is not None else path
         # somebody may have put a mask into the database instead
-        stored = None if path else self._dataset[sample_id][self._field].mask
+        stored = None if path else self._dataset[sample_id][self._fields.mask].mask
         return MaskContent.of(read_mask_file(path, stored), path)
 
     def _flush(self, update: _FieldUpdate) -> int:
         parts = {
-            f"{self._field}.mask_path": update.paths,
-            f"{self._field}_classes": update.lists,
-            f"{self._field}_coverage": update.coverage,
+            self._fields.path: update.paths,
+            self._fields.classes: update.lists,
+            self._fields.coverage: update.coverage,
         }
         for path, values in parts.items():
             if values and self._dataset.has_sample_field(path.split(".")[0]):

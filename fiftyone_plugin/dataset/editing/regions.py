@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ...common.parallel import one_thread
 from ...features.types import ImageFeatures
 from ...masks.regions import MaskRegions, find_regions
 from .run import EditableRun, MaskRow
+
+if TYPE_CHECKING:
+    from ...features.source import ImageFeatureSource
 
 __all__ = ["Features", "open_features", "patch_shares", "pool_tokens"]
 
@@ -67,7 +70,7 @@ class Features:
         keys: image path -> key in the source.
     """
 
-    def __init__(self, source: Any, rows: Sequence[MaskRow], keys: dict[str, str]) -> None:
+    def __init__(self, source: ImageFeatureSource, rows: Sequence[MaskRow], keys: dict[str, str]) -> None:
         self.source = source
         self._rows = {keys[row.image]: row for row in rows}
 
@@ -113,7 +116,7 @@ def open_features(
 
     model = FittedModel.load(Path(run.out) / "model")
     session = Session.open(LabelConfig(backbone=backbone), model)
-    layers = [layer for layer in model.method.layers if layer not in NOT_PATCHES] or ["out"]
+    layers = [layer for layer in model.method.inputs if layer not in NOT_PATCHES] or ["out"]
     items = list_images(sorted({row.image for row in rows}))
     yield Features(session.source(items, layers), rows, {item.path: item.key for item in items})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from string import ascii_lowercase
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +12,12 @@ from ...common.parallel import one_thread
 from ...common.progress import NullProgress, Progress
 from ...errors import UsageError
 from .history import ClassNames
+from .opening import editing
 from .regions import Features, open_features, read_regions
-from .run import EditableRun, MaskRow, Written, editing
+from .run import EditableRun, MaskRow, Written
+
+if TYPE_CHECKING:
+    from ..summary import View
 
 __all__ = ["MAX_PARTS", "RegionParts", "split_class"]
 
@@ -97,7 +101,7 @@ def _half_whitening(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def split_class(
-    samples: Any,
+    samples: View,
     field: str,
     class_id: int,
     *,
