@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -15,7 +14,6 @@ from sklearn.base import BaseEstimator
 
 from ..common.checks import did_you_mean
 from ..common.progress import NullProgress, Progress
-from ..common.untrusted import read_bytes
 from ..errors import PseudoMaskError, UsageError
 from ..features.sampling import PatchSample, sample_patches
 from ..features.types import FeatureSource, ImageFeatures
@@ -23,11 +21,8 @@ from ..images.drawing import Panel
 from ..masks.scores import LabelScores
 from .options import MethodConfig
 
-__all__ = ["Method", "NotFittedError", "Recuttable", "SegmentationMethod", "Trainable", "sample_features"]
+__all__ = ["Method", "NotFittedError", "SegmentationMethod", "sample_features"]
 
-METHOD_NAME, ARRAYS_NAME = "method.json", "arrays.safetensors"
-WHAT = "the record of a fitted method"
-MAX_ARRAYS_BYTES = 8 << 30
 
 C = TypeVar("C", bound=MethodConfig)
 M = TypeVar("M", bound="SegmentationMethod[Any]")
@@ -228,8 +223,6 @@ class SegmentationMethod(BaseEstimator, Generic[C]):  # type: ignore[misc]  # sc
 
 Method = SegmentationMethod[Any]
 """A method, whatever its options."""
-Trainable = Recuttable = SegmentationMethod
-"""Earlier names of abilities that every method can be asked for now."""
 
 
 def _add_constructor(cls: type[Any], config: type[MethodConfig]) -> None:
@@ -276,29 +269,3 @@ def sample_features(
     if len(sample.vectors) == 0:
         raise PseudoMaskError("no image could be read, so there is nothing to learn from")
     return sample
-
-
-@dataclass
-class _Document:
-    """The types of a ``method.json``."""
-
-    format: int
-    method: str
-    config: dict[str, Any]
-    state: dict[str, Any]
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a model; they take no more memory than the file is long.
-
-    Raises:
-        UsageError: it is no regular file, too large, or no such file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    data = read_bytes(path, what="the arrays of a fitted model", max_bytes=MAX_ARRAYS_BYTES)
-    try:
-        return load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is not readable: {error}") from error

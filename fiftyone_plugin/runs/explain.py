@@ -13,7 +13,6 @@ from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
 from ..images.drawing import Panel, draw_panels
 from ..images.listing import ImageItem, list_images
-from ..methods.panels import Explainable
 from .config import LabelConfig, resolve_refinement
 from .model import FittedModel, create_configured
 from .session import Session
@@ -77,7 +76,7 @@ def explain(
     given = FittedModel.load(Path(model)) if model is not None else None
     refine = resolve_refinement(given.refine if given else config.refine)
     method = given.method if given else create_configured(config, refine)
-    if not isinstance(method, Explainable):
+    if not method.can_explain:
         raise UsageError(f"method {method.name} does not show its stages; those that do: {_explainable()}")
     session = Session.open(config, given)
     session.prepare(method)
@@ -91,7 +90,7 @@ def explain(
 def _explainable() -> str:
     from ..methods.registry import create_method, list_methods
 
-    return ", ".join(name for name in list_methods() if isinstance(create_method(name), Explainable))
+    return ", ".join(name for name in list_methods() if create_method(name).can_explain)
 
 
 def _words(model: str | Path | None, items: list[ImageItem]) -> str:

@@ -18,7 +18,7 @@ from ..common.files import atomic, write_json
 from ..common.untrusted import read_bytes, read_json, validate
 from ..errors import UsageError
 from ..masks.refine import create_refiner
-from ..methods.base import Method, Recuttable
+from ..methods.base import Method
 from ..methods.registry import create_method
 from .config import NUMBERS, LabelConfig
 
@@ -102,11 +102,6 @@ class FittedModel:
         Raises:
             UsageError: its method cannot be cut so.
         """
-        if not isinstance(self.method, Recuttable):
-            raise UsageError(
-                f"{self.method.name} cannot be cut into another number of classes: run it again with "
-                f"--classes {n_classes}"
-            )
         return replace(self, method=self.method.recut(n_classes))
 
     def check_weights(self, backbone: Backbone) -> None:

@@ -88,10 +88,7 @@ class Session:
 
     def prepare(self, method: Method, work_dir: Path | None = None) -> Method:
         """Tell a method what it may use here, which does not change results."""
-        method.n_jobs = self.jobs
-        for name, value in (("device", self.backbone.device), ("work_dir", work_dir)):
-            if hasattr(method, name):
-                setattr(method, name, value)
+        method.n_jobs, method.device, method.work_dir = self.jobs, self.backbone.device, work_dir
         return method
 
 
