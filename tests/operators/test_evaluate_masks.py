@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import uuid
 
 import numpy as np
@@ -12,20 +11,8 @@ URI = f"{PLUGIN_NAME}/evaluate_masks"
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def operator(foo):
     return foo.get_operator(URI)
-
-
-@pytest.fixture
-def module(operator):
-    return sys.modules[type(operator).__module__]
 
 
 @pytest.fixture
