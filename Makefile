@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= pseudomask-demo
+# WORKERS test processes side by side; 0 for one process, in which a debugger works
+WORKERS ?= logical
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
@@ -24,7 +26,7 @@ demo: $(VENV)/.installed-demo
 	@echo "The results are in $(abspath $(OUT))"
 
 test: $(VENV)/.installed-test
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations=15
 
 soak: $(VENV)/.installed-test
 	$(PY) -m pytest -m soak

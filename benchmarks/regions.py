@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.data import default_folder, load_folder
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
@@ -37,9 +37,8 @@ def describe(folder: Path, path: Path) -> int:
     backbone = load_backbone(None, cache_dir=cache_dir())
     method = Mosaic(data.n_classes)
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
-    source = ImageFeatureSource(data.items, backbone, method.layers, size=448, store=store)
+    source = ImageFeatureSource(data.items, backbone, method.inputs, size=448, store=store)
     regions = method.fit_features(source, NullProgress()).collect_regions(source, NullProgress())
-    store.close()
     descriptors = regions.join_descriptors()
     np.savez(path, descriptors=descriptors, foreground=np.concatenate(regions.foreground))
     return len(descriptors)

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.data import default_folder
 from fiftyone_plugin.cli.label import parse_options
 from fiftyone_plugin.common.paths import cache_dir
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
@@ -53,7 +53,6 @@ def main(argv: list[str] | None = None) -> int:
             seconds.append(time.process_time() - start)
             counts.append(int(found.labels.max()) + 1)
             fallbacks += bool(found.fallback)
-        store.close()
         time_of = np.percentile(seconds, [50, 90]) * 1000
         crops = np.mean(counts) if config["descriptor"] == "cls" else 0.0
         cells = (*(f"{t:.0f}" for t in time_of), f"{np.mean(counts):.1f}", f"{crops:.1f}", str(fallbacks))

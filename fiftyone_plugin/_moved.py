@@ -48,7 +48,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "export": ("formats",),
     "parallel": ("common.parallel",),
     "paths": ("common.paths",),
-    "pipeline": ("runs.pipeline",),
+    "pipeline": ("runs.pipeline", "runs.api"),
     "plots": ("images.plots",),
     "plugin_install": (
         "cli.plugin_install",
@@ -76,7 +76,7 @@ MOVED: dict[str, tuple[str, ...]] = {
 
 
 class _StandIn(ModuleType):
-    """Looks names up where they are now; can be called if the module in whose place it stands can be."""
+    """Looks names up where they are now; can be called if it has a function of its own name."""
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("__"):
@@ -87,10 +87,7 @@ class _StandIn(ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        home: Any = importlib.import_module(
-            f".{MOVED[self.__name__.removeprefix(f'{PACKAGE}.')][0]}", PACKAGE
-        )
-        return home(*args, **options)
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **options)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

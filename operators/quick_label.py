@@ -116,10 +116,10 @@ def _unfinished_field(dataset: Any, view: Any) -> str | None:
     images = image_names_sha256([each.item for each in list_view(view)])
     for run in runs:
         try:
-            record = RunDirectory(Path(run.out)).read_run() or {"settings": {}}
+            record = RunDirectory(Path(run.out)).read_run()
         except UsageError:  # its folder is damaged: a new field is the way round it
             continue
-        if record["settings"].get("image_names_sha256") == images and not is_at_work(Path(run.out)):
+        if record and record.settings.get("image_names_sha256") == images and not is_at_work(Path(run.out)):
             return run.field
     return None
 

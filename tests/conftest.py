@@ -1,12 +1,11 @@
-"""Fixtures: real photographs, the offline backbone, a private database, FiftyOne, its App and a browser.
+"""Fixtures: real photographs, the offline backbone, a private database and FiftyOne.
 
-Everything a session writes lies in one temporary folder that is removed at the end; the database and the App
-server listen on free ports of 127.0.0.1 and are stopped. What cannot run here skips, and says why.
+Everything a test process writes lies in one temporary folder that is removed at the end; servers listen on
+free ports of 127.0.0.1 and are stopped. What cannot run here skips, and says why.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import signal
@@ -14,33 +13,23 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlparse
 
 import pytest
 
+from tests.servers import ROOT, Port, spawn, wait_until_ready
+
 REPOSITORY = Path(__file__).resolve().parent.parent
-ROOT = Path(tempfile.mkdtemp(prefix="pseudomask-test-"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-MONGO_PORT, APP_PORT = _free_port(), _free_port()
+MONGO_PORT = Port()
 
 # FiftyOne reads all of this when it is first imported. The database is named by its URI: a directory
 # (FIFTYONE_DATABASE_DIR) is ignored where a developer's own FiftyOne already runs, and the tests would then
 # write into that person's datasets.
 assert "fiftyone" not in sys.modules, "import fiftyone inside tests and fixtures, never before this file"
 os.environ.update(
-    FIFTYONE_DATABASE_URI=f"mongodb://127.0.0.1:{MONGO_PORT}",
+    FIFTYONE_DATABASE_URI=f"mongodb://127.0.0.1:{MONGO_PORT.number}",
     FIFTYONE_DATABASE_NAME="pseudomask_test",
     FIFTYONE_DATABASE_VALIDATION="false",  # no message that the MongoDB release is an old one
     FIFTYONE_CONFIG_PATH=str(ROOT / "config.json"),
@@ -55,56 +44,14 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",  # threads that spin while waiting crawl where others use the cores too
 )
 
+# Side by side, each test process has its share of the cores; libraries read this at their first import.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 # A shell starts what runs in its background with Ctrl-C ignored, and programs inherit that: the tests of
 # Ctrl-C would then send it to processes that never hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-_processes: list[subprocess.Popen] = []
-
-
-def _spawn(command: list[str], log: str, deathsig: str = "TERM", **options) -> subprocess.Popen:
-    if shutil.which("setpriv"):  # ends with pytest, even when that is killed
-        command = ["setpriv", "--pdeathsig", deathsig, *command]
-    with (ROOT / log).open("wb") as out:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **options
-        )
-    _processes.append(process)
-    return process
-
-
-def _stop(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait(process: subprocess.Popen, log: str, ready: Callable[[], object], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            ready()
-            return
-        except OSError:
-            time.sleep(0.05)
-    tail = (ROOT / log).read_text(errors="replace")[-2000:]
-    raise RuntimeError(f"{process.args} is not ready (exit code {process.poll()}):\n{tail}")
-
-
-@atexit.register
-def _leave_nothing() -> None:
-    # Not a fixture's teardown: FiftyOne's own exit hook talks to the database, and waits 30 s for one that is
-    # gone. Exit hooks run last in, first out, and this one is registered before FiftyOne is imported.
-    for process in reversed(_processes):
-        _stop(process)
-    shutil.rmtree(ROOT, ignore_errors=True)
 
 
 def _link_plugin() -> None:
@@ -113,6 +60,25 @@ def _link_plugin() -> None:
 
 
 _link_plugin()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the App; say what runs in one process, the longest first.
+
+    Tests of one file share what it makes, those of the App share a server: that is a group, and no group is
+    divided when processes run side by side.
+    """
+    first = {"app": 0, "slow": 1}
+    rank: dict[Path, int] = {}
+    for item in items:
+        app = item.path.is_relative_to(REPOSITORY / "tests" / "app")
+        if app:
+            item.add_marker("app")
+        item.add_marker(pytest.mark.xdist_group("app" if app else str(item.path.relative_to(REPOSITORY))))
+        place = min((first.get(mark.name, 2) for mark in item.iter_markers()), default=2)
+        rank[item.path] = min(place, rank.get(item.path, 2))
+    items.sort(key=lambda item: rank[item.path])
 
 
 # --- data ------------------------------------------------------------------------------------------
@@ -246,14 +212,14 @@ def mongo() -> str:
     (ROOT / "db").mkdir()
     options = {
         "dbpath": ROOT / "db",
-        "port": MONGO_PORT,
+        "port": MONGO_PORT.release(),
         "bind_ip": "127.0.0.1",
         "wiredTigerCacheSizeGB": 0.5,
     }
     arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-    process = _spawn([str(executable), "--nounixsocket", *arguments], "mongod.log")
-    address = ("127.0.0.1", MONGO_PORT)
-    _wait(process, "mongod.log", lambda: socket.create_connection(address, 0.2).close(), 30)
+    process = spawn([str(executable), "--nounixsocket", *arguments], "mongod.log")
+    address = ("127.0.0.1", MONGO_PORT.number)
+    wait_until_ready(process, "mongod.log", lambda: socket.create_connection(address, 0.2).close(), 120)
     return os.environ["FIFTYONE_DATABASE_URI"]
 
 
@@ -315,61 +281,3 @@ def fill(dataset, finished_runs, tmp_path):
         write_result(dataset, record, result, entries)
 
     return fill
-
-
-# --- App -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def app(mongo) -> str:
-    """The URL of a running App server that has loaded this plugin."""
-    command = [
-        sys.executable,
-        "-m",
-        "fiftyone.server.main",
-        "--port",
-        str(APP_PORT),
-        "--address",
-        "127.0.0.1",
-    ]
-    # the server waits for open event streams when asked to end, so its death signal cannot be TERM
-    process = _spawn(command, "app.log", deathsig="KILL", cwd="/")
-    url = f"http://127.0.0.1:{APP_PORT}"
-    _wait(process, "app.log", lambda: urllib.request.urlopen(f"{url}/fiftyone", timeout=2).read(), 60)
-    yield url
-    _stop(process)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium, the system's.
-
-    Stopped after every module: while it runs, its event loop is this thread's, and operators that are called
-    from Python then return tasks instead of results.
-    """
-    names = ("chromium", "chromium-browser", "google-chrome")
-    executable = next(filter(None, map(shutil.which, names)), None)
-    if executable is None:
-        pytest.skip(f"no browser: none of {', '.join(names)} is on PATH")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser, app):
-    """A fresh page, for ``page.goto("/datasets/NAME")``; it asks nothing outside 127.0.0.1."""
-    context = browser.new_context(viewport={"width": 1600, "height": 900}, base_url=app)
-    # a first-visit pop-up that would swallow clicks
-    context.add_init_script(
-        "try { localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true') } catch (e) {}"
-    )
-    context.route(lambda url: urlparse(url).hostname != "127.0.0.1", lambda route: route.abort())
-    page = context.new_page()
-    page.set_default_timeout(120_000)
-    yield page
-    context.close()

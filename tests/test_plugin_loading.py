@@ -143,7 +143,7 @@ def test_another_package_of_the_same_name_is_named_in_the_error(environment, sou
 
 
 def test_a_copy_without_the_library_says_what_to_install(environment, source_tree):
-    plugin_install._copy(source_tree, environment.plugins / "copied")
+    plugin_install.copy_plugin(source_tree, environment.plugins / "copied")
     code = PROBE.replace("import fiftyone_plugin\n", "").replace("fiftyone_plugin.__file__", "None")
 
     found = json.loads(environment.run(code).splitlines()[-1])

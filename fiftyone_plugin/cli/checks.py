@@ -84,7 +84,7 @@ def check_python() -> Check:
 
 def check_package() -> Check:
     """This package: version, and the place it is imported from."""
-    return Check("ok", f"{__version__} at {Path(__file__).resolve().parent}")
+    return Check("ok", f"{__version__} at {Path(__file__).resolve().parents[1]}")
 
 
 def check_fiftyone() -> Check:

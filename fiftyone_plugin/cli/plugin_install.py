@@ -47,7 +47,7 @@ def bundle_dir() -> Path:
     Raises:
         UsageError: neither is there; the installation is incomplete.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "_bundle", package.parent):
         if all((folder / part).exists() for part in BUNDLE_PARTS):
             return folder
@@ -97,7 +97,7 @@ def install(directory: Path | None = None, *, copy: bool | None = None) -> Outco
     _clear(entry)
     entry.parent.mkdir(parents=True, exist_ok=True)
     if copy:
-        _copy(source, entry)
+        copy_plugin(source, entry)
         return Outcome("copied", entry, source)
     entry.symlink_to(source, target_is_directory=True)
     return Outcome("linked", entry, source)
@@ -139,7 +139,7 @@ def _clear(entry: Path) -> bool:
     return True
 
 
-def _copy(source: Path, entry: Path) -> None:
+def copy_plugin(source: Path, entry: Path) -> None:
     # complete or not there at all: FiftyOne skips hidden folders, so it never reads half a copy
     partial = Path(tempfile.mkdtemp(prefix=".", dir=entry.parent))
     try:

@@ -59,7 +59,7 @@ def create_backend() -> Any:
     """
     from joblib._parallel_backends import LokyBackend
 
-    class Backend(LokyBackend):  # type: ignore[misc, valid-type]
+    class Backend(LokyBackend):  # type: ignore[misc]
         def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
             options = {**options, "initializer": end_with, "initargs": (os.getpid(),)}
             with _quiet_tracker():

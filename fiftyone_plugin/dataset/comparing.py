@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..common.parallel import batched
 from ..common.progress import NullProgress, Progress
+from ..common.skipped import Skipped
 from ..errors import UsageError
 from ..images.listing import all_samples
 from .comparison import (
@@ -74,23 +76,21 @@ def compare_runs(
         recover(dataset)
         _check(dataset, a, b, field, key)
         both = all_samples(samples).exists(a).exists(b)
-        images, left_out = ImageCounts(), {}
+        images, skipped = ImageCounts(), []
         with (progress or NullProgress()).stage("comparing masks", total=len(both)) as stage:
             for sample_id, found in _tables(both, a, b):
-                if isinstance(found, str):
-                    left_out[sample_id] = found
+                if isinstance(found, Skipped):
+                    skipped.append(found)
                 else:
                     images.append(sample_id, found)
                 stage.update()
-        result = compare_counts(images, left_out)
+        result = compare_counts(images, skipped)
         if is_comparison(dataset, key):
             undo_comparison(dataset, key)
-        return _write(dataset, key, (a, b, field), result, left_out)
+        return _write(dataset, key, (a, b, field), result)
 
 
-def _write(
-    dataset: Dataset, key: str, names: tuple[str, str, str], result: Comparison, left_out: dict[str, str]
-) -> StoredComparison:
+def _write(dataset: Dataset, key: str, names: tuple[str, str, str], result: Comparison) -> StoredComparison:
     """Write record, field and saved view; the record says that it is being written until all are there."""
     import fiftyone as fo
 
@@ -106,8 +106,8 @@ def _write(
         ari=result.ari,
         nmi=result.nmi,
         classes=tuple(StoredMatch(match.a, match.b, round(match.iou, 4)) for match in result.classes),
-        left_out=len(left_out),
-        reasons=dict(list(left_out.items())[:LISTED]),
+        left_out=len(result.skipped),
+        reasons={entry.key: entry.reason for entry in result.skipped[:LISTED]},
     )
     with at_work() as holder:
         record.save(dataset, holder)
@@ -138,7 +138,7 @@ def _check(dataset: Dataset, a: str, b: str, field: str, key: str) -> None:
 
 def _tables(samples: View, a: str, b: str) -> Iterator[tuple[str, Any]]:
     """Yield sample id and the table of its two masks, or the reason why there is none."""
-    from ..evaluation.comparison import count_or_reason
+    from ..evaluation.comparison import count_or_skip
     from ..evaluation.fiftyone_masks import stored_masks, with_stored_mask
     from ..masks.files import load_mask
 
@@ -147,9 +147,6 @@ def _tables(samples: View, a: str, b: str) -> Iterator[tuple[str, Any]]:
         if mask is None:
             raise UsageError("a label has no mask")
         return mask
-
-    def count(one: tuple[str | None, Any], other: tuple[str | None, Any]) -> Any:
-        return count_or_reason(one, other, read)
 
     in_database = {field: with_stored_mask(samples, field) for field in (a, b)}
     rows = zip(*samples.values(["id", f"{a}.mask_path", f"{b}.mask_path"]), strict=True)
@@ -160,4 +157,4 @@ def _tables(samples: View, a: str, b: str) -> Iterator[tuple[str, Any]]:
             for field, known in zip((a, b), paths, strict=True):
                 stored = stored_masks(samples, [i for i in ids if i in in_database[field]], field)
                 labels.append([(path, stored.get(i)) for i, path in zip(ids, known, strict=True)])
-            yield from zip(ids, pool.map(count, *labels), strict=True)
+            yield from zip(ids, pool.map(partial(count_or_skip, read=read), ids, *labels), strict=True)

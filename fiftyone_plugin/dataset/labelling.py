@@ -91,11 +91,7 @@ def label_dataset(
         entries = list_view(view)
         if config is not None and settings:
             raise UsageError("give either config or its fields as keywords, not both")
-        try:
-            config = config or LabelConfig(**settings)
-        except TypeError as error:
-            raise UsageError(f"unknown setting: {error}") from error
-        config.validate()
+        config = config or LabelConfig(**settings)
         check_field_name(field)
         dataset, asked = view._dataset, asked_for(config, model)
         written = _written_before(dataset, field, asked, entries)

@@ -28,6 +28,8 @@ from .record import RunFields, RunRecord
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
+    from ..runs.record import RunDocument
+
 __all__ = [
     "RunFolder",
     "detach",
@@ -85,18 +87,18 @@ class RunFolder:
         document = self._document()
         if document is None:
             return False
-        found = document.get("run_id")
+        found = document.run_id
         if self.run_id and found:
             return found == self.run_id
-        return bool(self.settings) and self.settings == document["settings"]
+        return bool(self.settings) and self.settings == document.settings
 
     def may_hold_the_run(self) -> bool:
         """Return whether the folder has no other run; one without an id is this, in a folder taken for it."""
         document = self._document()
-        found = (document or {}).get("run_id")
+        found = document.run_id if document is not None else ""
         return document is not None and (not found or not self.run_id or found == self.run_id)
 
-    def _document(self) -> dict[str, Any] | None:
+    def _document(self) -> RunDocument | None:
         try:
             return RunDirectory(Path(self.out)).read_run()
         except (UsageError, OSError, ValueError):

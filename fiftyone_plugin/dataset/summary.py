@@ -202,10 +202,10 @@ def _bar_of(histogram: Histogram) -> Any:
 def stage_seconds(run: RunRecord) -> dict[str, float]:
     """Return the seconds of a run's stages, longest first; empty if its folder is gone or unfinished."""
     try:
-        document = RunDirectory(Path(run.out)).read_run() or {}
+        record = RunDirectory(Path(run.out)).read_run()
     except UsageError:
         return {}
-    seconds = dict(document.get("seconds") or {})
+    seconds = dict(record.seconds) if record is not None else {}
     seconds.pop("total", None)
     return dict(sorted(seconds.items(), key=lambda stage: -stage[1]))
 

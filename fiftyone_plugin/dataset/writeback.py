@@ -19,6 +19,7 @@ from ..common.parallel import batched
 from ..common.progress import NullProgress, Progress
 from ..images.listing import all_samples
 from ..runs.folder import RunDirectory
+from ..runs.record import RunDocument
 from ..runs.samples import SampleRow, read_samples
 from .comparison import list_comparisons, undo_comparison
 from .journal import at_work, begun, note, pending
@@ -48,7 +49,8 @@ OTHERS = "{} labels in {!r} were not written by a run: they stay; clear them to 
 
 def is_finished(out: Path) -> bool:
     """Return whether a folder holds a run of which all masks are there."""
-    return (RunDirectory(out).read_run() or {}).get("status") == "complete"
+    record = RunDirectory(out).read_run()
+    return record is not None and record.is_complete
 
 
 def load_result(out: Path) -> LabelResult:
@@ -60,9 +62,8 @@ def load_result(out: Path) -> LabelResult:
     from ..runs.result import LabelResult
 
     directory = RunDirectory(out)
-    document = directory.read_run() or {}
-    names = {int(id_): str(name) for id_, name in (document.get("classes") or {}).items()}
-    return LabelResult(out, read_samples(directory.samples_csv), names, document)
+    record = directory.read_run() or RunDocument({})
+    return LabelResult(out, read_samples(directory.samples_csv), record.class_names, record.to_json())
 
 
 def rows_by_path(dataset: Dataset, result: LabelResult) -> Iterator[tuple[str, SampleRow]]:
@@ -179,7 +180,7 @@ def _write_values(
         for batch in batched(rows, WRITE_BATCH):
             values: dict[str, dict[str, Any]] = {
                 mask: {i: fo.Segmentation(mask_path=str(result.mask_path(r).absolute())) for i, r in batch},
-                classes: {i: [names[c] for c in r.class_ids if c in names] for i, r in batch},
+                classes: {i: [names[c] for c in r.classes if c in names] for i, r in batch},
                 coverage: {i: r.coverage for i, r in batch},
                 quality: {i: r.quality for i, r in batch},
                 confidence: {

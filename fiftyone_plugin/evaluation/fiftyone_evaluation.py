@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -17,15 +18,17 @@ import numpy as np
 
 from ..common.progress import NullProgress, Progress
 from ..common.skipped import Skipped
+from ..errors import UsageError
 from .confusion import Contingency
 from .fiftyone_masks import field_rules, map_mask_pairs
 from .fiftyone_metrics import custom_metrics
-from .fiftyone_results import LabelIds, PseudoMaskResults, mapping_options
-from .left_out import LeftOut, left_out_lines, without_name
+from .fiftyone_results import LabelIds, PseudoMaskResults, options_of
 from .matching import Mapping
+from .options import Classes, EvaluationOptions, parse_classes
 from .per_image import ImageCounts
-from .protocols import DEFAULT, EvaluationProtocol, get_protocol
-from .summary import compare, map_images, parse_classes, require_images, score
+from .protocols import DEFAULT
+from .report import LISTED_IDS, left_out_lines, short_ids
+from .summary import compare, map_images, require_images, score
 
 __all__ = ["PseudoMaskEvaluation", "PseudoMaskEvaluationConfig", "PseudoMaskResults", "evaluate"]
 
@@ -41,7 +44,7 @@ def evaluate(
     eval_key: str | None = None,
     protocol: str | None = None,
     *,
-    classes: dict[int, str] | list[str] | None = None,
+    classes: Classes | None = None,
     ignore: Iterable[int] | None = None,
     unlabelled: int | None = 0,
     background: int = 0,
@@ -89,25 +92,32 @@ def evaluate(
     """
     fov.validate_non_grouped_collection(samples)
     fov.validate_collection_label_fields(samples, (pred_field, gt_field), fol.Segmentation, same_type=True)
-    spec = get_protocol(protocol or (mapping.protocol if mapping else DEFAULT))
-    config = PseudoMaskEvaluationConfig(
-        pred_field,
-        gt_field,
-        protocol=spec.name,
-        ignore=None if ignore is None else sorted({int(i) for i in ignore}),
+    options = EvaluationOptions.of(
+        protocol,
+        None,
+        ignore,
+        mapping,
         unlabelled=unlabelled,
         background=background,
-        mapping=mapping.to_dict() if mapping else None,
         resize=resize,
         boundary=boundary,
         replicates=replicates,
         seed=seed,
     )
+    config = PseudoMaskEvaluationConfig(
+        pred_field,
+        gt_field,
+        **{
+            **{name: value for name, value in vars(options).items() if name != "classes"},
+            "ignore": None if ignore is None else list(options.ignore),
+            "mapping": mapping.to_dict() if mapping else None,
+        },
+    )
     method = config.build()
     if eval_key is not None:
         method.validate_run(samples, eval_key)
     with (progress or NullProgress()).stage("comparing masks", len(samples)) as stage:
-        results = method.compare(samples, eval_key, classes, stage)
+        results: PseudoMaskResults = method.compare(samples, eval_key, classes, stage)
     if eval_key is not None:
         method.register_run(samples, eval_key)
         method.register_samples(samples, eval_key)
@@ -189,15 +199,16 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         Raises:
             UsageError: see :func:`evaluate`.
         """
-        config, spec = self.config, get_protocol(self.config.protocol)
+        config = self.config
         names = _names(samples, config.gt_field, classes)
-        known = names if config.ignore is None and not spec.binary else None
-        images, pred_ids, true_ids, left_out = ImageCounts(), [], [], LeftOut()
+        options = options_of(config, names)
+        known = names if config.ignore is None and not options.spec.binary else None
+        images, pred_ids, true_ids, left_out = ImageCounts(), [], [], _NotCompared()
         pairs = map_mask_pairs(
             samples,
             config.pred_field,
             config.gt_field,
-            partial(_compare, spec=spec, config=config, known=known),
+            partial(_compare, options=options, known=known),
             rules=(
                 field_rules(samples, config.pred_field),
                 field_rules(samples, config.gt_field, classes),
@@ -215,8 +226,8 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
             true_ids.append(true_id)
         require_images(images, left_out.skipped)
         left_out.require_named(images.pixels)
-        mapped = map_images(images, **mapping_options(config, names))
-        evaluation = score(mapped, config.replicates, config.seed)
+        mapped = map_images(images, options)
+        evaluation = score(mapped)
         if config.ignore is None and names:
             evaluation.settings["ignore"] = "ids without a name"
         evaluation.settings |= left_out.settings()
@@ -247,14 +258,74 @@ def _names(samples: Any, gt_field: str, classes: Any) -> dict[int, str] | None:
 
 
 def _compare(
-    pred: np.ndarray,
-    true: np.ndarray,
-    spec: EvaluationProtocol,
-    config: PseudoMaskEvaluationConfig,
-    known: dict[int, str] | None,
+    pred: np.ndarray, true: np.ndarray, options: EvaluationOptions, known: dict[int, str] | None
 ) -> tuple[Contingency, dict[str, float], dict[int, int]]:
     """Compare two masks; pixels of the truth whose id is not ``known`` take no part, but are counted."""
-    unnamed = without_name(true, known) if known else {}
-    ignore = list(unnamed) if known else config.ignore or []
-    compared = compare(pred, true, spec, ignore=ignore, resize=config.resize, boundary=config.boundary)
-    return *compared, unnamed
+    unnamed = _without_name(true, known) if known else {}
+    return *compare(pred, true, options, list(unnamed) if known else None), unnamed
+
+
+class _NotCompared:
+    """Collects what is left out: samples, pairs of masks, pixels.
+
+    Attributes:
+        samples: ids of the samples that take no part, for whatever reason.
+        skipped: the images among them whose masks are damaged or do not fit.
+        unnamed: pixels of the ground truth whose id has no name, by id.
+        unnamed_images: images that have such pixels.
+    """
+
+    def __init__(self) -> None:
+        self.samples: list[str] = []
+        self.skipped: list[Skipped] = []
+        self.unnamed: Counter[int] = Counter()
+        self.unnamed_images = 0
+
+    def add(self, sample_id: str, reason: Skipped | None) -> None:
+        """Add a sample; without a reason it only lacks one of the two masks."""
+        self.samples.append(sample_id)
+        if reason is not None:
+            self.skipped.append(reason)
+
+    def count_unnamed(self, pixels: dict[int, int]) -> None:
+        """Add the pixels of one image that have ids without a name, by id."""
+        self.unnamed.update(pixels)
+        self.unnamed_images += bool(pixels)
+
+    def settings(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable settings of a result."""
+        found: dict[str, Any] = {
+            "left_out": self.samples,
+            "skipped": [[entry.key, entry.reason] for entry in self.skipped],
+        }
+        if self.unnamed:
+            found["unnamed"] = {
+                "pixels": sum(self.unnamed.values()),
+                "images": self.unnamed_images,
+                "n_ids": len(self.unnamed),
+                "ids": {str(id_): pixels for id_, pixels in self.unnamed.most_common(LISTED_IDS)},
+            }
+        return found
+
+    def require_named(self, scored: int) -> None:
+        """Refuse to go on if not a pixel is left for want of names.
+
+        Raises:
+            UsageError: ``scored`` is 0 and there are ids without a name.
+        """
+        if self.unnamed and not scored:
+            raise UsageError(
+                f"nothing to score: no id of the ground truth has a name ({short_ids(self.unnamed)}); "
+                "name them in the mask targets, or give the ids to ignore"
+            )
+
+
+def _without_name(true: np.ndarray, names: dict[int, str]) -> dict[int, int]:
+    """Return the ids of an (H, W) mask that have no name, and their pixels."""
+    if true.dtype == np.uint8:
+        counts = np.bincount(true.ravel(), minlength=256)
+        ids = np.flatnonzero(counts)
+        pixels = counts[ids]
+    else:
+        ids, pixels = np.unique(true, return_counts=True)
+    return {id_: n for id_, n in zip(ids.tolist(), pixels.tolist(), strict=True) if id_ not in names}

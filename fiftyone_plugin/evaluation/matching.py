@@ -148,7 +148,7 @@ def iou_matrix(counts: np.ndarray, class_pixels: np.ndarray | None = None) -> np
     counts = np.asarray(counts, np.float64)
     of_class = counts.sum(axis=0) if class_pixels is None else np.asarray(class_pixels, np.float64)
     unions = counts.sum(axis=1, keepdims=True) + of_class - counts
-    return np.divide(counts, unions, out=np.zeros_like(counts), where=unions > 0)
+    return np.asarray(np.divide(counts, unions, out=np.zeros_like(counts), where=unions > 0))
 
 
 def _assign(value: np.ndarray, table: Contingency, keep_empty: bool) -> dict[int, int]:

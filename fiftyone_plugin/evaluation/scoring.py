@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import metrics
-from .bootstrap import pooled_replicates, weighted_means
 from .confusion import union
 from .matching import Mapping
+from .options import EvaluationOptions
 from .per_image import ImageCounts
 from .protocols import EvaluationProtocol
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["Scorer", "class_rows"]
+__all__ = [
+    "Scorer",
+    "class_rows",
+    "class_scores",
+    "cluster_scores",
+    "pooled_replicates",
+    "resample",
+    "weighted_means",
+]
 
-# per-image class matrices made dense at once, in numbers of 8 bytes
+# numbers of 8 bytes held at once: per-image class matrices made dense, bootstrap samples
 CHUNK = 1 << 22
+PooledScores = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def class_rows(matrix: np.ndarray, labels: dict[int, str], mapping: Mapping | None) -> list[dict[str, Any]]:
@@ -47,6 +57,59 @@ def class_rows(matrix: np.ndarray, labels: dict[int, str], mapping: Mapping | No
         }
         for (id_, name), iou, f1, accuracy, precision, pixels in columns
     ]
+
+
+def resample(n: int, replicates: int, seed: int, width: int = 1) -> Iterator[np.ndarray]:
+    """Yield how often each of ``n`` images is drawn in each replicate, in (b, n) chunks.
+
+    The draws depend on ``seed`` alone, not on the chunking.
+
+    Args:
+        n: images.
+        replicates: rows of all chunks together.
+        seed: seeds the draws.
+        width: numbers the caller will hold for each row, so that chunks stay small.
+    """
+    rng = np.random.default_rng(seed)
+    size = max(1, min(replicates, CHUNK // max(n, width)))
+    for start in range(0, replicates, size):
+        draws = range(min(size, replicates - start))
+        yield np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in draws])
+
+
+def pooled_replicates(
+    matrices: csr_matrix,
+    shape: tuple[int, int],
+    score: PooledScores,
+    replicates: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Score the pooled counts of every replicate.
+
+    Args:
+        matrices: (images, R * C) counts.
+        shape: (R, C).
+        score: (b, R, C) counts -> score name -> (b,) values.
+        replicates: how many.
+        seed: see :func:`resample`.
+
+    Returns:
+        score name -> (replicates,) values.
+    """
+    transposed = matrices.T.tocsr()
+    chunks = [
+        score((transposed @ weights.T).T.reshape(-1, *shape))
+        for weights in resample(matrices.shape[0], replicates, seed, matrices.shape[1])
+    ]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def weighted_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """Return the (replicates,) mean of per-image ``values`` (n,) in every replicate, nan skipped."""
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([(w @ filled) / (w @ known) for w in resample(values.size, replicates, seed)])
 
 
 class Scorer:
@@ -83,18 +146,19 @@ class Scorer:
         labelled = np.bincount(
             images, pixels * (pred != (-1 if self.unlabelled is None else self.unlabelled)), n
         )
-        return np.divide(labelled, every, out=np.full(n, np.nan), where=every > 0)
+        shares = np.full(n, np.nan)
+        np.divide(labelled, every, out=shares, where=every > 0)
+        return shares
 
-    def scores(
-        self, spec: EvaluationProtocol, replicates: int, seed: int
-    ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-        """Return every score of the protocol, and its interval if ``replicates`` is not 0."""
-        pools: list[tuple[csr_matrix, tuple[int, int], Any]] = []
+    def scores(self, options: EvaluationOptions) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        """Return every score of the protocol, and its interval if there are replicates."""
+        spec, replicates, seed = options.spec, options.replicates, options.seed
+        pools: list[tuple[csr_matrix, tuple[int, int], PooledScores]] = []
         if spec.binary:
             pools.append((self.matrices, self.shape, _foreground_pooled))
         elif not spec.per_image:
-            pools.append((self.matrices, self.shape, _class_scores))
-            pools.append((*self._raw(), _cluster_scores))
+            pools.append((self.matrices, self.shape, class_scores))
+            pools.append((*self._raw(), cluster_scores))
         scores: dict[str, float] = {}
         samples: dict[str, np.ndarray] = {}
         for matrices, shape, score in pools:
@@ -123,7 +187,8 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
+def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores of class matrices (..., R, C) by name, each (...)."""
     return {
         "miou": metrics.mean_over_classes(metrics.iou_per_class(matrix)),
         "fwiou": metrics.frequency_weighted_iou(matrix),
@@ -133,7 +198,8 @@ def _class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _cluster_scores(table: np.ndarray) -> dict[str, np.ndarray]:
+def cluster_scores(table: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores of contingency tables (..., K, C) by name, each (...)."""
     return {"ari": metrics.adjusted_rand_index(table), "nmi": metrics.normalized_mutual_info(table)}
 
 

@@ -20,8 +20,7 @@ from ..errors import UsageError
 from ..images.listing import ImageItem, ViewItem, all_samples, list_images, list_view
 from ..images.reading import image_extensions, image_size
 from .earlier import EarlierImport
-from .importing import ImportResult, read_masks
-from .mask_sources import MaskSource, open_masks
+from .importing import ImportResult, MaskSource, open_masks, read_masks
 
 __all__ = ["import_masks"]
 

@@ -16,8 +16,8 @@ from ..dataset.record import RunFields
 from ..errors import UsageError
 from ..evaluation.fiftyone_masks import field_rules, stored_masks, with_stored_mask
 from ..images.listing import ViewItem, list_view
+from .base import ExportItem, ExportSource
 from .categories import parse_mask_targets
-from .items import ExportItem, ExportSource
 
 __all__ = ["segmentation_field", "view_source"]
 

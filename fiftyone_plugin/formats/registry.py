@@ -1,4 +1,4 @@
-"""."""
+"""The formats of an export by name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["formats", "get_format"]
 
 def formats() -> dict[str, Format]:
     """Return the formats by name."""
-    from . import coco_writer, file_writers
+    from . import coco, masks, voc, yolo
 
-    return {entry.name: entry for entry in (*coco_writer.FORMATS, *file_writers.FORMATS)}
+    return {entry.name: entry for entry in (*coco.FORMATS, *voc.FORMATS, *masks.FORMATS, *yolo.FORMATS)}
 
 
 def get_format(name: str) -> Format:

@@ -7,7 +7,7 @@ import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..common.files import is_safe_name
 from ..common.folders import files_below
@@ -20,9 +20,10 @@ from ..evaluation.folders import SUFFIXES
 from ..images.listing import list_images
 from ..masks.rules import MaskRules
 from ..runs.folder import RunDirectory
+from ..runs.record import RunDocument
 from ..runs.samples import read_cells
+from .base import ExportItem, ExportSource
 from .categories import read_class_file
-from .items import ExportItem, ExportSource
 
 __all__ = ["folder_source", "mask_files"]
 
@@ -51,7 +52,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         raise UsageError(f"{folder} has no folder masks/: give the output of `label`, or images/ and masks/")
     names, groups = read_class_file(folder / CLASSES) if (folder / CLASSES).is_file() else (None, {})
     run = RunDirectory(folder).read_run() if (folder / "run.json").is_file() else None
-    if run is not None and run.get("status") != "complete":
+    if run is not None and not run.is_complete:
         raise UsageError(
             f"the run in {folder} is not finished; resume it first: pseudomask label ... --resume"
         )
@@ -72,9 +73,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         supercategories=groups,
         folders=(folder, image_root),
         skipped=skipped,
-        provenance={name: run[name] for name in ("settings", "versions", "counts") if name in run}
-        if run
-        else {},
+        provenance={name: getattr(run, name) for name in ("settings", "versions", "counts")} if run else {},
     )
 
 
@@ -101,9 +100,8 @@ class _Entry(NamedTuple):
         )
 
 
-def _image_root(folder: Path, images: str | Path | None, run: dict[str, Any] | None) -> Path:
-    recorded = run.get("images_root") if run else None
-    candidates = [images, folder / "images", recorded if isinstance(recorded, str) else None]
+def _image_root(folder: Path, images: str | Path | None, run: RunDocument | None) -> Path:
+    candidates = [images, folder / "images", run.images_root if run else None]
     for candidate in candidates:
         if candidate is not None and Path(candidate).is_dir():
             return Path(os.path.abspath(candidate))

@@ -23,7 +23,7 @@ RECORDS = frozenset({"run.json", EXPORT_RECORD})
 MAX_RECORD_BYTES = 8 << 20
 RUN_OUTPUTS = frozenset(
     {"masks", "confidence", "exemplars", "edits", "model", "contact_sheet.png", "eigenvalues.png"}
-    | {"filtering.png"}
+    | {"filtering.png", "given_images"}
 )
 """What a run writes of pictures and folders of them."""
 

@@ -38,7 +38,7 @@ def winners(scores: np.ndarray, height: int, width: int) -> np.ndarray:
     scores = np.asarray(scores, dtype=np.float32)
     kind: np.dtype[Any] = np.dtype(np.uint8 if len(scores) <= 256 else np.uint16)
     if len(scores) * height * width <= SMALL:
-        return resize_scores(scores, height, width).argmax(0).astype(kind)
+        return np.asarray(resize_scores(scores, height, width).argmax(0), kind)
     if height < scores.shape[1] or width < scores.shape[2]:
         return _label_by_label(scores, height, width, kind)
     return _band_by_band(scores, height, width, kind)

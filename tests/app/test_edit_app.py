@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+from .driving import (
+    call,
+    change,
+    choose,
+    close,
+    execute,
+    open_dataset,
+    open_form,
+    open_panel,
+    picture,
+    wait_for_tiles,
+)
+
 FAST = {
     "method": "mosaic",
     "size": 224,
@@ -33,41 +43,6 @@ def labelled(fo, dataset, backbone, tmp_path):
     return dataset
 
 
-def picture(page, name):
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.wait_for_timeout(1500)  # dialogs fade in, masks are decoded
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
-
-
-def wait_for_tiles(page, count):
-    page.wait_for_timeout(2500)  # the tiles of before may still be there
-    page.wait_for_function(
-        "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n", arg=count
-    )
-
-
-def open_form(page, label):
-    page.keyboard.press("Backquote")
-    page.locator("[data-cy=operators-browser]").wait_for()
-    page.keyboard.type(label)
-    page.wait_for_timeout(800)
-    page.keyboard.press("Enter")
-    form = page.locator("[data-cy=operators-prompt-modal]")
-    form.get_by_text("Masks", exact=True).wait_for()
-    page.wait_for_timeout(1200)  # a dynamic form asks the server after every change
-    return form
-
-
-def execute(page, done):
-    page.get_by_role("button", name="Execute", exact=True).click()
-    page.get_by_text(done).first.wait_for(timeout=180_000)
-
-
-def close(page, button="Done"):
-    page.get_by_role("button", name=button).click()
-    page.locator("[data-cy=operators-prompt-modal]").wait_for(state="detached")
-
-
 def targets(dataset):
     dataset.reload()
     return dict(dataset.mask_targets["auto"])
@@ -76,14 +51,12 @@ def targets(dataset):
 def test_split_take_back_hide_and_hand_out(labelled, page):
     before = targets(labelled)
     masks = labelled.values("auto.mask_path")
-    page.goto(f"/datasets/{labelled.name}")
+    open_dataset(page, labelled)
     wait_for_tiles(page, len(labelled))
     picture(page, "edit_before")
 
-    form = open_form(page, "Split a class")
-    form.get_by_role("combobox").last.click()
-    page.get_by_role("option", name="class 1 (1").click()
-    page.wait_for_timeout(1500)
+    form = call(page, "Split a class", "Masks")
+    choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"class_id":"1"')
     picture(page, "edit_split_form")
     execute(page, "class 1 a")
     picture(page, "edit_split_output")
@@ -94,7 +67,7 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     wait_for_tiles(page, len(labelled))
     picture(page, "edit_split_done")
 
-    open_form(page, "Take back an edit")
+    call(page, "Take back an edit", "Masks")
     page.get_by_text("This is taken back").wait_for()
     picture(page, "edit_undo_form")
     execute(page, "Edits left")
@@ -102,9 +75,8 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     assert targets(labelled) == before
     assert labelled.values("auto.mask_path") == masks
 
-    form = open_form(page, "Hide or show classes")
-    form.get_by_text("Hide class 2").click()
-    page.wait_for_timeout(1500)
+    form = call(page, "Hide or show classes", "Masks")
+    change(page, form.get_by_text("Hide class 2").click, sent='auto__hide__2":true')
     picture(page, "edit_hide_form")
     execute(page, "Images changed")
     close(page)
@@ -112,7 +84,7 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     wait_for_tiles(page, len(labelled))
     picture(page, "edit_hide_done")
 
-    form = open_form(page, "Edit pseudo-masks as detections")
+    form = call(page, "Edit pseudo-masks as detections", "Masks")
     picture(page, "edit_detections_form")
     execute(page, "Masks not read")
     close(page)
@@ -126,14 +98,14 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     region = max(sample.auto_detections.detections, key=lambda detection: detection.mask.sum())
     region.label = "suit"
     sample.save()
-    open_form(page, "Put edited detections back")
+    call(page, "Put edited detections back", "Masks")
     picture(page, "edit_fold_form")
     execute(page, "Masks changed")
     picture(page, "edit_fold_output")
     close(page)
     assert targets(labelled)[5] == "suit"
 
-    open_form(page, "Propagate corrections")
+    call(page, "Propagate corrections", "Masks")
     page.get_by_text("Corrected masks: 1").wait_for()
     picture(page, "edit_propagate_form")
     execute(page, "Regions moved")
@@ -142,20 +114,15 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
 
 
 def test_the_panel_leads_to_the_forms(labelled, page):
-    page.goto(f"/datasets/{labelled.name}")
+    open_dataset(page, labelled)
     wait_for_tiles(page, len(labelled))
-    page.locator("[data-cy=new-panel-btn]").first.click()
-    page.locator("[data-cy=new-panel-option-pseudomasks]").click()
-    panel = page.locator("[data-cy=panel-content-pseudomasks]")
+    panel = open_panel(page, "pseudomasks")
     panel.locator(".js-plotly-plot").last.wait_for()
     button = panel.get_by_role("button", name="Split a class")
     button.scroll_into_view_if_needed()
     picture(page, "edit_panel")
-    button.click()
-    form = page.locator("[data-cy=operators-prompt-modal]")
-    form.get_by_role("combobox").last.click()
-    page.get_by_role("option", name="class 1 (1").click()
-    page.wait_for_timeout(1500)
+    form = open_form(page, button)
+    choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"class_id":"1"')
     picture(page, "edit_panel_form")
     execute(page, "class 1 a")
     close(page)

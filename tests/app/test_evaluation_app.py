@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+from .driving import call, click, close, execute, open_dataset, open_panel, picture
+
 PANEL = "model_evaluation_panel_builtin"
 NAMES = {"night": 1, "dusk": 2, "dawn": 3, "day": 4}
 
@@ -40,28 +40,17 @@ def labelled(fo, photos, tmp_path):
     fo.delete_dataset(dataset.name)
 
 
-def picture(page, name):
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.wait_for_timeout(1500)  # panels and dialogs fade in
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
-
-
 def test_an_evaluation_opens_in_the_model_evaluation_panel(labelled, page):
     from fiftyone_plugin import evaluate
 
     scores = evaluate(labelled, "pseudo_mask", "ground_truth", "eval_pseudo_mask").evaluation.scores
-    page.goto(f"/datasets/{labelled.name}")
-    page.locator("[data-cy=looker]").first.wait_for()
-    page.locator("[data-cy=new-panel-btn]").first.click()
-    page.locator(f"[data-cy=new-panel-option-{PANEL}]").click()
-    panel = page.locator(f"[data-cy=panel-content-{PANEL}]")
-    panel.get_by_text("eval_pseudo_mask").first.click()
-    panel.get_by_text("Adjusted Rand index").wait_for()
+    open_dataset(page, labelled)
+    panel = open_panel(page, PANEL)
+    click(panel.get_by_text("eval_pseudo_mask").first, panel.get_by_text("Adjusted Rand index"))
     picture(page, "evaluation_panel")
     row = panel.locator("tr", has=page.get_by_text("mIoU", exact=True))
     assert f"{scores['miou']:.3f}" in row.inner_text()
-    panel.get_by_text("Confusion Matrices").click()
-    panel.locator(".js-plotly-plot").last.wait_for()
+    click(panel.get_by_text("Confusion Matrices"), panel.locator(".js-plotly-plot").last)
     picture(page, "evaluation_confusion")
     shown = panel.inner_text()
     for name in ("night", "dusk", "dawn", "day", "(none)"):
@@ -69,20 +58,12 @@ def test_an_evaluation_opens_in_the_model_evaluation_panel(labelled, page):
 
 
 def test_the_form_works_in_one_click(labelled, page):
-    page.goto(f"/datasets/{labelled.name}")
-    page.locator("[data-cy=looker]").first.wait_for()
-    page.keyboard.press("Backquote")
-    page.locator("[data-cy=operators-browser]").wait_for()
-    page.keyboard.type("Evaluate masks against")
-    page.keyboard.press("Enter")
-    form = page.locator("[data-cy=operators-prompt-modal]")
-    form.get_by_text("the headline").first.wait_for()
+    open_dataset(page, labelled)
+    call(page, "Evaluate masks against", "the headline")
     picture(page, "evaluation_form")
-    page.get_by_role("button", name="Execute", exact=True).click()
-    # the scores are shown, and behind them the panel is open
-    page.get_by_text("frequency-weighted IoU").wait_for()
+    execute(page, "frequency-weighted IoU")  # the scores are shown, and behind them the panel is open
     picture(page, "evaluation_output")
-    page.get_by_role("button", name="Done").click()
+    close(page)
     page.locator(f"[data-cy=panel-content-{PANEL}]").get_by_text("eval_pseudo_mask").first.wait_for()
     labelled.reload()
     assert labelled.list_evaluations() == ["eval_pseudo_mask"]

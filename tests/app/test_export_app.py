@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+from .driving import call, execute, open_dataset, picture
 
 
 @pytest.fixture
@@ -32,25 +32,12 @@ def labelled(fo, dataset, tmp_path):
     return dataset
 
 
-def picture(page, name):
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.wait_for_timeout(1200)  # dialogs fade in
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
-
-
 def test_form_summary_and_download(labelled, page, tmp_path):
-    page.goto(f"/datasets/{labelled.name}")
-    page.locator("[data-cy=looker]").first.wait_for()
-    page.keyboard.press("Backquote")
-    page.locator("[data-cy=operators-browser]").wait_for()
-    page.keyboard.type("Export masks")
-    page.keyboard.press("Enter")
-    form = page.locator("[data-cy=operators-prompt-modal]")
-    form.get_by_text("Smallest component").first.wait_for()
+    open_dataset(page, labelled)
+    call(page, "Export masks", "Smallest component")
     picture(page, "export_form")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Execute", exact=True).click()
-    page.get_by_text("Written to").wait_for()
+        execute(page, "Written to")
     picture(page, "export_done")
     download.value.save_as(tmp_path / "labels.zip")
     with zipfile.ZipFile(tmp_path / "labels.zip") as archive:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from fiftyone_plugin.common.text import shorten
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+from .driving import change, close, execute, open_dataset, open_form, open_panel, picture, settle
+
 HOST = "names.example"
 NAMES = [
     f"![a](http://{HOST}/markdown.png)",
@@ -43,50 +43,36 @@ def text_of(part):
     return re.sub(r"\s+", " ", part.inner_text().replace("\u2060", ""))
 
 
-def open_form(page, panel, button):
-    panel.get_by_role("button", name=button).click()
-    form = page.locator("[data-cy=operators-prompt-modal]")
-    form.get_by_text("Masks", exact=True).first.wait_for()
-    page.wait_for_timeout(1500)
-    return form
-
-
 def test_names_are_text_in_panel_forms_plots_and_messages(hostile, page):
     asked = []
     page.context.on("request", lambda request: asked.append(request.url))
     page.on("dialog", lambda dialog: asked.append(f"dialog {HOST}"))
-    page.goto(f"/datasets/{hostile.name}")
-    page.locator("[data-cy=looker]").first.wait_for()
-    page.locator("[data-cy=new-panel-btn]").first.click()
-    page.locator("[data-cy=new-panel-option-pseudomasks]").click()
-    panel = page.locator("[data-cy=panel-content-pseudomasks]")
-    panel.locator(".js-plotly-plot").last.wait_for(timeout=30_000)
+    open_dataset(page, hostile)
+    panel = open_panel(page, "pseudomasks")
+    panel.locator(".js-plotly-plot").last.wait_for()
     panel.locator("img[alt^='Crops of']").first.wait_for()
-    page.wait_for_timeout(1000)
+    settle(page)
     text = text_of(panel)
     for shown in SHOWN:
         assert text.count(shown) >= 2  # in the table, and beside the crops
     labels = panel.locator(".js-plotly-plot", has_text="Area of classes").locator(".ytick text")
     assert sorted(labels.all_text_contents()) == sorted(shorten(name, 40) for name in NAMES)
     assert panel.locator(MADE_OF_NAMES).count() == 0
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / "hostile_names_panel.png")
+    picture(page, "hostile_names_panel")
 
-    form = open_form(page, panel, "Hide classes")
+    form = open_form(page, panel.get_by_role("button", name="Hide classes"), "Masks")
     text = text_of(form)
     for shown in SHOWN:
         assert f"Hide {shown}" in text
     assert form.locator(MADE_OF_NAMES).count() == 0
-    page.screenshot(path=ARTIFACTS / "hostile_names_form.png")
-    form.locator("input[type=checkbox]").nth(1).check()
-    page.wait_for_timeout(1500)
-    page.get_by_role("button", name="Execute", exact=True).click()
-    page.get_by_text("Images changed").wait_for()
-    page.wait_for_timeout(500)
+    picture(page, "hostile_names_form")
+    change(page, form.locator("input[type=checkbox]").nth(1).check, sent='":true')
+    execute(page, "Images changed")
+    settle(page)
     assert page.locator(MADE_OF_NAMES).count() == 0
-    page.get_by_role("button", name="Done").click()
+    close(page)
 
-    form = open_form(page, panel, "Take back an edit")
+    form = open_form(page, panel.get_by_role("button", name="Take back an edit"), "Masks")
     assert SHOWN[1] in text_of(form)
     assert form.locator(MADE_OF_NAMES).count() == 0
     assert [url for url in asked if HOST in url] == []

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from fiftyone_plugin.dataset.comparison import list_comparisons
 from fiftyone_plugin.dataset.summary import class_rows, list_runs, score_histogram
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
-PANEL = "pseudomasks"
+from .driving import act, change, click, close, execute, open_dataset, open_form, open_panel, picture, settle
 
 
 @pytest.fixture
@@ -21,37 +18,36 @@ def labelled(dataset, fill):
     return dataset
 
 
-def picture(page, name):
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.wait_for_timeout(1200)  # panels and dialogs fade in
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
-
-
-def open_panel(page, dataset):
-    page.goto(f"/datasets/{dataset.name}")
-    page.locator("[data-cy=looker]").first.wait_for()
-    page.locator("[data-cy=new-panel-btn]").first.click()
-    page.locator(f"[data-cy=new-panel-option-{PANEL}]").click()
-    panel = page.locator(f"[data-cy=panel-content-{PANEL}]")
-    panel.locator(".js-plotly-plot").last.wait_for(timeout=30_000)
+def open_pseudomasks(page, dataset):
+    open_dataset(page, dataset)
+    panel = open_panel(page, "pseudomasks")
+    panel.locator(".js-plotly-plot").last.wait_for()
+    settle(page)
     return panel
 
 
+def images(page, count):
+    """Return what the grid says where it shows so many images."""
+    return page.get_by_text(f"{count} sample").first
+
+
 def show_all(page, panel):
-    panel.get_by_role("button", name="Show all images").click()
-    page.get_by_text("7 samples").first.wait_for()
+    click(panel.get_by_role("button", name="Show all images"), images(page, 7))
 
 
-def click_last_bar(page, panel, title):
+def click_last_bar(page, panel, title, heard):
     bar = panel.locator(".js-plotly-plot", has_text=title).locator(".bars .point path").last
-    bar.scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
-    box = bar.bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def click_it(wait):
+        bar.scroll_into_view_if_needed(timeout=wait)
+        box = bar.bounding_box()  # what listens is a transparent layer over the bars
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    act(click_it, heard)
 
 
 def test_crops_areas_saved_views_and_comparison(labelled, page):
-    panel = open_panel(page, labelled)
+    panel = open_pseudomasks(page, labelled)
     _crops_and_areas(labelled, page, panel)
     _saved_view(labelled, page, panel)
     _comparison(labelled, page, panel)
@@ -66,18 +62,15 @@ def _crops_and_areas(labelled, page, panel):
     page.wait_for_function(drawn)
     crops.nth(1).scroll_into_view_if_needed()
     picture(page, "panel_crops")
-    crops.last.click()
-    page.get_by_text(f"{rows[crops.count() - 1].images} sample").first.wait_for()
+    click(crops.last, images(page, rows[crops.count() - 1].images))
     show_all(page, panel)
     largest = max(rows, key=lambda row: row.area)
-    click_last_bar(page, panel, "Area of classes")
-    page.get_by_text(f"{largest.images} sample").first.wait_for()
+    click_last_bar(page, panel, "Area of classes", images(page, largest.images))
     picture(page, "panel_area")
 
 
 def _saved_view(labelled, page, panel):
-    panel.get_by_role("button", name="Review first").click()
-    page.get_by_text("1 sample").first.wait_for()
+    click(panel.get_by_role("button", name="Review first"), images(page, 1))
     page.wait_for_url("**view=second-review-first**")
     picture(page, "panel_review")
     labelled.reload()
@@ -87,55 +80,49 @@ def _saved_view(labelled, page, panel):
 
 
 def _comparison(labelled, page, panel):
-    panel.get_by_role("button", name="Compare", exact=True).click()
-    form = page.locator("[data-cy=operators-prompt-modal]")
-    form.get_by_text("Second run").wait_for()
+    open_form(page, panel.get_by_role("button", name="Compare", exact=True), "Second run")
     picture(page, "compare_form")
-    page.get_by_role("button", name="Execute", exact=True).click()
-    page.get_by_text("Saved view, images that differ most first").wait_for()
+    execute(page, "Saved view, images that differ most first")
     picture(page, "compare_output")
-    page.get_by_role("button", name="Done").click()
-    panel.get_by_text("of the pixels have matching classes").wait_for(timeout=20_000)
+    close(page)
+    panel.get_by_text("of the pixels have matching classes").wait_for()
     labelled.reload()
     (stored,) = list_comparisons(labelled)
     assert {stored.a, stored.b} == {"first", "second"}
-    panel.get_by_role("button", name="Where they differ").click()
-    page.get_by_text("4 samples").first.wait_for()
+    click(panel.get_by_role("button", name="Where they differ"), images(page, 4))
     panel.get_by_text("Classes that agree least").scroll_into_view_if_needed()
     page.mouse.move(1300, 600)
     page.mouse.wheel(0, 300)
     picture(page, "compare_panel")
-    panel.get_by_role("button", name="Delete comparison").click()
-    panel.get_by_role("button", name="Compare", exact=True).wait_for()
+    compare = panel.get_by_role("button", name="Compare", exact=True)
+    click(panel.get_by_role("button", name="Delete comparison"), compare)
     labelled.reload()
     assert list_comparisons(labelled) == []
     assert not labelled.has_sample_field(stored.field)
 
 
 def test_runs_classes_and_clicks(labelled, page):
-    panel = open_panel(page, labelled)
+    panel = open_pseudomasks(page, labelled)
     panel.get_by_text("second (lightcluster, 4 images)").wait_for()  # the newest run comes first
     picture(page, "panel")
     row = [row for row in class_rows(labelled, "second") if row.images][-1]
     assert 0 < row.images < 7
-    panel.locator("tr", has=page.get_by_text(row.name, exact=True)).click()
-    page.get_by_text(f"{row.images} sample").first.wait_for()
+    click(panel.locator("tr", has=page.get_by_text(row.name, exact=True)), images(page, row.images))
     picture(page, "panel_class")
     show_all(page, panel)
     histogram = score_histogram(labelled, "second_quality")
-    click_last_bar(page, panel, "second_quality")
-    page.get_by_text(f"{histogram.counts[-1]} sample").first.wait_for()
+    click_last_bar(page, panel, "second_quality", images(page, histogram.counts[-1]))
     picture(page, "panel_bar")
     show_all(page, panel)
 
-    panel.get_by_role("button", name="Delete this run").click()
-    panel.get_by_text("its fields and mask files go").wait_for()
+    warning = panel.get_by_text("its fields and mask files go")
+    click(panel.get_by_role("button", name="Delete this run"), warning)
     picture(page, "panel_delete")
     labelled.reload()
     assert labelled.has_run("pseudomask_second")
-    panel.get_by_role("button", name="Delete it").click()
-    panel.get_by_text("first (mosaic, 7 images)").wait_for()
-    page.get_by_text("7 samples").first.wait_for()
+    left = panel.get_by_text("first (mosaic, 7 images)")
+    click(panel.get_by_role("button", name="Delete it"), left)
+    images(page, 7).wait_for()
     picture(page, "panel_deleted")
     labelled.reload()
     assert labelled.list_runs() == ["pseudomask_first"]
@@ -144,21 +131,18 @@ def test_runs_classes_and_clicks(labelled, page):
 
 
 def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
-    panel = open_panel(page, labelled)
-    panel.get_by_role("button", name="Rename classes").click()
-    form = page.locator("[data-cy=operators-prompt-modal]")
-    form.get_by_text("Restore original names").wait_for()
+    panel = open_pseudomasks(page, labelled)
+    button = panel.get_by_role("button", name="Rename classes")
+    form = open_form(page, button, "Restore original names")
     ids = sorted(row.ids[0] for row in class_rows(labelled, "second")[:2])
     lines = form.locator("input[type=string]")
     for line in (0, 1):
-        lines.nth(line).fill("thing")
-    page.wait_for_timeout(1500)
+        change(page, lambda line=line: lines.nth(line).fill("thing"), sent="thing")
     picture(page, "rename_form")
-    page.get_by_role("button", name="Execute", exact=True).click()
-    page.get_by_text("Images whose list of classes changed").wait_for()
+    execute(page, "Images whose list of classes changed")
     picture(page, "rename_output")
-    page.get_by_role("button", name="Close").click()
-    panel.get_by_role("cell", name="thing").wait_for(timeout=20_000)
+    close(page, "Close")
+    panel.get_by_role("cell", name="thing").wait_for()
     panel.get_by_role("cell", name=", ".join(map(str, ids)), exact=True).wait_for()
     picture(page, "rename_done")
     labelled.reload()

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from fiftyone_plugin._version import PLUGIN_NAME
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+from .driving import click, close, modal, open_dataset, picture, wait_for_tiles
+
 BUTTON = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
 
 
 @pytest.mark.usefixtures("backbone")
 def test_one_click_labels_the_view_and_shows_the_masks(dataset, page):
-    page.goto(f"/datasets/{dataset.name}")
-    page.locator("[data-cy=looker]").first.wait_for()
-    page.locator(BUTTON).click()
-    page.get_by_text("Labelling").first.wait_for()
-    assert page.locator("[data-cy=operators-prompt-modal]").count() == 0
+    open_dataset(page, dataset)
+    click(page.locator(BUTTON), page.get_by_text("Labelling").first)
+    assert modal(page).count() == 0
     page.locator('[data-cy="checkbox-pseudomask"]').wait_for(timeout=180_000)
-    page.wait_for_function(
-        "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n", arg=len(dataset)
-    )
-    page.wait_for_timeout(1500)
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / "quick_label_done.png")
-    page.get_by_role("button", name="Done").click()
-    page.wait_for_timeout(1200)
-    page.screenshot(path=ARTIFACTS / "quick_label.png")
+    wait_for_tiles(page, len(dataset))
+    picture(page, "quick_label_done")
+    close(page)
+    picture(page, "quick_label")
     dataset.reload()
     assert len(dataset.exists("pseudomask")) == len(dataset)
     assert dataset.list_runs() == ["pseudomask_pseudomask"]
@@ -40,13 +32,10 @@ def test_a_large_view_is_scheduled_and_the_person_is_told(fo, dataset, page):
 
     path = dataset.first().filepath
     dataset.add_samples([fo.Sample(filepath=path) for _ in range(3000)])
-    page.goto(f"/datasets/{dataset.name}")
-    page.locator("[data-cy=looker]").first.wait_for()
-    page.locator(BUTTON).click()
-    page.get_by_text("so the work is scheduled").first.wait_for()
+    open_dataset(page, dataset)
+    click(page.locator(BUTTON), page.get_by_text("so the work is scheduled").first)
     page.get_by_text("fiftyone delegated launch").first.wait_for()
-    page.wait_for_timeout(1200)
-    page.screenshot(path=ARTIFACTS / "quick_label_scheduled.png")
+    picture(page, "quick_label_scheduled")
     service = DelegatedOperationService()
     (operation,) = service.list_operations(dataset_name=dataset.name)
     assert operation.operator == f"{PLUGIN_NAME}/quick_label"

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.dataset.summary import class_rows
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+from .driving import (
+    ARTIFACTS,
+    SECONDS,
+    click,
+    close,
+    open_dataset,
+    open_panel,
+    picture,
+    settle,
+    wait_for_tiles,
+)
+
 BUTTON = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
-PANEL = "pseudomasks"
 FIELD = "pseudomask"
 ZOOM = -3
 
@@ -28,16 +37,14 @@ class Tour:
     def __init__(self, page):
         self.page = page
         self.frames = []
-        ARTIFACTS.mkdir(exist_ok=True)
 
     def frame(self, caption, click=None):
         """Take a picture; ``click`` is the element that is clicked next."""
-        file = f"tour_{len(self.frames) + 1}.png"
-        self.page.wait_for_timeout(1200)
+        name = f"tour_{len(self.frames) + 1}"
+        picture(self.page, name)
         box = click.bounding_box() if click is not None else None
         point = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2] if box else None
-        self.page.screenshot(path=ARTIFACTS / file)
-        self.frames.append({"file": file, "caption": caption, "click": point})
+        self.frames.append({"file": f"{name}.png", "caption": caption, "click": point})
 
     def save(self):
         """Write what the animation needs besides the pictures."""
@@ -49,39 +56,34 @@ def test_from_photographs_to_the_images_of_a_class(dataset, page):
     for name in (dataset.name, str(dataset._doc.id)):  # large tiles
         page.add_init_script(f"localStorage.setItem('gridZoomStore-{name}', '{ZOOM}')")
     tour = Tour(page)
-    page.goto(f"/datasets/{dataset.name}")
-    loaded = "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n"
-    page.wait_for_function(loaded, arg=len(dataset))
+    open_dataset(page, dataset)
+    wait_for_tiles(page, len(dataset))
     bolt = page.locator(BUTTON)
     bolt.wait_for()
     tour.frame("Images without labels: one click on the bolt", click=bolt)
-    bolt.click()
-    page.get_by_role("progressbar").first.wait_for()
-    page.get_by_text(re.compile("^(features|regions|classes|masks)")).first.wait_for(timeout=180_000)
+    click(bolt, page.get_by_role("progressbar").first)
+    page.get_by_text(re.compile("^(features|regions|classes|masks)")).first.wait_for(timeout=SECONDS * 1000)
     tour.frame("Features, classes, masks: progress stage by stage")
-    page.locator(f'[data-cy="checkbox-{FIELD}"]').wait_for(timeout=180_000)
-    page.get_by_role("button", name="Done").click()
-    page.wait_for_function(loaded, arg=len(dataset))
-    page.wait_for_timeout(6000)  # the message goes
+    page.locator(f'[data-cy="checkbox-{FIELD}"]').wait_for(timeout=SECONDS * 1000)
+    close(page)
+    wait_for_tiles(page, len(dataset))
+    page.get_by_role("alert").wait_for(state="detached")
     plus = page.locator("[data-cy=new-panel-btn]").first
     tour.frame("A semantic mask on every image; the panel tells more", click=plus)
-    plus.click()
-    page.locator(f"[data-cy=new-panel-option-{PANEL}]").click()
-    panel = page.locator(f"[data-cy=panel-content-{PANEL}]")
+    panel = open_panel(page, "pseudomasks")
     crops = panel.locator("img[alt^='Crops of']")
     crops.first.wait_for()
     panel.locator(".js-plotly-plot").last.wait_for()
-    page.wait_for_timeout(2000)  # the grid makes room
-    page.wait_for_function(loaded, arg=len(dataset))
+    settle(page)
+    wait_for_tiles(page, len(dataset))
     tour.frame("Classes with their area and images, quality, settings")
     dataset.reload()
     images = class_rows(dataset, FIELD)[0].images
     crops.nth(4).scroll_into_view_if_needed()
     crops.first.scroll_into_view_if_needed()
     tour.frame("What each class looks like; a click shows its images", click=crops.first)
-    crops.first.click()
-    page.get_by_text(f"{images} sample").first.wait_for()
-    page.wait_for_function(loaded, arg=images)
+    click(crops.first, page.get_by_text(f"{images} sample").first)
+    wait_for_tiles(page, images)
     tour.frame("The images with this class: rename it, merge it, export")
     tour.save()
     dataset.reload()

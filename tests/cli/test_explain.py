@@ -13,8 +13,8 @@ from fiftyone_plugin.cli.main import main
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from fiftyone_plugin.images.drawing import Panel, draw_panels
 from fiftyone_plugin.methods.panels import Explainable
+from fiftyone_plugin.runs.api import label
 from fiftyone_plugin.runs.explain import explain
-from fiftyone_plugin.runs.pipeline import label
 
 PANELS = {
     "lightcluster": [

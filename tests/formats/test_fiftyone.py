@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin import formats as export
 from fiftyone_plugin import import_masks
 from fiftyone_plugin.errors import MissingDependencyError, UsageError
+from fiftyone_plugin.formats import export
 from fiftyone_plugin.formats.registry import formats
 
 from .conftest import NAMES, read_folder

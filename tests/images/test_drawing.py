@@ -96,4 +96,5 @@ def test_sheet_of_nothing_and_of_many_classes():
 def test_sheet_with_odd_captions():
     image, mask = np.zeros((9, 9, 3), np.uint8), np.ones((9, 9), np.uint8)
     captions = ["x" * 500, "日本語.jpg", "caf\udce9.jpg", "a\nb.jpg", ""]
-    contact_sheet([(text, image, mask) for text in captions], {1: "名前 " * 40}, "title\ud800")
+    sheet = contact_sheet([(text, image, mask) for text in captions], {1: "名前 " * 40}, "title\ud800")
+    assert (np.asarray(sheet) == class_color(1)).all(-1).any()

@@ -328,7 +328,7 @@ def test_permission_denied(tmp_path, photo):
         return
     # root may read everything: ask as somebody else
     code = (
-        "import os, sys\nfrom fiftyone_plugin import images\n"
+        "import os, sys\nfrom fiftyone_plugin.images import reading as images\n"
         "from fiftyone_plugin.errors import ImageReadError\n"
         "os.chdir(sys.argv[1]); os.setuid(65534)\n"
         "try: images.read_image('a.png')\n"

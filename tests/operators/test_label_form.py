@@ -86,20 +86,6 @@ class TestWeights:
         assert default_here() == DEFAULT_BACKBONE
         assert describe_weights(DEFAULT_BACKBONE).endswith("here, in the cache of the model hub")
 
-    def test_agrees_with_the_hub_client(self, tmp_path, monkeypatch):
-        """The same file, asked through the client that will load it."""
-        from huggingface_hub import constants, try_to_load_from_cache
-
-        folder = Path(constants.HF_HUB_CACHE) if not constants.HF_HUB_CACHE.startswith("~") else None
-        assert folder is not None
-        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"):
-            monkeypatch.delenv(name, raising=False)
-        from fiftyone_plugin.features.backbones.presence import _hub_cache
-
-        assert _hub_cache() == folder
-        found = try_to_load_from_cache(f"timm/{DEFAULT_BACKBONE}", "model.safetensors")
-        assert is_here(DEFAULT_BACKBONE) == isinstance(found, str)
-
     def test_the_offline_checkpoint_is_said_to_be_what_a_run_will_use(self, backbone, tmp_path, monkeypatch):
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
         assert default_here() == OFFLINE_BACKBONE == backbone.name
@@ -217,8 +203,8 @@ class TestEstimate:
 
     def test_the_share_of_cached_features(self, dataset, tiny_weights, tmp_path, monkeypatch):
         from fiftyone_plugin.common.paths import CACHE_ENV, cache_dir
-        from fiftyone_plugin.features.peek import cached_share
-        from fiftyone_plugin.runs.pipeline import label
+        from fiftyone_plugin.features.cache import cached_share
+        from fiftyone_plugin.runs.api import label
 
         monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
         paths = dataset.values("filepath")

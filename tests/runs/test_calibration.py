@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.isotonic import IsotonicRegression
 
-from fiftyone_plugin.cli import main as cli
+from fiftyone_plugin import cli
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.masks.files import write_mask
 from fiftyone_plugin.runs.calibration import QualityCalibration, filtering_curve

@@ -215,6 +215,7 @@ def test_a_damaged_file_is_replaced(tmp_path, content):
 def test_a_folder_that_cannot_be_written_does_not_fail_the_run(tmp_path):
     (tmp_path / "file").write_text("")
     learn(finished_run(tmp_path / "run"), tmp_path / "file")
+    assert estimate(PLAN, tmp_path / "file").runs == 0
 
 
 @pytest.mark.usefixtures("backbone")

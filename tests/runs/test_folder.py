@@ -162,7 +162,9 @@ def test_an_earlier_run_is_refused_without_a_word(tmp_path, finished):
     else:
         opened(tmp_path).close()
     before = {path: (tmp_path / path).read_bytes() for path in files(tmp_path)}
-    match = "a finished run; use --restart" if finished else "an unfinished run; use --resume .* --restart"
+    match = (
+        "a finished run; use --overwrite" if finished else "an unfinished run; use --resume .* --overwrite"
+    )
     with pytest.raises(UsageError, match=match):
         opened(tmp_path)
     assert {path: (tmp_path / path).read_bytes() for path in files(tmp_path) - {".work/lock"}} == {
@@ -392,10 +394,11 @@ def check_exchange(run: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
-@pytest.mark.parametrize("number", random.Random().sample(range(1, 30), 4))
-def test_an_exchange_goes_on_from_where_it_was_killed(exchange, number):
+@pytest.mark.parametrize("moments", [range(1, 16), range(16, 30)], ids=["early", "late"])
+def test_an_exchange_goes_on_from_where_it_was_killed(exchange, moments):
+    number = random.choice(moments)
     code, run = exchange(number)
-    assert code == -9
+    assert code == -9, number
     check_exchange(run)
 
 

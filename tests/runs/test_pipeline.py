@@ -16,7 +16,7 @@ from fiftyone_plugin.errors import ImageReadError, PseudoMaskError, UsageError
 from fiftyone_plugin.features.backbones import OFFLINE_BACKBONE
 from fiftyone_plugin.images.reading import image_size, read_image
 from fiftyone_plugin.masks.refine import crf_available
-from fiftyone_plugin.runs.pipeline import label
+from fiftyone_plugin.runs.api import label
 from fiftyone_plugin.runs.samples import read_samples
 
 STAGES = (

@@ -126,27 +126,16 @@ def open_features(
         UsageError: the model of the run is gone, or the backbone has other weights.
         MissingDependencyError: the weights are not there.
     """
-    from ...common.paths import cache_dir
-    from ...features.backbones import load_backbone
-    from ...features.source import ImageFeatureSource, store_spec
-    from ...features.store import FeatureStore
     from ...images.listing import list_images
     from ...runs.config import LabelConfig
-    from ...runs.model import check_weights, load_method, read_model
+    from ...runs.model import FittedModel
+    from ...runs.session import Session
 
-    model = Path(run.out) / "model"
-    saved = read_model(model)
-    layers = [layer for layer in load_method(model).layers if layer not in NOT_PATCHES] or ["out"]
-    precision = (run.record.settings.get("backbone") or {}).get("precision") or "auto"
-    loaded = load_backbone(backbone or saved["backbone"], cache_dir=cache_dir(), precision=precision)
-    check_weights(saved, loaded)
+    model = FittedModel.load(Path(run.out) / "model")
+    session = Session.open(LabelConfig(backbone=backbone), model)
+    layers = [layer for layer in model.method.inputs if layer not in NOT_PATCHES] or ["out"]
     items = list_images(sorted({row.image for row in rows}))
-    with FeatureStore(
-        cache_dir(), store_spec(loaded, saved["size"]), limit_bytes=LabelConfig().cache_limit
-    ) as store:
-        batch = 4 if loaded.device == "cpu" else 32
-        source = ImageFeatureSource(items, loaded, layers, size=saved["size"], batch_size=batch, store=store)
-        yield Features(run, source, rows, {item.path: item.key for item in items})
+    yield Features(run, session.source(items, layers), rows, {item.path: item.key for item in items})
 
 
 class Sampled(Generic[T]):

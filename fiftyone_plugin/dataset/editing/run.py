@@ -160,8 +160,8 @@ class EditableRun:
         """Whether somebody has given classes other names in the mask targets, which lists do not follow."""
         if self.applied:
             return self.names.shown != self.applied[-1].after.shown
-        classes = (RunDirectory(self.out).read_run() or {}).get("classes") or {}
-        return self.names.shown != ids_of(classes)
+        record = RunDirectory(self.out).read_run()
+        return self.names.shown != ids_of(record.classes if record is not None else {})
 
     def _names_to_look_for(self, ids: Iterable[int] | None) -> set[str] | None:
         """Return the names by which lists tell that a class may be there; ``None``: they do not tell."""

@@ -88,9 +88,9 @@ def with_levels(fitted: LightCluster, dataset, groups) -> LightCluster:
     import copy
 
     changed = copy.deepcopy(fitted)
-    level = changed._levels.dataset
-    changed._levels.dataset = ForegroundClusters(level.centers, dataset(level.foreground))
-    for category in changed._levels.categories:
+    level = changed.levels_.dataset
+    changed.levels_.dataset = ForegroundClusters(level.centers, dataset(level.foreground))
+    for category in changed.levels_.categories:
         category.groups = [ForegroundClusters(g.centers, groups(g.foreground)) for g in category.groups]
     return changed
 
@@ -98,7 +98,7 @@ def with_levels(fitted: LightCluster, dataset, groups) -> LightCluster:
 def test_vote_that_leaves_nothing_falls_back_to_the_dataset_level(fitted):
     image = make_image(scene(3), "a.png")
     changed = with_levels(fitted, lambda f: f, np.zeros_like)
-    expected = changed._levels.dataset.soft(changed._levels.normalizer.transform(image["out"]), 0.1)
+    expected = changed.levels_.dataset.soft(changed.levels_.normalizer.transform(image["out"]), 0.1)
     np.testing.assert_array_equal(changed.vote(image)[1].ravel(), expected)
     assert (changed.predict(image).argmax() > 0).any()
 
@@ -106,7 +106,7 @@ def test_vote_that_leaves_nothing_falls_back_to_the_dataset_level(fitted):
 def test_vote_for_everything_falls_back_to_the_dataset_level(fitted):
     image = make_image(scene(3), "a.png")
     changed = with_levels(fitted, lambda f: f, np.ones_like)
-    expected = changed._levels.dataset.soft(changed._levels.normalizer.transform(image["out"]), 0.1)
+    expected = changed.levels_.dataset.soft(changed.levels_.normalizer.transform(image["out"]), 0.1)
     np.testing.assert_array_equal(changed.vote(image)[1].ravel(), expected)
     mask = changed.predict(image).argmax()
     assert 0 < (mask > 0).mean() < 0.9

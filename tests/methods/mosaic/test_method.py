@@ -10,10 +10,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
-from fiftyone_plugin.methods.base import Method, Recuttable
 from fiftyone_plugin.methods.mosaic.graph import links_between_images
 from fiftyone_plugin.methods.mosaic.method import Mosaic
-from fiftyone_plugin.methods.panels import Explainable
 from fiftyone_plugin.methods.registry import create_method
 from fiftyone_plugin.runs.model import load_method, save_method
 
@@ -44,12 +42,9 @@ def fitted() -> Mosaic:
     return Mosaic(5, **SMALL).fit(scenes(24))
 
 
-def test_it_is_a_method_that_explains_itself(fitted):
-    assert isinstance(fitted, Method)
-    assert isinstance(fitted, Explainable)
-    assert not fitted.has_background
-    assert Mosaic().layers == ("t-4", "t-3", "t-1", "out", "k-1", "cls")
-    assert Mosaic(cuts=[("stack", 4)], cue_regions=0, foreground=0).layers == ("t-4", "t-3", "t-1", "cls")
+def test_inputs_are_what_the_options_need():
+    assert Mosaic().inputs == ("t-4", "t-3", "t-1", "out", "k-1", "cls")
+    assert Mosaic(cuts=[("stack", 4)], cue_regions=0, foreground=0).inputs == ("t-4", "t-3", "t-1", "cls")
 
 
 def test_kinds_of_surfaces_and_objects_become_classes(fitted):
@@ -137,7 +132,7 @@ def test_spreading_can_be_left_out(fitted):
 def test_one_fit_can_be_cut_at_any_number_of_classes(fitted, tmp_path):
     save_method(fitted, tmp_path)
     loaded = load_method(tmp_path)
-    assert isinstance(loaded, Recuttable)
+    assert loaded.can_recut
     images = scenes(6)
     np.testing.assert_array_equal(predicted(loaded.recut(5), images), predicted(fitted, images))
     for k in (1, 2, 4, 8):

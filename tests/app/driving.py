@@ -1,0 +1,144 @@
+"""What a person does in the App, each act tried again until the App shows that it was heard.
+
+A click that falls before a panel listens, or while it is drawn anew, is lost without a word, most often where
+other work uses the machine. So no test clicks and hopes, and none sleeps: an act names what it leads to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, TimeoutError
+
+ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+SECONDS = 180.0  # how long anything may take on a machine that is busy with other work
+
+#: Nothing is asked of the server, nothing moves, every picture and every tile in sight is there.
+SETTLED = """
+() => window.unanswered === 0 && performance.now() - window.lastAnswer > 150
+  && document.getAnimations().every(
+    a => a.playState !== 'running' || a.effect.getTiming().iterations === Infinity)
+  && [...document.images].every(i => i.complete)
+  && [...document.querySelectorAll('[data-cy=looker] canvas')].every(
+    c => c.getAttribute('canvas-loaded') === 'true')
+"""
+
+
+def act(do: Callable[[float], object], heard: Locator, state: str = "visible") -> None:
+    """Call ``do(milliseconds)`` until ``heard`` is in that state (as in ``Locator.wait_for``).
+
+    The second try comes after one second, each further one after twice as long: what is only late is not done
+    twice.
+    """
+    end, patience = time.monotonic() + SECONDS, 1000.0
+    while True:
+        patience = min(patience, max(1000.0, 1000 * (end - time.monotonic())))
+        with suppress(TimeoutError):
+            do(patience)
+        try:
+            heard.wait_for(state=state, timeout=patience)
+            return
+        except TimeoutError:
+            if time.monotonic() > end:
+                raise
+            patience *= 2
+
+
+def click(button: Locator, heard: Locator, state: str = "visible") -> None:
+    """Click a button until it is heard."""
+    act(lambda wait: button.click(timeout=wait), heard, state)
+
+
+def open_dataset(page: Page, dataset, view: str = "") -> None:
+    """Open a dataset, and wait for all of its tiles in sight."""
+    page.goto(f"/datasets/{dataset.name}{view}")
+    page.locator("[data-cy=looker]").first.wait_for()
+    settle(page)
+
+
+def open_panel(page: Page, name: str) -> Locator:
+    """Open a panel from the menu beside the tabs."""
+    option = page.locator(f"[data-cy=new-panel-option-{name}]")
+    panel = page.locator(f"[data-cy=panel-content-{name}]")
+    click(page.locator("[data-cy=new-panel-btn]").first, option)
+    click(option, panel)
+    return panel
+
+
+def modal(page: Page) -> Locator:
+    """The window of an operator: its form, its progress, what it says at the end."""
+    return page.locator("[data-cy=operators-prompt-modal]")
+
+
+def open_form(page: Page, button: Locator, shows: str = "") -> Locator:
+    """Click what opens the form of an operator; ``shows`` is text that the form has when it is complete."""
+    click(button, modal(page))
+    return _complete(page, shows)
+
+
+def call(page: Page, label: str, shows: str = "") -> Locator:
+    """Open the form of an operator by its label in the list of all operators."""
+    browser = page.locator("[data-cy=operators-browser]")
+    act(lambda _: page.keyboard.press("Backquote"), browser)
+    browser.locator("input").fill(label)
+    click(browser.get_by_text(label).first, modal(page))
+    return _complete(page, shows)
+
+
+def _complete(page: Page, shows: str) -> Locator:
+    if shows:
+        modal(page).get_by_text(shows).first.wait_for()
+    settle(page)
+    return modal(page)
+
+
+def change(page: Page, do: Callable[[], object], sent: str) -> None:
+    """Change a value in a form, and wait for the form that the server makes of it; it is told ``sent``."""
+
+    def is_answer(response) -> bool:
+        return response.url.endswith("/resolve-type") and sent in (response.request.post_data or "")
+
+    with page.expect_response(is_answer):
+        do()
+    settle(page)
+
+
+def choose(page: Page, box: Locator, name: str, sent: str) -> None:
+    """Choose from a list that drops down."""
+    option = page.get_by_role("option", name=name)
+    click(box, option)
+    change(page, lambda: act(lambda wait: option.click(timeout=wait), option, "detached"), sent)
+
+
+def execute(page: Page, done: str, button: str = "Execute") -> None:
+    """Execute the form, and wait for what is said at the end."""
+    start = modal(page).get_by_role("button", name=button, exact=True)
+    click(start, start, "hidden")
+    page.get_by_text(done).first.wait_for(timeout=SECONDS * 1000)
+
+
+def close(page: Page, button: str = "Done") -> None:
+    """Close the window of an operator."""
+    click(page.get_by_role("button", name=button, exact=True), modal(page), "detached")
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing is asked of the server, nothing moves and all pictures are there."""
+    page.wait_for_function(SETTLED)
+
+
+def picture(page: Page, name: str) -> None:
+    """Leave a picture of what a person sees in ``test-artifacts``."""
+    settle(page)
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+def wait_for_tiles(page: Page, count: int) -> None:
+    """Wait until so many images are drawn in the grid, with what lies over them."""
+    page.wait_for_function(
+        "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n", arg=count
+    )
