@@ -12,7 +12,7 @@ from fiftyone_plugin.runs.estimate import format_seconds
 
 from .base import Messages, PseudoMaskOperator, above_grid, entry
 from .forms.edits import finished
-from .forms.fields import cannot, choose, first_reasons
+from .forms.fields import block, choose, first_reasons
 from .forms.settings import (
     add_settings,
     check_target,
@@ -49,7 +49,8 @@ class PreviewMasks(PseudoMaskOperator):
         """Add the inputs; every value has a default."""
         reason = check_target(ctx)
         if reason:
-            cannot(inputs, "source", "These samples cannot be labelled", reason)
+            inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
+            block(inputs, "source", reason)
             return
         fit = _source(ctx, params) == FIT
         few = labelled_view(ctx).limit(min(len(ctx.selected), AT_MOST) or PREVIEW_IMAGES)

@@ -11,6 +11,8 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..evaluation.comparison import Comparison
     from .comparison import StoredComparison
+    from .editing.run import Written
+    from .record import RunRecord
     from .undoing import Undone
 
     Folder = str | os.PathLike[str]
@@ -57,8 +59,8 @@ def compare(*sources: Any, **options: Any) -> Any:
     return compare_runs(*sources, **options)
 
 
-def undo(dataset: Any, key: str) -> Undone:
-    """Remove what a run made in a dataset, or a comparison, and nothing else.
+def undo(dataset: Any, key: str | StoredComparison | RunRecord | Written) -> Undone:
+    """Remove what a run made in a dataset, a comparison, or what an edit of masks changed, and nothing else.
 
     See :func:`fiftyone_plugin.dataset.labelling.undo`. A run that is in no dataset is its folder: delete it.
 

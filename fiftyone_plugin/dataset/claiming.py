@@ -59,13 +59,8 @@ def claim(
 ) -> tuple[RunRecord, bool]:
     """Reserve fields and folder for a run, or take up an unfinished one; recorded before anything is written.
 
-    Args:
-        dataset: the dataset.
-        field: the mask field.
-        out: folder, ``None`` for one below the default dataset folder.
-        overwrite: a finished run may be replaced.
-        restart: an unfinished run is forgotten.
-        asked: what the caller asks for, see :func:`asked_for`.
+    The arguments are those of :func:`~.labelling.label_dataset`, with what the caller ``asked`` for, see
+    :func:`asked_for`.
 
     Returns:
         The record, and whether the run is a new one. If it replaces a finished run, that one's record stays

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,10 @@ from ..runs.result import LabelResult
 from ..runs.samples import SampleRow
 from ..runs.stopping import RunStopped, StoppableProgress, is_at_work
 from .claiming import asked_for, claim, default_out
-from .comparison import is_comparison, undo_comparison
+from .comparison import StoredComparison, is_comparison, undo_comparison
 from .database import database_errors, refresh, remove_orphans
+from .editing.opening import undo_edit
+from .editing.run import Written
 from .journal import pending, refuse_if_busy
 from .keys import run_key
 from .record import RunRecord, check_field_name, has_own_run, own_runs, read_record
@@ -100,8 +101,16 @@ def label_dataset(
         stoppable = StoppableProgress(progress or NullProgress(), Path(record.out))
         try:
             folder = Path(model) if model is not None else None
-            how = _How(config=config, model=folder, resume=resume, restart=restart, asked=asked)
-            result = _made(dataset, record, entries, how, stoppable)
+            unfinished = RunDirectory(Path(record.out)).read_run() is not None
+            result = _made_before(dataset, record, entries, asked) or label_items(
+                [entry.item for entry in entries],
+                Path(record.out),
+                config,
+                model=folder,
+                resume=resume and unfinished,
+                restart=restart and unfinished,
+                progress=stoppable,
+            )
             write_result(dataset, record, result, entries, stoppable)
         except RunStopped as error:
             raise RunStopped(_how_to_go_on(error, field, Path(record.out), len(entries))) from error
@@ -133,42 +142,22 @@ def _shows(result: LabelResult, entries: list[ViewItem]) -> bool:
     return {row.image for row in result.samples} == {entry.item.key for entry in entries}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _How:
-    """How to label; ``asked`` says it in text."""
-
-    config: LabelConfig
-    model: Path | None
-    resume: bool
-    restart: bool
-    asked: str
-
-
-def _made(
-    dataset: Dataset, record: RunRecord, entries: list[ViewItem], how: _How, progress: Progress
-) -> LabelResult:
-    """Make the masks, or take them where only the writing of fields was cut short."""
+def _made_before(
+    dataset: Dataset, record: RunRecord, entries: list[ViewItem], asked: str
+) -> LabelResult | None:
+    """Return the result of masks that are all there, where only the writing of fields was cut short."""
     directory = Path(record.out)
-    if is_finished(directory):
-        result = load_result(directory)
-        steps = pending(dataset, record.key)
-        wanted = (steps.get("replace") or steps.get("label") or {}).get("asked")
-        if not _shows(result, entries) or wanted not in (None, "", how.asked):
-            raise UsageError(
-                f"the masks of {record.field!r} are done and not yet written to the dataset, of other images "
-                f"or with other settings: label with the same, or restart=True"
-            )
-        return result
-    unfinished = RunDirectory(directory).read_run() is not None
-    return label_items(
-        [entry.item for entry in entries],
-        directory,
-        how.config,
-        model=how.model,
-        resume=how.resume and unfinished,
-        restart=how.restart and unfinished,
-        progress=progress,
-    )
+    if not is_finished(directory):
+        return None
+    result = load_result(directory)
+    steps = pending(dataset, record.key)
+    wanted = (steps.get("replace") or steps.get("label") or {}).get("asked")
+    if not _shows(result, entries) or wanted not in (None, "", asked):
+        raise UsageError(
+            f"the masks of {record.field!r} are done and not yet written to the dataset, of other images "
+            f"or with other settings: label with the same, or restart=True"
+        )
+    return result
 
 
 def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -> str:
@@ -200,7 +189,7 @@ def _forget_if_nothing_came(dataset: Dataset, record: RunRecord) -> None:
             dataset.delete_run(record.key)
 
 
-def undo(dataset: Dataset, key: str) -> Undone:
+def undo(dataset: Dataset, key: str | RunRecord | StoredComparison | Written) -> Undone:
     """Remove what a run of :func:`label_dataset` made, its fields, files, views and record, and nothing else.
 
     Fields that existed before the run (``overwrite=True``) stay, without the values that the run wrote.
@@ -210,18 +199,24 @@ def undo(dataset: Dataset, key: str) -> Undone:
 
     Args:
         dataset: the dataset, or any view of it.
-        key: key of the run, ``pseudomask_<field>``; or of a comparison, see
-            :func:`fiftyone_plugin.dataset.comparing.compare_runs`.
+        key: key of the run, ``pseudomask_<field>``, or of a comparison; or what
+            :func:`~.comparing.compare_runs` or an edit of masks has returned. An edit is taken back if it is
+            the last one of its run.
 
     Returns:
         What was left, and why.
 
     Raises:
-        UsageError: there is no such run, it was not made by this package, or it is at work.
+        UsageError: there is no such run, it was not made by this package, or it is at work; or an edit is
+            not the last one in force.
         PseudoMaskError: another process changes it at this moment.
         MissingDependencyError: FiftyOne's database does not answer.
     """
     dataset = dataset._dataset
+    if isinstance(key, Written):
+        undo_edit(dataset, key.field, key.edit.number)
+        return Undone(run_key(key.field))
+    key = key if isinstance(key, str) else key.key
     with database_errors("Once it does, delete the run again: what is left of it goes then"):
         if key in recover(dataset):
             return Undone(key)

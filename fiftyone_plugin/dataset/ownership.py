@@ -28,6 +28,8 @@ from .record import RunFields, RunRecord
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
+    from ..runs.record import RunDocument
+
 __all__ = [
     "RunFolder",
     "detach",
@@ -82,16 +84,25 @@ class RunFolder:
 
     def holds_the_run(self) -> bool:
         """Return whether the folder holds the run that the record speaks of, not another one or none."""
-        try:
-            document = RunDirectory(Path(self.out)).read_run()
-        except (UsageError, OSError, ValueError):
-            return False
+        document = self._document()
         if document is None:
             return False
         found = document.run_id
         if self.run_id and found:
             return found == self.run_id
         return bool(self.settings) and self.settings == document.settings
+
+    def may_hold_the_run(self) -> bool:
+        """Return whether the folder has no other run; one without an id is this, in a folder taken for it."""
+        document = self._document()
+        found = document.run_id if document is not None else ""
+        return document is not None and (not found or not self.run_id or found == self.run_id)
+
+    def _document(self) -> RunDocument | None:
+        try:
+            return RunDirectory(Path(self.out)).read_run()
+        except (UsageError, OSError, ValueError):
+            return None
 
 
 def folder_of(record: RunRecord) -> RunFolder:
@@ -119,12 +130,7 @@ def is_trusted(dataset: Dataset, record: RunRecord) -> bool:
 
 
 def remove_files(dataset: Dataset, run: RunFolder, key: str) -> str:
-    """Remove the files of a run that was made here and is shown by nothing else.
-
-    Args:
-        dataset: the dataset; it shows the files no more.
-        run: the folder.
-        key: key of the run's record, which does not count.
+    """Remove the files of a run that was made here and is shown by nothing else but the record ``key``.
 
     Returns:
         Why the files stay; empty if they are gone.
@@ -139,7 +145,7 @@ def remove_files(dataset: Dataset, run: RunFolder, key: str) -> str:
         return f"the files in {root} stay: {shown} shows them"
     directory = RunDirectory(root)
     begun = (root / "run.json").exists()
-    if begun and not _is_of(run, directory):
+    if begun and not run.may_hold_the_run():
         return f"the files in {root} stay: they are of another run"
     remove_partials(root)
     if begun:
@@ -148,16 +154,6 @@ def remove_files(dataset: Dataset, run: RunFolder, key: str) -> str:
     directory.remove_if_empty()
     remove_default_parents(root)
     return ""
-
-
-def _is_of(run: RunFolder, directory: RunDirectory) -> bool:
-    """Return whether ``run.json`` is of this run; one without an id is, in a folder that was taken for it."""
-    try:
-        record = directory.read_run()
-    except UsageError:
-        return False
-    found = record.run_id if record is not None else None
-    return not found or not run.run_id or found == run.run_id
 
 
 def remove_default_parents(root: Path) -> None:
@@ -239,10 +235,7 @@ def _shows(value: Any, path: list[str], pattern: str) -> bool:
 def _other_records(dataset: Dataset, out: str, key: str = "") -> list[str]:
     """Return the names of the datasets in which another run has its files in a folder.
 
-    Args:
-        dataset: the dataset, whose record ``key`` does not count.
-        out: the folder.
-        key: a key; without one, no record of this dataset counts.
+    Of this dataset, the record ``key`` does not count; without a key, no record of it does.
     """
     from fiftyone.core.odm import get_db_conn
 

@@ -12,6 +12,7 @@ from ..common.parallel import batched
 from ..common.skipped import Skipped
 from ..dataset.editing.history import run_names
 from ..dataset.keys import run_key
+from ..dataset.record import RunFields
 from ..errors import UsageError
 from ..evaluation.fiftyone_masks import field_rules, stored_masks, with_stored_mask
 from ..images.listing import ViewItem, list_view
@@ -98,7 +99,7 @@ def _quality_field(view: Any, field: str, wanted: str | None) -> str | None:
     import fiftyone as fo
 
     schema = view.get_field_schema()
-    name = wanted or f"{field}_quality"
+    name = wanted or RunFields(field).quality
     if wanted is not None and name not in schema:
         raise UsageError(f"there is no field {name!r} for the quality of masks")
     if isinstance(schema.get(name), fo.FloatField | fo.IntField):

@@ -72,7 +72,7 @@ def block(inputs: Any, name: str, message: str) -> None:
 def cannot(inputs: Any, name: str, label: str, description: str | None = None) -> None:
     """Say in place of the input ``name`` why nothing can be done."""
     inputs.view("nothing", types.Error(label=label, description=description))
-    block(inputs, name, description or label)
+    block(inputs, name, label)
 
 
 def ask_overwrite(inputs: Any, params: Params, name: str, message: str, description: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown, printable, shorten
 from fiftyone_plugin.dataset import summary
-from fiftyone_plugin.dataset.labelling import create_views
+from fiftyone_plugin.dataset.labelling import create_views, undo
+from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.views import list_views
 
 from ..forms.fields import show_name, show_text
@@ -49,20 +49,16 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
 
     def on_load(self, ctx: Any) -> None:
         """Fill the plots of the newest run."""
-        self._refresh(ctx)
+        self.refresh(ctx)
 
     def on_change_dataset(self, ctx: Any) -> None:
         """Start over with the runs of another dataset."""
-        self._refresh(ctx)
+        self.refresh(ctx)
 
     def choose_run(self, ctx: Any) -> None:
         """Show another run."""
         ctx.panel.state.run = text_of(ctx.params.get("value"))
-        self._refresh(ctx)
-
-    def refresh(self, ctx: Any) -> None:
-        """Read everything again."""
-        self._refresh(ctx)
+        self.refresh(ctx)
 
     def click_class(self, ctx: Any) -> None:
         """Show the images with the class of a row."""
@@ -100,11 +96,11 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
     def create_views(self, ctx: Any) -> None:
         """Save the views of the run anew."""
         run = _chosen(ctx)
-        if run and run.status == "complete":
+        if run and run.is_complete:
             names = create_views(ctx.dataset, run.key)
             ctx.ops.reload_dataset()
             ctx.ops.notify(f"Saved views: {', '.join(names.values()) or 'none'}", variant="success")
-        self._refresh(ctx)
+        self.refresh(ctx)
 
     def show_all(self, ctx: Any) -> None:
         """Leave the view that a click has set."""
@@ -128,22 +124,21 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
 
     def delete(self, ctx: Any) -> None:
         """Delete the run that was asked about: its fields, files, views and record."""
-        from fiftyone_plugin.dataset import labelling as datasets
-
         key = ctx.panel.state.confirm
         ctx.panel.state.confirm = None
         if not isinstance(key, str) or not ctx.dataset.has_run(key):
             ctx.ops.notify("This run is gone already", variant="warning")
         else:
-            undo: Callable[..., Any] = datasets.undo
-            left = undo(ctx.dataset, key)
+            kept = undo(ctx.dataset, key).kept
             ctx.panel.state.run = None
-            ctx.ops.notify(_deleted(key, left), variant="warning" if left else "success")
+            left = f", but {shorten('; '.join(kept), REASON)}" if kept else ", with its fields and files"
+            ctx.ops.notify(f"Run {key!r} is deleted{left}", variant="warning" if kept else "success")
             ctx.ops.clear_view()  # it may filter by a field that is gone
             ctx.ops.reload_dataset()
-        self._refresh(ctx)
+        self.refresh(ctx)
 
-    def _refresh(self, ctx: Any) -> None:
+    def refresh(self, ctx: Any) -> None:
+        """Read everything again."""
         run = _chosen(ctx)
         ctx.panel.state.run = run.key if run else None
         ctx.panel.state.confirm = None
@@ -153,11 +148,8 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
         ctx.panel.data.classes = [parts.class_row(row) for row in rows]
         ctx.panel.data.areas = parts.area_bars(rows)
         self._fill_strips(ctx, parts.strips(rows, Path(run.out)) if run else [])
-        ctx.panel.data.settings = (
-            [{"name": name, "value": printable(value)} for name, value in summary.setting_rows(run)]
-            if run
-            else []
-        )
+        settings = summary.setting_rows(run) if run else []
+        ctx.panel.data.settings = [{"name": name, "value": printable(value)} for name, value in settings]
         found = _histogram(ctx.dataset, run)
         ctx.panel.data.scores = parts.bars(found) if found else []
         stages = parts.stage_bars(run) if run else []
@@ -177,7 +169,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
         """Lay the panel out for the chosen run."""
         panel = types.Object()
         view = types.GridView(align_x="left", gap=2, padding=1, orientation="vertical")
-        runs = summary.list_runs(ctx.dataset) if ctx.dataset else []
+        runs = list_runs(ctx.dataset) if ctx.dataset else []
         run = _chosen(ctx, runs)
         if run is None:
             panel.message("none", NO_RUN)
@@ -196,9 +188,9 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
         parts.table(panel, "settings", "Settings", [("name", "Setting"), ("value", "Value")])
         return show_text(types.Property(panel, view=view))
 
-    def _views(self, ctx: Any, panel: Any, run: Any) -> None:
+    def _views(self, ctx: Any, panel: Any, run: RunRecord) -> None:
         """Offer the saved views of the run, or to make them."""
-        if run.status != "complete":
+        if not run.is_complete:
             return
         row = panel.h_stack("views", gap=2, align_y="center")
         own = list_views(ctx.dataset, run.key)
@@ -239,7 +231,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
             title = "Area of classes, % of all pixels (a click shows the images)"
             parts.plot(panel, "areas", title, bars=len(areas), on_click=self.click_area)
 
-    def _head(self, ctx: Any, panel: Any, runs: list[Any], run: Any) -> None:
+    def _head(self, ctx: Any, panel: Any, runs: list[RunRecord], run: RunRecord) -> None:
         choices = types.DropdownView()
         for each in runs:
             choices.add_choice(each.key, label=show_name(each.title))
@@ -252,7 +244,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
                 f"Delete run {run.key!r}: its fields and mask files go, with its saved views and "
                 "comparisons. Files that other fields or datasets show stay."
             )
-            if run.status != "complete":
+            if not run.is_complete:
                 warning += " It is not complete: make sure that it is not still at work."
             panel.view("sure", types.Warning(label="Delete this run?", description=warning))
             buttons.btn("delete", label="Delete it", on_click=self.delete, variant="contained", color="error")
@@ -264,14 +256,14 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
         buttons.btn("ask_delete", label="Delete this run", on_click=self.ask_delete, variant="outlined")
 
 
-def _chosen(ctx: Any, runs: list[Any] | None = None) -> Any:
+def _chosen(ctx: Any, runs: list[RunRecord] | None = None) -> RunRecord | None:
     """Return the run that the state names, else the newest, else ``None``."""
     if runs is None:
-        runs = summary.list_runs(ctx.dataset) if ctx.dataset else []
+        runs = list_runs(ctx.dataset) if ctx.dataset else []
     return summary.choose_run(runs, ctx.panel.state.run)
 
 
-def _histogram(dataset: Any, run: Any) -> Any:
+def _histogram(dataset: Any, run: RunRecord | None) -> summary.Histogram | None:
     return parts.histogram(dataset, summary.score_field(dataset, run.field)) if run else None
 
 
@@ -285,11 +277,3 @@ def _strips(strips: Any) -> list[dict[str, Any]]:
     """Return the strips of the panel's state, which comes from the browser."""
     wanted, listed = {"row", "name", "images"}, strips if isinstance(strips, list) else []
     return [strip for strip in listed if isinstance(strip, dict) and strip.keys() >= wanted]
-
-
-def _deleted(key: str, left: Any) -> str:
-    """Say that a run is deleted, and what was left of it."""
-    if not left:
-        return f"Run {key!r} is deleted, with its fields and files"
-    parts = [left] if isinstance(left, str) else left if isinstance(left, list | tuple) else [str(left)]
-    return f"Run {key!r} is deleted, but {shorten('; '.join(map(str, parts)), REASON)}"

@@ -201,3 +201,25 @@ def test_a_database_that_dies_is_one_sentence(tiny, monkeypatch, tmp_path, runs)
     assert "\n" not in str(caught.value)
     assert "Masks that are done are kept" in str(caught.value)
     assert len(label_dataset(tiny, "p").labelled) == 4
+
+
+def test_what_a_function_has_returned_is_undone(tiny, tmp_path, write):
+    from fiftyone_plugin.dataset.comparing import compare_runs
+    from fiftyone_plugin.dataset.comparison import list_comparisons
+    from fiftyone_plugin.dataset.editing import hide_classes, merge_classes
+    from fiftyone_plugin.dataset.editing.names import class_names
+    from fiftyone_plugin.dataset.record import read_record
+
+    names, paths = class_names(tiny, "m"), tiny.values("m.mask_path")
+    merged, hidden = merge_classes(tiny, "m", [1, 3]), hide_classes(tiny, "m", [2])
+    with pytest.raises(UsageError, match="edit 1 of 'm' is not the last one, edit 2 is"):
+        undo(tiny, merged)
+    assert undo(tiny, hidden).key == undo(tiny, merged).key == KEY
+    assert (class_names(tiny, "m"), tiny.values("m.mask_path")) == (names, paths)
+    with pytest.raises(UsageError, match="no edit to take back"):
+        undo(tiny, merged)
+    write(tiny, tmp_path / "new", field="p")
+    undo(tiny, compare_runs(tiny, "m", "p"))
+    assert list_comparisons(tiny) == []
+    undo(tiny, read_record(tiny, "pseudomask_p"))
+    assert tiny.list_runs() == [KEY]

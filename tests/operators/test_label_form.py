@@ -20,13 +20,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def form(foo, dataset):
     """``form(**params)``: the properties that the App would show."""
     from fiftyone.operators.executor import ExecutionContext

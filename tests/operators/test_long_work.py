@@ -57,13 +57,6 @@ DelegatedOperationService().execute_queued_operations(dataset_name=sys.argv[1])
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def child(dataset, tiny_weights):
     """A process that labels the dataset slowly; yields once it has written a mask."""
     process = subprocess.Popen(

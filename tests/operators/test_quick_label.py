@@ -16,13 +16,6 @@ URI = f"{PLUGIN_NAME}/quick_label"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
 @pytest.mark.parametrize(
     ("taken", "expected"),
     [

@@ -80,13 +80,6 @@ class Reached(PseudoMaskError):
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def labelled(dataset, fill, fo):
     fill("first", images=2)
     fill("second", 1, images=2)

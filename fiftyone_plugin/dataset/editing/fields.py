@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,7 @@ BATCH = 1000
 class FieldWriter:
     """Brings the fields beside a mask field up to date, a batch of samples at a time.
 
-    Args:
-        dataset: the dataset.
-        field: the mask field.
-        mask_name: path of a mask -> its name in the run, ``None`` for a file that is not of the run.
+    ``mask_name`` turns the path of a mask into its name in the run, ``None`` for a file of others.
     """
 
     def __init__(self, dataset: Dataset, field: str, mask_name: Callable[[str | None], str | None]) -> None:
@@ -45,16 +43,11 @@ class FieldWriter:
     def update(
         self, old: ClassNames, new: ClassNames, changed: Mapping[str, MaskContent], *, reread: bool = False
     ) -> tuple[int, list[str]]:
-        """Bring mask paths, coverage and lists of classes up to date.
+        """Bring mask paths, coverage and lists of classes from the names ``old`` to ``new``.
 
-        Args:
-            old: names by which the lists are now.
-            new: names by which they shall be.
-            changed: name -> what the mask becomes.
-            reread: the lists cannot be trusted: read every mask instead of following the names.
-
-        Returns:
-            The number of samples of which a field changed, and the ids of those whose mask cannot be read.
+        ``changed`` tells by its name what a mask becomes; with ``reread`` the lists cannot be trusted, so
+        every mask is read. Returns the number of samples of which a field changed, and the ids of those whose
+        mask cannot be read.
         """
         fields, field = self._fields, self._fields.mask
         # what was hidden is in no list
@@ -150,13 +143,13 @@ class AreaChange:
     """Pixels that every class has won or lost."""
 
     def __init__(self) -> None:
-        self.pixels: dict[int, int] = {}
+        self.pixels: Counter[int] = Counter()
 
     def add(self, new: np.ndarray, old: np.ndarray) -> None:
         """Count one (H, W) mask that changes from ``old`` to ``new``."""
-        for mask, sign in ((new, 1), (old, -1)):
-            for id_, count in zip(*np.unique(mask, return_counts=True), strict=True):
-                self.pixels[int(id_)] = self.pixels.get(int(id_), 0) + sign * int(count)
+        for mask, count in ((new, self.pixels.update), (old, self.pixels.subtract)):
+            ids, pixels = np.unique(mask, return_counts=True)
+            count(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
 
     def apply(self, areas: Mapping[str, float], out: Path) -> dict[str, float]:
         """Return the areas after the change; they are shares of the pixels of all labelled images."""

@@ -94,7 +94,7 @@ def editing(samples: View, field: str) -> Iterator[EditableRun]:
             yield run
 
 
-def undo_edit(samples: View, field: str) -> Edit:
+def undo_edit(samples: View, field: str, number: int | None = None) -> Edit:
     """Take the last edit of a run back: samples show the masks before it again, byte for byte.
 
     Mask targets, lists of classes and coverage follow. Calling it again takes back the edit before; where
@@ -103,13 +103,21 @@ def undo_edit(samples: View, field: str) -> Edit:
     Args:
         samples: the dataset, or any view of it.
         field: mask field of a finished run.
+        number: of the edit that has to be the last one; ``None`` for whichever is.
 
     Returns:
         The record of what was taken back.
 
     Raises:
-        UsageError: no finished run fills ``field``, or no edit is left.
+        UsageError: no finished run fills ``field``, no edit is left, or the last one has another number.
         PseudoMaskError: another edit is being written.
     """
     with editing(samples, field) as run:
-        return run.carried_on[-1] if run.carried_on else run.undo_last()
+        if run.carried_on:
+            return run.carried_on[-1]
+        last = run.applied[-1].number if run.applied else number
+        if number not in (None, last):
+            raise UsageError(
+                f"edit {number} of {field!r} is not the last one, edit {last} is: take that back first"
+            )
+        return run.undo_last()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from ...common.parallel import one_thread
+from ...common.progress import Progress
 from ...features.types import ImageFeatures
 from ...masks.regions import MaskRegions, find_regions
 from .run import EditableRun, MaskRow
@@ -17,8 +18,9 @@ from .run import EditableRun, MaskRow
 if TYPE_CHECKING:
     from ...features.source import ImageFeatureSource
 
-__all__ = ["Features", "open_features", "patch_shares", "pool_tokens"]
+__all__ = ["Features", "Sampled", "open_features", "patch_shares", "pool_tokens"]
 
+T = TypeVar("T")
 NOT_PATCHES = ("cls", "attn")  # layers without a vector for every patch
 
 
@@ -62,22 +64,37 @@ def pool_tokens(tokens: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 class Features:
-    """Descriptors of regions, by the backbone and the patch features of the run's method.
+    """Regions of the masks of a run, and what they look like to its backbone.
 
     Args:
+        run: the run.
         source: features of the images of ``rows``.
         rows: the masks.
         keys: image path -> key in the source.
     """
 
-    def __init__(self, source: ImageFeatureSource, rows: Sequence[MaskRow], keys: dict[str, str]) -> None:
+    def __init__(
+        self, run: EditableRun, source: ImageFeatureSource, rows: Sequence[MaskRow], keys: dict[str, str]
+    ) -> None:
         self.source = source
+        self._run = run
         self._rows = {keys[row.image]: row for row in rows}
 
-    def __iter__(self) -> Iterator[tuple[MaskRow, ImageFeatures]]:
-        """Yield every mask whose image can be read, in the order of the images' keys."""
-        for image in self.source:
-            yield self._rows[image.key], image
+    def regions(
+        self, stage: str, ids: Sequence[int] | None, progress: Progress, but: Collection[str] = ()
+    ) -> Iterator[tuple[MaskRow, ImageFeatures, np.ndarray, MaskRegions]]:
+        """Yield masks with what their images look like, in the order of the images' keys, and their regions.
+
+        Those that cannot be read, are among the names ``but``, or have no region of the classes ``ids``
+        (``None`` for all) are passed over.
+        """
+        with progress.stage(stage, total=len(self.source)) as counted:
+            for image in self.source:
+                counted.update()
+                row = self._rows[image.key]
+                mask = None if row.name in but else self._run.read(row)
+                if mask is not None and len(regions := find_regions(mask, ids)):
+                    yield row, image, mask, regions
 
     def describe(self, image: ImageFeatures, regions: MaskRegions) -> np.ndarray:
         """Return (R, D) float32 unit descriptors of the regions of an image."""
@@ -118,15 +135,27 @@ def open_features(
     session = Session.open(LabelConfig(backbone=backbone), model)
     layers = [layer for layer in model.method.inputs if layer not in NOT_PATCHES] or ["out"]
     items = list_images(sorted({row.image for row in rows}))
-    yield Features(session.source(items, layers), rows, {item.path: item.key for item in items})
+    yield Features(run, session.source(items, layers), rows, {item.path: item.key for item in items})
 
 
-def read_regions(
-    run: EditableRun, row: MaskRow, ids: Sequence[int] | None
-) -> tuple[np.ndarray, MaskRegions] | None:
-    """Return a mask and its regions; ``None`` where it cannot be read, or has none."""
-    mask = run.read(row)
-    if mask is None:
-        return None
-    regions = find_regions(mask, ids)
-    return (mask, regions) if len(regions) else None
+class Sampled(Generic[T]):
+    """At most ``size`` of what is added, drawn at random; the same seed and order draw the same."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._rng = size, np.random.default_rng(seed)
+        self._drawn: list[tuple[float, T]] = []
+
+    def add(self, items: Sequence[T]) -> None:
+        """Offer some."""
+        self._drawn += zip(self._rng.random(len(items)).tolist(), items, strict=True)
+        if len(self._drawn) > 2 * self._size:
+            self._cut()
+
+    def items(self, *, cut: bool = True) -> list[T]:
+        """Return what was drawn; without ``cut``, as it came and up to twice as many."""
+        if cut:
+            self._cut()
+        return [item for _, item in self._drawn]
+
+    def _cut(self) -> None:
+        self._drawn = sorted(self._drawn, key=lambda pair: pair[0])[: self._size]

@@ -63,6 +63,7 @@ class Written:
     """What an edit changed.
 
     Attributes:
+        field: the mask field.
         edit: its record.
         changed: number of mask files that changed.
         samples: number of samples of which a field changed.
@@ -70,6 +71,7 @@ class Written:
         outside: ids of samples that show a mask which the run has not written; an edit changes none of them.
     """
 
+    field: str
     edit: Edit
     changed: int
     samples: int
@@ -124,9 +126,7 @@ class EditableRun:
         *,
         drawn: bool = False,
     ) -> list[MaskRow]:
-        """List the mask files that can be edited, by name.
-
-        Masks outside the run's folder are left out.
+        """List the mask files that can be edited, by name; those outside the run's folder are left out.
 
         Args:
             ids: only those that may show one of these classes, by the lists beside the masks.
@@ -218,17 +218,9 @@ class EditableRun:
         Raises:
             PseudoMaskError: a file cannot be written.
         """
-        edit = Edit(
-            number=self._free_number(),
-            kind=kind,
-            time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            status=WRITING,
-            settings=settings,
-            summary={},
-            before=self.names,
-            after=after,
-            areas=self.record.areas,
-        )
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        areas = self.record.areas
+        edit = Edit(self._free_number(), kind, now, WRITING, settings, {}, self.names, after, areas)
         self._save([*self.edits, edit])
         try:
             self._write_record(edit)
@@ -270,7 +262,7 @@ class EditableRun:
         edit.status = DONE
         self._write_record(edit)
         self._save_and_follow(gained.apply(edit.areas, self.out))
-        return Written(edit, len(changed), samples, tuple(unread), outside)
+        return Written(self.field, edit, len(changed), samples, tuple(unread), outside)
 
     def undo_last(self) -> Edit:
         """Take the last edit back: masks, lists, coverage and names are those before it.
