@@ -103,19 +103,17 @@ def evaluate_pairs(
 
     Args:
         pairs: (name, prediction (H, W) of integers, ground truth (H, W) of integers).
-        classes: names by id, or a list that names ids by position; then the ground truth may hold no other id
-            that is not ignored. ``None``: the ids that occur.
-        ignore: ground-truth ids that take no part at all.
-        protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
-            ``mapping``, else ``iou-hungarian``.
-        unlabelled: predicted id that says "no label": an error, and missing from coverage. ``None``: 0 is a
-            cluster like any other.
-        background: class of unmatched clusters under ``unmatched-background``.
-        mapping: use this mapping, e.g. learnt on another split, instead of matching here.
-        resize: bring predictions of another size to the size of the ground truth (nearest).
-        boundary: also measure the boundary F with this tolerance (share of the image diagonal, e.g. 0.0075).
-        replicates: bootstrap replicates for the confidence intervals; 0: none.
-        seed: seeds the bootstrap.
+        classes: names by id, or a list that names ids by position. This and what follows but ``skipped``:
+            see :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
+        ignore: ids in any order.
+        protocol: default: that of ``mapping``, else ``iou-hungarian``.
+        unlabelled: likewise.
+        background: likewise.
+        mapping: e.g. learnt on another split.
+        resize: likewise.
+        boundary: likewise.
+        replicates: likewise.
+        seed: likewise.
         skipped: pairs that cannot be compared are added here, and the others scored. What is in the list at
             the end becomes the result's ``skipped``: a reader of masks may add what it cannot read.
 

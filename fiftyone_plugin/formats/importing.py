@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..common.files import is_safe_name, write_json
-from ..common.matching import normalise, split_path
+from ..common.matching import normalise, shared_depth, split_path
 from ..common.progress import NullProgress, Progress
 from ..common.skipped import Skipped
 from ..common.workshop import settle
@@ -224,7 +224,7 @@ def safe_targets(stems: list[str]) -> dict[str, str]:
     """
     split = {stem: split_path(stem) for stem in stems}
     absolute = all(anchor for anchor, _ in split.values())
-    shared = _shared_folder([parts for _, parts in split.values()]) if absolute else 0
+    shared = shared_depth([parts for _, parts in split.values()]) if absolute else 0
     targets = {stem: "/".join(parts[shared:]) for stem, (_, parts) in split.items()}
     users = Counter(map(_plain, targets.values()))
     folders = {str(folder) for target in users for folder in PurePosixPath(target).parents}
@@ -240,17 +240,6 @@ def safe_targets(stems: list[str]) -> dict[str, str]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-
-
-def _shared_folder(paths: list[tuple[str, ...]]) -> int:
-    """Return how many first parts all paths share, the last part of each left out."""
-    if not paths:
-        return 0
-    low, high = min(paths)[:-1], max(paths)[:-1]
-    depth = 0
-    while depth < min(len(low), len(high)) and low[depth] == high[depth]:
-        depth += 1
-    return depth
 
 
 def _plain(name: str) -> str:
