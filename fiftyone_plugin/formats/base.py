@@ -29,6 +29,7 @@ __all__ = [
     "Sample",
     "Writer",
     "key_suffix",
+    "known_quality",
 ]
 
 SMALL_MODES = ("drop", "merge")
@@ -38,6 +39,12 @@ QUALITY_MODES = ("drop", "mark")
 def key_suffix(key: str) -> str:
     """Return what a key ends in, with the dot."""
     return posixpath.splitext(key)[1]
+
+
+def known_quality(value: object) -> float | None:
+    """Return a number in [0, 1]; ``None`` for NaN, infinities, 40 and text, which say nothing."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,8 @@ class ExportItem:
 
     @property
     def known_quality(self) -> float | None:
-        """The quality if it is one, a number in [0, 1]; NaN, infinities, 40 and text say nothing."""
-        value: object = self.quality
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
+        """The quality if it is one, see :func:`known_quality`."""
+        return known_quality(self.quality)
 
     @property
     def placed(self) -> str:

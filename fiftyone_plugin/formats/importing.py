@@ -19,12 +19,12 @@ from ..common.progress import NullProgress, Progress
 from ..common.skipped import Skipped
 from ..common.workshop import settle
 from ..errors import PseudoMaskError, UsageError
+from ..evaluation.folders import mask_files
 from ..masks.files import write_mask
 from .categories import default_names, read_class_file
 from .coco_masks import draw_image
 from .coco_reading import CocoImage, LostAnnotation, read_coco
 from .masks import read_ids
-from .sources import mask_files
 from .staging import RECORD, ExportFolder, writing
 from .voc import VOID, LabelMap, read_label_map
 
@@ -203,7 +203,7 @@ def read_masks(
                 stage.update()
         result.skipped += opened.lost
         if not result.masks:
-            first = "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:5])
+            first = "; ".join(map(str, result.skipped[:5]))
             raise PseudoMaskError(
                 f"no mask of {opened.name} could be read. First: {first or 'there is none'}"
             )
