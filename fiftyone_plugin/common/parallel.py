@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -70,7 +70,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_jobs: int) -> list[R]:
+def parallel_map(function: Callable[..., R], tasks: Sequence[tuple[object, ...]], n_jobs: int) -> list[R]:
     """Call ``function(*task)`` for every task in worker processes and return the results in order.
 
     joblib's loky workers are reused between calls, need no ``if __name__ == "__main__"`` in the caller's

@@ -284,9 +284,9 @@ class _NotCompared:
         self.unnamed.update(pixels)
         self.unnamed_images += bool(pixels)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return it as JSON-serialisable settings of a result."""
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             "left_out": self.samples,
             "skipped": [[entry.key, entry.reason] for entry in self.skipped],
         }

@@ -93,7 +93,7 @@ class PseudoMaskResults(fous.SegmentationResults):
         return self.evaluation.skipped
 
     @property
-    def pseudomask(self) -> dict[str, Any]:
+    def pseudomask(self) -> dict[str, object]:
         """What :meth:`_from_dict` needs to build the results again, JSON-serialisable."""
         summary = self.evaluation.to_dict()
         return {

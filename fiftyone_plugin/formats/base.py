@@ -109,7 +109,7 @@ class ExportSource:
     folders: tuple[Path, ...] = ()
     skipped: list[Skipped] = field(default_factory=list)
     hidden: tuple[int, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, object] = field(default_factory=dict)
     rules: MaskRules = FIFTYONE
 
 
@@ -193,10 +193,10 @@ class Sample:
     options: ExportOptions
 
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, object]:
         """``quality``, and ``low_quality`` where it is marked."""
         known = self.item.known_quality
-        quality = {} if known is None else {"quality": known}
+        quality: dict[str, object] = {} if known is None else {"quality": known}
         return {**quality, "low_quality": True} if self.low else quality
 
     @property
@@ -256,11 +256,14 @@ class Writer:
     """
 
     def __init__(
-        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, Any]
+        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, str]
     ) -> None:
-        self.folder = folder
-        self.splits = options.splits
+        self.folder, self.categories, self.options, self.info = folder, categories, options, info
         self._files: dict[str, IO[str]] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Make what is there whatever images come."""
 
     def open(self, name: str) -> None:
         """Make a file, so that it is there even if it stays empty."""
@@ -303,7 +306,7 @@ class Format:
         images_folder: where images go, below the export; ``{split}`` stands for the split's folder.
         convert: makes a :class:`Converted` of a sample, writing files of its own below the folder given; runs
             in worker processes.
-        writer: opened with folder, categories, options, and the COCO ``info``.
+        writer: collects what workers make of the samples.
         check: refuses categories and options that the format cannot express.
         places_images: whether images are part of the export.
         folder: returns what a folder of the source, or a split, is called in the export.
@@ -313,7 +316,7 @@ class Format:
     description: str
     images_folder: str
     convert: Callable[[Sample, Path], Converted]
-    writer: Callable[[Path, Categories, ExportOptions, dict[str, Any]], Writer]
+    writer: type[Writer]
     check: Callable[[Categories, ExportOptions], None] = lambda categories, options: None
     places_images: bool = True
     folder: Callable[[str], str] = lambda name: name

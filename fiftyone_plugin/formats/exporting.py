@@ -312,7 +312,7 @@ def _nothing(source: ExportSource, result: ExportResult) -> str:
     return f"nothing was exported: none of {source.total} images of {source.name} is left. First: {listed}"
 
 
-def _describe(source: ExportSource, result: ExportResult, job: _Job) -> dict[str, Any]:
+def _describe(source: ExportSource, result: ExportResult, job: _Job) -> dict[str, object]:
     """Return the export's record: choices, counts, what was left out, and where the masks come from."""
     return {
         "format": result.format,

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -293,7 +292,7 @@ def _check_ids(mask: np.ndarray, names: dict[int, str]) -> set[int]:
     return ids
 
 
-def _record(source: MaskSource, result: ImportResult) -> dict[str, Any]:
+def _record(source: MaskSource, result: ImportResult) -> dict[str, object]:
     return {
         "format": "masks",
         "imported_from": source.name,

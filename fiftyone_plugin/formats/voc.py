@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -88,15 +87,13 @@ def convert_voc(sample: Sample, folder: Path) -> Converted:
 class VocWriter(Writer):
     """``ImageSets/Segmentation/<split>.txt``, ``labelmap.txt`` (name and colour), ``low_quality.txt``."""
 
-    def __init__(
-        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, Any]
-    ) -> None:
-        super().__init__(folder, categories, options, info)
+    def start(self) -> None:
+        """Make the lists."""
         palette = voc_palette()
-        names = labelmap_names({0: "background", **{item.id: item.name for item in categories.items}})
+        names = labelmap_names({0: "background", **{item.id: item.name for item in self.categories.items}})
         rows = [f"{name}:{','.join(map(str, palette[i]))}::" for i, name in names.items()]
         self.text("labelmap.txt", "# label:color_rgb:parts:actions\n" + "".join(f"{row}\n" for row in rows))
-        for split in options.splits or (SPLIT,):
+        for split in self.options.splits or (SPLIT,):
             self.open(f"ImageSets/Segmentation/{split}.txt")
 
     def add(self, converted: Converted) -> None:

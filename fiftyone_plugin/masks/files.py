@@ -176,7 +176,7 @@ def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "th
 
 
 @contextmanager
-def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
+def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Image.Image]:
     """Yield the opened, not yet decoded Pillow image of a mask file.
 
     Raises:
@@ -192,7 +192,7 @@ def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
         raise ImageReadError(path, f"cannot be read as a mask ({error.reason})") from error
 
 
-def _require_lossless(image: Any, path: PathLike) -> None:
+def _require_lossless(image: Image.Image, path: PathLike) -> None:
     if image.format in CHANGING:
         verb = "renumbers" if image.format == "GIF" else "changes"
         raise NotAMaskError(path, f"{CHANGING[image.format]} {verb} ids; save masks as PNG")
@@ -315,11 +315,10 @@ def _dtype(largest: int) -> type:
     return np.uint8 if largest <= 255 else np.uint16 if largest <= 65_535 else np.uint32
 
 
-def _rawmode(image: Any) -> str:
+def _rawmode(image: Image.Image) -> str:
     """Return Pillow's name for the pixels as they lie in the file; ``""`` if it does not say."""
-    if not image.tile:
-        return ""
-    arguments = image.tile[0][3]
+    tile = getattr(image, "tile", None)  # what a file's image has
+    arguments = tile[0][3] if tile else None
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 
