@@ -14,7 +14,8 @@ from .matching import Mapping
 from .options import EvaluationOptions
 from .per_image import ImageCounts, pack, unpack
 from .result import EvaluationResult
-from .summary import MappedImages, map_images, score
+from .scoring import MappedImages
+from .summary import map_images, score
 
 __all__ = ["LabelIds", "PseudoMaskResults", "options_of"]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +17,12 @@ from .options import Classes, EvaluationOptions
 from .per_image import ImageCounts
 from .protocols import EvaluationProtocol
 from .result import EvaluationResult
-from .scoring import Scorer, class_rows
+from .scoring import MappedImages, all_scores, class_rows, image_columns
 
 __all__ = ["MappedImages", "collect", "evaluate_pairs", "map_images", "score"]
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+    pass
 
 Pair = tuple[str, np.ndarray, np.ndarray]
 
@@ -159,40 +158,6 @@ def require_images(images: ImageCounts, skipped: Sequence[Skipped]) -> None:
         raise UsageError(f"nothing to score: {first}{others}")
 
 
-@dataclass(frozen=True)
-class MappedImages:
-    """Counted images after matching.
-
-    Attributes:
-        images: the counts.
-        options: how they were matched.
-        table: pixels by predicted id and class, pooled; has a column for every declared class.
-        mapping: clusters to classes; ``None`` where every image was matched on its own.
-        names: name of every class that is true or may be predicted, by ascending id.
-        matrices: (images, R * C) pixels by predicted and true class, flattened; R is C + 1, the last row
-            being what has no class, or C where the protocol drops that.
-        settings: what else was decided: ``ignore``, ``unlabelled``, ``background``, ``mapping``.
-    """
-
-    images: ImageCounts
-    options: EvaluationOptions
-    table: Contingency
-    mapping: Mapping | None
-    names: dict[int, str]
-    matrices: csr_matrix
-    settings: dict[str, Any]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(R, C) of every image's class matrix."""
-        return self.matrices.shape[1] // len(self.names), len(self.names)
-
-    @property
-    def pooled(self) -> np.ndarray:
-        """(R, C) pixels by predicted and true class, over all images."""
-        return np.asarray(self.matrices.sum(axis=0)).reshape(self.shape)
-
-
 def map_images(images: ImageCounts, options: EvaluationOptions) -> MappedImages:
     """Give every cluster its class.
 
@@ -227,9 +192,8 @@ def map_images(images: ImageCounts, options: EvaluationOptions) -> MappedImages:
 def score(mapped: MappedImages) -> EvaluationResult:
     """Score mapped images, with intervals from bootstrap samples of the images if these are asked for."""
     options, table, unlabelled = mapped.options, mapped.table, mapped.settings["unlabelled"]
-    scorer = Scorer(mapped.images, mapped.matrices, mapped.shape[1], unlabelled)
-    scores, confidence = scorer.scores(options)
-    columns = {key: values.tolist() for key, values in scorer.columns(options.spec).items()}
+    columns = image_columns(mapped)
+    scores, confidence = all_scores(mapped, columns)
     return EvaluationResult(
         protocol=options.protocol,
         scores=scores,
@@ -243,7 +207,10 @@ def score(mapped: MappedImages) -> EvaluationResult:
         coverage=table.coverage(unlabelled),
         kept=float(mapped.pooled.sum() / table.pixels),
         settings={**mapped.settings, "replicates": options.replicates, "seed": options.seed},
-        images={"name": list(mapped.images.names), **columns},
+        images={
+            "name": list(mapped.images.names),
+            **{key: values.tolist() for key, values in columns.items()},
+        },
         table=table,
     )
 

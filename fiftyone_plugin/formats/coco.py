@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UsageError
+from ..masks.files import packed_colours
 from ..masks.polygons import segment_polygons
 from ..masks.segments import Segments, find_segments, segment_rles
 from .base import Converted, ExportOptions, Format, Sample, Writer
@@ -113,8 +114,7 @@ def id_to_rgb(ids: np.ndarray) -> np.ndarray:
 
 def rgb_to_id(colours: np.ndarray) -> np.ndarray:
     """Turn (H, W, 3 or 4) uint8 colours into (H, W) uint32 segment ids; an alpha channel does not count."""
-    red, green, blue = (colours[..., i].astype(np.uint32) for i in range(3))
-    return np.asarray(red + (green << 8) + (blue << 16))
+    return packed_colours(colours[..., 2::-1])
 
 
 def panoptic_segments(segments: Segments, attributes: Entry | None = None) -> tuple[np.ndarray, list[Entry]]:

@@ -18,7 +18,7 @@ from PIL import Image
 from ..common.classes import MAX_ID
 from ..common.untrusted import read_text
 from ..errors import ImageReadError, UsageError
-from ..masks.files import read_colours
+from ..masks.files import packed_colours, read_colours
 from .base import Converted, ExportOptions, Format, Sample, Writer
 from .categories import Categories
 from .masks import read_ids
@@ -163,8 +163,7 @@ class LabelMap:
         """
         if not self.colours:
             return self._from_indices(path)
-        colours = read_colours(path).astype(np.uint32)
-        packed = colours[:, :, 0] << 16 | colours[:, :, 1] << 8 | colours[:, :, 2]
+        packed = packed_colours(read_colours(path))
         found, inverse = np.unique(packed, return_inverse=True)
         known = {0: 0, VOID_COLOUR: 0, **self.colours}
         unknown = [int(value) for value in found if int(value) not in known]

@@ -52,6 +52,7 @@ __all__ = [
     "is_whole",
     "load_mask",
     "mask_ids",
+    "packed_colours",
     "read_colours",
     "read_mask",
     "read_mask_file",
@@ -258,7 +259,7 @@ def _from_palette(image: Image.Image, rules: MaskRules) -> np.ndarray:
     palette[: len(listed)] = listed
     values = np.arange(256)
     if rules.colours:
-        return _look_up(indices, [_packed(palette)], rules)
+        return _look_up(indices, [packed_colours(palette)], rules)
     grey = len(listed) > last and bool((listed == listed[:, :1]).all())
     if not grey:
         return indices
@@ -287,11 +288,11 @@ def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.nda
         raise NotAMaskError(
             name, "not a mask of class ids: it holds colours; save the ids in one channel, as a grey PNG"
         )
-    return _packed(colours)
+    return packed_colours(colours)
 
 
-def _packed(colours: np.ndarray) -> np.ndarray:
-    """Return 0xRRGGBB of (..., 3 or more) uint8 colours."""
+def packed_colours(colours: np.ndarray) -> np.ndarray:
+    """Return 0xRRGGBB, uint32, of (..., 3 or more) uint8 colours."""
     packed = colours[..., 0].astype(np.uint32)
     for channel in (1, 2):
         packed <<= 8
