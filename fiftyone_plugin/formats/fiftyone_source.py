@@ -33,7 +33,7 @@ def segmentation_field(collection: Any, field: str | None) -> str:
     """
     import fiftyone as fo
 
-    fields = list(collection.get_field_schema(embedded_doc_type=fo.Segmentation))
+    fields: list[str] = list(collection.get_field_schema(embedded_doc_type=fo.Segmentation))
     listed = ", ".join(fields) or "none"
     if field is None:
         if len(fields) != 1:

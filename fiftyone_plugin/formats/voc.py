@@ -71,7 +71,8 @@ def _near_boundary(labels: np.ndarray, width: int) -> np.ndarray:
     from scipy.ndimage import maximum_filter, minimum_filter
 
     side = 2 * width + 1
-    return maximum_filter(labels, side, mode="nearest") != minimum_filter(labels, side, mode="nearest")
+    low, high = (f(labels, side, mode="nearest") for f in (minimum_filter, maximum_filter))
+    return np.asarray(low != high)
 
 
 def convert_voc(sample: Sample, folder: Path) -> Converted:
