@@ -6,6 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,6 @@ from .fiftyone_results import LabelIds, PseudoMaskResults, options_of
 from .matching import Mapping
 from .options import Classes, EvaluationOptions, parse_classes
 from .per_image import ImageCounts
-from .protocols import DEFAULT
 from .report import LISTED_IDS, left_out_lines, short_ids
 from .summary import compare, map_images, require_images, score
 
@@ -34,6 +34,12 @@ __all__ = ["PseudoMaskEvaluation", "PseudoMaskEvaluationConfig", "PseudoMaskResu
 
 logger = logging.getLogger(__name__)
 
+#: what a config holds besides fields, and the defaults
+OPTIONS: dict[str, Any] = {
+    option.name: None if option.name == "ignore" else option.default
+    for option in fields(EvaluationOptions)
+    if option.name != "classes"
+}
 SAMPLE_SCORES = ("iou", "accuracy", "coverage")
 
 
@@ -66,19 +72,18 @@ def evaluate(
         pred_field: Segmentation field of clusters or classes.
         gt_field: Segmentation field of ground truth.
         eval_key: name under which the evaluation is kept; an evaluation of the same fields is replaced.
-        protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
-            ``mapping``, else ``iou-hungarian``.
+        protocol: default: that of ``mapping``, else ``iou-hungarian``.
         classes: names by id; default: the mask targets of ``gt_field``, else the dataset's default mask
             targets.
         ignore: ground-truth ids that take no part; default: where there are mask targets, the ids they do not
             name (as FiftyOne's own evaluation does), else none.
-        unlabelled: predicted id that says "no label"; ``None`` if 0 is a cluster or class.
-        background: class of unmatched clusters under ``unmatched-background``.
-        mapping: use this mapping, e.g. ``results.mapping`` of another split.
-        resize: bring predictions of another size to the size of the ground truth (nearest).
-        boundary: also measure the boundary F with this tolerance (share of the image diagonal).
-        replicates: bootstrap replicates of the intervals; 0: none.
-        seed: seeds the bootstrap.
+        unlabelled: this and what follows: see :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
+        background: likewise.
+        mapping: e.g. ``results.mapping`` of another split.
+        resize: likewise.
+        boundary: likewise.
+        replicates: likewise.
+        seed: likewise.
         progress: where the comparison reports to.
 
     Returns:
@@ -108,7 +113,7 @@ def evaluate(
         pred_field,
         gt_field,
         **{
-            **{name: value for name, value in vars(options).items() if name != "classes"},
+            **{name: getattr(options, name) for name in OPTIONS},
             "ignore": None if ignore is None else list(options.ignore),
             "mapping": mapping.to_dict() if mapping else None,
         },
@@ -128,33 +133,20 @@ def evaluate(
 
 
 class PseudoMaskEvaluationConfig(fous.SegmentationEvaluationConfig):
-    """What decides an evaluation; arguments as in :func:`evaluate`, ``mapping`` as a dict."""
+    """What decides an evaluation, as FiftyOne stores it.
 
-    def __init__(
-        self,
-        pred_field: str,
-        gt_field: str,
-        protocol: str = DEFAULT,
-        ignore: list[int] | None = None,
-        unlabelled: int | None = 0,
-        background: int = 0,
-        mapping: dict[str, Any] | None = None,
-        resize: bool = False,
-        boundary: float | None = None,
-        replicates: int = 1000,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
+    Args:
+        pred_field: Segmentation field of clusters or classes.
+        gt_field: Segmentation field of ground truth.
+        kwargs: attributes of :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions` but ``classes``,
+            with ``mapping`` as a dict and ``ignore`` as a list, or ``None`` for ids without a name; and what
+            FiftyOne's own config takes.
+    """
+
+    def __init__(self, pred_field: str, gt_field: str, **kwargs: Any) -> None:
+        own = {name: kwargs.pop(name, default) for name, default in OPTIONS.items()}
         super().__init__(pred_field, gt_field, **kwargs)
-        self.protocol = protocol
-        self.ignore = ignore
-        self.unlabelled = unlabelled
-        self.background = background
-        self.mapping = mapping
-        self.resize = resize
-        self.boundary = boundary
-        self.replicates = replicates
-        self.seed = seed
+        self.__dict__.update(own)
 
     @property
     def method(self) -> str:
@@ -167,8 +159,8 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
 
     def get_fields(self, samples: Any, eval_key: str, include_custom_metrics: bool = True) -> list[str]:
         """Return the fields that an evaluation writes."""
-        fields = [f"{eval_key}_{name}" for name in SAMPLE_SCORES]
-        return fields + (self.get_custom_metric_fields(samples, eval_key) if include_custom_metrics else [])
+        own = [f"{eval_key}_{name}" for name in SAMPLE_SCORES]
+        return own + (self.get_custom_metric_fields(samples, eval_key) if include_custom_metrics else [])
 
     def register_samples(self, samples: Any, eval_key: str | None) -> None:
         """Declare the fields."""
@@ -178,8 +170,8 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
 
     def cleanup(self, samples: Any, eval_key: str) -> None:
         """Delete the fields."""
-        fields = self.get_fields(samples, eval_key, include_custom_metrics=False)
-        samples._dataset.delete_sample_fields(fields, error_level=1)
+        own = self.get_fields(samples, eval_key, include_custom_metrics=False)
+        samples._dataset.delete_sample_fields(own, error_level=1)
         self.cleanup_custom_metrics(samples, eval_key)
         samples._delete_empty_sidebar_group(eval_key)
 
@@ -292,9 +284,9 @@ class _NotCompared:
         self.unnamed.update(pixels)
         self.unnamed_images += bool(pixels)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return it as JSON-serialisable settings of a result."""
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             "left_out": self.samples,
             "skipped": [[entry.key, entry.reason] for entry in self.skipped],
         }

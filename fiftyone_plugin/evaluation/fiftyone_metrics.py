@@ -68,7 +68,7 @@ def score_of(metric: SegmentationMetric, results: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def custom_metrics(result: EvaluationResult) -> dict[str, dict[str, Any]]:
+def custom_metrics(result: EvaluationResult) -> dict[str, dict[str, object]]:
     """Return FiftyOne's ``custom_metrics`` of an evaluation: URI -> key, value, label, lower_is_better."""
     scores = _scores(result)
     return {

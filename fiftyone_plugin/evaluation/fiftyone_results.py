@@ -14,7 +14,8 @@ from .matching import Mapping
 from .options import EvaluationOptions
 from .per_image import ImageCounts, pack, unpack
 from .result import EvaluationResult
-from .summary import MappedImages, map_images, score
+from .scoring import MappedImages
+from .summary import map_images, score
 
 __all__ = ["LabelIds", "PseudoMaskResults", "options_of"]
 
@@ -93,7 +94,7 @@ class PseudoMaskResults(fous.SegmentationResults):
         return self.evaluation.skipped
 
     @property
-    def pseudomask(self) -> dict[str, Any]:
+    def pseudomask(self) -> dict[str, object]:
         """What :meth:`_from_dict` needs to build the results again, JSON-serialisable."""
         summary = self.evaluation.to_dict()
         return {

@@ -77,7 +77,7 @@ class Mapping:
         rows = [position.get(-1 if (t := self.target(k)) is None else t, class_ids.size) for k in pred_ids]
         return np.array(rows, np.intp)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the mapping as JSON-serialisable values."""
         return {
             "format": FORMAT,

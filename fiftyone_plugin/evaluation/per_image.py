@@ -153,7 +153,7 @@ class ImageCounts:
         shape = (len(self), n_rows * true_ids.size)
         return coo_matrix((count, (images, flat)), shape=shape, dtype=np.int64).tocsr()
 
-    def encode(self) -> dict[str, Any]:
+    def encode(self) -> dict[str, object]:
         """Return counts and extra values of every image, without names, as JSON-serialisable values.
 
         A cell is the number of its pair of ids, as the distance from the cell before it in the same image.

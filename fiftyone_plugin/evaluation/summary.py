@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +17,12 @@ from .options import Classes, EvaluationOptions
 from .per_image import ImageCounts
 from .protocols import EvaluationProtocol
 from .result import EvaluationResult
-from .scoring import Scorer, class_rows
+from .scoring import MappedImages, all_scores, class_rows, image_columns
 
 __all__ = ["MappedImages", "collect", "evaluate_pairs", "map_images", "score"]
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+    pass
 
 Pair = tuple[str, np.ndarray, np.ndarray]
 
@@ -103,19 +102,17 @@ def evaluate_pairs(
 
     Args:
         pairs: (name, prediction (H, W) of integers, ground truth (H, W) of integers).
-        classes: names by id, or a list that names ids by position; then the ground truth may hold no other id
-            that is not ignored. ``None``: the ids that occur.
-        ignore: ground-truth ids that take no part at all.
-        protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
-            ``mapping``, else ``iou-hungarian``.
-        unlabelled: predicted id that says "no label": an error, and missing from coverage. ``None``: 0 is a
-            cluster like any other.
-        background: class of unmatched clusters under ``unmatched-background``.
-        mapping: use this mapping, e.g. learnt on another split, instead of matching here.
-        resize: bring predictions of another size to the size of the ground truth (nearest).
-        boundary: also measure the boundary F with this tolerance (share of the image diagonal, e.g. 0.0075).
-        replicates: bootstrap replicates for the confidence intervals; 0: none.
-        seed: seeds the bootstrap.
+        classes: names by id, or a list that names ids by position. This and what follows but ``skipped``:
+            see :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
+        ignore: ids in any order.
+        protocol: default: that of ``mapping``, else ``iou-hungarian``.
+        unlabelled: likewise.
+        background: likewise.
+        mapping: e.g. learnt on another split.
+        resize: likewise.
+        boundary: likewise.
+        replicates: likewise.
+        seed: likewise.
         skipped: pairs that cannot be compared are added here, and the others scored. What is in the list at
             the end becomes the result's ``skipped``: a reader of masks may add what it cannot read.
 
@@ -161,40 +158,6 @@ def require_images(images: ImageCounts, skipped: Sequence[Skipped]) -> None:
         raise UsageError(f"nothing to score: {first}{others}")
 
 
-@dataclass(frozen=True)
-class MappedImages:
-    """Counted images after matching.
-
-    Attributes:
-        images: the counts.
-        options: how they were matched.
-        table: pixels by predicted id and class, pooled; has a column for every declared class.
-        mapping: clusters to classes; ``None`` where every image was matched on its own.
-        names: name of every class that is true or may be predicted, by ascending id.
-        matrices: (images, R * C) pixels by predicted and true class, flattened; R is C + 1, the last row
-            being what has no class, or C where the protocol drops that.
-        settings: what else was decided: ``ignore``, ``unlabelled``, ``background``, ``mapping``.
-    """
-
-    images: ImageCounts
-    options: EvaluationOptions
-    table: Contingency
-    mapping: Mapping | None
-    names: dict[int, str]
-    matrices: csr_matrix
-    settings: dict[str, Any]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(R, C) of every image's class matrix."""
-        return self.matrices.shape[1] // len(self.names), len(self.names)
-
-    @property
-    def pooled(self) -> np.ndarray:
-        """(R, C) pixels by predicted and true class, over all images."""
-        return np.asarray(self.matrices.sum(axis=0)).reshape(self.shape)
-
-
 def map_images(images: ImageCounts, options: EvaluationOptions) -> MappedImages:
     """Give every cluster its class.
 
@@ -229,9 +192,8 @@ def map_images(images: ImageCounts, options: EvaluationOptions) -> MappedImages:
 def score(mapped: MappedImages) -> EvaluationResult:
     """Score mapped images, with intervals from bootstrap samples of the images if these are asked for."""
     options, table, unlabelled = mapped.options, mapped.table, mapped.settings["unlabelled"]
-    scorer = Scorer(mapped.images, mapped.matrices, mapped.shape[1], unlabelled)
-    scores, confidence = scorer.scores(options)
-    columns = {key: values.tolist() for key, values in scorer.columns(options.spec).items()}
+    columns = image_columns(mapped)
+    scores, confidence = all_scores(mapped, columns)
     return EvaluationResult(
         protocol=options.protocol,
         scores=scores,
@@ -245,7 +207,10 @@ def score(mapped: MappedImages) -> EvaluationResult:
         coverage=table.coverage(unlabelled),
         kept=float(mapped.pooled.sum() / table.pixels),
         settings={**mapped.settings, "replicates": options.replicates, "seed": options.seed},
-        images={"name": list(mapped.images.names), **columns},
+        images={
+            "name": list(mapped.images.names),
+            **{key: values.tolist() for key, values in columns.items()},
+        },
         table=table,
     )
 

@@ -29,6 +29,7 @@ __all__ = [
     "Sample",
     "Writer",
     "key_suffix",
+    "known_quality",
 ]
 
 SMALL_MODES = ("drop", "merge")
@@ -38,6 +39,12 @@ QUALITY_MODES = ("drop", "mark")
 def key_suffix(key: str) -> str:
     """Return what a key ends in, with the dot."""
     return posixpath.splitext(key)[1]
+
+
+def known_quality(value: object) -> float | None:
+    """Return a number in [0, 1]; ``None`` for NaN, infinities, 40 and text, which say nothing."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,8 @@ class ExportItem:
 
     @property
     def known_quality(self) -> float | None:
-        """The quality if it is one, a number in [0, 1]; NaN, infinities, 40 and text say nothing."""
-        value: object = self.quality
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
+        """The quality if it is one, see :func:`known_quality`."""
+        return known_quality(self.quality)
 
     @property
     def placed(self) -> str:
@@ -104,7 +109,7 @@ class ExportSource:
     folders: tuple[Path, ...] = ()
     skipped: list[Skipped] = field(default_factory=list)
     hidden: tuple[int, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, object] = field(default_factory=dict)
     rules: MaskRules = FIFTYONE
 
 
@@ -188,10 +193,10 @@ class Sample:
     options: ExportOptions
 
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, object]:
         """``quality``, and ``low_quality`` where it is marked."""
         known = self.item.known_quality
-        quality = {} if known is None else {"quality": known}
+        quality: dict[str, object] = {} if known is None else {"quality": known}
         return {**quality, "low_quality": True} if self.low else quality
 
     @property
@@ -251,11 +256,14 @@ class Writer:
     """
 
     def __init__(
-        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, Any]
+        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, str]
     ) -> None:
-        self.folder = folder
-        self.splits = options.splits
+        self.folder, self.categories, self.options, self.info = folder, categories, options, info
         self._files: dict[str, IO[str]] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Make what is there whatever images come."""
 
     def open(self, name: str) -> None:
         """Make a file, so that it is there even if it stays empty."""
@@ -298,7 +306,7 @@ class Format:
         images_folder: where images go, below the export; ``{split}`` stands for the split's folder.
         convert: makes a :class:`Converted` of a sample, writing files of its own below the folder given; runs
             in worker processes.
-        writer: opened with folder, categories, options, and the COCO ``info``.
+        writer: collects what workers make of the samples.
         check: refuses categories and options that the format cannot express.
         places_images: whether images are part of the export.
         folder: returns what a folder of the source, or a split, is called in the export.
@@ -308,7 +316,7 @@ class Format:
     description: str
     images_folder: str
     convert: Callable[[Sample, Path], Converted]
-    writer: Callable[[Path, Categories, ExportOptions, dict[str, Any]], Writer]
+    writer: type[Writer]
     check: Callable[[Categories, ExportOptions], None] = lambda categories, options: None
     places_images: bool = True
     folder: Callable[[str], str] = lambda name: name

@@ -7,22 +7,21 @@ panoptic PNG holds segment ids as R + 256 G + 65536 B, 0 is void.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UsageError
+from ..masks.files import packed_colours
 from ..masks.polygons import segment_polygons
 from ..masks.segments import Segments, find_segments, segment_rles
 from .base import Converted, ExportOptions, Format, Sample, Writer
 from .categories import Categories
-from .staging import NAMES, writing
+from .staging import JsonDocument, writing
 
 __all__ = [
     "FORMATS",
@@ -35,7 +34,7 @@ __all__ = [
     "rgb_to_id",
 ]
 
-Entry = dict[str, Any]  # one of COCO's JSON objects
+Entry = dict[str, object]  # one of COCO's JSON objects
 
 
 # ---------------------------------------------------------------------- from segments to entries
@@ -66,7 +65,7 @@ def coco_annotations(
         tolerance: of the polygons, see :func:`~fiftyone_plugin.masks.polygons.mask_polygons`.
         attributes: further members of each annotation, e.g. ``{"quality": 0.8}``.
     """
-    shapes: list[Any]
+    shapes: Sequence[object]
     if polygons:
         shapes = [
             [[_number(value) for value in ring.ravel()] for ring in rings]
@@ -115,8 +114,7 @@ def id_to_rgb(ids: np.ndarray) -> np.ndarray:
 
 def rgb_to_id(colours: np.ndarray) -> np.ndarray:
     """Turn (H, W, 3 or 4) uint8 colours into (H, W) uint32 segment ids; an alpha channel does not count."""
-    red, green, blue = (colours[..., i].astype(np.uint32) for i in range(3))
-    return np.asarray(red + (green << 8) + (blue << 16))
+    return packed_colours(colours[..., 2::-1])
 
 
 def panoptic_segments(segments: Segments, attributes: Entry | None = None) -> tuple[np.ndarray, list[Entry]]:
@@ -163,8 +161,8 @@ def convert_results(sample: Sample, folder: Path) -> Converted:
     entries = coco_results(sample.segments(stuff_whole=False), 1.0 if quality is None else quality)
     if sample.options.like:
         ids = read_like(sample.options.like).categories
-        by_name = {item.id: ids[item.name] for item in sample.categories.items}
-        entries = [{**entry, "category_id": by_name[entry["category_id"]]} for entry in entries]
+        by_id: dict[object, int] = {item.id: ids[item.name] for item in sample.categories.items}
+        entries = [{**entry, "category_id": by_id[entry["category_id"]]} for entry in entries]
     return _converted(sample, entries)
 
 
@@ -191,71 +189,25 @@ def _document(kind: str, split: str) -> str:
 # ---------------------------------------------------------------------- in the main process
 
 
-class JsonDocument:
-    """A JSON object whose lists grow entry by entry, in a file each, and never lie in memory.
-
-    Args:
-        path: the file to write.
-        head: members that are known from the start.
-        lists: names of the lists, in the order they will have.
-    """
-
-    def __init__(self, path: Path, head: Entry, lists: tuple[str, ...]) -> None:
-        self.path = path
-        self.head = head
-        self._files: dict[str, IO[str]] = {}
-        with writing(path, make_folder=True):
-            for name in lists:
-                self._files[name] = self._part(name).open("w+", encoding="utf-8", errors=NAMES)
-        self._empty = dict.fromkeys(lists, True)
-
-    def _part(self, name: str) -> Path:
-        return self.path.with_name(f"{self.path.name}.{name}.part")
-
-    def add(self, name: str, entry: str) -> None:
-        """Add an entry, as JSON text, to a list."""
-        with writing(self.path):
-            self._files[name].write(("" if self._empty[name] else ",\n") + entry)
-        self._empty[name] = False
-
-    def close(self) -> None:
-        """Put the file together and remove its parts."""
-        with writing(self.path):
-            with self.path.open("w", encoding="utf-8", errors=NAMES) as out:
-                members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in self.head.items())
-                out.write("{" + ",\n".join(members))
-                for index, (name, file) in enumerate(self._files.items()):
-                    out.write((",\n" if self.head or index else "") + f"{json.dumps(name)}: [\n")
-                    file.seek(0)
-                    shutil.copyfileobj(file, out, 1 << 20)
-                    out.write("\n]")
-                out.write("}\n")
-            for name, file in self._files.items():
-                file.close()
-                self._part(name).unlink()
-
-    def abandon(self) -> None:
-        """Close the parts without writing the file."""
-        for file in self._files.values():
-            with contextlib.suppress(OSError, ValueError):
-                file.close()
-
-
 class CocoWriter(Writer):
     """Streams images and annotations to ``annotations/<kind>[_<split>].json``, with ids from 1."""
 
     kind = "instances"
 
-    def __init__(self, folder: Path, categories: Categories, options: ExportOptions, info: Entry) -> None:
-        super().__init__(folder, categories, options, info)
-        head = {"info": info, "licenses": [], "categories": coco_categories(categories)}
+    def start(self) -> None:
+        """Open the files."""
+        head: dict[str, object] = {
+            "info": self.info,
+            "licenses": [],
+            "categories": coco_categories(self.categories),
+        }
         self.documents = {
             split: JsonDocument(
-                folder / "annotations" / f"{_document(self.kind, split)}.json",
+                self.folder / "annotations" / f"{_document(self.kind, split)}.json",
                 head,
                 ("images", "annotations"),
             )
-            for split in options.splits or ("",)
+            for split in self.options.splits or ("",)
         }
         self._images = self._annotations = 0
 
@@ -307,11 +259,12 @@ class ResultsWriter(Writer):
     With ``like``, ids are those of that file, and there is no ``image_info``.
     """
 
-    def __init__(self, folder: Path, categories: Categories, options: ExportOptions, info: Entry) -> None:
-        super().__init__(folder, categories, options, info)
-        self._ids = read_like(options.like).images if options.like else None
-        self._info = None if options.like else _ImageInfoWriter(folder, categories, options, info)
-        self._empty = {f"{_document('results', split)}.json": True for split in options.splits or ("",)}
+    def start(self) -> None:
+        """Open the files."""
+        like, splits = self.options.like, self.options.splits or ("",)
+        self._ids = read_like(like).images if like else None
+        self._info = None if like else _ImageInfoWriter(self.folder, self.categories, self.options, self.info)
+        self._empty = {f"{_document('results', split)}.json": True for split in splits}
         for name in self._empty:
             self.open(name)
         self._count = 0

@@ -308,11 +308,11 @@ def _scan(source: ExportSource, jobs: int, progress: Progress) -> dict[int, str]
 
 
 def _nothing(source: ExportSource, result: ExportResult) -> str:
-    listed = "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:5])
+    listed = "; ".join(map(str, result.skipped[:5]))
     return f"nothing was exported: none of {source.total} images of {source.name} is left. First: {listed}"
 
 
-def _describe(source: ExportSource, result: ExportResult, job: _Job) -> dict[str, Any]:
+def _describe(source: ExportSource, result: ExportResult, job: _Job) -> dict[str, object]:
     """Return the export's record: choices, counts, what was left out, and where the masks come from."""
     return {
         "format": result.format,

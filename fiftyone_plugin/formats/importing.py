@@ -9,22 +9,21 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from ..common.files import is_safe_name, write_json
-from ..common.matching import normalise, split_path
+from ..common.matching import normalise, shared_depth, split_path
 from ..common.progress import NullProgress, Progress
 from ..common.skipped import Skipped
 from ..common.workshop import settle
 from ..errors import PseudoMaskError, UsageError
+from ..evaluation.folders import mask_files
 from ..masks.files import write_mask
 from .categories import default_names, read_class_file
 from .coco_masks import draw_image
 from .coco_reading import CocoImage, LostAnnotation, read_coco
 from .masks import read_ids
-from .sources import mask_files
 from .staging import RECORD, ExportFolder, writing
 from .voc import VOID, LabelMap, read_label_map
 
@@ -203,7 +202,7 @@ def read_masks(
                 stage.update()
         result.skipped += opened.lost
         if not result.masks:
-            first = "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:5])
+            first = "; ".join(map(str, result.skipped[:5]))
             raise PseudoMaskError(
                 f"no mask of {opened.name} could be read. First: {first or 'there is none'}"
             )
@@ -224,7 +223,7 @@ def safe_targets(stems: list[str]) -> dict[str, str]:
     """
     split = {stem: split_path(stem) for stem in stems}
     absolute = all(anchor for anchor, _ in split.values())
-    shared = _shared_folder([parts for _, parts in split.values()]) if absolute else 0
+    shared = shared_depth([parts for _, parts in split.values()]) if absolute else 0
     targets = {stem: "/".join(parts[shared:]) for stem, (_, parts) in split.items()}
     users = Counter(map(_plain, targets.values()))
     folders = {str(folder) for target in users for folder in PurePosixPath(target).parents}
@@ -240,17 +239,6 @@ def safe_targets(stems: list[str]) -> dict[str, str]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-
-
-def _shared_folder(paths: list[tuple[str, ...]]) -> int:
-    """Return how many first parts all paths share, the last part of each left out."""
-    if not paths:
-        return 0
-    low, high = min(paths)[:-1], max(paths)[:-1]
-    depth = 0
-    while depth < min(len(low), len(high)) and low[depth] == high[depth]:
-        depth += 1
-    return depth
 
 
 def _plain(name: str) -> str:
@@ -304,7 +292,7 @@ def _check_ids(mask: np.ndarray, names: dict[int, str]) -> set[int]:
     return ids
 
 
-def _record(source: MaskSource, result: ImportResult) -> dict[str, Any]:
+def _record(source: MaskSource, result: ImportResult) -> dict[str, object]:
     return {
         "format": "masks",
         "imported_from": source.name,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import ImageReadError
 from ..masks.files import read_colours, read_mask, write_mask
-from .base import Converted, ExportOptions, Format, Sample, Writer
+from .base import Converted, Format, Sample, Writer
 from .categories import Categories
 from .staging import writing
 
@@ -28,12 +27,10 @@ def convert_masks(sample: Sample, folder: Path) -> Converted:
 class MasksWriter(Writer):
     """``classes.json``, a list ``splits/<split>.txt`` a split, ``low_quality.txt`` where masks are marked."""
 
-    def __init__(
-        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, Any]
-    ) -> None:
-        super().__init__(folder, categories, options, info)
-        self.text("classes.json", _class_file(categories))
-        for split in options.splits:
+    def start(self) -> None:
+        """Make the lists."""
+        self.text("classes.json", _class_file(self.categories))
+        for split in self.options.splits:
             self.open(f"splits/{split}.txt")
 
     def add(self, converted: Converted) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ..common.exchange import exchange
 from ..common.files import write_json
@@ -15,7 +18,7 @@ from ..common.workshop import Busy, Workshop, settle
 from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import EXPORT_RECORD, is_export_folder
 
-__all__ = ["NAMES", "RECORD", "ExportFolder", "WriteError", "writing"]
+__all__ = ["NAMES", "RECORD", "ExportFolder", "JsonDocument", "WriteError", "writing"]
 
 RECORD = EXPORT_RECORD
 FILES = "files"  # how many there are, in that record
@@ -178,3 +181,53 @@ def _files(folder: Path) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
         links = (name for name in folders if os.path.islink(os.path.join(parent, name)))
         yield from (n for n in (*names, *links) if not n.startswith(".") and not n.endswith(".cache"))
+
+
+class JsonDocument:
+    """A JSON object whose lists grow entry by entry, in a file each, and never lie in memory.
+
+    Args:
+        path: the file to write.
+        head: members that are known from the start.
+        lists: names of the lists, in the order they will have.
+    """
+
+    def __init__(self, path: Path, head: dict[str, object], lists: tuple[str, ...]) -> None:
+        self.path = path
+        self.head = head
+        self._files: dict[str, IO[str]] = {}
+        with writing(path, make_folder=True):
+            for name in lists:
+                self._files[name] = self._part(name).open("w+", encoding="utf-8", errors=NAMES)
+        self._empty = dict.fromkeys(lists, True)
+
+    def _part(self, name: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{name}.part")
+
+    def add(self, name: str, entry: str) -> None:
+        """Add an entry, as JSON text, to a list."""
+        with writing(self.path):
+            self._files[name].write(("" if self._empty[name] else ",\n") + entry)
+        self._empty[name] = False
+
+    def close(self) -> None:
+        """Put the file together and remove its parts."""
+        with writing(self.path):
+            with self.path.open("w", encoding="utf-8", errors=NAMES) as out:
+                members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in self.head.items())
+                out.write("{" + ",\n".join(members))
+                for index, (name, file) in enumerate(self._files.items()):
+                    out.write((",\n" if self.head or index else "") + f"{json.dumps(name)}: [\n")
+                    file.seek(0)
+                    shutil.copyfileobj(file, out, 1 << 20)
+                    out.write("\n]")
+                out.write("}\n")
+            for name, file in self._files.items():
+                file.close()
+                self._part(name).unlink()
+
+    def abandon(self) -> None:
+        """Close the parts without writing the file."""
+        for file in self._files.values():
+            with contextlib.suppress(OSError, ValueError):
+                file.close()

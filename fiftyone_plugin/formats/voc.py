@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,7 +18,7 @@ from PIL import Image
 from ..common.classes import MAX_ID
 from ..common.untrusted import read_text
 from ..errors import ImageReadError, UsageError
-from ..masks.files import read_colours
+from ..masks.files import packed_colours, read_colours
 from .base import Converted, ExportOptions, Format, Sample, Writer
 from .categories import Categories
 from .masks import read_ids
@@ -72,7 +71,8 @@ def _near_boundary(labels: np.ndarray, width: int) -> np.ndarray:
     from scipy.ndimage import maximum_filter, minimum_filter
 
     side = 2 * width + 1
-    return maximum_filter(labels, side, mode="nearest") != minimum_filter(labels, side, mode="nearest")
+    low, high = (f(labels, side, mode="nearest") for f in (minimum_filter, maximum_filter))
+    return np.asarray(low != high)
 
 
 def convert_voc(sample: Sample, folder: Path) -> Converted:
@@ -88,15 +88,13 @@ def convert_voc(sample: Sample, folder: Path) -> Converted:
 class VocWriter(Writer):
     """``ImageSets/Segmentation/<split>.txt``, ``labelmap.txt`` (name and colour), ``low_quality.txt``."""
 
-    def __init__(
-        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, Any]
-    ) -> None:
-        super().__init__(folder, categories, options, info)
+    def start(self) -> None:
+        """Make the lists."""
         palette = voc_palette()
-        names = labelmap_names({0: "background", **{item.id: item.name for item in categories.items}})
+        names = labelmap_names({0: "background", **{item.id: item.name for item in self.categories.items}})
         rows = [f"{name}:{','.join(map(str, palette[i]))}::" for i, name in names.items()]
         self.text("labelmap.txt", "# label:color_rgb:parts:actions\n" + "".join(f"{row}\n" for row in rows))
-        for split in options.splits or (SPLIT,):
+        for split in self.options.splits or (SPLIT,):
             self.open(f"ImageSets/Segmentation/{split}.txt")
 
     def add(self, converted: Converted) -> None:
@@ -166,8 +164,7 @@ class LabelMap:
         """
         if not self.colours:
             return self._from_indices(path)
-        colours = read_colours(path).astype(np.uint32)
-        packed = colours[:, :, 0] << 16 | colours[:, :, 1] << 8 | colours[:, :, 2]
+        packed = packed_colours(read_colours(path))
         found, inverse = np.unique(packed, return_inverse=True)
         known = {0: 0, VOID_COLOUR: 0, **self.colours}
         unknown = [int(value) for value in found if int(value) not in known]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
 from ..masks.polygons import segment_polygons
@@ -82,26 +81,24 @@ def convert_yolo(sample: Sample, folder: Path) -> Converted:
 class YoloWriter(Writer):
     """``data.yaml``, and ``low_quality.txt`` where masks are marked."""
 
-    def __init__(
-        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, Any]
-    ) -> None:
+    def start(self) -> None:
+        """Make the lists."""
         import yaml
 
-        super().__init__(folder, categories, options, info)
-        splits = options.splits or (TRAIN,)
+        splits = self.options.splits or (TRAIN,)
         train, validation = train_and_validation(splits)
         document = {
             "train": _images_of(train),
             "val": _images_of(validation or "val"),  # YOLO insists on this key
             **{split: _images_of(split) for split in splits if split not in ("train", "val")},
-            "names": {item.id - 1: item.name for item in categories.items},
+            "names": {item.id - 1: item.name for item in self.categories.items},
         }
         for split in {*splits, validation or "val"}:
-            with writing(folder):
-                (folder / _images_of(split)).mkdir(parents=True, exist_ok=True)
+            with writing(self.folder):
+                (self.folder / _images_of(split)).mkdir(parents=True, exist_ok=True)
         comment = "" if validation else NO_VALIDATION
         # U+0085 and its like, written as they are, are read as line breaks
-        plain = all(item.name.isprintable() for item in categories.items)
+        plain = all(item.name.isprintable() for item in self.categories.items)
         self.text("data.yaml", comment + yaml.safe_dump(document, sort_keys=False, allow_unicode=plain))
 
 

@@ -65,7 +65,7 @@ class LeftOut:
                 if len(self.examples) < EXAMPLES:
                     self.examples.append(path)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it for ``run.json``."""
         counts = {name: self.extensions[name] for name in sorted(self.extensions)}
         return {"extensions": counts, "examples": self.examples, "folders": self.folders}

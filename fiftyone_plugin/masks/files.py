@@ -52,6 +52,7 @@ __all__ = [
     "is_whole",
     "load_mask",
     "mask_ids",
+    "packed_colours",
     "read_colours",
     "read_mask",
     "read_mask_file",
@@ -176,7 +177,7 @@ def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "th
 
 
 @contextmanager
-def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
+def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Image.Image]:
     """Yield the opened, not yet decoded Pillow image of a mask file.
 
     Raises:
@@ -192,7 +193,7 @@ def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
         raise ImageReadError(path, f"cannot be read as a mask ({error.reason})") from error
 
 
-def _require_lossless(image: Any, path: PathLike) -> None:
+def _require_lossless(image: Image.Image, path: PathLike) -> None:
     if image.format in CHANGING:
         verb = "renumbers" if image.format == "GIF" else "changes"
         raise NotAMaskError(path, f"{CHANGING[image.format]} {verb} ids; save masks as PNG")
@@ -258,7 +259,7 @@ def _from_palette(image: Image.Image, rules: MaskRules) -> np.ndarray:
     palette[: len(listed)] = listed
     values = np.arange(256)
     if rules.colours:
-        return _look_up(indices, [_packed(palette)], rules)
+        return _look_up(indices, [packed_colours(palette)], rules)
     grey = len(listed) > last and bool((listed == listed[:, :1]).all())
     if not grey:
         return indices
@@ -287,11 +288,11 @@ def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.nda
         raise NotAMaskError(
             name, "not a mask of class ids: it holds colours; save the ids in one channel, as a grey PNG"
         )
-    return _packed(colours)
+    return packed_colours(colours)
 
 
-def _packed(colours: np.ndarray) -> np.ndarray:
-    """Return 0xRRGGBB of (..., 3 or more) uint8 colours."""
+def packed_colours(colours: np.ndarray) -> np.ndarray:
+    """Return 0xRRGGBB, uint32, of (..., 3 or more) uint8 colours."""
     packed = colours[..., 0].astype(np.uint32)
     for channel in (1, 2):
         packed <<= 8
@@ -315,11 +316,10 @@ def _dtype(largest: int) -> type:
     return np.uint8 if largest <= 255 else np.uint16 if largest <= 65_535 else np.uint32
 
 
-def _rawmode(image: Any) -> str:
+def _rawmode(image: Image.Image) -> str:
     """Return Pillow's name for the pixels as they lie in the file; ``""`` if it does not say."""
-    if not image.tile:
-        return ""
-    arguments = image.tile[0][3]
+    tile = getattr(image, "tile", None)  # what a file's image has
+    arguments = tile[0][3] if tile else None
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 
