@@ -23,7 +23,15 @@ from ..images.drawing import Panel
 from ..masks.scores import LabelScores
 from .options import MethodConfig
 
-__all__ = ["Method", "NotFittedError", "Recuttable", "SegmentationMethod", "Trainable", "sample_features"]
+__all__ = [
+    "Method",
+    "NotFittedError",
+    "Recuttable",
+    "SegmentationMethod",
+    "Trainable",
+    "hard_scores",
+    "sample_features",
+]
 
 METHOD_NAME, ARRAYS_NAME = "method.json", "arrays.safetensors"
 WHAT = "the record of a fitted method"
@@ -276,6 +284,12 @@ def sample_features(
     if len(sample.vectors) == 0:
         raise PseudoMaskError("no image could be read, so there is nothing to learn from")
     return sample
+
+
+def hard_scores(labels: np.ndarray, *, refined: bool = False) -> LabelScores:
+    """Return scores of 0 and 1 for the ids that occur in an (h, w) map."""
+    ids = np.unique(labels)
+    return LabelScores(ids, (labels[None] == ids[:, None, None]).astype(np.float32), refined=refined)
 
 
 @dataclass
