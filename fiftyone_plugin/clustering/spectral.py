@@ -97,7 +97,7 @@ def scale_edges(graph: csr_matrix, factors: np.ndarray) -> csr_matrix:
 def agreement(graphs: Sequence[csr_matrix]) -> csr_matrix:
     """Return the element-wise third power of the mean of (n, n) graphs.
 
-    An edge that all of them have counts for much more than one that a single graph has; docs/mosaic.md has
+    An edge that all of them have counts for much more than one that a single graph has; benchmarks/notes/mosaic.md has
     what that gives.
     """
     return (sum(graphs[1:], graphs[0]) / len(graphs)).power(SHARPNESS).tocsr()
