@@ -45,7 +45,7 @@ class NotFittedError(PseudoMaskError, sklearn.exceptions.NotFittedError):
     """A method was asked for what it has not learnt yet."""
 
 
-class SegmentationMethod(BaseEstimator, Generic[C]):  # type: ignore[misc]  # scikit-learn has no types
+class SegmentationMethod(BaseEstimator, Generic[C]):
     """Learns from a stream of images in bounded memory, then labels one image at a time.
 
     A method sets :attr:`name`, :attr:`config_class` and :attr:`has_background`, and has :attr:`inputs`,

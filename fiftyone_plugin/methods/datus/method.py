@@ -175,7 +175,7 @@ class DatUS(SegmentationMethod[DatUSConfig]):
     def _patch_labels(self, found: Found) -> np.ndarray:
         """Return the (h*w,) class ids of the patches; void is 0."""
         classes = np.concatenate([self.classes_.predict(found["descriptors"]), [0]])
-        return classes[found["segments"]]  # void is -1, the last
+        return np.asarray(classes[found["segments"]])  # void is -1, the last
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
         """Show the affinity of one patch, the communities, the segments, and the classes of the patches."""

@@ -29,8 +29,8 @@ FEW_CLASSES = 10
 def foreground_weight(n_classes: int | Literal["auto"]) -> float:
     """Return what a region's foreground probability weighs beside a unit vector, for K classes: 2 / K.
 
-    Two classes alone should differ in it. Among more than ten it gained nothing (benchmarks/notes/mosaic.md), so that it
-    need not be computed.
+    Two classes alone should differ in it. Among more than ten it gained nothing, so that it need
+    not be computed: benchmarks/notes/mosaic.md.
     """
     return 2.0 / n_classes if n_classes != "auto" and n_classes <= FEW_CLASSES else 0.0
 

@@ -80,7 +80,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     @property
     def n_classes_(self) -> int:
         """Number of classes found by :meth:`fit`."""
-        return len(self.head_.bias_)
+        return int(self.head_.bias_.size)
 
     @property
     def eigenvalues_(self) -> np.ndarray:
@@ -276,7 +276,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         if self._witnesses is None:
             return None
         nearness = self._witnesses.agreement(segments, classes, owner, ASKED)
-        return None if nearness is None else np.sqrt(nearness * self._cohesion[classes])
+        return None if nearness is None else np.asarray(np.sqrt(nearness * self._cohesion[classes]))
 
     def _by_head(self, tokens: np.ndarray) -> np.ndarray:
         """Return the (n, K) float32 probabilities that the head gives (n, D) stacked tokens."""
@@ -295,7 +295,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         """Whiten (n, D) stacked tokens; scaled to a variance of about 1, as the head's C expects."""
         with one_thread():
             vectors = self.normalizer_.transform(tokens)
-        return vectors * np.float32(np.sqrt(vectors.shape[1]))
+        return np.asarray(vectors * np.float32(np.sqrt(vectors.shape[1])))
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
         tokens = self._tokens(image)
