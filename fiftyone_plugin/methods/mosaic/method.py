@@ -3,8 +3,8 @@
 Tokens of several blocks are whitened together; every image is cut into regions in several ways; the
 regions of all images are clustered spectrally on one nearest-neighbour graph; and a linear head learns to
 tell the clusters apart patch by patch, from the patches on which the cuts agree. Labelling an image
-is then the forward pass and one matrix product. See docs/mosaic.md, and benchmarks/notes/mosaic.md for what was
-tried.
+is then the forward pass and one matrix product. See docs/mosaic.md, and for what was tried
+benchmarks/notes/mosaic.md.
 
 Kin: spectral clustering of region features over a data set (Melas-Kyriazi et al., "Deep Spectral Methods",
 CVPR 2022, section 3.3; COMUS, Zadaianchuk et al., ICLR 2023), whitened region features (MaskDistill, Van
