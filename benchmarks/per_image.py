@@ -76,7 +76,7 @@ def kmeans(q: int, seed: int, tokens: Callable[[ImageFeatures], np.ndarray], tem
 
 def predictors(q: int, seed: int, fitted: AlignSeg) -> dict[str, Predict]:
     """Return the rows of the table."""
-    temperature = fitted.get_config()["score_temperature"]
+    temperature = fitted.config.score_temperature
     return {
         f"grid, {' x '.join(map(str, grid_of(q)))}": grid(q),
         "per-image k-means, final tokens": kmeans(q, seed, lambda image: image["out"], temperature),

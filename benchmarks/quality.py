@@ -51,6 +51,10 @@ def load(name: str, limit: int | None = None) -> BenchmarkData:
 
 def build(name: str, k: int, seed: int, refine: str, options: dict[str, Any]) -> Any:
     """Return an unfitted method or baseline of K clusters in all."""
+    if name.endswith("-published"):
+        from benchmarks.published import register_all
+
+        register_all()
     if name in BASELINES:
         return BASELINES[name](k, random_state=seed)
     return create_method(

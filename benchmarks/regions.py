@@ -61,16 +61,16 @@ def fit(path: Path, count: int, classes: int) -> str:
     saved = np.load(path)
     descriptors = resample(saved["descriptors"].astype(np.float32), count)
     foreground = np.resize(saved["foreground"], count)
-    config = Mosaic(classes).get_config()
+    config = Mosaic(classes).config
     start = time.perf_counter()
     cluster_regions(
         descriptors,
         foreground,
         classes,
-        whiten=config["graph_whiten"],
+        whiten=config.graph_whiten,
         foreground_weight=foreground_weight(classes),
-        neighbours=config["neighbours"] * (len(config["cuts"]) + 1),
-        max_landmarks=config["max_landmarks"],
+        neighbours=config.neighbours * (len(config.cuts) + 1),
+        max_landmarks=config.max_landmarks,
     )
     seconds = time.perf_counter() - start
     return f"{seconds:.1f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"

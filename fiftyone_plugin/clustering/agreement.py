@@ -64,7 +64,7 @@ class Witnesses:
             found = np.argpartition(-similarity, asked - 1, axis=1)[:, :asked]
             centers = l2_normalize(sums / np.maximum(counts, 1)[:, None])[classes]
             nearness = (self.embedding[found].mean(1) * centers).sum(1) * (counts[classes] > 0)
-        return np.clip(nearness, 0, 1).astype(np.float32)
+        return np.asarray(np.clip(nearness, 0, 1), np.float32)
 
 
 def cohesion(edges: np.ndarray, weights: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..images.drawing import Panel
 from ..masks.scores import LabelScores
 from .options import MethodConfig
 
-__all__ = ["Method", "NotFittedError", "SegmentationMethod", "sample_features"]
+__all__ = ["Method", "NotFittedError", "SegmentationMethod", "hard_scores", "sample_features"]
 
 
 C = TypeVar("C", bound=MethodConfig)
@@ -32,7 +32,7 @@ class NotFittedError(PseudoMaskError, sklearn.exceptions.NotFittedError):
     """A method was asked for what it has not learnt yet."""
 
 
-class SegmentationMethod(BaseEstimator, Generic[C]):  # type: ignore[misc]  # scikit-learn has no types
+class SegmentationMethod(BaseEstimator, Generic[C]):
     """Learns from a stream of images in bounded memory, then labels one image at a time.
 
     A method sets :attr:`name`, :attr:`config_class` and :attr:`has_background`, and has :attr:`inputs`,
@@ -269,3 +269,9 @@ def sample_features(
     if len(sample.vectors) == 0:
         raise PseudoMaskError("no image could be read, so there is nothing to learn from")
     return sample
+
+
+def hard_scores(labels: np.ndarray, *, refined: bool = False) -> LabelScores:
+    """Return scores of 0 and 1 for the ids that occur in an (h, w) map."""
+    ids = np.unique(labels)
+    return LabelScores(ids, (labels[None] == ids[:, None, None]).astype(np.float32), refined=refined)

@@ -91,7 +91,7 @@ def command(photos, tmp_path, options, *more: str) -> list[str]:
 
 
 def test_the_command_draws_a_picture_and_says_what_was_fitted(photos, tmp_path, options, capsys):
-    arguments = ["--method", "datus", "--set", "preset=published", "--set", "crop_size=112"]
+    arguments = ["--method", "datus", "--set", "descriptor=cls", "--set", "crop_size=112"]
     assert main(command(photos, tmp_path, options, *arguments, "--columns", "3", "--width", "100")) == 0
     assert "6 panels, fitted on this image alone" in capsys.readouterr().out
     with Image.open(tmp_path / "new" / "x.png") as picture:

@@ -1,4 +1,4 @@
-"""The options of AlignSeg, in groups; docs/alignseg.md says which values are the published ones."""
+"""The options of AlignSeg, in groups; benchmarks/published.py has the published ones."""
 
 from __future__ import annotations
 

@@ -132,4 +132,4 @@ def attention_foreground(attention: np.ndarray, mass: float) -> np.ndarray:
     components, n = ndimage.label(mask.reshape(attention.shape), structure=EIGHT)
     large = np.bincount(components.ravel(), minlength=n + 1) > SPECK
     large[0] = False
-    return large[components]
+    return np.asarray(large[components])

@@ -181,7 +181,7 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
 
     def regions(self, image: ImageFeatures) -> np.ndarray:
         """Return the (h, w) int map of an image's regions at patch resolution, numbered 1..Q by prototype."""
-        return 1 + self._without_small(self.similarity(image)).argmax(0)
+        return np.asarray(1 + self._without_small(self.similarity(image)).argmax(0))
 
     def _without_small(self, similarity: np.ndarray) -> np.ndarray:
         """Return (Q, h, w) similarities in which prototypes with too few patches cannot win.

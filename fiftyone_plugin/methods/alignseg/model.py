@@ -58,7 +58,8 @@ class DecoderLayer(nn.Module):
         """Map (B, Q, D) queries and (B, n, D) tokens to (B, Q, D)."""
         x = self.norms[0](queries + self.cross(queries, tokens, tokens, need_weights=False)[0])
         x = self.norms[1](x + self.self_(x, x, x, need_weights=False)[0])
-        return self.norms[2](x + self.ffn(x))
+        out: torch.Tensor = self.norms[2](x + self.ffn(x))
+        return out
 
 
 class Decoder(nn.Module):

@@ -36,7 +36,7 @@ class TokenEmbedding:
             tokens = self.normalizer.transform(stack_layers([layers[name] for name in self.layers]))
         side = round(len(tokens) ** 0.5)
         tokens = blur_patches(tokens, (side, side), self.smooth)
-        return tokens * np.float32(tokens.shape[1] ** 0.5)
+        return np.asarray(tokens * np.float32(tokens.shape[1] ** 0.5))
 
 
 @dataclass(frozen=True)

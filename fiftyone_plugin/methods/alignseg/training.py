@@ -196,7 +196,7 @@ class Trainer:
         batch = crops.batch(np.random.default_rng([recipe.random_state, step]), recipe.batch_size)
         total, image, prototype = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]  # torch
         values = (total.item(), image.item(), prototype.item())
         if not np.isfinite(values[0]):
             raise PseudoMaskError(
@@ -241,10 +241,10 @@ class Trainer:
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run the decoder, in bfloat16 where a GPU multiplies it natively; the losses stay in float32."""
-        if self.device.startswith("cuda") and torch.cuda.is_bf16_supported():
-            with torch.autocast("cuda", dtype=torch.bfloat16):
-                return self.decoder(tokens).float()
-        return self.decoder(tokens)
+        fast = self.device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        with torch.autocast("cuda", dtype=torch.bfloat16) if fast else contextlib.nullcontext():
+            prototypes: torch.Tensor = self.decoder(tokens)
+        return prototypes.float()
 
     def _plateau(self) -> bool:
         """Tell whether the mean loss of the last ``patience`` steps is no lower than of those before."""

@@ -12,7 +12,7 @@ __all__ = ["native_segments", "segment_crop"]
 def native_segments(segments: np.ndarray, grid: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
     """Return the (H, W) map of (h*w,) patch labels at ``size`` (H, W): each pixel that of its patch."""
     rows, columns = (((np.arange(n) + 0.5) * g / n).astype(int) for n, g in zip(size, grid, strict=True))
-    return segments.reshape(grid)[np.ix_(rows, columns)]
+    return np.asarray(segments.reshape(grid)[np.ix_(rows, columns)])
 
 
 def segment_crop(pixels: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:

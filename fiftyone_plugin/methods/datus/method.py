@@ -24,14 +24,14 @@ from ...features.sampling import image_rng
 from ...features.types import FeatureSource, ImageFeatures
 from ...images.drawing import Panel
 from ...masks.scores import LabelScores
-from ..base import SegmentationMethod
+from ..base import SegmentationMethod, hard_scores
 from ..remembered import Found, found_in_all, found_in_one, remember, warn_fewer_classes
 from ..saved import SavedArrays
 from .config import DatUSConfig, SegmentSettings
 from .descriptors import native_segments, segment_crop
 from .segments import find_segments
 
-__all__ = ["DatUS", "one_hot"]
+__all__ = ["DatUS"]
 
 logger = logging.getLogger(__name__)
 
@@ -170,12 +170,12 @@ class DatUS(SegmentationMethod[DatUSConfig]):
 
     def _scores(self, image: ImageFeatures, of_patch: np.ndarray) -> LabelScores:
         """Return the indicators of (h*w,) class ids of the patches."""
-        return one_hot(of_patch.reshape(image.grid))
+        return hard_scores(of_patch.reshape(image.grid))
 
     def _patch_labels(self, found: Found) -> np.ndarray:
         """Return the (h*w,) class ids of the patches; void is 0."""
         classes = np.concatenate([self.classes_.predict(found["descriptors"]), [0]])
-        return classes[found["segments"]]  # void is -1, the last
+        return np.asarray(classes[found["segments"]])  # void is -1, the last
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
         """Show the affinity of one patch, the communities, the segments, and the classes of the patches."""
@@ -218,9 +218,3 @@ def _cut(features: np.ndarray, grid: tuple[int, int], settings: SegmentSettings)
 def _areas(segments: np.ndarray) -> np.ndarray:
     """Return the share of the image of every segment."""
     return np.bincount(segments[segments >= 0]) / segments.size
-
-
-def one_hot(labels: np.ndarray, *, refined: bool = False) -> LabelScores:
-    """Return the indicators of the ids that occur in an (h, w) map."""
-    ids = np.unique(labels)
-    return LabelScores(ids, (labels[None] == ids[:, None, None]).astype(np.float32), refined=refined)

@@ -34,7 +34,7 @@ class ForegroundClusters:
 
     def hard(self, x: np.ndarray) -> np.ndarray:
         """Return (n,) bool: the nearest centre is foreground."""
-        return self.foreground[squared_distances(x, self.centers).argmin(1)]
+        return np.asarray(self.foreground[squared_distances(x, self.centers).argmin(1)])
 
     def soft(self, x: np.ndarray, temperature: float) -> np.ndarray:
         """Return (n,) float32 probability of foreground, see :func:`~.foreground.soft_foreground`."""

@@ -112,9 +112,7 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
         """
         if len(cls) == 0:
             logger.warning("no foreground was found in any image: all masks are background")
-            self.class_normalizer_ = VectorNormalizer()
-            self.class_normalizer_.mean_ = np.zeros(cls.shape[1], np.float32)
-            self.class_normalizer_.projection_ = None
+            self.class_normalizer_ = VectorNormalizer.of(np.zeros(cls.shape[1], np.float32))
             self.class_centers_ = np.zeros((0, cls.shape[1]), np.float32)
             return
         self.class_normalizer_ = VectorNormalizer(standardize=len(cls) > 1).fit(cls)
@@ -207,7 +205,7 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
         if len(cls) == 0 or len(self.class_centers_) == 0:
             return np.zeros(len(cls), np.int64)
         vectors = self.class_normalizer_.transform(cls)
-        return 1 + squared_distances(vectors, self.class_centers_).argmin(1)
+        return np.asarray(1 + squared_distances(vectors, self.class_centers_).argmin(1))
 
     # ------------------------------------------------------------------ saving
 

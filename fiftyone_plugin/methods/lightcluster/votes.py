@@ -177,4 +177,4 @@ def foreground_map(
             refined = create_refiner(levels.config.refine)(scores, read_image())
         except ImageReadError as error:
             return error
-    return np.round(refined[1] * 255).astype(np.uint8)
+    return np.asarray(np.round(refined[1] * 255), np.uint8)

@@ -22,7 +22,7 @@ class _Cut:
         """Return the pair, see :class:`~fiftyone_plugin.common.checks.Rule`."""
         if not isinstance(value, (list, tuple)) or len(value) != 2:
             raise UsageError(f"{name} must be {self}, got {value!r:.200}")
-        return LAYER.check(name, value[0]), int(REGIONS.check(name, value[1]))  # type: ignore[arg-type]
+        return LAYER.check(name, value[0]), int(REGIONS.check(name, value[1]))
 
     def __str__(self) -> str:
         return f"pairs of a layer, or {STACK} for all of layers, and a number of regions, 1..255"

@@ -29,8 +29,8 @@ FEW_CLASSES = 10
 def foreground_weight(n_classes: int | Literal["auto"]) -> float:
     """Return what a region's foreground probability weighs beside a unit vector, for K classes: 2 / K.
 
-    Two classes alone should differ in it. Among more than ten it gained nothing (docs/mosaic.md), so that it
-    need not be computed.
+    Two classes alone should differ in it. Among more than ten it gained nothing, so that it need
+    not be computed: benchmarks/notes/mosaic.md.
     """
     return 2.0 / n_classes if n_classes != "auto" and n_classes <= FEW_CLASSES else 0.0
 
@@ -49,7 +49,8 @@ def cluster_regions(
     """Cluster region descriptors on what their neighbour graphs under several whitenings agree on.
 
     One number of components fits no data set: which regions are neighbours changes with it, and with it
-    which classes are found. Edges that are there under most of them can be relied on, see docs/mosaic.md.
+    which classes are found. Edges that are there under most of them can be relied on, see
+    benchmarks/notes/mosaic.md.
 
     Args:
         descriptors: (n, D) float mean tokens of regions, n >= 1.

@@ -3,7 +3,8 @@
 Tokens of several blocks are whitened together; every image is cut into regions in several ways; the
 regions of all images are clustered spectrally on one nearest-neighbour graph; and a linear head learns to
 tell the clusters apart patch by patch, from the patches on which the cuts agree. Labelling an image
-is then the forward pass and one matrix product. What each part gives is measured in docs/mosaic.md.
+is then the forward pass and one matrix product. See docs/mosaic.md, and for what was tried
+benchmarks/notes/mosaic.md.
 
 Kin: spectral clustering of region features over a data set (Melas-Kyriazi et al., "Deep Spectral Methods",
 CVPR 2022, section 3.3; COMUS, Zadaianchuk et al., ICLR 2023), whitened region features (MaskDistill, Van
@@ -80,7 +81,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     @property
     def n_classes_(self) -> int:
         """Number of classes found by :meth:`fit`."""
-        return len(self.head_.bias_)
+        return int(self.head_.bias_.size)
 
     @property
     def eigenvalues_(self) -> np.ndarray:
@@ -276,7 +277,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         if self._witnesses is None:
             return None
         nearness = self._witnesses.agreement(segments, classes, owner, ASKED)
-        return None if nearness is None else np.sqrt(nearness * self._cohesion[classes])
+        return None if nearness is None else np.asarray(np.sqrt(nearness * self._cohesion[classes]))
 
     def _by_head(self, tokens: np.ndarray) -> np.ndarray:
         """Return the (n, K) float32 probabilities that the head gives (n, D) stacked tokens."""
@@ -295,7 +296,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         """Whiten (n, D) stacked tokens; scaled to a variance of about 1, as the head's C expects."""
         with one_thread():
             vectors = self.normalizer_.transform(tokens)
-        return vectors * np.float32(np.sqrt(vectors.shape[1]))
+        return np.asarray(vectors * np.float32(np.sqrt(vectors.shape[1])))
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
         tokens = self._tokens(image)

@@ -8,8 +8,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
 
-from fiftyone_plugin.common.progress import NullProgress
-from fiftyone_plugin.errors import PseudoMaskError, UsageError
+from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods.mosaic.graph import links_between_images
 from fiftyone_plugin.methods.mosaic.method import Mosaic
 from fiftyone_plugin.methods.registry import create_method
@@ -185,25 +184,9 @@ def test_a_bounded_subset_is_enough():
     assert adjusted_rand_score(expected.ravel(), predicted(method, images).ravel()) > 0.8
 
 
-@pytest.mark.parametrize("n_classes", [1, 2, 20])
-def test_one_image_or_identical_images_are_labelled(n_classes):
-    same = [make_image(scene(0), f"{i}.png") for i in range(3)]
-    for images in (same[:1], same):
-        method = Mosaic(n_classes, **SMALL).fit(MemorySource(images))
-        masks = predicted(method, MemorySource(images))
-        assert masks.min() >= 1
-        assert masks.max() <= n_classes
-        assert all(np.array_equal(mask, masks[0]) for mask in masks)
-
-
 def test_constant_images_get_one_class():
     flat = MemorySource(make_image(np.zeros((64, 64), int), f"{i}.png", noise=0.0) for i in range(3))
     assert np.unique(predicted(Mosaic(4, **SMALL).fit(flat), flat)).size == 1
-
-
-def test_nothing_to_learn_from_is_said():
-    with pytest.raises(PseudoMaskError, match="no image could be read"):
-        Mosaic(3, **SMALL).fit(MemorySource(), progress=NullProgress())
 
 
 @pytest.mark.parametrize(
