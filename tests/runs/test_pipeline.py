@@ -126,7 +126,7 @@ def test_the_evidence_for_the_number_of_classes_is_drawn(few, settings, tmp_path
     for row in result.labelled:
         assert set(row.class_qualities) == set(row.class_ids)
         assert all(0 <= quality <= 1 for quality in row.class_qualities.values())
-    label(few, out=tmp_path / "run", restart=True, **{**found, "classes": 3})
+    label(few, out=tmp_path / "run", overwrite=True, **{**found, "classes": 3})
     assert not (tmp_path / "run" / "eigenvalues.png").exists()
 
 
@@ -230,7 +230,7 @@ def test_no_readable_image_is_an_error_with_reasons(few, settings, tmp_path, cac
         label(tmp_path / "images", out=tmp_path / "run", cache=cache, **settings)
     assert "broken/empty.jpg: empty file" in str(caught.value)
     # nothing is left in the way: with good images the same folder can be restarted
-    assert len(label(few, out=tmp_path / "run", restart=True, **settings).labelled) == 4
+    assert len(label(few, out=tmp_path / "run", overwrite=True, **settings).labelled) == 4
 
 
 def test_file_names_that_are_not_utf8(few, settings, tmp_path):
@@ -348,7 +348,7 @@ def test_a_run_never_destroys_the_model_it_uses(few, settings, tmp_path):
     label(few, out=tmp_path / "run", **settings)
     before = masks_of(tmp_path / "run")
     with pytest.raises(UsageError, match="choose another --out"):
-        label(few, out=tmp_path / "run", model=tmp_path / "run" / "model", restart=True)
+        label(few, out=tmp_path / "run", model=tmp_path / "run" / "model", overwrite=True)
     assert masks_of(tmp_path / "run") == before
     assert (tmp_path / "run" / "model" / "arrays.safetensors").is_file()
 
@@ -524,11 +524,11 @@ def test_a_finished_run_outlives_a_new_one_that_fails(finished, few, settings, t
 
     for wrong in ({"backbone": str(tmp_path / "absent.pth")}, {"options": {"layer": "k99"}}, {"classes": 0}):
         with pytest.raises(PseudoMaskError):
-            label(few, out=tmp_path / "run", restart=True, **{**settings, **wrong})
+            label(few, out=tmp_path / "run", overwrite=True, **{**settings, **wrong})
         assert unchanged()
         assert not (tmp_path / "run" / ".work").exists()
     with pytest.raises(KeyboardInterrupt):
-        label(few, out=tmp_path / "run", restart=True, progress=interrupt("masks", 2), **others)
+        label(few, out=tmp_path / "run", overwrite=True, progress=interrupt("masks", 2), **others)
     assert unchanged()
     with pytest.raises(UsageError, match="n_classes was 2, now 3"):
         label(few, out=tmp_path / "run", resume=True, **settings)
@@ -604,14 +604,14 @@ def test_a_run_does_not_replace_the_images_that_it_reads(few, settings, tmp_path
     before = masks_of(run)
     for images in (run / "masks", sorted((run / "masks").glob("*.png")), run / "exemplars"):
         with pytest.raises(UsageError, match="among what a run writes"):
-            label(images, out=run, restart=True, **settings)
+            label(images, out=run, overwrite=True, **settings)
     assert masks_of(run) == before
 
 
 def test_restart_gives_the_same_and_leaves_foreign_files(finished, few, settings, tmp_path):
     label(few, out=tmp_path / "run", **{**settings, "classes": 2})
     (tmp_path / "run" / "masks" / "mine.png").write_text("precious")
-    result = label(few, out=tmp_path / "run", restart=True, **settings)
+    result = label(few, out=tmp_path / "run", overwrite=True, **settings)
     assert (tmp_path / "run" / "masks" / "mine.png").read_text() == "precious"
     assert {k: v for k, v in masks_of(result.out).items() if k != "mine.png"} == masks_of(finished.out)
 
