@@ -138,25 +138,14 @@ def test_an_unknown_method_is_refused():
 
 def test_json_of_a_run_is_alone_on_stdout_or_in_a_file(photos, fast, tmp_path, capsys):
     options = [
-        "--method",
-        "lightcluster",
-        "--size",
-        "96",
-        "--classes",
-        "3",
-        "--refine",
-        "none",
-        "--jobs",
-        "1",
-    ]
+        "--method", "lightcluster", "--size", "96", "--classes", "3", "--refine", "none", "--jobs", "1",
+    ]  # fmt: skip
     command = ["label", str(photos), "--backbone", fast["backbone"], *options]
-    assert main([*command, "--out", str(tmp_path / "run"), "--json", "-"]) == 0
+    to, file = ["--out", str(tmp_path / "run")], tmp_path / "run.json"
+    assert main([*command, *to, "--json", "-"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["labelled"] == len(document["samples"]) == len(list(photos.iterdir()))
-    assert (
-        main([*command, "--out", str(tmp_path / "run"), "--overwrite", "--json", str(tmp_path / "a.json")])
-        == 0
-    )
+    assert main([*command, *to, "--overwrite", "--json", str(file)]) == 0
     assert "images labelled" in capsys.readouterr().out
     assert json.loads(file.read_text())["classes"] == document["classes"]
     assert main([*command, "--out", str(tmp_path / "other"), "--dry-run", "--json"]) == 0
