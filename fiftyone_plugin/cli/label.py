@@ -21,7 +21,7 @@ from .methods import check_options, method_notes
 if TYPE_CHECKING:
     from ..runs.result import LabelResult
 
-__all__ = ["NOTES", "add_method_arguments", "add_parser", "add_report_arguments", "exit_code"]
+__all__ = ["NOTES", "AboveBars", "add_method_arguments", "add_parser", "add_report_arguments", "exit_code"]
 __all__ += ["method_settings", "parse_options", "prepare_process", "report", "run"]
 
 GIB = 1024**3
@@ -222,7 +222,7 @@ def prepare_process() -> None:
     processes use the cores they make a forward pass many times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    handler = _AboveBars()
+    handler = AboveBars()
     handler.setFormatter(logging.Formatter("pseudomask: %(message)s"))
     package = logging.getLogger("fiftyone_plugin")
     if not package.handlers:
@@ -235,7 +235,7 @@ def prepare_process() -> None:
     warnings.showwarning = show  # type: ignore[assignment]
 
 
-class _AboveBars(logging.Handler):
+class AboveBars(logging.Handler):
     """Prints on stderr without tearing a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
