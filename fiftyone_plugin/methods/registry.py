@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, unknown
 from .base import Method
 
 __all__ = ["create_method", "list_methods"]
@@ -33,7 +33,7 @@ def create_method(name: str, /, **config: Any) -> Method:
     """
     methods = _registry()
     if name not in methods:
-        raise UsageError(f"unknown method {name!r}; known: {', '.join(methods)}")
+        raise unknown("method", name, methods)
     try:
         return methods[name](**config)
     except (TypeError, ValueError, OverflowError) as error:
