@@ -229,7 +229,8 @@ def prepare_process() -> None:
         package.addHandler(handler)
 
     def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
-        if issubclass(category, UserWarning):
+        # joblib counts what an interruption cancels: an answer to a question that nobody asked
+        if issubclass(category, UserWarning) and "still being processed" not in str(message):
             package.warning("%s", message)
 
     warnings.showwarning = show  # type: ignore[assignment]
