@@ -656,7 +656,7 @@ def test_a_disk_that_refuses_can_be_mended(finished, few, settings, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"method": "magic"}, "unknown method 'magic'; known: "),
+        ({"method": "magic"}, "unknown method 'magic'; did you mean 'mosaic'"),
         ({"classes": 0}, "classes must"), ({"classes": 70_000}, "classes must"), ({"jobs": -1}, "jobs must"),
         ({"classes": "many"}, "classes must"), ({"classes": 2.5}, "classes must"), ({"size": 5}, "size must"),
         ({"size": 10_000}, "size must"), ({"batch_size": 0}, "batch_size must"),
