@@ -21,7 +21,7 @@ from .methods import check_options, method_notes
 if TYPE_CHECKING:
     from ..runs.result import LabelResult
 
-__all__ = ["NOTES", "add_method_arguments", "add_parser", "add_report_arguments", "exit_code"]
+__all__ = ["NOTES", "AboveBars", "add_method_arguments", "add_parser", "add_report_arguments", "exit_code"]
 __all__ += ["method_settings", "parse_options", "prepare_process", "report", "run"]
 
 GIB = 1024**3
@@ -222,20 +222,21 @@ def prepare_process() -> None:
     processes use the cores they make a forward pass many times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    handler = _AboveBars()
+    handler = AboveBars()
     handler.setFormatter(logging.Formatter("pseudomask: %(message)s"))
     package = logging.getLogger("fiftyone_plugin")
     if not package.handlers:
         package.addHandler(handler)
 
     def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
-        if issubclass(category, UserWarning):
+        # joblib counts what an interruption cancels: an answer to a question that nobody asked
+        if issubclass(category, UserWarning) and "still being processed" not in str(message):
             package.warning("%s", message)
 
     warnings.showwarning = show  # type: ignore[assignment]
 
 
-class _AboveBars(logging.Handler):
+class AboveBars(logging.Handler):
     """Prints on stderr without tearing a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -70,18 +70,9 @@ def listed(names: Mapping[str, str]) -> str:
 
 
 def add_command(
-    subparsers: Any, name: str, help: str, description: str = "", notes: str = "", **options: Any
+    subparsers: Any, name: str, help: str, description: str = "", notes: str = ""
 ) -> argparse.ArgumentParser:
-    """Add a subcommand.
-
-    Args:
-        subparsers: of the parent.
-        name: the command.
-        help: one line for the list of commands.
-        description: the first paragraph of its own help, wrapped here; else ``help`` as a sentence.
-        notes: what else its help lists at the end, before the exit codes.
-        options: further ones of ``add_parser``.
-    """
+    """Add a subcommand; its help begins with ``description``, else ``help``, and ends with ``notes``."""
     text = description or f"{help[0].upper()}{help[1:]}."
     codes = "exit codes:\n" + listed({str(int(code)): words for code, words in EXIT_CODES.items()})
     parser: argparse.ArgumentParser = subparsers.add_parser(
@@ -89,7 +80,6 @@ def add_command(
         help=help,
         description=textwrap.fill(text, WIDTH),
         epilog=f"{notes}\n\n{codes}" if notes else codes,
-        **options,
     )
     return parser
 
@@ -97,14 +87,9 @@ def add_command(
 def add_out(
     parser: argparse.ArgumentParser, what: str, *, required: bool = True, group: Any = None, old: str = ""
 ) -> None:
-    """Add ``--out`` and ``--overwrite``.
+    """Add ``--out`` and, to ``group``, ``--overwrite``, of which ``old`` is another name.
 
-    Args:
-        parser: gets them.
-        what: what is written there; its last word is what ``--overwrite`` replaces.
-        required: whether a folder must be named.
-        group: of options that exclude each other; gets ``--overwrite``.
-        old: another name of ``--overwrite``.
+    The last word of ``what``, which is written there, is what ``--overwrite`` replaces.
     """
     parser.add_argument("--out", required=required, type=Path, metavar="DIR", help=f"folder for {what}")
     names = ["--overwrite", *([old] if old else [])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import UsageError
+from ..errors import unknown
 from .base import Format
 
 __all__ = ["formats", "get_format"]
@@ -23,5 +23,5 @@ def get_format(name: str) -> Format:
     """
     known = formats()
     if name not in known:
-        raise UsageError(f"no format {name!r}; there are: {', '.join(known)}")
+        raise unknown("format", name, known)
     return known[name]

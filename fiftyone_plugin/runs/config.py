@@ -136,11 +136,9 @@ class LabelConfig:
         if self.preset is not None and self.method != DEFAULT_METHOD:
             raise UsageError(f"presets are of the default method, {DEFAULT_METHOD}, not of {self.method}")
         if isinstance(self.classes, str) and self.classes != "auto":
-            raise UsageError(f"classes is a number, or 'auto' to find it, got {self.classes!r:.100}")
+            raise UsageError(f"classes must be a number, or 'auto' to find it, got {self.classes!r:.100}")
         if not isinstance(self.device, str) or not re.fullmatch(r"[a-z]+(:\d+)?", self.device):
-            raise UsageError(
-                f"device is a word like auto, cpu, cuda, cuda:1 or mps, got {self.device!r:.100}"
-            )
+            raise UsageError(f"device is auto, cpu, cuda, cuda:1, mps or the like, got {self.device!r:.100}")
         if self.backbone is not None:
             from ..features.backbones import check_backbone
 

@@ -57,7 +57,7 @@ def test_errors_and_warnings_are_one_line(monkeypatch, capsys):
     monkeypatch.setattr(compare, "run", fail)
     assert main(["compare", "a", "b"]) == 2
     assert capsys.readouterr().err == f"pseudomask: cannot read {SHOWN}\n"
-    label._AboveBars().emit(logging.LogRecord("n", logging.WARNING, "p", 1, "skipping %s", (NASTY,), None))
+    label.AboveBars().emit(logging.LogRecord("n", logging.WARNING, "p", 1, "skipping %s", (NASTY,), None))
     assert capsys.readouterr().err == f"skipping {SHOWN}\n"
 
 

@@ -175,7 +175,7 @@ def test_folders_are_the_tags_of_a_folder(levels, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "coco"}, "no format 'coco'; there are: coco-instances"),
+        ({"format": "coco"}, "unknown format 'coco'; known: coco-instances"),
         ({"images": "move"}, "images must be one of"),
         ({"small": "keep"}, "small must be one of"),
         ({"low_quality": "keep"}, "low_quality must be one of"),

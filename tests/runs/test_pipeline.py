@@ -54,7 +54,7 @@ def test_the_evidence_for_the_number_of_classes_is_drawn(few, settings, tmp_path
     for row in result.labelled:
         assert set(row.class_qualities) == set(row.class_ids)
         assert all(0 <= quality <= 1 for quality in row.class_qualities.values())
-    label(few, out=tmp_path / "run", restart=True, **{**found, "classes": 3})
+    label(few, out=tmp_path / "run", overwrite=True, **{**found, "classes": 3})
     assert not (tmp_path / "run" / "eigenvalues.png").exists()
 
 
@@ -158,7 +158,7 @@ def test_no_readable_image_is_an_error_with_reasons(few, settings, tmp_path, cac
         label(tmp_path / "images", out=tmp_path / "run", cache=cache, **settings)
     assert "broken/empty.jpg: empty file" in str(caught.value)
     # nothing is left in the way: with good images the same folder can be restarted
-    assert len(label(few, out=tmp_path / "run", restart=True, **settings).labelled) == 4
+    assert len(label(few, out=tmp_path / "run", overwrite=True, **settings).labelled) == 4
 
 
 def test_file_names_that_are_not_utf8(few, settings, tmp_path):
@@ -215,7 +215,7 @@ def test_a_second_run_reads_features_from_the_cache(few, settings, tmp_path, mon
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"method": "magic"}, "unknown method 'magic'; known: "),
+        ({"method": "magic"}, "unknown method 'magic'; did you mean 'mosaic'"),
         ({"classes": 0}, "classes must"), ({"classes": 70_000}, "classes must"), ({"jobs": -1}, "jobs must"),
         ({"classes": "many"}, "classes must"), ({"classes": 2.5}, "classes must"), ({"size": 5}, "size must"),
         ({"size": 10_000}, "size must"), ({"batch_size": 0}, "batch_size must"),
