@@ -26,7 +26,7 @@ demo: $(VENV)/.installed-demo
 	@echo "The results are in $(abspath $(OUT))"
 
 test: $(VENV)/.installed-test
-	$(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations=15
+	$(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=15
 
 soak: $(VENV)/.installed-test
 	$(PY) -m pytest -m soak

@@ -56,7 +56,7 @@ class ImageChangedError(ImageReadError):
         super().__init__(path, reason)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'mosaic'?"`` for the nearest known word, empty where none is near.
 
     Example:
@@ -66,13 +66,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     import difflib
 
     plain = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word[:200].lower(), plain, n=1)
+    close = difflib.get_close_matches(str(word)[:200].lower(), plain, n=1)
     return f"; did you mean {plain[close[0]]!r}?" if close else ""
 
 
 def unknown(what: str, word: object, known: Iterable[str]) -> UsageError:
     """Return the error that answers an unknown word: with the nearest known one, and all of them."""
     names = list(known)
-    nearest = did_you_mean(word, names) if isinstance(word, str) else ""
+    nearest = did_you_mean(word, names)
     shown = repr(word) if len(repr(word)) <= 100 else f"{repr(word)[:100]}..."
     return UsageError(f"unknown {what} {shown}{nearest or ';'} known: {', '.join(names)}")

@@ -62,20 +62,29 @@ def _link_plugin() -> None:
 _link_plugin()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the App; say what runs in one process, the longest first.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Give all tests of one file, which share what it makes, to one process; and so those of the App."""
+    from xdist.scheduler import LoadFileScheduling
 
-    Tests of one file share what it makes, those of the App share a server: that is a group, and no group is
-    divided when processes run side by side.
-    """
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/app" if nodeid.startswith("tests/app/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests of the App."""
+    if item.path.is_relative_to(REPOSITORY / "tests" / "app"):
+        item.add_marker("app")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest begin first: the App, then files with slow tests, then all others."""
     first = {"app": 0, "slow": 1}
     rank: dict[Path, int] = {}
     for item in items:
-        app = item.path.is_relative_to(REPOSITORY / "tests" / "app")
-        if app:
-            item.add_marker("app")
-        item.add_marker(pytest.mark.xdist_group("app" if app else str(item.path.relative_to(REPOSITORY))))
         place = min((first.get(mark.name, 2) for mark in item.iter_markers()), default=2)
         rank[item.path] = min(place, rank.get(item.path, 2))
     items.sort(key=lambda item: rank[item.path])

@@ -5,16 +5,15 @@ Values may come from a command line, a form or a saved model of a stranger; ever
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 
 __all__ = [
     "DIMENSIONS",
@@ -28,7 +27,6 @@ __all__ = [
     "Rule",
     "Several",
     "check_numbers",
-    "did_you_mean",
     "option",
 ]
 
@@ -139,12 +137,6 @@ class Several:
 
     def __str__(self) -> str:
         return f"a list of {self.least} to {self.most} values, each {self.each}"
-
-
-def did_you_mean(given: object, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'NAME'?`` with the nearest known name, or nothing where none is near."""
-    near = difflib.get_close_matches(str(given)[:100], list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class Option(NamedTuple):

@@ -12,9 +12,8 @@ import numpy as np
 import sklearn.exceptions
 from sklearn.base import BaseEstimator
 
-from ..common.checks import did_you_mean
 from ..common.progress import NullProgress, Progress
-from ..errors import PseudoMaskError, UsageError
+from ..errors import PseudoMaskError, UsageError, did_you_mean
 from ..features.sampling import PatchSample, sample_patches
 from ..features.types import FeatureSource, ImageFeatures
 from ..images.drawing import Panel

@@ -6,8 +6,8 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..common.checks import Option, did_you_mean
-from ..errors import UsageError
+from ..common.checks import Option
+from ..errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from .base import Method
@@ -87,8 +87,7 @@ def method_class(name: str) -> type[Method]:
         UsageError: unknown name.
     """
     if name not in CATALOG:
-        near = did_you_mean(name, CATALOG)
-        raise UsageError(f"unknown method {name!r}; known: {', '.join(CATALOG)}{near}")
+        raise unknown("method", name, CATALOG)
     module, _, attribute = CATALOG[name].path.partition(":")
     found: type[Method] = getattr(importlib.import_module(module, __package__), attribute)
     return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, TimeoutError
@@ -27,29 +26,35 @@ SETTLED = """
 """
 
 
-def act(do: Callable[[float], object], heard: Locator, state: str = "visible") -> None:
+def act(
+    do: Callable[[float], object], heard: Locator, state: str = "visible", *, stays: bool = False
+) -> None:
     """Call ``do(milliseconds)`` until ``heard`` is in that state (as in ``Locator.wait_for``).
 
-    The second try comes after one second, each further one after twice as long: what is only late is not done
-    twice.
+    The second try comes after two seconds, each further one after twice as long: what is only late is not
+    done twice. What is to go away has gone only once the act was possible. ``stays``: it is still so when all
+    is answered, which matters where a second click takes the first one back.
     """
-    end, patience = time.monotonic() + SECONDS, 1000.0
+    end, patience, done = time.monotonic() + SECONDS, 2000.0, False
     while True:
-        patience = min(patience, max(1000.0, 1000 * (end - time.monotonic())))
-        with suppress(TimeoutError):
-            do(patience)
         try:
+            if not (done and heard.is_visible() == (state == "visible")):
+                do(patience)
+                done = True
             heard.wait_for(state=state, timeout=patience)
-            return
+            if stays:
+                settle(heard.page)
+            if not stays or heard.is_visible() == (state == "visible"):
+                return
         except TimeoutError:
             if time.monotonic() > end:
                 raise
-            patience *= 2
+        patience = min(2 * patience, 30_000.0)
 
 
-def click(button: Locator, heard: Locator, state: str = "visible") -> None:
+def click(button: Locator, heard: Locator, state: str = "visible", *, stays: bool = False) -> None:
     """Click a button until it is heard."""
-    act(lambda wait: button.click(timeout=wait), heard, state)
+    act(lambda wait: button.click(timeout=wait), heard, state, stays=stays)
 
 
 def open_dataset(page: Page, dataset, view: str = "") -> None:
@@ -82,9 +87,15 @@ def open_form(page: Page, button: Locator, shows: str = "") -> Locator:
 def call(page: Page, label: str, shows: str = "") -> Locator:
     """Open the form of an operator by its label in the list of all operators."""
     browser = page.locator("[data-cy=operators-browser]")
-    act(lambda _: page.keyboard.press("Backquote"), browser)
-    browser.locator("input").fill(label)
-    click(browser.get_by_text(label).first, modal(page))
+
+    def call_it(wait: float) -> None:
+        if not browser.is_visible():
+            page.keyboard.press("Backquote")  # the same key closes it: from the beginning where it has gone
+            browser.wait_for(timeout=wait)
+        browser.locator("input").fill(label, timeout=wait)
+        browser.get_by_text(label).first.click(timeout=wait)
+
+    act(call_it, modal(page))
     return _complete(page, shows)
 
 
@@ -122,7 +133,7 @@ def execute(page: Page, done: str, button: str = "Execute") -> None:
 
 def close(page: Page, button: str = "Done") -> None:
     """Close the window of an operator."""
-    click(page.get_by_role("button", name=button, exact=True), modal(page), "detached")
+    click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
 
 
 def settle(page: Page) -> None:

@@ -50,7 +50,7 @@ def test_an_evaluation_opens_in_the_model_evaluation_panel(labelled, page):
     picture(page, "evaluation_panel")
     row = panel.locator("tr", has=page.get_by_text("mIoU", exact=True))
     assert f"{scores['miou']:.3f}" in row.inner_text()
-    click(panel.get_by_text("Confusion Matrices"), panel.locator(".js-plotly-plot").last)
+    click(panel.get_by_text("Confusion Matrices"), panel.locator(".js-plotly-plot").last, stays=True)
     picture(page, "evaluation_confusion")
     shown = panel.inner_text()
     for name in ("night", "dusk", "dawn", "day", "(none)"):

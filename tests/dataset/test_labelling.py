@@ -15,6 +15,8 @@ from fiftyone_plugin.dataset.record import load_dataset
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import list_view
 
+pytestmark = pytest.mark.slow
+
 FAST = {"size": 140, "classes": 3, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
 
 

@@ -17,6 +17,8 @@ from fiftyone_plugin import label_dataset, undo
 from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
+pytestmark = pytest.mark.slow
+
 URIS = [f"{PLUGIN_NAME}/{name}" for name in ("label_dataset", "preview_masks")]
 
 

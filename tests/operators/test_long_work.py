@@ -19,6 +19,8 @@ from fiftyone_plugin.dataset.summary import list_runs
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.stopping import RunStopped, is_at_work
 
+pytestmark = pytest.mark.slow
+
 URI = f"{PLUGIN_NAME}/label_dataset"
 FIELD = "auto"
 

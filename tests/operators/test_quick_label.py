@@ -12,6 +12,8 @@ from fiftyone_plugin import undo
 from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.dataset.summary import free_field
 
+pytestmark = pytest.mark.slow
+
 URI = f"{PLUGIN_NAME}/quick_label"
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -12,6 +12,8 @@ import pytest
 from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.errors import PseudoMaskError
 
+pytestmark = pytest.mark.slow
+
 WRONG = (
     [1, "a"],
     {"a": {"b": 1}},

@@ -21,6 +21,8 @@ from fiftyone_plugin.runs.samples import read_samples
 
 from .run_helpers import BAD, add_bad, masks_of
 
+pytestmark = pytest.mark.slow
+
 STAGES = (
     "load backbone", "features", "sample", "levels", "foreground, regions", "classes", "masks",
     "contact sheet", "exemplars",

@@ -22,6 +22,8 @@ from fiftyone_plugin.runs.folder import RunDirectory
 
 from .crafted_runs import Crafted, Workshop, crafted_inputs
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
     "lightcluster": {},
     "mosaic": {"head_patches": 500, "cue_regions": 4},

@@ -20,6 +20,8 @@ from fiftyone_plugin.common.workshop import settle
 from fiftyone_plugin.formats import export
 from fiftyone_plugin.formats.importing import read_masks
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(fiftyone_plugin.__file__).parents[1]
 FAULTS = Path(__file__).with_name("faults.py")
 COMMANDS = {

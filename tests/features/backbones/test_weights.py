@@ -16,6 +16,8 @@ import torch
 from fiftyone_plugin.errors import MissingDependencyError, UsageError
 from fiftyone_plugin.features.backbones import DEFAULT_BACKBONE, OFFLINE_BACKBONE, load_model, weights
 
+pytestmark = pytest.mark.slow
+
 
 def make(architecture: str, **options):
     torch.manual_seed(0)

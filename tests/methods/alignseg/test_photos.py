@@ -20,6 +20,8 @@ from fiftyone_plugin.images.listing import list_images
 from fiftyone_plugin.methods.alignseg.method import AlignSeg
 from fiftyone_plugin.runs.api import label
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("out", "cls", "attn")
 
 

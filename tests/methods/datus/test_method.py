@@ -33,6 +33,8 @@ from fiftyone_plugin.runs.model import load_method, save_method
 
 from ..synthetic import MemorySource, make_image, scene, scenes
 
+pytestmark = pytest.mark.slow
+
 AROUND = np.ones((3, 3), bool)
 OWN = {"layer": "out", "descriptor_layers": ["out"], "whiten": None, "refine": "none", "n_jobs": 1}
 
