@@ -201,4 +201,5 @@ def _picture(panel: Panel, photo: np.ndarray) -> np.ndarray:
     scaled = Image.fromarray((values - low) / max(high - low, 1e-12)).resize(size, Image.Resampling.NEAREST)
     from matplotlib import colormaps  # only here: it takes a third of a second to import
 
-    return np.asarray(colormaps["viridis"](np.asarray(scaled), bytes=True)[..., :3])
+    colours = np.asarray(colormaps["viridis"](np.asarray(scaled)))[..., :3]
+    return np.asarray(np.rint(255 * colours), np.uint8)
