@@ -44,7 +44,7 @@ def act(
             heard.wait_for(state=state, timeout=patience)
             if stays:
                 settle(heard.page)
-            if not stays or heard.is_visible() == (state == "visible"):
+            if not stays or heard.is_visible() == (state == "visible") or time.monotonic() > end:
                 return
         except TimeoutError:
             if time.monotonic() > end:
