@@ -27,8 +27,8 @@ from fiftyone_plugin.methods.registry import (
     method_class,
     register,
 )
+from fiftyone_plugin.runs.api import label
 from fiftyone_plugin.runs.model import load_method, save_method
-from fiftyone_plugin.runs.pipeline import label
 
 from .synthetic import MemorySource, make_image, scene, scenes
 
