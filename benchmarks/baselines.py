@@ -24,7 +24,7 @@ def one_hot(labels: np.ndarray, grid: tuple[int, int]) -> LabelScores:
 
 class _Baseline:
     has_background = False
-    layers: tuple[str, ...] = ("cls",)
+    inputs: tuple[str, ...] = ("cls",)
 
     def __init__(self, n_classes: int, random_state: int = 0) -> None:
         self.n_classes = n_classes
@@ -64,7 +64,7 @@ class PatchKMeans(_Baseline):
     """k-means over the patches of the data set, hard assignment."""
 
     name = "patch-kmeans"
-    layers = ("out", "cls")
+    inputs = ("out", "cls")
     whiten: int | None = None
 
     def fit(self, features: FeatureSource, *, progress: Progress) -> Any:
@@ -72,7 +72,7 @@ class PatchKMeans(_Baseline):
             sample = sample_patches(
                 features,
                 len(features),
-                lambda image: image[self.layers[0]],
+                lambda image: image[self.inputs[0]],
                 budget=131_072,
                 seed=self.random_state,
                 advance=stage.update,
@@ -85,7 +85,7 @@ class PatchKMeans(_Baseline):
         return self
 
     def predict(self, features: ImageFeatures) -> LabelScores:
-        x = self.normalizer.transform(features[self.layers[0]])
+        x = self.normalizer.transform(features[self.inputs[0]])
         return one_hot(1 + self.kmeans.predict(x).astype(np.int64), features.grid)
 
 
@@ -93,7 +93,7 @@ class WhitenedPatchKMeans(PatchKMeans):
     """The same over PCA-whitened tokens of block 9 (64 components)."""
 
     name = "patch-kmeans-whitened"
-    layers = ("t9", "cls")
+    inputs = ("t9", "cls")
     whiten = 64
 
 
@@ -104,11 +104,11 @@ class RegionSpectral(_Baseline):
     """
 
     name = "region-spectral"
-    layers = ("t8", "t9", "t11", "cls")
+    inputs = ("t8", "t9", "t11", "cls")
     regions_per_image = 5
 
     def _tokens(self, image: ImageFeatures) -> np.ndarray:
-        return np.concatenate([l2_normalize(image[layer]) for layer in self.layers[:3]], axis=1)
+        return np.concatenate([l2_normalize(image[layer]) for layer in self.inputs[:3]], axis=1)
 
     def _regions(self, image: ImageFeatures) -> tuple[np.ndarray, np.ndarray]:
         x = self.normalizer.transform(self._tokens(image))

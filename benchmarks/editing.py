@@ -30,10 +30,10 @@ from fiftyone_plugin.clustering.normalize import VectorNormalizer
 from fiftyone_plugin.clustering.region_classes import stack_layers
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.dataset.editing.corrections import MIN_SHARE, WHITEN, Examples, reassign
 from fiftyone_plugin.dataset.editing.regions import NOT_PATCHES, patch_shares, pool_tokens
 from fiftyone_plugin.dataset.editing.split import RegionParts
-from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
@@ -71,10 +71,10 @@ def label_regions(data: BenchmarkData, backbone: Backbone, k: int, seed: int, ev
     method.n_jobs = 1
     items = data.items[::every]
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
-    source = ImageFeatureSource(items, backbone, method.layers, size=448, store=store)
+    source = ImageFeatureSource(items, backbone, method.inputs, size=448, store=store)
     method.fit(source, progress=NullProgress())
     masks = dict(predictions(method, source, "none"))
-    layers = [layer for layer in method.layers if layer not in NOT_PATCHES]
+    layers = [layer for layer in method.inputs if layer not in NOT_PATCHES]
     by_key = {item.key: item for item in items}
     size = max(data.classes) + 1
     found: list[tuple] = []

@@ -21,7 +21,7 @@ from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans, squared_distan
 from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.sampling import sample_patches
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec

@@ -24,8 +24,8 @@ from benchmarks.quality import build
 from fiftyone_plugin.common.parallel import batched
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.evaluation import evaluate_pairs
-from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
@@ -59,7 +59,7 @@ def run(
     refiner = create_refiner(args.refine)
     with tempfile.TemporaryDirectory() as memo:
         source = ImageFeatureSource(
-            data.items, backbone, method.layers, size=args.size, store=store, memo_dir=Path(memo)
+            data.items, backbone, method.inputs, size=args.size, store=store, memo_dir=Path(memo)
         )
         method.fit(source, progress=NullProgress())
         truth = {item.key: item for item in data.items}

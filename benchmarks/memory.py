@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.data import default_folder
 from fiftyone_plugin.common.paths import CACHE_ENV, cache_dir
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.images.listing import list_images
 from fiftyone_plugin.methods import DEFAULT_METHOD
 

@@ -25,9 +25,9 @@ from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans
 from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import ConsoleProgress, NullProgress, Progress
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.evaluation import evaluate_pairs
-from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.sampling import image_rng
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
@@ -76,7 +76,7 @@ def kmeans(q: int, seed: int, tokens: Callable[[ImageFeatures], np.ndarray], tem
 
 def predictors(q: int, seed: int, fitted: AlignSeg) -> dict[str, Predict]:
     """Return the rows of the table."""
-    temperature = fitted.get_config()["score_temperature"]
+    temperature = fitted.config.score_temperature
     return {
         f"grid, {' x '.join(map(str, grid_of(q)))}": grid(q),
         "per-image k-means, final tokens": kmeans(q, seed, lambda image: image["out"], temperature),
@@ -119,7 +119,7 @@ def measure(
             random_state=seed,
             **dict(args.options),
         )
-        layers = dict.fromkeys([*method.layers, "out"])
+        layers = dict.fromkeys([*method.inputs, "out"])
         source = ImageFeatureSource(data.items, backbone, tuple(layers), size=args.size, store=store)
         method.fit_regions(source, progress=progress)
         for name, predict in predictors(args.prototypes, seed, method).items():
@@ -128,7 +128,6 @@ def measure(
                 scores.setdefault(name, {})[str(seed)] = {"headline": headline, "all": headline}
                 print(f"{data.name} {name} seed {seed}: {headline}", file=sys.stderr, flush=True)
                 results.save()
-    store.close()
 
 
 def conditions(data: BenchmarkData, backbone: Backbone, args: argparse.Namespace) -> str:

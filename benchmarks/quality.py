@@ -28,9 +28,9 @@ from benchmarks.zoo import ZOO, load_zoo, require_genuine_weights
 from fiftyone_plugin.common.parallel import batched
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import ConsoleProgress, NullProgress, Progress
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs
-from fiftyone_plugin.evaluation.report import format_table
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
@@ -51,6 +51,10 @@ def load(name: str, limit: int | None = None) -> BenchmarkData:
 
 def build(name: str, k: int, seed: int, refine: str, options: dict[str, Any]) -> Any:
     """Return an unfitted method or baseline of K clusters in all."""
+    if name.endswith("-published"):
+        from benchmarks.published import register_all
+
+        register_all()
     if name in BASELINES:
         return BASELINES[name](k, random_state=seed)
     return create_method(
@@ -89,7 +93,7 @@ def evaluate_method(
         k = args.foreground_classes + 1
     method = build(name, k, seed, args.refine, dict(args.options))
     source = ImageFeatureSource(
-        data.items, backbone, method.layers, size=args.size, store=store, memo_dir=work / "memo"
+        data.items, backbone, method.inputs, size=args.size, store=store, memo_dir=work / "memo"
     )
     method.fit(source, progress=progress)
     refine = "none" if name in BASELINES else args.refine
@@ -110,7 +114,7 @@ def extract(
 ) -> FeatureStore:
     """Bring all layers that any of the methods reads into one store, in a single forward pass an image."""
     store = FeatureStore(cache_dir(), store_spec(backbone, args.size), limit_bytes=None)
-    layers = {layer for name in args.methods for layer in build(name, 2, 0, "none", {}).layers}
+    layers = {layer for name in args.methods for layer in build(name, 2, 0, "none", {}).inputs}
     ImageFeatureSource(data.items, backbone, sorted(layers), size=args.size, store=store).extract(progress)
     return store
 
@@ -279,7 +283,6 @@ def run_methods(
             scores.setdefault(name, {})[str(seed)] = entry
             print(f"{data.name} {name} seed {seed}: {entry['headline']}", file=sys.stderr, flush=True)
             save()
-    store.close()
 
 
 def _markdown(note: str, header: list[str], rows: list[list[str]]) -> str:

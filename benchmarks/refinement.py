@@ -16,7 +16,7 @@ from benchmarks.data import default_folder, load_folder
 from fiftyone_plugin.common.parallel import parallel_map
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     backbone = load_backbone(cache_dir=cache_dir())
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
     method = LightCluster(refine="none")
-    source = ImageFeatureSource(data.items, backbone, method.layers, store=store)
+    source = ImageFeatureSource(data.items, backbone, method.inputs, store=store)
     source.extract(NullProgress())
     votes = method.fit_foreground(source, progress=NullProgress()).vote
     inputs = [

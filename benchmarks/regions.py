@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.data import default_folder, load_folder
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
@@ -37,9 +37,8 @@ def describe(folder: Path, path: Path) -> int:
     backbone = load_backbone(None, cache_dir=cache_dir())
     method = Mosaic(data.n_classes)
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
-    source = ImageFeatureSource(data.items, backbone, method.layers, size=448, store=store)
+    source = ImageFeatureSource(data.items, backbone, method.inputs, size=448, store=store)
     regions = method.fit_features(source, NullProgress()).collect_regions(source, NullProgress())
-    store.close()
     descriptors = regions.join_descriptors()
     np.savez(path, descriptors=descriptors, foreground=np.concatenate(regions.foreground))
     return len(descriptors)
@@ -62,16 +61,16 @@ def fit(path: Path, count: int, classes: int) -> str:
     saved = np.load(path)
     descriptors = resample(saved["descriptors"].astype(np.float32), count)
     foreground = np.resize(saved["foreground"], count)
-    config = Mosaic(classes).get_config()
+    config = Mosaic(classes).config
     start = time.perf_counter()
     cluster_regions(
         descriptors,
         foreground,
         classes,
-        whiten=config["graph_whiten"],
+        whiten=config.graph_whiten,
         foreground_weight=foreground_weight(classes),
-        neighbours=config["neighbours"] * (len(config["cuts"]) + 1),
-        max_landmarks=config["max_landmarks"],
+        neighbours=config.neighbours * (len(config.cuts) + 1),
+        max_landmarks=config.max_landmarks,
     )
     seconds = time.perf_counter() - start
     return f"{seconds:.1f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.data import default_folder
 from fiftyone_plugin.common.parallel import batched
 from fiftyone_plugin.common.paths import CACHE_ENV, cache_dir
-from fiftyone_plugin.evaluation.report import format_table
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.images.listing import list_images
 from fiftyone_plugin.images.reading import read_image, resize_image

@@ -11,20 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 from ._moved import install as _find_old_names
 from ._version import DISTRIBUTION, __version__
+from .errors import ImageReadError, MissingDependencyError, PseudoMaskError, UsageError
 
 if TYPE_CHECKING:
-    from .dataset.labelling import label_dataset, undo
+    from .dataset.api import compare, undo
+    from .dataset.labelling import label_dataset
     from .evaluation import evaluate
     from .formats import export, import_masks
+    from .runs.api import label
     from .runs.config import LabelConfig
-    from .runs.pipeline import label
     from .runs.result import LabelResult
 
 __all__ = [
     "DISTRIBUTION",
+    "ImageReadError",
     "LabelConfig",
     "LabelResult",
+    "MissingDependencyError",
+    "PseudoMaskError",
+    "UsageError",
     "__version__",
+    "compare",
     "evaluate",
     "export",
     "import_masks",
@@ -36,12 +43,13 @@ __all__ = [
 _LAZY = {
     "LabelConfig": "runs.config",
     "LabelResult": "runs.result",
+    "compare": "dataset.api",
     "evaluate": "evaluation",
     "export": "formats",
     "import_masks": "formats",
-    "label": "runs.pipeline",
+    "label": "runs.api",
     "label_dataset": "dataset.labelling",
-    "undo": "dataset.labelling",
+    "undo": "dataset.api",
 }
 
 _find_old_names()

@@ -48,7 +48,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "export": ("formats",),
     "parallel": ("common.parallel",),
     "paths": ("common.paths",),
-    "pipeline": ("runs.pipeline",),
+    "pipeline": ("runs.pipeline", "runs.api"),
     "plots": ("images.plots",),
     "plugin_install": (
         "cli.plugin_install",

@@ -1,4 +1,4 @@
-"""Errors that a person can act on.
+"""Errors that a person can act on, and how unknown words are answered.
 
 Every exception raised on purpose derives from :class:`PseudoMaskError`; its message says what happened, to
 which file or sample, and what to do next. The shell prints that message alone, without a traceback.
@@ -6,12 +6,16 @@ which file or sample, and what to do next. The shell prints that message alone, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "ImageChangedError",
     "ImageReadError",
     "MissingDependencyError",
     "PseudoMaskError",
     "UsageError",
+    "did_you_mean",
+    "unknown",
 ]
 
 
@@ -50,3 +54,25 @@ class ImageChangedError(ImageReadError):
 
     def __init__(self, path: object, reason: str = "changed while it was labelled") -> None:
         super().__init__(path, reason)
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'mosaic'?"`` for the nearest known word, empty where none is near.
+
+    Example:
+        >>> did_you_mean("mosiac", ["mosaic", "datus"])
+        "; did you mean 'mosaic'?"
+    """
+    import difflib
+
+    plain = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(str(word)[:200].lower(), plain, n=1)
+    return f"; did you mean {plain[close[0]]!r}?" if close else ""
+
+
+def unknown(what: str, word: object, known: Iterable[str]) -> UsageError:
+    """Return the error that answers an unknown word: with the nearest known one, and all of them."""
+    names = list(known)
+    nearest = did_you_mean(word, names)
+    shown = repr(word) if len(repr(word)) <= 100 else f"{repr(word)[:100]}..."
+    return UsageError(f"unknown {what} {shown}{nearest or ';'} known: {', '.join(names)}")

@@ -21,7 +21,7 @@ def operator_classes() -> tuple[type, ...]:
     from .label_dataset import LabelDataset
     from .masks_to_detections import MasksToDetections
     from .metrics import METRIC_CLASSES
-    from .panel import PseudoMasksPanel
+    from .panel.pseudomasks import PseudoMasksPanel
     from .preview_masks import PreviewMasks
     from .propagate_corrections import PropagateCorrections
     from .quick_label import QuickLabel

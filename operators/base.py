@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, ClassVar
+import re
+from collections.abc import Callable, Generator
+from typing import Any, ClassVar, TypeVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -12,11 +13,25 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import first_line, in_words, is_database_error
-from .forms.fields import block, refuse, show_text
+from .forms.fields import block, lay_out, refuse, show_text
 from .params import Params
 from .running import execution_options, in_app, stream_or_run
 
-__all__ = ["PseudoMaskOperator", "images_of", "open_dataset", "target_view"]
+__all__ = [
+    "Messages",
+    "PseudoMaskOperator",
+    "Result",
+    "above_grid",
+    "entry",
+    "images_of",
+    "once",
+    "open_dataset",
+    "target_view",
+]
+
+T = TypeVar("T")
+Result = dict[str, Any]  # JSON-serialisable; FiftyOne stores it with a delegated operation
+Messages = Generator[Any, None, Result]
 
 PROBLEM = "problem"  # the entry of a result that holds what went wrong, where nothing can be raised
 DEFAULTS = {
@@ -28,23 +43,41 @@ DEFAULTS = {
 }
 
 
+def entry(label: str, icon: str, **options: Any) -> dict[str, Any]:
+    """Return how an operator is listed and run: arguments of ``foo.OperatorConfig``."""
+    return DEFAULTS | {"label": label, "icon": icon, **options}
+
+
+def above_grid(label: str, *, prompt: bool = True) -> dict[str, Any]:
+    """Return what a button above the sample grid says, and whether it opens the form."""
+    return {"label": label, "prompt": prompt}
+
+
 class PseudoMaskOperator(foo.Operator):
     """An operator whose form, work and result cannot end in a traceback for what a person gave.
 
-    A subclass says how it is listed, adds inputs to a form (:meth:`form`), works (:meth:`steps`, or
-    :meth:`result` where nothing is streamed) and lays its result out (:meth:`outputs`). All of these read the
-    form's values through :class:`~.params.Params`, find a dataset opened, and may raise
-    :class:`~fiftyone_plugin.errors.PseudoMaskError`.
+    A subclass is listed under its own name, with the first line of its docstring as description. It adds
+    inputs to a form (:meth:`form`), works (:meth:`steps`, or :meth:`result` where nothing is streamed) and
+    says how its result is shown. The methods read the form's values through :class:`~.params.Params`, find a
+    dataset opened, and may raise :class:`~fiftyone_plugin.errors.PseudoMaskError`.
 
     Attributes:
-        listed: arguments of ``foo.OperatorConfig`` that differ from ``DEFAULTS``.
+        listed: how it is listed and run, see :func:`entry`.
         title: heading of the form; ``None`` for an operator without one.
         submit: label of the button that submits the form; ``None`` for the App's own.
+        button: what a button above the sample grid says; ``None`` for an operator without one.
+        done: heading of the result.
+        shown: entry of the result -> its label; see :func:`~.forms.fields.lay_out`.
+        seconds_an_image: what work that grows with the view takes, on two cores.
     """
 
     listed: ClassVar[dict[str, Any]]
     title: ClassVar[str | None] = None
     submit: ClassVar[str | None] = None
+    button: ClassVar[dict[str, Any] | None] = None
+    done: ClassVar[str] = "Pseudo-masks"
+    shown: ClassVar[dict[str, str]] = {}
+    seconds_an_image: ClassVar[float] = 0.0
 
     # ------------------------------------------------------------------ what a subclass fills in
 
@@ -53,26 +86,47 @@ class PseudoMaskOperator(foo.Operator):
 
     def seconds(self, ctx: Any, params: Params) -> float:
         """Return about how long the work takes; long work is scheduled by default."""
-        return 0.0
+        return self.seconds_an_image and self.seconds_an_image * len(ctx.view)
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Work, yielding messages for the App, and return the result."""
         raise NotImplementedError
 
-    def result(self, ctx: Any, params: Params) -> dict[str, Any]:
+    def result(self, ctx: Any, params: Params) -> Result:
         """Work and return the result, where ``listed`` has ``execute_as_generator=False``."""
         raise NotImplementedError
 
-    def outputs(self, results: dict[str, Any]) -> Any:
-        """Lay the result out."""
-        raise NotImplementedError
+    # ------------------------------------------------------------------ what a subclass uses
+
+    def show(self, ctx: Any, summary: Result) -> Any:
+        """Return the message that shows a result in the App."""
+        return ctx.ops.show_output(lay_out(summary, self.shown, self.done).to_json(), summary)
+
+    def call(self, samples: Any, params: dict[str, Any], *, delegate: bool = False) -> Any:
+        """Execute on a dataset or view with the values of a form, and return FiftyOne's execution result."""
+        context = {"view": samples.view()}
+        return foo.execute_operator(self.uri, context, params=params, request_delegation=delegate)
 
     # ------------------------------------------------------------------ what FiftyOne calls
 
     @property
     def config(self) -> Any:
         """How the App shows and runs the operator."""
-        return foo.OperatorConfig(**DEFAULTS | self.listed)
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        return foo.OperatorConfig(name=name, description=self.text[0], **self.listed)
+
+    @property
+    def text(self) -> tuple[str, str]:
+        """The first line of the docstring, without its full stop, and the lines below it as one."""
+        first, _, rest = (type(self).__doc__ or "").partition("\n")
+        return first.rstrip("."), " ".join(rest.split())
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """Put a button above the sample grid, if there is one."""
+        if self.button is None:
+            return None
+        button = types.Button(icon=self.listed["icon"], **self.button)
+        return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
 
     def resolve_execution_options(self, ctx: Any) -> Any:
         """Offer delegation first where the work would take long."""
@@ -121,7 +175,7 @@ class PseudoMaskOperator(foo.Operator):
             ctx.ops.notify(str(error), variant="error")
             return {PROBLEM: str(error)}
 
-    def _begin(self, ctx: Any) -> Generator[Any, None, dict[str, Any]]:
+    def _begin(self, ctx: Any) -> Messages:
         with in_words():
             open_dataset(ctx)
             return (yield from self.steps(ctx, Params(ctx.params)))
@@ -130,7 +184,7 @@ class PseudoMaskOperator(foo.Operator):
         """Show the result, or what went wrong."""
         results = ctx.results if isinstance(ctx.results, dict) else {}
         if PROBLEM not in results:
-            return show_text(self.outputs(results))
+            return show_text(lay_out(results, self.shown, self.done))
         outputs = types.Object()
         label = "This cannot be done"
         outputs.view(PROBLEM, types.Warning(label=label, description=str(results[PROBLEM])))
@@ -138,6 +192,14 @@ class PseudoMaskOperator(foo.Operator):
 
 
 # ---------------------------------------------------------------------- what a request is about
+
+
+def once(ctx: Any, name: str, find: Callable[[], T]) -> T:
+    """Return what ``find`` finds, which is looked for once a request: a form asks for the same many times."""
+    kept: dict[str, T] = ctx.__dict__.setdefault("_pseudomask_found", {})
+    if name not in kept:
+        kept[name] = find()
+    return kept[name]
 
 
 def open_dataset(ctx: Any) -> None:
@@ -161,9 +223,7 @@ def open_dataset(ctx: Any) -> None:
 def target_view(ctx: Any, *, require_flat: bool = False) -> Any:
     """Return the samples that the form is about: the view, the dataset or what is selected.
 
-    Args:
-        ctx: FiftyOne's execution context.
-        require_flat: of a grouped dataset, take the active slice.
+    Of a grouped dataset, ``require_flat`` takes the active slice.
 
     Raises:
         UsageError: it cannot be told which these are.
@@ -179,12 +239,7 @@ def target_view(ctx: Any, *, require_flat: bool = False) -> Any:
 
 
 def images_of(ctx: Any, *fields: str) -> Any:
-    """Return the view; of a grouped dataset the slices of images that hold the fields, whichever is active.
-
-    Args:
-        ctx: FiftyOne's execution context.
-        fields: fields that are read; none for all slices of images.
-    """
+    """Return the view; of a grouped dataset the slices of images that hold the fields, active or not."""
     view, dataset = ctx.view, ctx.dataset
     if view.media_type != "group":
         return view

@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, ClassVar
+from typing import Any
 
-import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from .forms.edits import EditOperator, chosen_field, detections_made, required_field, run_edit
+from .base import Messages, entry
+from .forms.edits import EditOperator, chosen_field, detections_made
 from .forms.fields import refuse, show_name
 from .params import Params
 
 __all__ = ["DetectionsToMasks"]
 
-LABEL = "Detections put back"
-HELP = (
-    "Detections that nobody touched change nothing, not one pixel. A label that is no class yet makes a new "
-    "class; pixels of a deleted detection become unlabelled. The masks before are kept."
-)
 SECONDS_AN_IMAGE = 0.05
 LISTED = 5
 
 
 class DetectionsToMasks(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.dataset.editing.detections_to_masks`."""
+    """Take what was corrected in detections over into the masks that they were made from.
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "detections_to_masks",
-        "label": "Put edited detections back into pseudo-masks",
-        "description": "Take what was corrected in detections over into the masks that they were made from",
-        "icon": "save_as",
-        "risk_level": RiskLevel.MEDIUM,
-    }
+    Detections that nobody touched change nothing, not one pixel. A label that is no class yet makes a
+    new class; pixels of a deleted detection become unlabelled. The masks before are kept.
+    """
 
-    title = "Put edited detections back"
-    help = HELP
-    done = LABEL
+    listed = entry("Put edited detections back into pseudo-masks", "save_as", risk_level=RiskLevel.MEDIUM)
+    title, done = "Put edited detections back", "Detections put back"
 
     def seconds(self, ctx: Any, params: Params) -> float:
         """Grows with the images that have detections."""
-        field = chosen_field(ctx, params)
-        into = _chosen_detections(ctx, params, field) if field else None
+        into = _chosen_detections(ctx, params, chosen_field(ctx, params))
         return SECONDS_AN_IMAGE * len(ctx.dataset.exists(into)) if into else 0.0
 
     def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
         """Add the choice of detections."""
-        made = detections_made(ctx.dataset, field)
+        made = detections_made(ctx, field)
         if made:
             inputs.enum(_into(field), made, default=made[-1], label="Detections", view=types.DropdownView())
             _chosen_detections(ctx, params, field)
@@ -56,11 +44,11 @@ class DetectionsToMasks(EditOperator):
             inputs.view("none", types.Error(label=text))
             refuse(inputs, "field", text)
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Put back, and return the counts."""
         from fiftyone_plugin.dataset.editing import detections_to_masks
 
-        field = required_field(ctx, params)
+        field = chosen_field(ctx, params)
         into = _chosen_detections(ctx, params, field)
 
         def work(progress: Any) -> Any:
@@ -74,7 +62,7 @@ class DetectionsToMasks(EditOperator):
             more = {"new_classes": new, "why_images_were_skipped": reasons}
             return {**summary, **{name: text for name, text in more.items() if text}}
 
-        return (yield from run_edit(ctx, work, summarize, LABEL))
+        return (yield from self.edit(ctx, work, summarize))
 
     def __call__(self, samples: Any, field: str, into: str | None = None) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
@@ -83,12 +71,8 @@ class DetectionsToMasks(EditOperator):
             samples: dataset or view; all samples with detections are put back.
             field: mask field of a finished run.
             into: field of the detections; ``None`` for ``<field>_detections``.
-
-        Returns:
-            FiftyOne's execution result.
         """
-        params = {"field": field, **({_into(field): into} if into else {})}
-        return foo.execute_operator(self.uri, {"view": samples.view()}, params=params)
+        return self.call(samples, {"field": field, **({_into(field): into} if into else {})})
 
 
 def _into(field: str) -> str:
@@ -98,5 +82,5 @@ def _into(field: str) -> str:
 
 def _chosen_detections(ctx: Any, params: Params, field: str) -> str | None:
     """Return the field of detections that the form has, else the newest; ``None`` if none was made."""
-    made = detections_made(ctx.dataset, field)
+    made = detections_made(ctx, field)
     return params.one_of(_into(field), made, made[-1]) if made else None

@@ -2,62 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any, ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
-
 from fiftyone_plugin.dataset.keys import run_key
+from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
 from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
 
-from .base import PseudoMaskOperator, images_of
-from .forms.fields import block, choose, describe_left_out, refuse, segmentation_fields, show_left_out
+from .base import Messages, PseudoMaskOperator, entry, images_of, once
+from .forms.fields import cannot, choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
-from .running import count_images, run_with_progress
+from .running import run_with_progress
 
 __all__ = ["EvaluateMasks"]
 
 TOO_FEW = "two segmentation fields are needed: masks and ground truth"
 PANEL = "model_evaluation_panel_builtin"
-SECONDS_AN_IMAGE = 0.012  # on two cores
 ID_DIGITS = 9
 TRUE_NAMES = ("ground_truth", "gt", "groundtruth", "labels", "segmentation", "segmentations", "masks")
 
 
 class EvaluateMasks(PseudoMaskOperator):
-    """Thin shell around :func:`fiftyone_plugin.evaluate`."""
+    """mIoU and other scores of pseudo-masks, with clusters matched to classes."""
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "evaluate_masks",
-        "label": "Evaluate masks against ground truth",
-        "description": "mIoU and other scores of pseudo-masks, with clusters matched to classes",
-        "icon": "checklist",
+    listed = entry("Evaluate masks against ground truth", "checklist")
+    title, done = "Evaluate masks against ground truth", "Scores of the masks"
+    seconds_an_image = 0.012
+    shown: ClassVar[dict[str, str]] = {
+        "eval_key": "Kept as",
+        "report": "Scores",
+        "named": "Classes under their names",
+        **left_out_labels("Images"),
     }
-
-    title = "Evaluate masks against ground truth"
-
-    def seconds(self, ctx: Any, params: Params) -> float:
-        """Grows with the images."""
-        return SECONDS_AN_IMAGE * count_images(ctx)
 
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add the inputs; every value has a default."""
         fields = segmentation_fields(ctx.dataset)
         if len(fields) < 2:
-            inputs.view(
-                "too_few",
-                types.Error(
-                    label=TOO_FEW,
-                    description=f"This dataset has {len(fields)}: {', '.join(fields) or 'none'}",
-                ),
-            )
-            block(inputs, "pred_field", TOO_FEW)
+            found = f"This dataset has {len(fields)}: {', '.join(fields) or 'none'}"
+            cannot(inputs, "pred_field", TOO_FEW, found)
             return
-        pred_field, gt_field = guess_fields(ctx.dataset, fields)
+        pred_field, gt_field = _guess(ctx)
         what, right = "What is evaluated", "What is right"
         choose(inputs, "pred_field", fields, default=pred_field, label="Masks", description=what)
         choose(inputs, "gt_field", fields, default=gt_field, label="Ground truth", description=right)
@@ -74,30 +61,21 @@ class EvaluateMasks(PseudoMaskOperator):
             label="Ignored ids",
             description="Ground-truth ids to leave out, e.g. 255; empty: those without a name, if any has",
         )
-        inputs.bool(
-            "zero_is_class",
-            default=False,
-            label="0 is a class",
-            description="Otherwise a predicted 0 means no label, and is an error",
-        )
-        inputs.bool(
-            "resize",
-            default=False,
-            label="Resize masks",
-            description="Bring masks of another size to the size of the ground truth",
-        )
-        inputs.bool(
-            "boundary", default=False, label="Boundary F", description="Also score boundaries; slower"
-        )
-        inputs.bool(
-            "rename",
-            default=False,
-            label="Rename classes by this matching",
-            description=f"Adds {pred_field}_named, the same masks under the names of the classes they match",
-        )
+        named = RunFields(pred_field).named
+        for name, label, text in (
+            ("zero_is_class", "0 is a class", "Otherwise a predicted 0 means no label, and is an error"),
+            ("resize", "Resize masks", "Bring masks of another size to the size of the ground truth"),
+            ("boundary", "Boundary F", "Also score boundaries; slower"),
+            (
+                "rename",
+                "Rename classes by this matching",
+                f"Adds {named}, the same masks under the names of the classes they match",
+            ),
+        ):
+            inputs.bool(name, default=False, label=label, description=text)
         _check(ctx, inputs, params)
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Evaluate the view, and return the scores."""
         from fiftyone_plugin.dataset.naming import apply_mapping
         from fiftyone_plugin.evaluation import evaluate
@@ -122,12 +100,8 @@ class EvaluateMasks(PseudoMaskOperator):
         if not ctx.delegated:
             yield ctx.ops.reload_dataset()
             yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
-            yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
+            yield self.show(ctx, summary)
         return summary
-
-    def outputs(self, results: dict[str, Any]) -> Any:
-        """Show the scores."""
-        return _outputs(results)
 
     def __call__(self, view: Any, pred_field: str, gt_field: str, eval_key: str, **params: Any) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -139,12 +113,14 @@ class EvaluateMasks(PseudoMaskOperator):
             eval_key: name of the evaluation.
             params: other values of the form: ``protocol``, ``ignore``, ``zero_is_class``, ``resize``,
                 ``boundary``, ``rename``.
-
-        Returns:
-            FiftyOne's execution result.
         """
-        params |= {"pred_field": pred_field, "gt_field": gt_field, "eval_key": eval_key}
-        return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
+        return self.call(
+            view, params | {"pred_field": pred_field, "gt_field": gt_field, "eval_key": eval_key}
+        )
+
+
+def _guess(ctx: Any) -> tuple[str, str]:
+    return once(ctx, "guess", lambda: guess_fields(ctx.dataset, segmentation_fields(ctx.dataset)))
 
 
 def guess_fields(dataset: Any, fields: list[str]) -> tuple[str, str]:
@@ -176,15 +152,8 @@ def free_key(dataset: Any, field: str) -> str:
 def _protocol(params: Params, inputs: Any) -> None:
     notes = {protocol.name: protocol.explanation for protocol in PROTOCOLS.values()}
     chosen = PROTOCOLS[params.one_of("protocol", PROTOCOLS, DEFAULT)]
-    choose(
-        inputs,
-        "protocol",
-        list(notes),
-        notes=notes,
-        default=DEFAULT,
-        label="Protocol",
-        description=chosen.explanation,
-    )
+    options = {"default": DEFAULT, "label": "Protocol", "description": chosen.explanation}
+    choose(inputs, "protocol", list(notes), notes=notes, **options)
 
 
 def _ignored(text: str) -> list[int] | None:
@@ -214,17 +183,11 @@ def _check(ctx: Any, inputs: Any, params: Params) -> None:
 
 
 def _options(ctx: Any, params: Params, *, checked: bool = True) -> dict[str, Any]:
-    """Return the arguments of :func:`fiftyone_plugin.evaluate` that the form stands for.
-
-    Args:
-        ctx: FiftyOne's execution context.
-        params: the form's values.
-        checked: raise for ids that are none.
-    """
+    """Return the arguments of :func:`fiftyone_plugin.evaluate`; ``checked`` raises for ids that are none."""
     fields = segmentation_fields(ctx.dataset)
     if len(fields) < 2:
         raise UsageError(TOO_FEW)
-    pred_field, gt_field = guess_fields(ctx.dataset, fields)
+    pred_field, gt_field = _guess(ctx)
     pred_field = params.one_of("pred_field", fields, pred_field)
     return {
         "pred_field": pred_field,
@@ -236,13 +199,3 @@ def _options(ctx: Any, params: Params, *, checked: bool = True) -> dict[str, Any
         "resize": params.flag("resize"),
         "boundary": BOUNDARY_TOLERANCE if params.flag("boundary") else None,
     }
-
-
-def _outputs(summary: dict[str, Any]) -> Any:
-    outputs = types.Object()
-    outputs.str("eval_key", label="Kept as")
-    outputs.str("report", label="Scores", view=types.MarkdownView())
-    if summary.get("named"):
-        outputs.str("named", label="Classes under their names")
-    show_left_out(outputs, summary)
-    return types.Property(outputs, view=types.View(label="Scores of the masks"))

@@ -5,29 +5,25 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import fiftyone as fo
-import fiftyone.operators as foo
-from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
-from .base import PseudoMaskOperator, images_of
-from .forms.fields import block, choose, first_reasons, refuse, segmentation_fields, show_name
+from .base import Messages, PseudoMaskOperator, entry, images_of, once
+from .forms.fields import cannot, choose, first_reasons, refuse, segmentation_fields, show_name
 from .params import Params
-from .running import count_images, run_with_progress
+from .running import run_with_progress
 
 __all__ = ["ExportMasks"]
 
 DEFAULT_FORMAT = "coco-instances"
-SECONDS_AN_IMAGE = 0.012  # on two cores, with images copied
 DOWNLOAD_BYTES = 8 << 20  # of labels, before they are packed; they travel inside a message to the browser
 MEDIA_FOLDERS = ("images", "JPEGImages")
 MAX_AREA = 10**9
@@ -40,67 +36,48 @@ MODES = {
 
 
 class ExportMasks(PseudoMaskOperator):
-    """Thin shell around :func:`fiftyone_plugin.formats`."""
+    """Write masks as COCO instances, panoptic or stuff, Pascal VOC, YOLO or plain PNG."""
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "export_masks",
-        "label": "Export masks",
-        "description": "Write masks as COCO instances, panoptic or stuff, Pascal VOC, YOLO or plain PNG",
-        "icon": "file_download",
-        "risk_level": RiskLevel.MEDIUM,
+    listed = entry("Export masks", "file_download", risk_level=RiskLevel.MEDIUM)
+    title, done = "Export masks", "Export of masks"
+    seconds_an_image = 0.012  # with images copied
+    shown: ClassVar[dict[str, str]] = {
+        "images": "Images exported",
+        "annotations": "Segments",
+        "classes": "Classes",
+        "skipped": "Images left out",
+        "reasons": "Why images were left out",
+        "folder": "Written to",
+        "download": "In your browser's downloads, without images",
     }
-
-    title = "Export masks"
-
-    def seconds(self, ctx: Any, params: Params) -> float:
-        """Grows with the images."""
-        return SECONDS_AN_IMAGE * count_images(ctx)
 
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add the inputs; every value has a default."""
         fields = segmentation_fields(ctx.dataset)
         if not fields:
-            inputs.view("no_field", types.Error(label=NO_FIELD))
-            block(inputs, "field", NO_FIELD)
+            cannot(inputs, "field", NO_FIELD)
             return
         options = _Options.read(ctx, params)
         choose(inputs, "field", fields, default=guess_field(ctx.dataset), label="Masks")
         _format(params, inputs)
-        inputs.str(
-            "out",
-            label="Folder",
-            description=f"On the machine of the App's server; empty: {options.folder}",
-        )
-        inputs.bool(
-            "overwrite",
-            default=False,
-            label="Overwrite",
-            description="Replace an earlier export in this folder",
-        )
+        text = f"On the machine of the App's server; empty: {options.folder}"
+        inputs.str("out", label="Folder", description=text)
+        text = "Replace an earlier export in this folder"
+        inputs.bool("overwrite", default=False, label="Overwrite", description=text)
         choose(inputs, "images", list(MODES), notes=MODES, default="copy", label="Images")
         tags = _tags(ctx)
         if tags:
             accepted = "For instance those that were accepted"
             shown = {tag: show_name(tag) for tag in tags}
             choose(inputs, "tag", shown, label="Only samples tagged", description=accepted)
-        inputs.int(
-            "min_area",
-            default=0,
-            min=0,
-            label="Smallest component",
-            description="Pixels; smaller components are left out",
-        )
-        inputs.float(
-            "min_quality",
-            min=0,
-            max=1,
-            label="Lowest quality",
-            description="Masks below it are left out; empty: all are exported",
-        )
+        text = "Pixels; smaller components are left out"
+        inputs.int("min_area", default=0, min=0, label="Smallest component", description=text)
+        text = "Masks below it are left out; empty: all are exported"
+        inputs.float("min_quality", min=0, max=1, label="Lowest quality", description=text)
         if options.named:
             _check_folder(inputs, options.folder, options.arguments["overwrite"])
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Export the view, and return what was written."""
         from fiftyone_plugin.formats import export
 
@@ -119,12 +96,8 @@ class ExportMasks(PseudoMaskOperator):
                 url = f"data:application/zip;base64,{base64.b64encode(packed).decode('ascii')}"
                 summary["download"] = f"{result.out.name}.zip"
                 yield ctx.ops.browser_download(url, filename=summary["download"])
-            yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
+            yield self.show(ctx, summary)
         return summary
-
-    def outputs(self, results: dict[str, Any]) -> Any:
-        """Show what was written."""
-        return _outputs(results)
 
     def __call__(self, view: Any, field: str, out: str, **params: Any) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -135,12 +108,8 @@ class ExportMasks(PseudoMaskOperator):
             out: folder of the export.
             params: other values of the form: ``format``, ``overwrite``, ``images``, ``tag``, ``min_area``,
                 ``min_quality``.
-
-        Returns:
-            FiftyOne's execution result.
         """
-        params |= {"field": field, "out": str(out)}
-        return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
+        return self.call(view, params | {"field": field, "out": str(out)})
 
 
 def guess_field(dataset: Any) -> str | None:
@@ -152,15 +121,7 @@ def guess_field(dataset: Any) -> str | None:
 
 @dataclass(frozen=True)
 class _Options:
-    """What the form stands for.
-
-    Attributes:
-        field: the field that is exported.
-        folder: where to.
-        named: the folder is one that the form names.
-        tag: only samples that bear it; empty: all.
-        arguments: of :func:`fiftyone_plugin.formats`.
-    """
+    """What the form stands for: a folder that it ``named`` or not, a tag or none, and settings."""
 
     field: str
     folder: Path
@@ -190,7 +151,7 @@ class _Options:
 
 
 def _tags(ctx: Any) -> list[str]:
-    return list(all_samples(ctx.dataset).distinct("tags"))
+    return once(ctx, "tags", lambda: list(all_samples(ctx.dataset).distinct("tags")))
 
 
 def default_folder(dataset: Any, field: str, kind: str) -> Path:
@@ -236,15 +197,8 @@ def _format(params: Params, inputs: Any) -> None:
 
     known = {name: entry.description for name, entry in formats().items()}
     chosen = known[params.one_of("format", known, DEFAULT_FORMAT)]
-    choose(
-        inputs,
-        "format",
-        list(known),
-        notes=known,
-        default=DEFAULT_FORMAT,
-        label="Format",
-        description=chosen,
-    )
+    options = {"default": DEFAULT_FORMAT, "label": "Format", "description": chosen}
+    choose(inputs, "format", list(known), notes=known, **options)
 
 
 def _check_folder(inputs: Any, out: Path, overwrite: bool) -> None:
@@ -258,17 +212,3 @@ def _check_folder(inputs: Any, out: Path, overwrite: bool) -> None:
         ExportFolder(out, overwrite=overwrite).check()
     except (UsageError, OSError, ValueError) as error:
         refuse(inputs, "out", str(error))
-
-
-def _outputs(summary: dict[str, Any]) -> Any:
-    outputs = types.Object()
-    outputs.int("images", label="Images exported")
-    outputs.int("annotations", label="Segments")
-    outputs.int("classes", label="Classes")
-    outputs.int("skipped", label="Images left out")
-    if summary.get("reasons"):
-        outputs.str("reasons", label="Why images were left out")
-    outputs.str("folder", label="Written to")
-    if summary.get("download"):
-        outputs.str("download", label="In your browser's downloads, without images")
-    return types.Property(outputs, view=types.View(label="Export of masks"))

@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any
 
-import fiftyone.operators as foo
-
-from fiftyone_plugin.dataset.summary import class_rows
+from fiftyone_plugin.dataset.editing.history import run_names
 from fiftyone_plugin.errors import UsageError
 
-from .forms.edits import EditOperator, required_field, run_edit
-from .forms.fields import refuse, show_name
+from .base import Messages, entry
+from .forms.edits import EditOperator, chosen_field, rows_of
+from .forms.fields import count_of, refuse, show_name
 from .params import Params
-from .running import count_images
 
 __all__ = ["HideClasses"]
 
-LABEL = "Classes hidden"
-HELP = (
-    "Hidden classes are not drawn and leave the lists of classes, on the whole dataset. The masks stay as "
-    "they are, so a class can be shown again at any time."
-)
-SECONDS_TO_SHOW = 0.004  # for each image: showing a class again reads the masks
-
 
 class HideClasses(EditOperator):
-    """Thin shell around :mod:`fiftyone_plugin.dataset.editing.classes`."""
+    """Choose the classes that are drawn and listed; the masks stay as they are.
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "hide_classes",
-        "label": "Hide or show classes of pseudo-masks",
-        "description": "Choose the classes that are drawn and listed; the masks stay as they are",
-        "icon": "visibility_off",
-    }
+    Hidden classes are not drawn and leave the lists of classes, on the whole dataset. The masks stay as
+    they are, so a class can be shown again at any time.
+    """
 
-    title = "Hide classes"
-    help = HELP
-    done = LABEL
-
-    def seconds(self, ctx: Any, params: Params) -> float:
-        """Grows with the masks that have to be read."""
-        return SECONDS_TO_SHOW * count_images(ctx)
+    listed = entry("Hide or show classes of pseudo-masks", "visibility_off")
+    title, done = "Hide classes", "Classes hidden"
+    seconds_an_image = 0.004  # showing a class again reads the masks
 
     def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
         """Add a check box for every class."""
-        _add_boxes(ctx, inputs, params, field)
+        names = run_names(ctx.dataset, field)
+        images = {id_: row.images for row in rows_of(ctx, field) for id_ in row.ids}
+        chosen = _boxes(params, field)
+        for id_, name in names.all.items():
+            hidden = id_ in names.hidden
+            shown = "hidden" if hidden else f"in {count_of(images.get(id_, 0))}"
+            inputs.bool(
+                _box(field, id_),
+                default=hidden,
+                label=f"Hide {show_name(name)}",
+                description=f"class {id_}, {shown}",
+            )
+        if names.all and all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
+            refuse(inputs, _box(field, next(iter(names.all))), "at least one class has to stay visible")
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Hide and show, and return what is hidden now."""
-        field = required_field(ctx, params)
+        field = chosen_field(ctx, params)
         boxes = _boxes(params, field)
 
-        def work(_: Any) -> Any:
-            return _set_hidden(ctx.dataset, field, boxes)
-
         def summarize(samples: int) -> dict[str, Any]:
-            from fiftyone_plugin.dataset.editing.history import run_names
+            hidden = ", ".join(map(show_name, run_names(ctx.dataset, field).hidden.values()))
+            return {"field": field, "hidden": hidden or "none", "images_changed": samples}
 
-            hidden = run_names(ctx.dataset, field).hidden
-            shown = ", ".join(map(show_name, hidden.values())) or "none"
-            return {"field": field, "hidden": shown, "images_changed": samples}
-
-        return (yield from run_edit(ctx, work, summarize, LABEL))
+        return (yield from self.edit(ctx, lambda _: _set_hidden(ctx.dataset, field, boxes), summarize))
 
     def __call__(
         self, samples: Any, field: str, hide: Iterable[int] = (), *, show: Iterable[int] = ()
@@ -74,13 +65,9 @@ class HideClasses(EditOperator):
             field: mask field of a finished run.
             hide: classes to hide; those that are hidden already stay hidden.
             show: hidden classes to show again.
-
-        Returns:
-            FiftyOne's execution result.
         """
         boxes = {**{_box(field, id_): True for id_ in hide}, **{_box(field, id_): False for id_ in show}}
-        params = {"field": field, **boxes}
-        return foo.execute_operator(self.uri, {"view": samples.view()}, params=params)
+        return self.call(samples, {"field": field, **boxes})
 
 
 def _box(field: str, id_: int) -> str:
@@ -92,30 +79,9 @@ def _boxes(params: Params, field: str) -> dict[int, bool]:
     return {id_: params.flag(name) for id_, name in params.numbered(f"{field}__hide__").items()}
 
 
-def _add_boxes(ctx: Any, inputs: Any, params: Params, field: str) -> None:
-    from fiftyone_plugin.dataset.editing.history import run_names
-
-    names = run_names(ctx.dataset, field)
-    images = {id_: row.images for row in class_rows(ctx.dataset, field) for id_ in row.ids}
-    chosen = _boxes(params, field)
-    for id_, name in names.all.items():
-        hidden = id_ in names.hidden
-        count = images.get(id_, 0)
-        shown = "hidden" if hidden else f"in {count} image{'' if count == 1 else 's'}"
-        inputs.bool(
-            _box(field, id_),
-            default=hidden,
-            label=f"Hide {show_name(name)}",
-            description=f"class {id_}, {shown}",
-        )
-    if names.all and all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
-        refuse(inputs, _box(field, next(iter(names.all))), "at least one class has to stay visible")
-
-
 def _set_hidden(dataset: Any, field: str, boxes: dict[int, bool]) -> int:
     """Hide and show as the boxes say and return how many images changed."""
     from fiftyone_plugin.dataset.editing import hide_classes, show_classes
-    from fiftyone_plugin.dataset.editing.history import run_names
 
     names, samples = run_names(dataset, field), 0
     unknown = sorted(boxes.keys() - names.all.keys())

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any, ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.formats.earlier import EarlierImport
 
-from .base import PseudoMaskOperator, images_of
+from .base import Messages, PseudoMaskOperator, entry, images_of
 from .forms.fields import (
+    ask_overwrite,
     describe_left_out,
     first_reasons,
+    left_out_labels,
     refuse,
     segmentation_fields,
-    show_left_out,
     there_is,
 )
 from .params import Params
@@ -31,33 +29,24 @@ DEFAULT_FIELD = "imported_mask"
 
 
 class ImportMasks(PseudoMaskOperator):
-    """Thin shell around :func:`fiftyone_plugin.import_masks`."""
+    """Read masks or a COCO file, e.g. corrected by another tool, into a field."""
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "import_masks",
-        "label": "Import masks",
-        "description": "Read masks or a COCO file, e.g. corrected by another tool, into a field",
-        "icon": "file_upload",
-        "risk_level": RiskLevel.MEDIUM,
+    listed = entry("Import masks", "file_upload", risk_level=RiskLevel.MEDIUM)
+    title, done = "Import masks", "Import of masks"
+    shown: ClassVar[dict[str, str]] = {
+        "matched": "Samples with a mask",
+        "skipped": "Masks left out",
+        "reasons": "Why masks were left out",
+        **left_out_labels("Annotations"),
+        "folder": "Masks",
     }
-
-    title = "Import masks"
 
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add source and field; what is in the field may be replaced if an import has put it there."""
-        inputs.str(
-            "source",
-            required=True,
-            label="Source",
-            description="On the server: a COCO file, a VOC folder, or a folder of masks",
-        )
-        inputs.str(
-            "field",
-            default=DEFAULT_FIELD,
-            required=True,
-            label="Field",
-            description="Where the masks go; masks and images match by name",
-        )
+        text = "On the server: a COCO file, a VOC folder, or a folder of masks"
+        inputs.str("source", required=True, label="Source", description=text)
+        text = "Where the masks go; masks and images match by name"
+        inputs.str("field", default=DEFAULT_FIELD, required=True, label="Field", description=text)
         source, field = params.text("source"), params.field("field", DEFAULT_FIELD)
         if source and not there_is(source):
             refuse(inputs, "source", "there is no such file or folder")
@@ -67,11 +56,10 @@ class ImportMasks(PseudoMaskOperator):
         if reason:
             refuse(inputs, "field", reason)
             return
-        inputs.bool("overwrite", default=False, label="Overwrite", description="Replace an earlier import")
-        if not params.flag("overwrite"):
-            refuse(inputs, "field", f"{field!r} exists: choose another name, or Overwrite")
+        text = f"{field!r} exists: choose another name, or Overwrite"
+        ask_overwrite(inputs, params, "field", text, "Replace an earlier import")
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Import, and return what was read."""
         from fiftyone_plugin.formats import import_masks
 
@@ -96,12 +84,8 @@ class ImportMasks(PseudoMaskOperator):
         }
         if not ctx.delegated:
             yield ctx.ops.reload_dataset()
-            yield ctx.ops.show_output(_outputs(summary).to_json(), summary)
+            yield self.show(ctx, summary)
         return summary
-
-    def outputs(self, results: dict[str, Any]) -> Any:
-        """Show what was read."""
-        return _outputs(results)
 
     def __call__(self, view: Any, source: str, field: str = DEFAULT_FIELD, *, overwrite: bool = False) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -111,12 +95,8 @@ class ImportMasks(PseudoMaskOperator):
             source: COCO file, VOC folder or folder of masks.
             field: field to write.
             overwrite: write into a field that exists.
-
-        Returns:
-            FiftyOne's execution result.
         """
-        params = {"source": str(source), "field": field, "overwrite": overwrite}
-        return foo.execute_operator(self.uri, {"view": view.view()}, params=params)
+        return self.call(view, {"source": str(source), "field": field, "overwrite": overwrite})
 
 
 def _reason_to_keep(dataset: Any, field: str) -> str:
@@ -130,14 +110,3 @@ def _reason_to_keep(dataset: Any, field: str) -> str:
     if not earlier.samples or earlier.foreign:
         return f"{field!r} was not filled by an import: {other}"
     return ""
-
-
-def _outputs(summary: dict[str, Any]) -> Any:
-    outputs = types.Object()
-    outputs.int("matched", label="Samples with a mask")
-    outputs.int("skipped", label="Masks left out")
-    if summary.get("reasons"):
-        outputs.str("reasons", label="Why masks were left out")
-    show_left_out(outputs, summary, "Annotations")
-    outputs.str("folder", label="Masks")
-    return types.Property(outputs, view=types.View(label="Import of masks"))

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, ClassVar
+from typing import Any
 
-import fiftyone.operators as foo
-
+from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
-from .base import target_view
-from .forms.edits import EditOperator, detections_made, required_field, run_edit
-from .forms.fields import refuse
+from .base import Messages, entry, target_view
+from .forms.edits import EditOperator, chosen_field, detections_made
+from .forms.fields import ask_overwrite, refuse
 from .params import Params
 
 __all__ = ["MasksToDetections"]
 
-LABEL = "Regions as detections"
 MIN_AREA = 64
 MAX_AREA = 10**9
-HELP = (
-    "Every connected region of these masks becomes a detection with an instance mask. In annotation mode, "
-    "change outlines and labels, delete detections or draw new ones; then 'Put edited detections back into "
-    "pseudo-masks'."
-)
 SECONDS_AN_IMAGE = 0.05
 
 
 class MasksToDetections(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.dataset.editing.masks_to_detections`."""
+    """Write the regions of masks as detections with instance masks, to correct them here.
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "masks_to_detections",
-        "label": "Edit pseudo-masks as detections",
-        "description": "Write the regions of masks as detections with instance masks, to correct them here",
-        "icon": "edit",
-    }
+    Every connected region of these masks becomes a detection with an instance mask. In annotation mode,
+    change outlines and labels, delete detections or draw new ones; then 'Put edited detections back
+    into pseudo-masks'.
+    """
 
-    title = "Edit pseudo-masks as detections"
-    help = HELP
-    done = LABEL
+    listed = entry("Edit pseudo-masks as detections", "edit")
+    title, done = "Edit pseudo-masks as detections", "Regions as detections"
 
     def seconds(self, ctx: Any, params: Params) -> float:
         """Grows with the images."""
@@ -49,9 +38,8 @@ class MasksToDetections(EditOperator):
     def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
         """Add samples, the new field, the smallest region."""
         inputs.view_target(ctx, action_description="Convert")
-        inputs.str(
-            _into(field), default=f"{field}_detections", required=True, label="Field of the detections"
-        )
+        default, key = RunFields(field).detections, _into(field)
+        inputs.str(key, default=default, required=True, label="Field of the detections")
         inputs.int(
             "min_area",
             default=MIN_AREA,
@@ -60,43 +48,41 @@ class MasksToDetections(EditOperator):
             label="Smallest region, pixels",
             description="Smaller ones stay in the masks as they are",
         )
-        name = params.field(_into(field), f"{field}_detections")
+        name = params.field(key, default)
         params.whole("min_area", MIN_AREA, 1, MAX_AREA)
         if not ctx.dataset.has_sample_field(name):
             return
-        if name not in detections_made(ctx.dataset, field):
-            refuse(inputs, _into(field), f"{name!r} was not made from {field!r}: choose another name")
+        if name not in detections_made(ctx, field):
+            refuse(inputs, key, f"{name!r} was not made from {field!r}: choose another name")
             return
-        inputs.bool(
-            "overwrite", default=False, label="Overwrite", description="Replace detections made earlier"
-        )
-        if not params.flag("overwrite"):
-            refuse(inputs, _into(field), f"{name!r} exists: choose another name, or Overwrite")
+        text = f"{name!r} exists: choose another name, or Overwrite"
+        ask_overwrite(inputs, params, key, text, "Replace detections made earlier")
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Convert, and return the counts."""
         from fiftyone_plugin.dataset.editing import masks_to_detections
 
-        field, view = required_field(ctx, params), all_samples(target_view(ctx))
-        into = params.field(_into(field), f"{field}_detections")
-        min_area, overwrite = params.whole("min_area", MIN_AREA, 1, MAX_AREA), params.flag("overwrite")
-        if ctx.dataset.has_sample_field(into) and into not in detections_made(ctx.dataset, field):
+        field, view = chosen_field(ctx, params), all_samples(target_view(ctx))
+        into = params.field(_into(field), RunFields(field).detections)
+        settings: dict[str, Any] = {
+            "min_area": params.whole("min_area", MIN_AREA, 1, MAX_AREA),
+            "overwrite": params.flag("overwrite"),
+        }
+        if ctx.dataset.has_sample_field(into) and into not in detections_made(ctx, field):
             raise UsageError(f"field {into!r} was not made from {field!r}: choose another name")
 
         def work(progress: Any) -> Any:
-            return masks_to_detections(
-                view, field, into, min_area=min_area, overwrite=overwrite, progress=progress
-            )
+            return masks_to_detections(view, field, into, **settings, progress=progress)
 
         def summarize(done: Any) -> dict[str, Any]:
-            return {
-                "field": done.field,
+            counts = {
                 "images": done.samples,
                 "detections": done.detections,
                 "masks_not_read": len(done.unread),
             }
+            return {"field": done.field, **counts}
 
-        summary = yield from run_edit(ctx, work, summarize, LABEL)
+        summary = yield from self.edit(ctx, work, summarize)
         if not ctx.delegated:
             yield ctx.ops.set_active_fields([summary["field"]])
         return summary
@@ -118,13 +104,11 @@ class MasksToDetections(EditOperator):
             into: field for the detections; ``None`` for ``<field>_detections``.
             min_area: fewest pixels of a region.
             overwrite: replace detections made earlier.
-
-        Returns:
-            FiftyOne's execution result.
         """
-        into = into or f"{field}_detections"
-        params = {"field": field, _into(field): into, "min_area": min_area, "overwrite": overwrite}
-        return foo.execute_operator(self.uri, {"view": samples.view()}, params=params)
+        into = into or RunFields(field).detections
+        return self.call(
+            samples, {"field": field, _into(field): into, "min_area": min_area, "overwrite": overwrite}
+        )
 
 
 def _into(field: str) -> str:

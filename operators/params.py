@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from fiftyone_plugin.common.text import printable, shorten
+from fiftyone_plugin.dataset.keys import is_field_name
 from fiftyone_plugin.errors import UsageError
 
 __all__ = ["Params"]
@@ -15,7 +15,6 @@ __all__ = ["Params"]
 LONGEST_TEXT = 4096  # characters of a text; no path may be longer
 LONGEST_FIELD = 100  # characters of a field's name; folders and further fields are named after it
 SHOWN = 60  # characters of a wrong value in its error
-FIELD = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 
 T = TypeVar("T")
 
@@ -56,7 +55,7 @@ class Params:
     def field(self, name: str, default: str = "") -> str:
         """Return a name that a new field can have."""
         value = self.text(name, default)
-        if value == default or (FIELD.fullmatch(value) and len(value) <= LONGEST_FIELD):
+        if value == default or (is_field_name(value) and len(value) <= LONGEST_FIELD):
             return value
         return self._wrong(
             name,

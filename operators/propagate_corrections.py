@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, ClassVar
+from typing import Any
 
-import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
+from fiftyone_plugin.dataset.editing.history import list_edits
 from fiftyone_plugin.images.listing import all_samples
 
-from .forms.edits import SECONDS_AN_IMAGE, EditOperator, chosen_field, required_field, run_edit
+from .base import Messages, entry
+from .forms.edits import SECONDS_AN_IMAGE, EditOperator, chosen_field
 from .forms.fields import refuse, show_name
 from .params import Params
 
 __all__ = ["PropagateCorrections"]
 
-LABEL = "Corrections propagated"
 MARGIN = 0.1
-HELP = (
-    "Corrections are what 'Put edited detections back into pseudo-masks' has changed. Regions elsewhere that "
-    "look clearly more like a corrected one than like their own class follow it. Nothing is trained, and it "
-    "can be taken back."
-)
 
 
 class PropagateCorrections(EditOperator):
-    """Thin shell around :func:`fiftyone_plugin.dataset.editing.propagate_corrections`."""
+    """Let all masks of a run follow the corrections made in a few of them.
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "propagate_corrections",
-        "label": "Propagate corrections of pseudo-masks",
-        "description": "Let all masks of a run follow the corrections made in a few of them",
-        "icon": "auto_fix_high",
-        "risk_level": RiskLevel.MEDIUM,
-    }
+    Corrections are what 'Put edited detections back into pseudo-masks' has changed. Regions elsewhere
+    that look clearly more like a corrected one than like their own class follow it. Nothing is trained,
+    and it can be taken back.
+    """
 
-    title = "Propagate corrections"
-    help = HELP
-    done = LABEL
+    listed = entry("Propagate corrections of pseudo-masks", "auto_fix_high", risk_level=RiskLevel.MEDIUM)
+    title, done = "Propagate corrections", "Corrections propagated"
 
     def seconds(self, ctx: Any, params: Params) -> float:
         """Grows with the images that have masks."""
-        field = chosen_field(ctx, params)
-        return SECONDS_AN_IMAGE * all_samples(ctx.dataset).count(field) if field else 0.0
+        return SECONDS_AN_IMAGE * all_samples(ctx.dataset).count(chosen_field(ctx, params))
 
     def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
         """Add the margin; without corrections, say how to make some."""
@@ -59,13 +48,22 @@ class PropagateCorrections(EditOperator):
             "own class; larger moves fewer regions",
         )
         params.number("margin", MARGIN, 0.0, 2.0)
-        _check_corrected(ctx, inputs, field)
+        edits = [edit for edit in list_edits(ctx.dataset, field) if edit.kind == "detections"]
+        masks = sum(edit.summary.get("masks", 0) for edit in edits if edit.status == "done")
+        if masks:
+            inputs.view("corrected", types.Notice(label=f"Corrected masks: {masks}"))
+            return
+        text = (
+            "nothing was corrected yet: 'Edit pseudo-masks as detections', correct a few, and put them back"
+        )
+        inputs.view("corrected", types.Error(label=text))
+        refuse(inputs, "field", text)
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Propagate, and return what moved."""
         from fiftyone_plugin.dataset.editing import propagate_corrections
 
-        field, margin = required_field(ctx, params), params.number("margin", MARGIN, 0.0, 2.0)
+        field, margin = chosen_field(ctx, params), params.number("margin", MARGIN, 0.0, 2.0)
 
         def work(progress: Any) -> Any:
             return propagate_corrections(ctx.dataset, field, margin=margin, progress=progress)
@@ -84,7 +82,7 @@ class PropagateCorrections(EditOperator):
                 "moves": "; ".join(moves) or "none",
             }
 
-        return (yield from run_edit(ctx, work, summarize, LABEL))
+        return (yield from self.edit(ctx, work, summarize))
 
     def __call__(self, samples: Any, field: str, *, margin: float = MARGIN) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
@@ -93,22 +91,5 @@ class PropagateCorrections(EditOperator):
             samples: dataset or view; corrections belong to the whole dataset.
             field: mask field of a finished run.
             margin: by how much a region must be more similar to a corrected one than to its class.
-
-        Returns:
-            FiftyOne's execution result.
         """
-        params = {"field": field, "margin": margin}
-        return foo.execute_operator(self.uri, {"view": samples.view()}, params=params)
-
-
-def _check_corrected(ctx: Any, inputs: Any, field: str) -> None:
-    from fiftyone_plugin.dataset.editing import list_edits
-
-    edits = [edit for edit in list_edits(ctx.dataset, field) if edit.kind == "detections"]
-    masks = sum(edit.summary.get("masks", 0) for edit in edits if edit.status == "done")
-    if masks:
-        inputs.view("corrected", types.Notice(label=f"Corrected masks: {masks}"))
-        return
-    text = "nothing was corrected yet: 'Edit pseudo-masks as detections', correct a few, and put them back"
-    inputs.view("corrected", types.Error(label=text))
-    refuse(inputs, "field", text)
+        return self.call(samples, {"field": field, "margin": margin})

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.keys import reserved_fields
+from fiftyone_plugin.dataset.record import list_runs
 from fiftyone_plugin.dataset.summary import free_field
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.estimate import format_seconds
 
-from .base import PseudoMaskOperator
-from .forms.fields import first_reasons, show_text
-from .forms.settings import estimate_run, target_or_reason
+from .base import Messages, PseudoMaskOperator, above_grid, entry
+from .forms.fields import show_text
+from .forms.settings import SHOWN, estimate_run, labelled_view, summarise
 from .panel.colours import color_scheme
 from .params import Params
 from .running import DELEGATE_ABOVE_S, in_app, run_with_progress
@@ -33,71 +32,59 @@ WORKER = "fiftyone delegated launch"
 
 
 class QuickLabel(PseudoMaskOperator):
-    """:func:`fiftyone_plugin.label_dataset` with its defaults, into a new field of the current view."""
+    """Pseudo-masks of the default method, in a new field pseudomask, pseudomask_2, ...
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "quick_label",
-        "label": "Label these images in one click",
-        "description": f"Pseudo-masks of the default method, in a new field {STEM}, {STEM}_2, ...",
-        "icon": "bolt",
-        "dynamic": False,
-    }
+    The default settings of :func:`fiftyone_plugin.label_dataset`, on the current view.
+    """
 
-    def resolve_placement(self, ctx: Any) -> Any:
-        """Put a button above the sample grid, which runs at once."""
-        return types.Placement(
-            types.Places.SAMPLES_GRID_SECONDARY_ACTIONS,
-            types.Button(label="Pseudo-masks: label in one click", icon="bolt", prompt=False),
-        )
+    listed = entry("Label these images in one click", "bolt", dynamic=False)
+    button = above_grid("Pseudo-masks: label in one click", prompt=False)
+    shown = SHOWN
 
-    def steps(self, ctx: Any, params: Params) -> Generator[Any, None, dict[str, Any]]:
+    def steps(self, ctx: Any, params: Params) -> Messages:
         """Label the view.
 
         A click has no form in which to choose: in the App, what would take too long is scheduled here, and
         the person is told.
         """
-        view, reason = target_or_reason(ctx)
-        if reason:
-            raise UsageError(reason)
+        view = labelled_view(ctx)
         if in_app(ctx):
-            found = estimate_run(view, Params({}))
+            images, found = estimate_run(view, Params({}))
             if found.seconds > DELEGATE_ABOVE_S:
-                return (yield from self._schedule(ctx, view, found))
-            yield ctx.ops.notify(f"Labelling {len(view)} images, about {format_seconds(found.seconds)}")
+                return (yield from self._schedule(ctx, view, f"{images} images: {found}", found.origin))
+            yield ctx.ops.notify(f"Labelling {images} images, about {format_seconds(found.seconds)}")
         return (yield from self._label(ctx, view))
 
-    def _label(self, ctx: Any, view: Any) -> Generator[Any, None, dict[str, Any]]:
+    def _label(self, ctx: Any, view: Any) -> Messages:
         """Go on with a click on the same images that was interrupted, or fill a new field."""
-        field = unfinished_field(ctx.dataset, view)
+        field = _unfinished_field(ctx.dataset, view)
         if field is not None:
             try:
                 return (yield from self._label_into(ctx, view, field))
             except UsageError as error:  # it had other settings than a click has now
                 logger.info("%s is left as it is: %s", field, error)
-        return (yield from self._label_into(ctx, view, next_field(ctx.dataset)))
+        return (yield from self._label_into(ctx, view, _next_field(ctx.dataset)))
 
-    def _label_into(self, ctx: Any, view: Any, field: str) -> Generator[Any, None, dict[str, Any]]:
+    def _label_into(self, ctx: Any, view: Any, field: str) -> Messages:
         from fiftyone_plugin.dataset.labelling import label_dataset
 
         result = yield from run_with_progress(
             ctx, lambda progress: label_dataset(view, field, progress=progress)
         )
-        summary = {"field": field, "labelled": len(result.labelled), "skipped": len(result.skipped)}
-        if result.skipped:
-            summary["reasons"] = first_reasons(result.skipped)
+        summary = summarise(field, result)
         if in_app(ctx):
             yield ctx.ops.reload_dataset()
             yield ctx.ops.set_active_fields([field])
             yield ctx.trigger("set_color_scheme", color_scheme(result.class_names))
-            yield ctx.ops.notify(describe(summary), variant="success")
+            yield ctx.ops.notify(_describe(summary), variant="success")
         return summary
 
-    def _schedule(self, ctx: Any, view: Any, found: Any) -> Generator[Any, None, dict[str, Any]]:
+    def _schedule(self, ctx: Any, view: Any, work: str, origin: str) -> Messages:
         """Queue this operator on the view, and say so where it stays to be read."""
-        foo.execute_operator(self.uri, {"view": view.view()}, request_delegation=True)
-        text = f"{len(view)} images: {found}. That is too long for the App, so the work is scheduled"
+        self.call(view, {}, delegate=True)
+        text = f"{work}. That is too long for the App, so the work is scheduled"
         outputs = types.Object()
-        outputs.view("scheduled", types.Notice(label=text, description=found.origin.capitalize()))
+        outputs.view("scheduled", types.Notice(label=text, description=origin.capitalize()))
         outputs.str("worker", label="A worker does it; start one in a shell unless one runs already")
         outputs.str("watch", label="What is scheduled, and how far it is")
         shown = show_text(types.Property(outputs, view=types.View(label="Scheduled")))
@@ -106,56 +93,38 @@ class QuickLabel(PseudoMaskOperator):
         yield ctx.ops.notify(f"{text}. A worker does it: {WORKER}", variant="info")
         return {}
 
-    def outputs(self, results: dict[str, Any]) -> Any:
-        """Show the counts."""
-        outputs = types.Object()
-        outputs.str("field", label="Field")
-        outputs.int("labelled", label="Images labelled")
-        outputs.int("skipped", label="Images skipped")
-        if results.get("reasons"):
-            outputs.str("reasons", label="Why images were skipped")
-        return types.Property(outputs, view=types.View(label="Pseudo-masks"))
-
     def __call__(self, view: Any) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(view)``.
-
-        Args:
-            view: dataset or view of images.
-
-        Returns:
-            FiftyOne's execution result.
-        """
-        return foo.execute_operator(self.uri, {"view": view.view()})
+        """Run from Python: ``foo.get_operator(uri)(view)`` with a dataset or view of images."""
+        return self.call(view, {})
 
 
-def next_field(dataset: Any) -> str:
+def _next_field(dataset: Any) -> str:
     """Return the name of the next field that a click fills, so that nothing is ever overwritten."""
     return free_field([*dataset.get_field_schema(), *reserved_fields(dataset.list_runs())], STEM)
 
 
-def unfinished_field(dataset: Any, view: Any) -> str | None:
+def _unfinished_field(dataset: Any, view: Any) -> str | None:
     """Return the field of the newest interrupted click on the same images, which nobody works on."""
-    from fiftyone_plugin.dataset.summary import list_runs
     from fiftyone_plugin.images.listing import list_view
     from fiftyone_plugin.runs.folder import RunDirectory
     from fiftyone_plugin.runs.provenance import image_names_sha256
     from fiftyone_plugin.runs.stopping import is_at_work
 
-    runs = [run for run in list_runs(dataset) if run.status != "complete" and CLICKED.fullmatch(run.field)]
+    runs = [run for run in list_runs(dataset) if not run.is_complete and CLICKED.fullmatch(run.field)]
     if not runs:
         return None
-    images = image_names_sha256([entry.item for entry in list_view(view)])
+    images = image_names_sha256([each.item for each in list_view(view)])
     for run in runs:
         try:
-            record = RunDirectory(Path(run.out)).read_run() or {"settings": {}}
+            record = RunDirectory(Path(run.out)).read_run()
         except UsageError:  # its folder is damaged: a new field is the way round it
             continue
-        if record["settings"].get("image_names_sha256") == images and not is_at_work(Path(run.out)):
+        if record and record.settings.get("image_names_sha256") == images and not is_at_work(Path(run.out)):
             return run.field
     return None
 
 
-def describe(summary: dict[str, Any]) -> str:
+def _describe(summary: dict[str, Any]) -> str:
     """Say in a line what a run did."""
     skipped = f", {summary['skipped']} skipped ({summary['reasons']})" if summary["skipped"] else ""
     return f"{summary['labelled']} images labelled in {summary['field']!r}{skipped}"

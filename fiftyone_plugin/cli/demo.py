@@ -10,6 +10,8 @@ from typing import Any
 
 from ..common.console import say
 from ..methods import DEFAULT_METHOD
+from . import shared
+from .label import NOTES, add_report_arguments, exit_code, prepare_process, report
 
 __all__ = ["add_parser", "demo_photos", "run"]
 
@@ -25,16 +27,17 @@ DEMO_CLASSES = 5
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand to the parser."""
-    parser = subparsers.add_parser(
+    parser = shared.add_command(
+        subparsers,
         "demo",
         help="label a few photographs that are already on this machine",
         description="Label a few photographs that installed packages carry; no download, no database.",
+        notes=NOTES,
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("pseudomask-demo"), metavar="DIR", help="default: %(default)s"
-    )
-    parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+    out = Path("pseudomask-demo")
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--method", default=DEFAULT_METHOD, metavar="NAME", help="default: %(default)s")
+    add_report_arguments(parser)
     return parser
 
 
@@ -52,14 +55,14 @@ def demo_photos() -> list[Path]:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask demo``."""
-    from ..common.progress import ConsoleProgress, NullProgress
     from ..errors import MissingDependencyError, UsageError
     from ..images.listing import list_images
     from ..runs.config import LabelConfig
     from ..runs.pipeline import label_items
-    from .label import prepare_process, report
+    from .checks import check_database
 
     prepare_process()
+    config = LabelConfig(method=args.method, classes=DEMO_CLASSES)
     photos = demo_photos()
     if not photos:
         raise MissingDependencyError("no photographs found: pip install 'fiftyone-pseudomask[demo]'")
@@ -69,20 +72,13 @@ def run(args: argparse.Namespace) -> int:
         copies = [shutil.copyfile(photo, folder / photo.name) for photo in photos]
     except OSError as error:
         raise UsageError(f"cannot write to {args.out}: {error.strerror or error}") from error
-    config = LabelConfig(method=args.method, classes=DEMO_CLASSES)
-    progress = NullProgress() if args.quiet else ConsoleProgress()
-    result = label_items(list_images(copies), args.out, config, restart=True, progress=progress)
-    report(result, quiet=False)
-    _offer_app(result)
-    return 0
-
-
-def _offer_app(result: Any) -> None:
-    """Put the demo into a FiftyOne dataset where a database can run; say what is missing otherwise."""
-    from .checks import check_database
-
-    status = check_database()
-    if status.status != "ok":
-        say(f"not shown in the FiftyOne App: {status.detail}. {status.mend}")
-        return
-    say("to see your own images in the App: fiftyone app launch, then Browse operations > Label dataset")
+    result = label_items(
+        list_images(copies), args.out, config, restart=True, progress=shared.progress_of(args)
+    )
+    if report(result, args):
+        status = check_database()
+        if status.status == "ok":
+            say("your own images in the App: fiftyone app launch, then Browse operations > Label dataset")
+        else:
+            say(f"not shown in the FiftyOne App: {status.detail}. {status.mend}")
+    return exit_code(result, args)

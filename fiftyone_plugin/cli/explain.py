@@ -7,39 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from ..common.console import say
-from .label import add_method_arguments, method_settings, prepare_process
+from . import shared
+from .exits import Exit
+from .label import NOTES, add_method_arguments, method_settings, prepare_process
 
 __all__ = ["add_parser", "run"]
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand and return its parser."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = shared.add_command(
+        subparsers,
         "explain",
         help="draw every stage of a method on one photo",
         description="Draw every stage of a method on one photo as a strip of captioned panels. Without "
         "--model, the method is fitted first: on --fit-on, or on what IMAGE names.",
+        notes=NOTES,
     )
-    parser.add_argument("image", metavar="IMAGE", help="image; of a folder or glob, the first is drawn")
-    parser.add_argument(
-        "--out", type=Path, default=Path("explain.png"), metavar="FILE", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="RUN/model of an earlier run, instead of fitting"
-    )
-    parser.add_argument("--fit-on", metavar="IMAGES", help="folder, glob or list to fit the method on")
+    add = parser.add_argument
+    add("image", metavar="IMAGE", help="image; of a folder or glob, the first is drawn")
+    add("--out", type=Path, default=Path("explain.png"), metavar="FILE", help="default: %(default)s")
+    add("--model", type=Path, metavar="DIR", help="RUN/model of an earlier run, instead of fitting")
+    add("--fit-on", metavar="IMAGES", help="folder, glob or list to fit the method on")
     add_method_arguments(parser)
-    parser.add_argument("--columns", type=int, metavar="N", help="panels in one row (default: all)")
-    parser.add_argument(
-        "--width", type=int, default=240, metavar="PX", help="width of a panel (default: %(default)s)"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
+    add("--columns", type=int, metavar="N", help="panels in one row (default: all)")
+    add("--width", type=int, default=240, metavar="PX", help="width of a panel (default: %(default)s)")
+    shared.add_quiet(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask explain``."""
-    from ..common.progress import ConsoleProgress, NullProgress
     from ..errors import UsageError
     from ..runs.explain import explain
 
@@ -52,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         args.image,
         fit_on=args.fit_on,
         model=args.model,
-        progress=NullProgress() if args.quiet else ConsoleProgress(),
+        progress=shared.progress_of(args),
         **method_settings(args),
     )
     try:
@@ -62,4 +60,4 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"cannot write {args.out}: {error}; choose another --out") from error
     if not args.quiet:
         say(f"{len(result.panels)} panels, fitted on {result.fitted_on}: {args.out}")
-    return 0
+    return Exit.DONE

@@ -7,107 +7,113 @@ import logging
 import os
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.console import say
 from ..common.text import printable
 from ..methods import DEFAULT_METHOD
+from . import shared
+from .exits import Exit
+from .methods import check_options, method_notes
 
-__all__ = ["add_method_arguments", "add_parser", "method_settings", "prepare_process", "report", "run"]
+if TYPE_CHECKING:
+    from ..runs.result import LabelResult
 
-EXIT_SKIPPED = 3
-FIFTYONE = "fiftyone:"
+__all__ = ["NOTES", "AboveBars", "add_method_arguments", "add_parser", "add_report_arguments", "exit_code"]
+__all__ += ["method_settings", "parse_options", "prepare_process", "report", "run"]
+
 GIB = 1024**3
+PRESETS = {
+    "fast": "the default method with fewer cuts and no refinement: less time, softer outlines",
+    "best": "the default method with all it has: what is used without a preset",
+}
+METHODS = "methods (`pseudomask methods NAME` lists the options of one):"
+NOTES = f"{METHODS}\n{shared.listed(method_notes())}\n\npresets:\n{shared.listed(PRESETS)}"
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand to the parser."""
-    parser = subparsers.add_parser(
+    parser = shared.add_command(
+        subparsers,
         "label",
         help="give every image a semantic pseudo-mask",
         description="Give every image a semantic pseudo-mask, without labels and without prompts.",
+        notes=NOTES,
     )
-    parser.add_argument("images", help="folder (recursive), glob, text file of paths, or fiftyone:NAME")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to")
-    add_method_arguments(parser)
-    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
-    parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="images in a forward pass (default: 4 on CPU, else 32)"
-    )
-    parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run"
-    )
-    parser.add_argument(
-        "--recut", type=int, metavar="K", help="with --model: cut it into K other classes, without fitting"
-    )
+    add = parser.add_argument
+    add("images", metavar="IMAGES", help="folder (recursive), glob, text file of paths, or fiftyone:NAME")
     again = parser.add_mutually_exclusive_group()
+    shared.add_out(parser, "masks and records of the run", group=again, old="--restart")
     again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
-    again.add_argument("--restart", action="store_true", help="replace an earlier run in DIR")
-    parser.add_argument(
+    add_method_arguments(parser)
+    add("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
+    add("--batch-size", type=int, metavar="N", help="images in a forward pass (default: 4 on CPU, else 32)")
+    add("--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run")
+    add("--recut", type=int, metavar="K", help="with --model: cut it into K other classes, without fitting")
+    add(
         "--cache-limit",
         type=_gib,
         default="20",
         metavar="GIB",
         help="size of the feature cache (default: 20)",
     )
-    parser.add_argument(
-        "--field", help="with fiftyone:NAME, also write the masks to this new field of the dataset"
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help=f"exit with {EXIT_SKIPPED} if images were skipped, or pictures left out that cannot be decoded",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
+    add("--field", help="with fiftyone:NAME, also write the masks to this field of the dataset")
+    add("--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop")
+    add_report_arguments(parser)
+    parser.set_defaults(interrupted="; run the same command with --resume to go on")
     return parser
+
+
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what :func:`report` reads."""
+    text = f"exit with {Exit.LEFT_OUT:d} if images were skipped, or pictures cannot be decoded"
+    parser.add_argument("--strict", action="store_true", help=text)
+    shared.add_json(parser, "counts, classes and what became of every image")
+    shared.add_quiet(parser)
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says how images are labelled; :func:`method_settings` reads it back."""
-    parser.add_argument(
-        "--preset", help="fast or best: settings around the default method, between speed and quality"
+    add = parser.add_argument
+    add("--preset", metavar="NAME", help="settings around the default method: fast or best, see below")
+    add(
+        "--method",
+        default=DEFAULT_METHOD,
+        metavar="NAME",
+        help=f"{', '.join(method_notes())} (default: %(default)s)",
     )
-    parser.add_argument("--method", default=DEFAULT_METHOD, help="method (default: %(default)s)")
-    parser.add_argument(
+    add(
         "--classes",
         type=_classes,
         default=20,
         metavar="K",
         help="number of classes, or auto to find it, with the default method (default: %(default)s)",
     )
-    parser.add_argument(
-        "--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)"
-    )
-    parser.add_argument(
-        "--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)"
-    )
-    parser.add_argument("--refine", choices=["crf", "none"], help="refinement (default: crf where installed)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of everything random (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
-    parser.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)"
-    )
-    parser.add_argument(
+    add("--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)")
+    add("--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)")
+    add("--refine", choices=["crf", "none"], help="refinement (default: crf where installed)")
+    add("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
+    add("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")
+    add(
         "--set",
         action="append",
         default=[],
         metavar="OPTION=VALUE",
-        help="further option of the method; may be repeated",
+        help="further option of the method, see `pseudomask methods`; may be repeated",
     )
-    parser.add_argument("--no-cache", action="store_true", help="do not keep features on disk")
+    add("--no-cache", action="store_true", help="do not keep features on disk")
 
 
 def method_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`add_method_arguments` added, as fields of :class:`~..config.LabelConfig`."""
     names = ("preset", "method", "classes", "backbone", "size", "refine", "seed", "device", "jobs")
     settings = {name: getattr(args, name) for name in names}
-    return {**settings, "cache": not args.no_cache, "options": parse_options(args.set)}
+    options = parse_options(args.set)
+    check_options(args.method, options)
+    return {**settings, "cache": not args.no_cache, "options": options}
 
 
 def _classes(text: str) -> int | str:
@@ -130,74 +136,61 @@ def _gib(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask label``."""
-    from ..common.progress import ConsoleProgress, NullProgress
-
     if args.dry_run:
-        say(_estimate(args))
-        return 0
+        return _estimate(args)
     prepare_process()
-    progress = NullProgress() if args.quiet else ConsoleProgress()
-    result = _label(args, progress)
-    report(result, quiet=args.quiet)
-    incomplete = result.skipped or result.left_out.extensions
-    return EXIT_SKIPPED if args.strict and incomplete else 0
+    result = _label(args)
+    report(result, args)
+    return exit_code(result, args)
 
 
-def _estimate(args: argparse.Namespace) -> str:
+def _estimate(args: argparse.Namespace) -> int:
     """Say what the run would take; nothing is written."""
     from ..runs.estimate import estimate
-    from ..runs.model import read_model
+    from ..runs.model import FittedModel
     from ..runs.planning import plan_run, spread
 
-    paths = _list_paths(args.images)
+    paths = [item.path for item in _list(args.images)]
     settings = {name: getattr(args, name) for name in ("method", "backbone", "size", "refine", "device")}
     if args.model:
-        saved = read_model(args.model)
-        settings |= {name: saved[name] for name in ("size", "refine")}
+        model = FittedModel.load(args.model)
+        settings |= {"size": model.size, "refine": model.refine}
     some = [paths[i] for i in spread(len(paths))]
     plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=not args.no_cache)
     found = estimate(plan)
-    return f"{len(paths)} images: {found} ({found.origin})"
+    if shared.finish(args, lambda: {"images": len(paths), **asdict(found)}):
+        say(f"{len(paths)} images: {found} ({found.origin})")
+    return Exit.DONE
 
 
-def _list_paths(images: str) -> list[str]:
-    from ..images.listing import list_images
+def _list(images: str) -> Any:
+    from ..images.listing import list_images, list_view
 
-    if not images.startswith(FIFTYONE):
-        return [item.path for item in list_images(images)]
-    from ..dataset.record import load_dataset
-    from ..images.listing import list_view
-
-    return [entry.item.path for entry in list_view(load_dataset(images.removeprefix(FIFTYONE)))]
+    dataset = shared.dataset_named(images)
+    return list_images(images) if dataset is None else [entry.item for entry in list_view(dataset)]
 
 
-def _label(args: argparse.Namespace, progress: Any) -> Any:
+def _label(args: argparse.Namespace) -> LabelResult:
     from ..errors import UsageError
-    from ..images.listing import list_images
     from ..runs.config import LabelConfig
     from ..runs.pipeline import label_items
 
-    if args.field and not args.images.startswith(FIFTYONE):
-        raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
-    config = LabelConfig(
-        **method_settings(args),
-        recut=args.recut,
-        precision=args.precision,
-        batch_size=args.batch_size,
-        cache_limit=args.cache_limit,
-    )
-    config.validate()
-    shared = {"model": args.model, "resume": args.resume, "restart": args.restart, "progress": progress}
-    if not args.images.startswith(FIFTYONE):
-        return label_items(list_images(args.images), args.out, config, **shared)
+    names = ("recut", "precision", "batch_size", "cache_limit")
+    config = LabelConfig(**method_settings(args), **{name: getattr(args, name) for name in names})
+    how: dict[str, Any] = {
+        "model": args.model,
+        "resume": args.resume,
+        "restart": args.overwrite,
+        "progress": shared.progress_of(args),
+    }
+    if not args.field:
+        return label_items(_list(args.images), args.out, config, **how)
     from ..dataset.labelling import label_dataset
-    from ..dataset.record import load_dataset
-    from ..images.listing import list_view
 
-    dataset = load_dataset(args.images.removeprefix(FIFTYONE))
-    if args.field:
-        return label_dataset(dataset, args.field, out=args.out, config=config, **shared)
-    return label_items([entry.item for entry in list_view(dataset)], args.out, config, **shared)
+    dataset = shared.dataset_named(args.images)
+    if dataset is None:
+        raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
+    return label_dataset(dataset, args.field, out=args.out, config=config, overwrite=args.overwrite, **how)
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
@@ -229,20 +222,21 @@ def prepare_process() -> None:
     processes use the cores they make a forward pass many times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    handler = _AboveBars()
+    handler = AboveBars()
     handler.setFormatter(logging.Formatter("pseudomask: %(message)s"))
     package = logging.getLogger("fiftyone_plugin")
     if not package.handlers:
         package.addHandler(handler)
 
     def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
-        if issubclass(category, UserWarning):
+        # joblib counts what an interruption cancels: an answer to a question that nobody asked
+        if issubclass(category, UserWarning) and "still being processed" not in str(message):
             package.warning("%s", message)
 
     warnings.showwarning = show  # type: ignore[assignment]
 
 
-class _AboveBars(logging.Handler):
+class AboveBars(logging.Handler):
     """Prints on stderr without tearing a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -252,19 +246,30 @@ class _AboveBars(logging.Handler):
         tqdm.write(printable(self.format(record)), file=sys.stderr)
 
 
-def report(result: Any, *, quiet: bool) -> None:
-    """Print where the results are, every skipped image with its reason, and what was left out."""
+def report(result: LabelResult, args: argparse.Namespace) -> bool:
+    """Say where the results are, why images were skipped, what was left out; returns if all that was said."""
     for row in result.skipped:
         say(f"skipped {row.image}: {row.error}", error=True)
-    for line in result.left_out.describe():
-        say(line, error=True)
-    if quiet:
-        return
-    seconds = result.run["seconds"]["total"]
-    say(
-        f"{len(result.labelled)} images labelled, {len(result.skipped)} skipped, "
-        f"{len(result.class_names)} classes, {seconds:.0f} s"
-    )
-    say(f"masks:         {result.out / 'masks'}")
-    say(f"table:         {result.out / 'samples.csv'}")
-    say(f"contact sheet: {result.out / 'contact_sheet.png'}")
+    say(*result.left_out.describe(), error=True)
+    document = {
+        "out": str(result.out),
+        "labelled": len(result.labelled),
+        "skipped": len(result.skipped),
+        "classes": result.class_names,
+        "seconds": result.run["seconds"]["total"],
+        "samples": [asdict(row) for row in result.samples],
+    }
+    summary = shared.finish(args, lambda: document)
+    if summary:
+        counts = f"{document['labelled']} images labelled, {document['skipped']} skipped"
+        say(f"{counts}, {len(result.class_names)} classes, {document['seconds']:.0f} s")
+        say(f"masks:         {result.out / 'masks'}")
+        say(f"table:         {result.out / 'samples.csv'}")
+        say(f"contact sheet: {result.out / 'contact_sheet.png'}")
+    return summary
+
+
+def exit_code(result: LabelResult, args: argparse.Namespace) -> int:
+    """Return the exit code of a run that has ended."""
+    incomplete = result.skipped or result.left_out.extensions
+    return Exit.LEFT_OUT if args.strict and incomplete else Exit.DONE

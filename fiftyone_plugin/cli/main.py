@@ -17,6 +17,8 @@ from ..common.console import say
 from ..common.memory import is_out_of_memory
 from ..dataset.database import database_problem
 from ..errors import PseudoMaskError
+from . import shared
+from .exits import Exit
 
 __all__ = ["build_parser", "main"]
 
@@ -28,18 +30,18 @@ COMMANDS = (
     "import_",
     "explain",
     "demo",
+    "methods",
     "cache",
     "plugin",
     "doctor",
 )
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-EXIT_OK, EXIT_USAGE, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 2, 3, 130
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with every subcommand; each module offers ``add_parser`` and ``run``."""
-    parser = argparse.ArgumentParser(prog="pseudomask", description="Semantic pseudo-masks without labels.")
+    parser = shared.Parser(prog="pseudomask", description="Semantic pseudo-masks without labels.")
     parser.add_argument("--version", action="version", version=f"pseudomask {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     with _interruptible() as interrupts:
         try:
-            return int(args.run(args) or EXIT_OK)
+            return int(args.run(args))
         except KeyboardInterrupt:
             return _interrupted(args)
         except Exception as error:
@@ -65,15 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupted(args: argparse.Namespace) -> int:
-    advice = "; run the same command with --resume to go on" if hasattr(args, "resume") else ""
-    say(f"pseudomask: interrupted{advice}", error=True)
-    return EXIT_INTERRUPTED
+    say(f"pseudomask: interrupted{getattr(args, 'interrupted', '')}", error=True)
+    return Exit.INTERRUPTED
 
 
 def _in_one_line(error: Exception) -> int:
     """Print an error that a person can do something about, and return the exit code; raise any other."""
     if isinstance(error, BrokenPipeError):
-        return EXIT_OK
+        return Exit.DONE
     if isinstance(error, PseudoMaskError):
         message: str | None = str(error)
     else:
@@ -81,7 +82,7 @@ def _in_one_line(error: Exception) -> int:
     if message is None:
         raise error
     say(f"pseudomask: {message}", error=True)
-    return EXIT_USAGE
+    return Exit.REFUSED
 
 
 def _problem(error: Exception) -> str | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.console import say
-from . import plugin_install
+from . import plugin_install, shared
+from .exits import Exit
 
 __all__ = ["add_parser", "run"]
 
@@ -22,17 +23,14 @@ SENTENCES = {
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add ``plugin`` with its two actions."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "plugin", help="register the plugin with FiftyOne, or remove it"
-    )
+    parser = shared.add_command(subparsers, "plugin", help="register the plugin with FiftyOne, or remove it")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    install = actions.add_parser("install", help="link the plugin into FiftyOne's plugins directory")
+    install = shared.add_command(actions, "install", help="link the plugin into FiftyOne's plugins directory")
     install.add_argument("--copy", action="store_true", default=None, help="copy instead of linking")
-    uninstall = actions.add_parser("uninstall", help="remove the link or copy made by install")
+    uninstall = shared.add_command(actions, "uninstall", help="remove the link or copy made by install")
+    text = "default: FiftyOne's own (FIFTYONE_PLUGINS_DIR)"
     for action in (install, uninstall):
-        action.add_argument(
-            "--plugins-dir", type=Path, metavar="DIR", help="default: FiftyOne's own (FIFTYONE_PLUGINS_DIR)"
-        )
+        action.add_argument("--plugins-dir", type=Path, metavar="DIR", help=text)
     return parser
 
 
@@ -44,4 +42,4 @@ def run(args: argparse.Namespace) -> int:
         outcome = plugin_install.uninstall(args.plugins_dir)
     what = SENTENCES[outcome.action].format(path=outcome.path, target=outcome.target)
     say(f"{plugin_install.PLUGIN_NAME}: {what}")
-    return 0
+    return Exit.DONE

@@ -47,7 +47,7 @@ def bundle_dir() -> Path:
     Raises:
         UsageError: neither is there; the installation is incomplete.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "_bundle", package.parent):
         if all((folder / part).exists() for part in BUNDLE_PARTS):
             return folder

@@ -6,44 +6,65 @@ import numpy as np
 
 from ..common.parallel import one_thread
 from .normalize import l2_normalize
-from .spectral import nearest
 
-__all__ = ["cohesion", "neighbour_agreement"]
+__all__ = ["Witnesses", "cohesion"]
 
 
-def neighbour_agreement(
-    segments: np.ndarray,
-    classes: np.ndarray,
-    regions: np.ndarray,
-    embedding: np.ndarray,
-    labels: np.ndarray,
-    neighbours: int,
-) -> np.ndarray:
-    """Return how near the regions most similar to a segment are to its class.
+class Witnesses:
+    """Regions of known class and image, that are asked about the segments of one image at a time.
 
-    Nearness is the cosine of the mean of their rows of the spectral embedding to the mean row of the class:
-    regions that lie far apart in the graph count for little even where all of them have the class.
+    What does not depend on that image, the sums of the classes above all, is computed once.
 
     Args:
-        segments: (L, d) float32 unit vectors.
-        classes: (L,) their classes, among ``labels`` or not.
-        regions: (m, d) unit vectors of regions, of other images than the segments'.
+        vectors: (m, d) unit vectors of the regions.
         embedding: (m, E) their unit rows of the embedding that the classes were cut from.
-        labels: (m,) their classes.
-        neighbours: regions that are asked about each segment.
-
-    Returns:
-        (L,) float32 in [0, 1]; 0 where there are no regions, or none of the class.
+        labels: (m,) int their classes 0..K-1.
+        owners: (m,) int the images that they are from.
     """
-    if len(regions) == 0:
-        return np.zeros(len(classes), np.float32)
-    ids = np.unique(labels)
-    with one_thread():
-        centers = l2_normalize(np.stack([embedding[labels == id_].mean(0) for id_ in ids]))
-        found = nearest(segments, regions, min(neighbours, len(regions)))
-        nearness = embedding[found].mean(1) @ centers.T
-    own = np.asarray(classes)[:, None] == ids
-    return np.clip(np.where(own, nearness, 0.0).sum(1), 0, 1).astype(np.float32)
+
+    def __init__(
+        self, vectors: np.ndarray, embedding: np.ndarray, labels: np.ndarray, owners: np.ndarray
+    ) -> None:
+        self.vectors = np.asarray(vectors, np.float32)
+        self.embedding, self.labels, self.owners = embedding, labels, owners
+        k = int(labels.max(initial=-1)) + 1
+        self.counts = np.bincount(labels, minlength=k)
+        self.sums = np.zeros((k, embedding.shape[1]))
+        np.add.at(self.sums, labels, embedding)
+
+    def agreement(
+        self, segments: np.ndarray, classes: np.ndarray, owner: int, neighbours: int
+    ) -> np.ndarray | None:
+        """Return how near the regions most similar to a segment are to its class; its own image is not asked.
+
+        Nearness is the cosine of the mean of their rows of the embedding to the mean row of the class:
+        regions that lie far apart in the graph count for little even where all of them have the class.
+
+        Args:
+            segments: (L, d) float32 unit vectors.
+            classes: (L,) their classes.
+            owner: the image that the segments are from.
+            neighbours: regions that are asked about each segment; no more than half of those that a class has
+                on average, but at least 5.
+
+        Returns:
+            (L,) float32 in [0, 1], 0 for a class that no other image has; ``None`` without another image.
+        """
+        own = np.flatnonzero(self.owners == owner)
+        others = len(self.owners) - len(own)
+        if not others:
+            return None
+        sums, counts = self.sums.copy(), self.counts.copy()
+        np.subtract.at(sums, self.labels[own], self.embedding[own])
+        np.subtract.at(counts, self.labels[own], 1)
+        asked = min(max(5, min(neighbours, others // (2 * len(counts)))), others)
+        with one_thread():
+            similarity = segments @ self.vectors.T
+            similarity[:, own] = -np.inf
+            found = np.argpartition(-similarity, asked - 1, axis=1)[:, :asked]
+            centers = l2_normalize(sums / np.maximum(counts, 1)[:, None])[classes]
+            nearness = (self.embedding[found].mean(1) * centers).sum(1) * (counts[classes] > 0)
+        return np.asarray(np.clip(nearness, 0, 1), np.float32)
 
 
 def cohesion(edges: np.ndarray, weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -61,4 +82,4 @@ def cohesion(edges: np.ndarray, weights: np.ndarray, labels: np.ndarray) -> np.n
     first, second = labels[edges[:, 0]], labels[edges[:, 1]]
     touched = np.bincount(first, weights, k) + np.bincount(second, weights, k)
     inside = 2 * np.bincount(first, weights * (first == second), k)
-    return (inside / np.maximum(touched, 1e-12)).astype(np.float32)
+    return np.asarray(inside / np.maximum(touched, 1e-12), np.float32)

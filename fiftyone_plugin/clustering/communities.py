@@ -130,4 +130,4 @@ def find_communities(
 
     estimator = {"louvain": Louvain, "leiden": Leiden}[algorithm]
     found = estimator(resolution=resolution, return_probs=False, return_aggregate=False)
-    return found.fit_predict(graph).astype(np.int64)
+    return np.asarray(found.fit_predict(graph), np.int64)

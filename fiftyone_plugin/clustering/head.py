@@ -59,11 +59,12 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Return (n, K) float32 probabilities of (n, d) rows."""
-        logits = np.asarray(x, np.float32) @ self.weight_ + self.bias_
+        logits: np.ndarray = np.asarray(x, np.float32) @ self.weight_ + self.bias_
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)
-        return logits / logits.sum(axis=1, keepdims=True)
+        logits /= logits.sum(axis=1, keepdims=True)
+        return logits
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the (n,) int64 most probable class."""
-        return self.predict_proba(x).argmax(1)
+        return np.asarray(self.predict_proba(x).argmax(1))

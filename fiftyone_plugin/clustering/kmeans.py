@@ -26,8 +26,8 @@ def squared_distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
             f"with another backbone, or with other layers"
         )
     cross = x @ centers.T
-    distances = (x * x).sum(1, keepdims=True) - 2.0 * cross + (centers * centers).sum(1)
-    return np.maximum(distances, 0.0)
+    distances: np.ndarray = (x * x).sum(1, keepdims=True) - 2.0 * cross + (centers * centers).sum(1)
+    return distances.clip(0.0)
 
 
 class ReproducibleKMeans(ClusterMixin, BaseEstimator):
@@ -102,7 +102,7 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the (n,) int32 index of the nearest centre; ties go to the lower index."""
-        return self.distances(x).argmin(1).astype(np.int32)
+        return np.asarray(self.distances(x).argmin(1), np.int32)
 
 
 def _count_distinct(x: np.ndarray, enough: int) -> int:

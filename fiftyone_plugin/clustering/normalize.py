@@ -15,7 +15,8 @@ CHUNK = 16_384
 def l2_normalize(x: np.ndarray) -> np.ndarray:
     """Scale the rows of (n, D) ``x`` to unit length as float32; rows of zeros stay zero."""
     x = np.asarray(x, dtype=np.float32)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    unit: np.ndarray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
 def blur_patches(vectors: np.ndarray, grid: tuple[int, int], sigma: float) -> np.ndarray:
@@ -75,10 +76,16 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
         """
         if self.whiten is None or self.projection_ is None or n_components > self.whiten:
             raise UsageError(f"{self.whiten} components were kept, {n_components} are asked for")
-        other = VectorNormalizer(whiten=n_components)
-        other.mean_ = self.mean_
-        other.projection_ = np.ascontiguousarray(self.projection_[:, :n_components])
+        other = self.of(self.mean_, np.ascontiguousarray(self.projection_[:, :n_components]))
+        other.whiten = n_components
         return other
+
+    @classmethod
+    def of(cls, mean: np.ndarray, projection: np.ndarray | None = None) -> VectorNormalizer:
+        """Return a fitted normalizer of these arrays, see :func:`normalizer_arrays`."""
+        normalizer = cls()
+        normalizer.mean_, normalizer.projection_ = mean, projection
+        return normalizer
 
     @property
     def dim_(self) -> int:
@@ -115,7 +122,7 @@ def _whitening(x: np.ndarray, n_components: int) -> np.ndarray:
     scale = _inverse(np.sqrt(np.maximum(variance[::-1][:n_components], 0.0)))
     # eigh leaves the signs open
     signs = np.sign(np.take_along_axis(directions, np.abs(directions).argmax(0)[None], axis=0))
-    return (directions * signs * scale).astype(np.float32)
+    return np.asarray(directions * signs * scale, np.float32)
 
 
 def _inverse(scale: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from ..common.parallel import one_thread
 from ..errors import UsageError
 from .kmeans import ReproducibleKMeans, squared_distances
-from .normalize import VectorNormalizer, l2_normalize
+from .normalize import VectorNormalizer, l2_normalize, normalizer_arrays
 
 __all__ = ["RegionClasses", "pool_regions", "stack_layers"]
 
@@ -103,8 +103,7 @@ class RegionClasses(ClusterMixin, BaseEstimator):
             raise UsageError(f"regions need at least 1 class, got {self.n_classes}")
         x = np.asarray(x, np.float32)
         if len(x) == 0:
-            self.normalizer_ = VectorNormalizer()
-            self.normalizer_.mean_, self.normalizer_.projection_ = np.zeros(x.shape[1], np.float32), None
+            self.normalizer_ = VectorNormalizer.of(np.zeros(x.shape[1], np.float32))
             self.centers_, self.labels_ = np.zeros((0, x.shape[1]), np.float32), np.zeros(0, np.int64)
             return self
         # whitened to nearly as many components as there are regions, all regions would be equally far apart
@@ -156,23 +155,8 @@ class RegionClasses(ClusterMixin, BaseEstimator):
             return np.zeros(len(x), np.int64)
         with one_thread():
             vectors = self.normalizer_.transform(x)
-            return 1 + squared_distances(vectors, self.centers_).argmin(1)
+            return np.asarray(1 + squared_distances(vectors, self.centers_).argmin(1))
 
     def get_arrays(self) -> dict[str, np.ndarray]:
-        """Return the learnt arrays, as :meth:`set_arrays` takes them."""
-        arrays = {"mean": self.normalizer_.mean_, "centers": self.centers_}
-        if self.normalizer_.projection_ is not None:
-            arrays["projection"] = self.normalizer_.projection_
-        return arrays
-
-    def set_arrays(self, arrays: dict[str, np.ndarray]) -> RegionClasses:
-        """Restore what :meth:`get_arrays` returned; ``labels_`` of the fit is not part of it.
-
-        Raises:
-            KeyError: an array is missing.
-        """
-        self.normalizer_ = VectorNormalizer()
-        self.normalizer_.mean_ = arrays["mean"]
-        self.normalizer_.projection_ = arrays.get("projection")
-        self.centers_ = arrays["centers"]
-        return self
+        """Return the learnt arrays."""
+        return {"centers": self.centers_, **normalizer_arrays(self.normalizer_)}

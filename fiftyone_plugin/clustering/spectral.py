@@ -97,8 +97,8 @@ def scale_edges(graph: csr_matrix, factors: np.ndarray) -> csr_matrix:
 def agreement(graphs: Sequence[csr_matrix]) -> csr_matrix:
     """Return the element-wise third power of the mean of (n, n) graphs.
 
-    An edge that all of them have counts for much more than one that a single graph has; docs/mosaic.md has
-    what that gives.
+    An edge that all of them have counts for much more than one that a single graph has;
+    benchmarks/notes/mosaic.md has what that gives.
     """
     return (sum(graphs[1:], graphs[0]) / len(graphs)).power(SHARPNESS).tocsr()
 
@@ -211,7 +211,7 @@ def majority(votes: np.ndarray, n_clusters: int) -> np.ndarray:
     """Return the (n,) int64 cluster that most of (n, V) votes name; ties go to the lower one."""
     count = np.zeros((len(votes), n_clusters), np.int32)
     np.add.at(count, (np.arange(len(votes))[:, None], votes), 1)
-    return count.argmax(1)
+    return np.asarray(count.argmax(1))
 
 
 class LandmarkSpectral(ClusterMixin, BaseEstimator):
@@ -290,7 +290,8 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         if distinct <= max(3, 2 * (2 if auto else wanted)):
             self.eigenvalues_, self.embedding_ = np.zeros(0), np.zeros((len(x), 0), np.float32)
             self.graph_ = csr_matrix((len(x), len(x)))
-            return ReproducibleKMeans(min(wanted, distinct), random_state=self.random_state).fit(x).labels_
+            kmeans = ReproducibleKMeans(min(wanted, distinct), random_state=self.random_state)
+            return kmeans.fit(x).labels_
         self.graph_ = agreement([neighbour_graph(view, self.neighbours) for view in (x, *views)])
         self.eigenvalues_, vectors = _laplacian_eigenvectors(
             self.graph_, max(wanted, self.auto_range[1]) + 1, self.random_state
@@ -332,7 +333,7 @@ def _laplacian_eigenvectors(graph: csr_matrix, k: int, seed: int) -> tuple[np.nd
 
         def deflated(x: np.ndarray) -> np.ndarray:
             x = x.ravel()
-            return normalised @ x - known @ (known.T @ x)
+            return np.asarray(normalised @ x - known @ (known.T @ x))
 
         operator = LinearOperator((n, n), matvec=deflated, dtype=np.float64)
         start = np.random.default_rng(seed).normal(size=n)  # scipy's own start is not seeded

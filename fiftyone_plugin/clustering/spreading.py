@@ -48,4 +48,5 @@ def spread_scores(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     for _ in range(STEPS):
         spread = RETENTION * (walk @ spread) + (1 - RETENTION) * start
     spread /= root
-    return spread * (scores.sum(1, keepdims=True) / np.maximum(spread.sum(1, keepdims=True), 1e-12))
+    spread *= scores.sum(1, keepdims=True) / np.maximum(spread.sum(1, keepdims=True), 1e-12)
+    return spread

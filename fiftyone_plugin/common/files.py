@@ -10,7 +10,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any
 
 from ..errors import PseudoMaskError, UsageError
 
@@ -75,7 +74,7 @@ def remove_partials(folder: Path) -> int:
     return removed
 
 
-def write_json(path: Path, document: Any, *, sort_keys: bool = True) -> None:
+def write_json(path: Path, document: object, *, sort_keys: bool = True) -> None:
     """Write a JSON file, whole or not at all.
 
     Raises:

@@ -21,13 +21,13 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Generic, TypeVar
 
-__all__ = ["Matches", "PathIndex", "match_names", "normalise", "safe_relative", "split_path"]
+__all__ = ["Matches", "PathIndex", "match_names", "normalise", "shared_depth", "split_path"]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -67,9 +67,13 @@ def split_path(path: str) -> tuple[str, tuple[str, ...]]:
     return anchor, tuple(parts)
 
 
-def safe_relative(name: str) -> str:
-    """Return the relative POSIX path that a foreign name stands for, without drive, root and ``..``."""
-    return "/".join(split_path(name)[1])
+def shared_depth(paths: Collection[tuple[str, ...]]) -> int:
+    """Return how many first parts all paths share, the last part of each, a file's name, left out."""
+    if not paths:
+        return 0
+    low, high = min(paths)[:-1], max(paths)[:-1]  # what these two share, all that lie between them share
+    same = zip(low, high, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], same))
 
 
 @dataclass
@@ -358,7 +362,8 @@ def _below_the_root(index: PathIndex[T], hits: dict[str, _Hit[T] | None]) -> dic
     if not doubtful or any(hit is None or hit.rank[0] for hit in hits.values()):
         return {}
     parts = {name: split_path(name)[1] for name in hits}
-    root, first = _common_folder(index.parts), parts[min(doubtful)]
+    first = parts[min(doubtful)]
+    root = index.parts[0][: shared_depth(index.parts)]
     roots = {root}
     for tails in index._tails(False):
         low, high = tails.span(first, len(first))
@@ -371,13 +376,3 @@ def _below_the_root(index: PathIndex[T], hits: dict[str, _Hit[T] | None]) -> dic
         return {}
     found = {name: index.at(root + parts[name]) for name in doubtful}
     return {name: target for name, target in found.items() if target is not None}
-
-
-def _common_folder(paths: list[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the parts of the deepest folder that holds all paths."""
-    if not paths:
-        return ()
-    low, high = min(paths)[:-1], max(paths)[:-1]  # what these two share, all that lie between them share
-    return tuple(
-        one for one, other in takewhile(lambda pair: pair[0] == pair[1], zip(low, high, strict=False))
-    )

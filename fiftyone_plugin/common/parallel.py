@@ -1,10 +1,19 @@
-"""Mapping over images with worker processes, in order and in bounded memory."""
+"""Mapping over images with worker processes, in order and in bounded memory.
+
+The processes end with the one that started them, and nobody hears of them when they do.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
+import signal
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -15,7 +24,11 @@ from ..errors import PseudoMaskError
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["batched", "one_thread", "parallel_map", "usable_cores"]
+__all__ = ["batched", "one_thread", "parallel_map", "starting_workers", "usable_cores"]
+
+WATCH_S = 0.5  # between looks whether the parent is still there
+HELD_BACK = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,7 +70,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_jobs: int) -> list[R]:
+def parallel_map(function: Callable[..., R], tasks: Sequence[tuple[object, ...]], n_jobs: int) -> list[R]:
     """Call ``function(*task)`` for every task in worker processes and return the results in order.
 
     joblib's loky workers are reused between calls, need no ``if __name__ == "__main__"`` in the caller's
@@ -77,8 +90,6 @@ def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_job
     from concurrent.futures.process import BrokenProcessPool
 
     from joblib import Parallel, delayed
-
-    from .workers import create_backend, starting_workers
 
     try:
         # no memory-mapped copies of arguments: they are small, and a killed process would leave them behind
@@ -101,3 +112,124 @@ def parallel_map(function: Callable[..., R], tasks: list[tuple[Any, ...]], n_job
         raise PseudoMaskError(
             "a worker process was killed, most likely because memory ran short: use fewer --jobs"
         ) from error
+
+
+# ---------------------------------------------------------------------- processes that end with this one
+
+
+def end_with(parent: int) -> None:
+    """End this process as soon as its parent is gone; called once in every worker.
+
+    A parent that is killed can tell nobody, and loky's workers would wait five minutes for work. Linux has a
+    signal for this (PR_SET_PDEATHSIG), but it comes when the parent's *thread* ends: workers that are used
+    again by another thread, as in a server, would be killed at their work.
+
+    Args:
+        parent: process id of the parent.
+    """
+    threading.Thread(target=_watch, args=(parent,), name="parent-watch", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    if os.name == "nt":
+        _wait_for_windows_process(parent)
+    else:
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+    os._exit(1)
+
+
+def _wait_for_windows_process(parent: int) -> None:
+    import _winapi  # there the parent's id stays when it is gone
+
+    synchronize, forever = 0x00100000, 0xFFFFFFFF
+    with contextlib.suppress(OSError):  # gone before this began
+        handle = _winapi.OpenProcess(synchronize, False, parent)  # type: ignore[attr-defined]
+        _winapi.WaitForSingleObject(handle, forever)  # type: ignore[attr-defined]
+
+
+def create_backend() -> Any:
+    """Return joblib's loky backend with workers that watch their parent, and that can be stopped at any time.
+
+    When loky stops its workers, its own thread takes back the tasks that wait, and then looks for more: a
+    task that was not yet with the workers is a ``KeyError`` there, printed, and a pool that is never tidied
+    up. Hence such tasks are withdrawn first.
+    """
+    from joblib._parallel_backends import LokyBackend
+
+    class Backend(LokyBackend):  # type: ignore[misc]
+        def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
+            options = {**options, "initializer": end_with, "initargs": (os.getpid(),)}
+            with _quiet_tracker():
+                return int(super().configure(n_jobs=n_jobs, parallel=parallel, **options))
+
+        def abort_everything(self, ensure_ready: bool = True) -> None:
+            waiting = getattr(self._workers, "_work_ids", None)
+            with contextlib.suppress(queue.Empty):
+                while waiting is not None:
+                    waiting.get_nowait()
+            super().abort_everything(ensure_ready=ensure_ready)
+
+    return Backend()
+
+
+@contextmanager
+def _quiet_tracker() -> Iterator[None]:
+    """Start the processes that tidy up semaphores and folders, so that they do that without a word.
+
+    They outlive a killed process, and would tell its terminal of every semaphore that it has left.
+    """
+    if os.name == "nt":
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as of_loky
+
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = f"{before},{QUIET_TRACKER}" if before else QUIET_TRACKER
+    try:
+        resource_tracker.ensure_running()
+        of_loky.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+    yield
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the end of the block; processes started meanwhile never get one.
+
+    A terminal sends Ctrl-C to every process of a command. The one that started the workers ends them, so they
+    need not hear of it, and would print tracebacks: they inherit a signal mask that blocks it. That mask is
+    this thread's alone, and the handler runs in the main thread whichever thread got the signal: hence one
+    that only remembers it. An interrupt between the start of the workers and that of the thread that manages
+    them would leave workers that nobody ends, and the process waits for them forever.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    with _quiet_tracker():  # Python unblocks SIGINT when it starts a tracker: before the mask is set
+        pass
+    # Python lets only the main thread set handlers, and calls them there only
+    main = threading.current_thread() is threading.main_thread()
+    handlers: dict[int, Callable[..., Any]] = {}
+    for number in HELD_BACK if main else ():
+        handler = signal.getsignal(number)
+        if callable(handler):  # else the default, or not set by Python
+            handlers[number] = handler
+    received: list[int] = []
+    for number in handlers:
+        signal.signal(number, lambda number, frame: received.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received[:1]:
+            signal.raise_signal(number)

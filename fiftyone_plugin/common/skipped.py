@@ -9,7 +9,7 @@ __all__ = ["Skipped"]
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that took no part.
+    """An image, or another item, that took no part; as text, one line with both.
 
     Attributes:
         key: the image.
@@ -20,3 +20,6 @@ class Skipped:
     key: str
     reason: str
     expected: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.reason}"

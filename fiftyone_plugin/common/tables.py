@@ -1,14 +1,14 @@
-"""Tables that people open in a spreadsheet, with names of anybody in their cells."""
+"""Tables of names of anybody: for a spreadsheet, and for the terminal."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import IO
 
-from .text import spreadsheet_cell
+from .text import printable, spreadsheet_cell
 
-__all__ = ["TableWriter"]
+__all__ = ["TableWriter", "format_table"]
 
 
 class TableWriter:
@@ -27,3 +27,16 @@ class TableWriter:
         r"""Write a row; a null character, which not every reader takes, becomes ``\0``."""
         row = [spreadsheet_cell(cell.replace("\0", "\\0")) for cell in cells]
         (self._quoted if any("\r" in cell for cell in row) else self._plain).writerow(row)
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return an aligned table: the first column to the left, the others to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+    lines = [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in [header, ["-" * width for width in widths], *rows]
+    ]
+    return "\n".join(line.rstrip() for line in lines)

@@ -17,21 +17,16 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import UsageError
+from .locks import Busy, FileLock
 
 __all__ = ["LOCK", "Busy", "Workshop", "settle", "workshop_path"]
 
 LOCK = "lock"
 OURS = frozenset({LOCK, "new", "old", "trash"})
-ATTEMPTS = 20  # another process may remove the folder between making and locking it
-
-
-class Busy(Exception):
-    """A living process works in the folder."""
 
 
 def workshop_path(target: Path) -> Path:
@@ -55,10 +50,10 @@ def settle(path: str | os.PathLike[str]) -> None:
 
 
 def _settle(target: Path) -> None:
-    with suppress(Busy, FileNotFoundError):
+    with suppress(Busy):
         workshop = Workshop(target)
         if workshop.is_ours():
-            workshop.acquire(make=False)
+            workshop.acquire()
             workshop.close()
 
 
@@ -73,7 +68,8 @@ class Workshop:
     def __init__(self, target: Path) -> None:
         self.target = Path(os.path.realpath(target))
         self.path = workshop_path(target)
-        self._lock: int | None = None
+        self._lock = FileLock(self.path / LOCK)
+        self._held = False
 
     @property
     def new(self) -> Path:
@@ -87,49 +83,28 @@ class Workshop:
 
     def is_ours(self) -> bool:
         """Tell whether the folder holds nothing but what is made here."""
-        return set(os.listdir(self.path)) <= OURS and not self.path.is_symlink()
+        with suppress(FileNotFoundError):  # not made yet, or removed by another process
+            return set(os.listdir(self.path)) <= OURS and not self.path.is_symlink()
+        return True
 
-    def acquire(self, *, make: bool = True) -> None:
-        """Lock the folder and put right what a killed process left in it.
-
-        Args:
-            make: make the folder if it is not there.
+    def acquire(self) -> None:
+        """Make and lock the folder, and put right what a killed process left in it.
 
         Raises:
-            UsageError: a living process works in it, or it is somebody else's.
+            Busy: a living process works in it.
+            UsageError: it is somebody else's.
             OSError: the file system refuses.
         """
-        for _ in range(ATTEMPTS):
-            if make:
-                with suppress(FileExistsError):  # Path.mkdir(exist_ok) fails if it is removed meanwhile
-                    os.mkdir(self.path)
-            try:
-                if not self.is_ours():
-                    raise UsageError(f"{self.path} holds files of somebody else; move it away")
-                lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-            except FileNotFoundError:  # removed by another process
-                if not make:
-                    raise
-                continue
-            except OSError:
-                with suppress(OSError):
-                    os.rmdir(self.path)  # only if it is empty
-                raise
-            if not _lock_file(lock):
-                os.close(lock)
-                raise Busy
-            if self._holds(lock):
-                self._lock = lock
-                self._put_right()
-                return
-            os.close(lock)
-        raise Busy
-
-    def _holds(self, lock: int) -> bool:
-        """Tell whether the locked file is the one that has the name: it may have been removed before."""
-        with suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(lock), os.stat(self.path / LOCK))
-        return False
+        try:
+            if not self.is_ours():
+                raise UsageError(f"{self.path} holds files of somebody else; move it away")
+            self._lock.acquire()
+        except OSError:
+            with suppress(OSError):
+                os.rmdir(self.path)  # only if it is empty
+            raise
+        self._held = True
+        self._put_right()
 
     def _put_right(self) -> None:
         if os.path.lexists(self.old) and not os.path.lexists(self.target):
@@ -146,20 +121,22 @@ class Workshop:
 
     def close(self) -> None:
         """Remove the folder and unlock it; what cannot be removed now is removed by the next command."""
-        if self._lock is None:
+        if not self._held:
             return
-        lock, self._lock = self._lock, None
+        self._held = False
         try:
             with suppress(OSError):
                 self._clear()
-                if sys.platform == "win32":  # a file that is open cannot be removed there
-                    os.close(lock)
-                    lock = -1
-                os.unlink(self.path / LOCK)  # last: a folder without it but with content would be nobody's
-                os.rmdir(self.path)
         finally:
-            if lock >= 0:
-                os.close(lock)
+            # a folder with content and no lock would be nobody's
+            self._lock.release(remove=self._is_empty())
+        with suppress(OSError):
+            os.rmdir(self.path)
+
+    def _is_empty(self) -> bool:
+        with suppress(OSError):
+            return os.listdir(self.path) == [LOCK]
+        return False
 
 
 def _remove(path: Path) -> None:
@@ -168,25 +145,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     elif os.path.lexists(path):
         os.unlink(path)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock_file(lock: int) -> bool:
-        try:
-            msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock_file(lock: int) -> bool:
-        """Lock an open file unless another process has; unlocked when it is closed, and by any end."""
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

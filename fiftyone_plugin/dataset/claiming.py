@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..runs.folder import RunDirectory
@@ -18,6 +18,8 @@ from .record import RUNNING, RunFields, RunRecord, read_record, save_record
 from .undoing import drop_replacement, refuse_at_work, undo_run
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+
     from ..runs.config import LabelConfig
 
 __all__ = ["asked_for", "claim", "default_out"]
@@ -25,7 +27,7 @@ __all__ = ["asked_for", "claim", "default_out"]
 RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "preset")  # no mask depends on them
 
 
-def default_out(dataset: Any, field: str, run_id: str = "") -> Path:
+def default_out(dataset: Dataset, field: str, run_id: str = "") -> Path:
     """Return where masks go if the caller names no folder: below FiftyOne's default dataset folder.
 
     Args:
@@ -47,7 +49,7 @@ def asked_for(config: LabelConfig, model: str | Path | None) -> str:
 
 
 def claim(
-    dataset: Any,
+    dataset: Dataset,
     field: str,
     out: str | Path | None,
     *,
@@ -57,13 +59,8 @@ def claim(
 ) -> tuple[RunRecord, bool]:
     """Reserve fields and folder for a run, or take up an unfinished one; recorded before anything is written.
 
-    Args:
-        dataset: the dataset.
-        field: the mask field.
-        out: folder, ``None`` for one below the default dataset folder.
-        overwrite: a finished run may be replaced.
-        restart: an unfinished run is forgotten.
-        asked: what the caller asks for, see :func:`asked_for`.
+    The arguments are those of :func:`~.labelling.label_dataset`, with what the caller ``asked`` for, see
+    :func:`asked_for`.
 
     Returns:
         The record, and whether the run is a new one. If it replaces a finished run, that one's record stays
@@ -127,7 +124,7 @@ def replacement(record: RunRecord) -> RunRecord:
     )
 
 
-def _replacement(dataset: Any, record: RunRecord, *, restart: bool) -> RunRecord | None:
+def _replacement(dataset: Dataset, record: RunRecord, *, restart: bool) -> RunRecord | None:
     """Return the unfinished replacement of a run; one of another dataset, or unwanted, is forgotten."""
     step = record.pending.get("replace")
     if step is None:
@@ -141,7 +138,7 @@ def _replacement(dataset: Any, record: RunRecord, *, restart: bool) -> RunRecord
     return None
 
 
-def _check_replaceable(dataset: Any, record: RunRecord, *, overwrite: bool) -> None:
+def _check_replaceable(dataset: Dataset, record: RunRecord, *, overwrite: bool) -> None:
     if not overwrite:
         raise UsageError(
             f"field {record.field!r} was filled by run {record.key!r}: choose another field name, or "
@@ -154,7 +151,7 @@ def _check_replaceable(dataset: Any, record: RunRecord, *, overwrite: bool) -> N
         )
 
 
-def _check_fields(dataset: Any, field: str, record: RunRecord | None, *, overwrite: bool) -> list[str]:
+def _check_fields(dataset: Dataset, field: str, record: RunRecord | None, *, overwrite: bool) -> list[str]:
     """Return the fields that the run makes; those of other origin are refused before anything is done."""
     schema, fields = dataset.get_field_schema(), RunFields(field)
     existing = [name for name in fields.all if name in schema]

@@ -1,30 +1,41 @@
-"""."""
+"""Two runs of a dataset, mask by mask: how far they agree, written beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..common.parallel import batched
 from ..common.progress import NullProgress, Progress
+from ..common.skipped import Skipped
 from ..errors import UsageError
 from ..images.listing import all_samples
 from .comparison import (
-    COMPARISON_METHOD,
     DISAGREEMENT,
     MARK,
     StoredComparison,
-    _read,
+    StoredMatch,
+    agreement_field,
     comparison_key,
     disagreement_view,
     is_comparison,
     undo_comparison,
 )
-from .keys import METHOD, reserved_fields, run_key
+from .database import database_errors
+from .journal import at_work, note
+from .record import check_field_name, finished_run, stored
+from .recovery import recover
 from .views import save_own_view
 
-__all__ = ["BATCH", "LISTED", "THREADS", "compare_runs"]
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from ..evaluation.comparison import Comparison
+    from .summary import View
+
+__all__ = ["compare_runs"]
 
 BATCH = 64  # samples whose masks may be held at once
 
@@ -34,7 +45,7 @@ LISTED = 20  # samples left out that the record names
 
 
 def compare_runs(
-    samples: Any, a: str, b: str, field: str | None = None, progress: Progress | None = None
+    samples: View, a: str, b: str, field: str | None = None, progress: Progress | None = None
 ) -> StoredComparison:
     """Compare the masks of two runs of a dataset, and write where they differ.
 
@@ -57,88 +68,77 @@ def compare_runs(
     """
     from ..evaluation.comparison import compare_counts
     from ..evaluation.per_image import ImageCounts
-    from .database import database_errors
-    from .recovery import recover
 
     dataset = samples._dataset
-    field = field or f"{a}_vs_{b}_agreement"
+    field = field or agreement_field(a, b)
     key = comparison_key(a, b)
     with database_errors("Nothing of the runs was changed; compare them again once it does"):
         recover(dataset)
         _check(dataset, a, b, field, key)
         both = all_samples(samples).exists(a).exists(b)
-        images, left_out = ImageCounts(), {}
+        images, skipped = ImageCounts(), []
         with (progress or NullProgress()).stage("comparing masks", total=len(both)) as stage:
             for sample_id, found in _tables(both, a, b):
-                if isinstance(found, str):
-                    left_out[sample_id] = found
+                if isinstance(found, Skipped):
+                    skipped.append(found)
                 else:
                     images.append(sample_id, found)
                 stage.update()
-        result = compare_counts(images, left_out)
+        result = compare_counts(images, skipped)
         if is_comparison(dataset, key):
             undo_comparison(dataset, key)
-        return _write(dataset, key, (a, b, field), result, left_out)
+        return _write(dataset, key, (a, b, field), result)
 
 
-def _write(
-    dataset: Any, key: str, names: tuple[str, str, str], result: Any, left_out: dict[str, str]
-) -> StoredComparison:
+def _write(dataset: Dataset, key: str, names: tuple[str, str, str], result: Comparison) -> StoredComparison:
     """Write record, field and saved view; the record says that it is being written until all are there."""
     import fiftyone as fo
 
-    from .journal import at_work, note
-
     a, b, field = names
+    record = StoredComparison(
+        key=key,
+        a=a,
+        b=b,
+        field=field,
+        view=None,
+        images=result.images,
+        agreement=result.agreement,
+        ari=result.ari,
+        nmi=result.nmi,
+        classes=tuple(StoredMatch(match.a, match.b, round(match.iou, 4)) for match in result.classes),
+        left_out=len(result.skipped),
+        reasons={entry.key: entry.reason for entry in result.skipped[:LISTED]},
+    )
     with at_work() as holder:
-        config = dataset.init_run(
-            method=COMPARISON_METHOD,
-            a=a,
-            b=b,
-            field=field,
-            images=result.images,
-            agreement=result.agreement,
-            ari=result.ari,
-            nmi=result.nmi,
-            classes=[{"a": match.a, "b": match.b, "iou": round(match.iou, 4)} for match in result.classes],
-            left_out=len(left_out),
-            reasons=dict(list(left_out.items())[:LISTED]),
-            pending={"write": {"holder": holder}},
-        )
-        dataset.register_run(key, config, overwrite=False)
+        record.save(dataset, holder)
         dataset.add_sample_field(field, fo.FloatField, info={MARK: key})
         dataset.set_values(field, result.per_image, key_field="id")
-        stored = _read(dataset, key)
         text = f"{a} against {b}, images that differ most first ({result.agreement:.1%} of the pixels agree)"
-        view = disagreement_view(dataset, stored)
+        view = disagreement_view(dataset, record)
         save_own_view(dataset, key, view, DISAGREEMENT, f"{a} vs {b}: {DISAGREEMENT}", text)
         note(dataset, key, write=None)
-    return _read(dataset, key)
+    return StoredComparison.read(dataset, key)
 
 
-def _check(dataset: Any, a: str, b: str, field: str, key: str) -> None:
+def _check(dataset: Dataset, a: str, b: str, field: str, key: str) -> None:
     if a == b:
         raise UsageError(f"{a!r} cannot be compared with itself: name two runs")
-    finished = dataset.list_runs(method=METHOD, status="complete")
     for name in (a, b):
-        if run_key(name) not in finished:
-            fields = ", ".join(reserved_fields(finished)) or "none"
-            raise UsageError(f"no finished run fills {name!r}; there are: {fields}")
+        finished_run(dataset, name)
         if not dataset.has_sample_field(name):
             raise UsageError(f"field {name!r} was deleted: delete its run too, or label anew")
-    if not field.isidentifier() or field.startswith("_"):
-        raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _")
+    check_field_name(field)
     ours = is_comparison(dataset, key)
     if dataset.has_run(key) and not ours:
         raise UsageError(f"{dataset.name!r} has a run {key!r} of something else: delete or rename it first")
-    replaced = dataset.get_run_info(key).config.field if ours else None
+    replaced = stored(dataset, key, "field") if ours else None
     if field != replaced and dataset.has_sample_field(field):
         raise UsageError(f"field {field!r} exists: choose another name for the agreement")
 
 
-def _tables(samples: Any, a: str, b: str) -> Iterator[tuple[str, Any]]:
+def _tables(samples: View, a: str, b: str) -> Iterator[tuple[str, Any]]:
     """Yield sample id and the table of its two masks, or the reason why there is none."""
-    from ..evaluation.comparison import count_or_reason
+    from ..evaluation.comparison import count_or_skip
     from ..evaluation.fiftyone_masks import stored_masks, with_stored_mask
     from ..masks.files import load_mask
 
@@ -147,9 +147,6 @@ def _tables(samples: Any, a: str, b: str) -> Iterator[tuple[str, Any]]:
         if mask is None:
             raise UsageError("a label has no mask")
         return mask
-
-    def count(one: tuple[str | None, Any], other: tuple[str | None, Any]) -> Any:
-        return count_or_reason(one, other, read)
 
     in_database = {field: with_stored_mask(samples, field) for field in (a, b)}
     rows = zip(*samples.values(["id", f"{a}.mask_path", f"{b}.mask_path"]), strict=True)
@@ -160,4 +157,4 @@ def _tables(samples: Any, a: str, b: str) -> Iterator[tuple[str, Any]]:
             for field, known in zip((a, b), paths, strict=True):
                 stored = stored_masks(samples, [i for i in ids if i in in_database[field]], field)
                 labels.append([(path, stored.get(i)) for i, path in zip(ids, known, strict=True)])
-            yield from zip(ids, pool.map(count, *labels), strict=True)
+            yield from zip(ids, pool.map(partial(count_or_skip, read=read), ids, *labels), strict=True)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..images.listing import labelled_slices
 from .keys import METHOD
+from .record import RunFields, plain, stored
 from .views import delete_views, list_views
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from .summary import View
 
 __all__ = [
     "COMPARISON_METHOD",
+    "DISAGREEMENT",
+    "MARK",
     "StoredComparison",
+    "StoredMatch",
+    "agreement_field",
     "comparison_key",
     "disagreement_view",
     "is_comparison",
@@ -25,6 +35,15 @@ __all__ = [
 COMPARISON_METHOD = f"{METHOD}_comparison"
 DISAGREEMENT = "disagreement"
 MARK = "pseudomask_comparison"  # in the info of the field of agreement: the key of its comparison
+
+
+@dataclass(frozen=True)
+class StoredMatch:
+    """Two matching classes: their ids, ``None`` without a counterpart, and intersection over union."""
+
+    a: int | None
+    b: int | None
+    iou: float
 
 
 @dataclass(frozen=True)
@@ -41,8 +60,7 @@ class StoredComparison:
         agreement: share of pixels that have matching classes, in [0, 1].
         ari: adjusted Rand index.
         nmi: normalised mutual information.
-        classes: matching classes, those that agree least first: ``a`` and ``b`` (ids, ``None`` without a
-            counterpart) and ``iou`` each.
+        classes: matching classes, those that agree least first.
         left_out: number of samples that could not be compared.
         reasons: sample id -> reason, of the first of them.
     """
@@ -56,9 +74,33 @@ class StoredComparison:
     agreement: float
     ari: float
     nmi: float
-    classes: list[dict[str, Any]]
+    classes: tuple[StoredMatch, ...]
     left_out: int
     reasons: dict[str, str]
+
+    @classmethod
+    def read(cls, dataset: Dataset, key: str) -> StoredComparison:
+        """Read the record of a comparison.
+
+        Raises:
+            AttributeError, KeyError, TypeError: it is one that somebody else has made.
+        """
+        config, views = dataset.get_run_info(key).config, list_views(dataset, key)
+        names = set(cls.__dataclass_fields__) - {"key", "view", "classes"}
+        return cls(
+            key=key,
+            view=views[0].name if views else None,
+            classes=tuple(StoredMatch(row["a"], row["b"], row["iou"]) for row in config.classes),
+            **{name: plain(getattr(config, name)) for name in names},
+        )
+
+    def save(self, dataset: Dataset, holder: dict[str, Any]) -> None:
+        """Write a new record, which says that it is being written."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("key", "view")}
+        values["classes"] = [asdict(row) for row in self.classes]
+        pending = {"write": {"holder": holder}}
+        config = dataset.init_run(method=COMPARISON_METHOD, **values, pending=pending)
+        dataset.register_run(self.key, config, overwrite=False)
 
 
 def comparison_key(a: str, b: str) -> str:
@@ -66,48 +108,47 @@ def comparison_key(a: str, b: str) -> str:
     return f"compare_{a}_vs_{b}"
 
 
-def is_comparison(dataset: Any, key: str) -> bool:
+def agreement_field(a: str, b: str) -> str:
+    """Return the usual name of the field of agreement of two mask fields."""
+    return f"{a}_vs_{b}_agreement"
+
+
+def is_comparison(dataset: Dataset, key: str) -> bool:
     """Return whether ``key`` is a custom run of :func:`compare_runs`."""
-    return dataset.has_run(key) and dataset.get_run_info(key).config.method == COMPARISON_METHOD
+    return dataset.has_run(key) and stored(dataset, key, "method") == COMPARISON_METHOD
 
 
-def list_comparisons(samples: Any, field: str | None = None) -> list[StoredComparison]:
+def list_comparisons(samples: View, field: str | None = None) -> list[StoredComparison]:
     """Return the comparisons of a dataset, those that a mask field takes part in if one is named."""
     dataset = samples._dataset
     found = []
     for key in dataset.list_runs(method=COMPARISON_METHOD):
-        with suppress(AttributeError, TypeError, ValueError):  # a record that somebody else has made
-            found.append(_read(dataset, key))
+        with suppress(AttributeError, KeyError, TypeError, ValueError):  # somebody else has made it
+            found.append(StoredComparison.read(dataset, key))
     return [comparison for comparison in found if field is None or field in (comparison.a, comparison.b)]
 
 
-def disagreement_view(samples: Any, comparison: StoredComparison) -> Any:
+def disagreement_view(samples: View, comparison: StoredComparison) -> View:
     """Return the view of the images that were compared, those that differ most first."""
     shown = labelled_slices(samples._dataset, comparison.field).exists(comparison.field)
     return shown.sort_by(comparison.field)
 
 
-def match_view(samples: Any, comparison: StoredComparison, number: int) -> Any:
-    """Return the view of the images that show one of two matched classes, those that differ most first.
-
-    Args:
-        samples: the dataset, or any view of it.
-        comparison: the comparison.
-        number: position of the pair in its ``classes``.
-    """
+def match_view(samples: View, comparison: StoredComparison, number: int) -> View:
+    """Return the view of the images that show one of ``comparison.classes[number]``, most different first."""
     from fiftyone import ViewExpression, ViewField
 
     dataset, pair = samples._dataset, comparison.classes[number]
     shown = []
-    for field, id_ in ((comparison.a, pair["a"]), (comparison.b, pair["b"])):
+    for field, id_ in ((comparison.a, pair.a), (comparison.b, pair.b)):
         name = (dataset.mask_targets.get(field) or {}).get(id_)
         if name is not None:
-            shown.append(ViewField(f"{field}_classes").contains(name))
+            shown.append(ViewField(RunFields(field).classes).contains(name))
     view = disagreement_view(dataset, comparison)
     return view.match(ViewExpression.any(shown)) if shown else view
 
 
-def undo_comparison(samples: Any, key: str) -> None:
+def undo_comparison(samples: View, key: str) -> None:
     """Remove the field, saved view and record of a comparison, and nothing else.
 
     Raises:
@@ -121,36 +162,17 @@ def undo_comparison(samples: Any, key: str) -> None:
 
     with begun(dataset, key, "undo"):
         delete_views(dataset, key)
-        config = dataset.get_run_info(key).config
-        if _is_agreement(dataset, config):
-            dataset.delete_sample_field(config.field)
+        field = _agreement_field(dataset, key)
+        if field is not None:
+            dataset.delete_sample_field(field)
         dataset.delete_run(key)
 
 
-def _is_agreement(dataset: Any, config: Any) -> bool:
-    """Return whether the field that a record names is one of agreement; a stranger's record may name any."""
+def _agreement_field(dataset: Dataset, key: str) -> str | None:
+    """Return the field that a record names if it is one of agreement; a stranger's record may name any."""
     import fiftyone as fo
 
-    name, a, b = (getattr(config, part, None) for part in ("field", "a", "b"))
+    name, a, b = (stored(dataset, key, part) for part in ("field", "a", "b"))
     found = dataset.get_field(name) if isinstance(name, str) and "." not in name else None
     ours = (getattr(found, "info", None) or {}).get(MARK) == comparison_key(str(a), str(b))
-    return isinstance(found, fo.FloatField) and (ours or name == f"{a}_vs_{b}_agreement")
-
-
-def _read(dataset: Any, key: str) -> StoredComparison:
-    config = dataset.get_run_info(key).config
-    views = list_views(dataset, key)
-    return StoredComparison(
-        key=key,
-        a=config.a,
-        b=config.b,
-        field=config.field,
-        view=views[0].name if views else None,
-        images=config.images,
-        agreement=config.agreement,
-        ari=config.ari,
-        nmi=config.nmi,
-        classes=[dict(match) for match in config.classes],
-        left_out=config.left_out,
-        reasons=dict(config.reasons),
-    )
+    return name if isinstance(found, fo.FloatField) and (ours or name == agreement_field(a, b)) else None

@@ -12,10 +12,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PseudoMaskError
-from .record import plain, update_record
+from .record import stored, update_record
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 __all__ = ["at_work", "begun", "is_alive", "note", "pending", "refuse_if_busy"]
 
@@ -41,7 +44,7 @@ def at_work() -> Iterator[dict[str, Any]]:
         _ACTIVE.discard(token)
 
 
-def is_alive(step: Any) -> bool:
+def is_alive(step: object) -> bool:
     """Return whether somebody may still be at work on a step that a record holds.
 
     A process of another machine cannot be seen: it counts as gone some minutes after the step began.
@@ -58,7 +61,7 @@ def is_alive(step: Any) -> bool:
     return started is not None and started == holder.get("started")
 
 
-def _started(pid: Any) -> float | None:
+def _started(pid: object) -> float | None:
     """Return when a process began, ``None`` if there is no such process or it has ended."""
     import psutil
 
@@ -69,21 +72,20 @@ def _started(pid: Any) -> float | None:
         return None
 
 
-def pending(dataset: Any, key: str) -> dict[str, Any]:
+def pending(dataset: Dataset, key: str) -> dict[str, Any]:
     """Return what the record of a run or a comparison says was begun: step -> its details."""
-    found = getattr(dataset.get_run_info(key).config, "pending", None)
-    steps = plain(found) if found else {}
+    steps = stored(dataset, key, "pending")
     return steps if isinstance(steps, dict) else {}
 
 
-def note(dataset: Any, key: str, **steps: dict[str, Any] | None) -> None:
+def note(dataset: Dataset, key: str, **steps: dict[str, Any] | None) -> None:
     """Write steps into a record; ``None`` for one that is done."""
     changed = {**pending(dataset, key), **steps}
     update_record(dataset, key, pending={name: step for name, step in changed.items() if step is not None})
 
 
 @contextmanager
-def begun(dataset: Any, key: str, step: str, **details: Any) -> Iterator[None]:
+def begun(dataset: Dataset, key: str, step: str, **details: Any) -> Iterator[None]:
     """Note a step, do the block, and note that it is done; after an error the note stays.
 
     A block that removes the record ends the step with it.
@@ -95,7 +97,7 @@ def begun(dataset: Any, key: str, step: str, **details: Any) -> Iterator[None]:
             note(dataset, key, **{step: None})
 
 
-def refuse_if_busy(dataset: Any, key: str) -> None:
+def refuse_if_busy(dataset: Dataset, key: str) -> None:
     """Refuse to change a run that another process changes at this moment.
 
     Raises:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-__all__ = ["FIELD_SUFFIXES", "METHOD", "reserved_fields", "run_key"]
+__all__ = ["FIELD_SUFFIXES", "METHOD", "is_field_name", "reserved_fields", "run_key"]
 
 METHOD = "pseudomask"
 """How FiftyOne tells this package's runs from others."""
@@ -18,6 +19,11 @@ PREFIX = f"{METHOD}_"
 def run_key(field: str) -> str:
     """Return the key of the custom run that fills ``field``."""
     return PREFIX + field
+
+
+def is_field_name(name: object) -> bool:
+    """Return whether a new field can have this name: letters, digits and _, beginning with a letter."""
+    return isinstance(name, str) and re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", name) is not None
 
 
 def reserved_fields(keys: Iterable[str]) -> list[str]:

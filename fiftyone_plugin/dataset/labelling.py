@@ -1,12 +1,11 @@
-"""The one place that reads and writes FiftyOne samples, fields and runs."""
+"""Labelling a dataset or view, undoing it, and the saved views of a run."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
@@ -18,23 +17,29 @@ from ..runs.result import LabelResult
 from ..runs.samples import SampleRow
 from ..runs.stopping import RunStopped, StoppableProgress, is_at_work
 from .claiming import asked_for, claim, default_out
-from .comparison import is_comparison, undo_comparison
-from .database import database_errors, refresh
+from .comparison import StoredComparison, is_comparison, undo_comparison
+from .database import database_errors, refresh, remove_orphans
+from .editing.opening import undo_edit
+from .editing.run import Written
 from .journal import pending, refuse_if_busy
-from .keys import METHOD, run_key
-from .orphans import remove_orphans
-from .record import RunRecord, _own_runs, check_field_name, has_own_run, read_record
+from .keys import run_key
+from .record import RunRecord, check_field_name, has_own_run, own_runs, read_record
 from .recovery import recover
 from .undoing import Undone, drop_replacement, refuse_at_work, undo_run
-from .writeback import is_finished, load_result, write_run
+from .writeback import is_finished, load_result, renew_views, write_run
 
-__all__ = ["Undone", "create_views", "default_out", "label_dataset", "run_key", "undo"]
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from .summary import View
+
+__all__ = ["Undone", "create_views", "default_out", "label_dataset", "run_key", "undo", "write_result"]
 
 logger = logging.getLogger(__name__)
 
 
 def label_dataset(
-    view: Any,
+    view: View,
     field: str = "pseudo_mask",
     *,
     out: str | Path | None = None,
@@ -71,7 +76,7 @@ def label_dataset(
         resume: go on with an unfinished run of the same field and settings.
         restart: forget an unfinished run of the same field.
         progress: where stages report to.
-        settings: fields of :class:`~fiftyone_plugin.runs.pipeline.LabelConfig`, instead of ``config``.
+        settings: fields of :class:`~fiftyone_plugin.runs.config.LabelConfig`, instead of ``config``.
 
     Returns:
         The result; its ``skipped`` rows are samples without a mask, with the reason.
@@ -86,11 +91,7 @@ def label_dataset(
         entries = list_view(view)
         if config is not None and settings:
             raise UsageError("give either config or its fields as keywords, not both")
-        try:
-            config = config or LabelConfig(**settings)
-        except TypeError as error:
-            raise UsageError(f"unknown setting: {error}") from error
-        config.validate()
+        config = config or LabelConfig(**settings)
         check_field_name(field)
         dataset, asked = view._dataset, asked_for(config, model)
         written = _written_before(dataset, field, asked, entries)
@@ -100,9 +101,17 @@ def label_dataset(
         stoppable = StoppableProgress(progress or NullProgress(), Path(record.out))
         try:
             folder = Path(model) if model is not None else None
-            how = _How(config=config, model=folder, resume=resume, restart=restart, asked=asked)
-            result = _made(dataset, record, entries, how, stoppable)
-            _write(dataset, record, result, entries, stoppable)
+            unfinished = RunDirectory(Path(record.out)).read_run() is not None
+            result = _made_before(dataset, record, entries, asked) or label_items(
+                [entry.item for entry in entries],
+                Path(record.out),
+                config,
+                model=folder,
+                resume=resume and unfinished,
+                restart=restart and unfinished,
+                progress=stoppable,
+            )
+            write_result(dataset, record, result, entries, stoppable)
         except RunStopped as error:
             raise RunStopped(_how_to_go_on(error, field, Path(record.out), len(entries))) from error
         except PseudoMaskError:
@@ -112,7 +121,7 @@ def label_dataset(
         return result
 
 
-def _written_before(dataset: Any, field: str, asked: str, entries: list[ViewItem]) -> LabelResult | None:
+def _written_before(dataset: Dataset, field: str, asked: str, entries: list[ViewItem]) -> LabelResult | None:
     """Finish what was begun on a dataset; returns the result if that was the writing of this very run."""
     key = run_key(field)
     refresh(dataset)
@@ -133,42 +142,22 @@ def _shows(result: LabelResult, entries: list[ViewItem]) -> bool:
     return {row.image for row in result.samples} == {entry.item.key for entry in entries}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _How:
-    """How to label; ``asked`` says it in text."""
-
-    config: LabelConfig
-    model: Path | None
-    resume: bool
-    restart: bool
-    asked: str
-
-
-def _made(
-    dataset: Any, record: RunRecord, entries: list[ViewItem], how: _How, progress: Progress
-) -> LabelResult:
-    """Make the masks, or take them where only the writing of fields was cut short."""
+def _made_before(
+    dataset: Dataset, record: RunRecord, entries: list[ViewItem], asked: str
+) -> LabelResult | None:
+    """Return the result of masks that are all there, where only the writing of fields was cut short."""
     directory = Path(record.out)
-    if is_finished(directory):
-        result = load_result(directory)
-        steps = pending(dataset, record.key)
-        wanted = (steps.get("replace") or steps.get("label") or {}).get("asked")
-        if not _shows(result, entries) or wanted not in (None, "", how.asked):
-            raise UsageError(
-                f"the masks of {record.field!r} are done and not yet written to the dataset, of other images "
-                f"or with other settings: label with the same, or restart=True"
-            )
-        return result
-    unfinished = RunDirectory(directory).read_run() is not None
-    return label_items(
-        [entry.item for entry in entries],
-        directory,
-        how.config,
-        model=how.model,
-        resume=how.resume and unfinished,
-        restart=how.restart and unfinished,
-        progress=progress,
-    )
+    if not is_finished(directory):
+        return None
+    result = load_result(directory)
+    steps = pending(dataset, record.key)
+    wanted = (steps.get("replace") or steps.get("label") or {}).get("asked")
+    if not _shows(result, entries) or wanted not in (None, "", asked):
+        raise UsageError(
+            f"the masks of {record.field!r} are done and not yet written to the dataset, of other images "
+            f"or with other settings: label with the same, or restart=True"
+        )
+    return result
 
 
 def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -> str:
@@ -179,7 +168,7 @@ def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -
     )
 
 
-def _forget_if_nothing_came(dataset: Any, record: RunRecord) -> None:
+def _forget_if_nothing_came(dataset: Dataset, record: RunRecord) -> None:
     """Undo a run that failed before its first mask: there is nothing to go on with."""
     import fiftyone as fo
 
@@ -200,7 +189,7 @@ def _forget_if_nothing_came(dataset: Any, record: RunRecord) -> None:
             dataset.delete_run(record.key)
 
 
-def undo(dataset: Any, key: str) -> Undone:
+def undo(dataset: Dataset, key: str | RunRecord | StoredComparison | Written) -> Undone:
     """Remove what a run of :func:`label_dataset` made, its fields, files, views and record, and nothing else.
 
     Fields that existed before the run (``overwrite=True``) stay, without the values that the run wrote.
@@ -210,18 +199,24 @@ def undo(dataset: Any, key: str) -> Undone:
 
     Args:
         dataset: the dataset, or any view of it.
-        key: key of the run, ``pseudomask_<field>``; or of a comparison, see
-            :func:`fiftyone_plugin.dataset.comparing.compare_runs`.
+        key: key of the run, ``pseudomask_<field>``, or of a comparison; or what
+            :func:`~.comparing.compare_runs` or an edit of masks has returned. An edit is taken back if it is
+            the last one of its run.
 
     Returns:
         What was left, and why.
 
     Raises:
-        UsageError: there is no such run, it was not made by this package, or it is at work.
+        UsageError: there is no such run, it was not made by this package, or it is at work; or an edit is
+            not the last one in force.
         PseudoMaskError: another process changes it at this moment.
         MissingDependencyError: FiftyOne's database does not answer.
     """
     dataset = dataset._dataset
+    if isinstance(key, Written):
+        undo_edit(dataset, key.field, key.edit.number)
+        return Undone(run_key(key.field))
+    key = key if isinstance(key, str) else key.key
     with database_errors("Once it does, delete the run again: what is left of it goes then"):
         if key in recover(dataset):
             return Undone(key)
@@ -231,7 +226,7 @@ def undo(dataset: Any, key: str) -> Undone:
             return Undone(key)
         if not has_own_run(dataset, key):
             raise UsageError(
-                f"{dataset.name!r} has no run {key!r} of this plugin; there are: {_own_runs(dataset)}"
+                f"{dataset.name!r} has no run {key!r} of this plugin; there are: {own_runs(dataset)}"
             )
         refuse_if_busy(dataset, key)
         record = read_record(dataset, key)
@@ -240,15 +235,25 @@ def undo(dataset: Any, key: str) -> Undone:
         return undo_run(dataset, key)
 
 
-def _claim(dataset: Any, field: str, out: str | Path | None, *, overwrite: bool, restart: bool) -> RunRecord:
-    """Reserve the fields and the folder of a run, see :func:`fiftyone_plugin.dataset.claiming.claim`."""
-    return claim(dataset, field, out, overwrite=overwrite, restart=restart)[0]
-
-
-def _write(
-    dataset: Any, record: RunRecord, result: LabelResult, entries: list[ViewItem], progress: Progress
+def write_result(
+    dataset: Dataset,
+    record: RunRecord,
+    result: LabelResult,
+    entries: list[ViewItem],
+    progress: Progress | None = None,
 ) -> None:
-    """Write the results; a dataset that is deleted meanwhile stays deleted."""
+    """Write what a run made of the images of a view; a dataset that is deleted meanwhile stays deleted.
+
+    Args:
+        dataset: the dataset.
+        record: the run, as :func:`~.claiming.claim` returned it.
+        result: what it made.
+        entries: the images, see :func:`fiftyone_plugin.images.listing.list_view`.
+        progress: where the stage reports to.
+
+    Raises:
+        PseudoMaskError: the dataset was deleted.
+    """
     import fiftyone as fo
 
     gone = PseudoMaskError(
@@ -273,7 +278,7 @@ def _rows_by_sample(result: LabelResult, entries: list[ViewItem]) -> Iterator[tu
             yield sample_id, row
 
 
-def create_views(dataset: Any, run_key: str) -> dict[str, str]:
+def create_views(dataset: Dataset, run_key: str) -> dict[str, str]:
     """Save the views of a run, replacing those that an earlier call saved.
 
     - *review first*: the fifth of the masks with the lowest quality, lowest first;
@@ -295,16 +300,11 @@ def create_views(dataset: Any, run_key: str) -> dict[str, str]:
     Raises:
         UsageError: there is no such run, or it is not finished.
     """
-    from .database import database_errors
-    from .journal import refuse_if_busy
-    from .recovery import recover
-    from .writeback import renew_views
-
     dataset = dataset._dataset
     with database_errors():
         recover(dataset)
-        config = dataset.get_run_info(run_key).config if dataset.has_run(run_key) else None
-        if config is None or config.method != METHOD or config.status != "complete":
+        record = read_record(dataset, run_key)
+        if record is None or not record.is_complete:
             raise UsageError(
                 f"{dataset.name!r} has no finished run {run_key!r} of pseudo-masks: label it first"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.core.fields as fof
 import fiftyone.core.labels as fol
@@ -17,7 +17,13 @@ from ..images.listing import all_samples
 from ..masks.files import load_mask, write_mask
 from .database import database_errors
 from .journal import at_work
+from .record import RunFields
 from .recovery import PENDING, recover
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from .summary import View
 
 __all__ = ["apply_mapping"]
 
@@ -27,7 +33,7 @@ MARK = "pseudomask_renames"
 
 
 def apply_mapping(
-    samples: Any,
+    samples: View,
     field: str,
     mapping: Mapping,
     new_field: str | None = None,
@@ -54,7 +60,7 @@ def apply_mapping(
         UsageError: ``new_field`` exists and does not come from here.
         ValueError: ``field`` does not exist or holds no segmentations.
     """
-    new_field = new_field or f"{field}_named"
+    new_field = new_field or RunFields(field).named
     with database_errors("Name the classes again once it does"), at_work() as holder:
         recover(samples._root_dataset)
         fov.validate_collection_label_fields(samples, field, fol.Segmentation)
@@ -65,7 +71,7 @@ def apply_mapping(
     return new_field
 
 
-def _fill(samples: Any, field: str, mapping: Mapping, new_field: str, output_dir: Path | None) -> None:
+def _fill(samples: View, field: str, mapping: Mapping, new_field: str, output_dir: Path | None) -> None:
     dataset = samples._root_dataset
     for ids in batched(samples.values("id"), BATCH):
         # in the order of the batch, masks included
@@ -81,7 +87,7 @@ def _fill(samples: Any, field: str, mapping: Mapping, new_field: str, output_dir
     dataset.save()
 
 
-def _declare(dataset: Any, field: str, new_field: str, info: dict[str, Any]) -> None:
+def _declare(dataset: Dataset, field: str, new_field: str, info: dict[str, Any]) -> None:
     """Add the field with what is known of it, or note that in the one of an earlier call."""
     existing = dataset.get_field(new_field)
     if existing is not None and (existing.info or {}).get(MARK) != field:
@@ -111,7 +117,7 @@ def _renamed(label: Any, mapping: Mapping, path: Path | None) -> Any:
     return fol.Segmentation(mask_path=str(path.resolve()))
 
 
-def _cluster_names(dataset: Any, field: str, mapping: Mapping) -> dict[int, str]:
+def _cluster_names(dataset: Dataset, field: str, mapping: Mapping) -> dict[int, str]:
     """Return the name of every cluster known: its class, or its old name and that it has none."""
     old = {int(id_): name for id_, name in (dataset.mask_targets.get(field) or {}).items()}
     names = {}

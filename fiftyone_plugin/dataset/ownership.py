@@ -1,4 +1,4 @@
-"""Whose a run in a dataset is, and which of its files may go.
+"""Whose a run in a dataset is, which of its files may go, and which labels a person has put there since.
 
 A record names a folder and fields, and it travels: with a clone of the dataset, with an export that is
 imported again, with a dataset that somebody else has made. Only the dataset in which a run was made may
@@ -10,23 +10,32 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.files import remove_partials
 from ..errors import UsageError
+from ..images.listing import all_samples
 from ..runs.cleaning import EDITS
 from ..runs.folder import RunDirectory
 from .database import dataset_id
 from .keys import METHOD
-from .record import RunRecord
+from .record import RunFields, RunRecord
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from ..runs.record import RunDocument
 
 __all__ = [
     "RunFolder",
+    "detach",
     "folder_of",
+    "ids_of_others",
+    "ids_of_run",
     "is_own",
     "is_trusted",
     "remove_default_parents",
@@ -75,16 +84,25 @@ class RunFolder:
 
     def holds_the_run(self) -> bool:
         """Return whether the folder holds the run that the record speaks of, not another one or none."""
-        try:
-            document = RunDirectory(Path(self.out)).read_run()
-        except (UsageError, OSError, ValueError):
-            return False
+        document = self._document()
         if document is None:
             return False
-        found = document.get("run_id")
+        found = document.run_id
         if self.run_id and found:
             return found == self.run_id
-        return bool(self.settings) and self.settings == document["settings"]
+        return bool(self.settings) and self.settings == document.settings
+
+    def may_hold_the_run(self) -> bool:
+        """Return whether the folder has no other run; one without an id is this, in a folder taken for it."""
+        document = self._document()
+        found = document.run_id if document is not None else ""
+        return document is not None and (not found or not self.run_id or found == self.run_id)
+
+    def _document(self) -> RunDocument | None:
+        try:
+            return RunDirectory(Path(self.out)).read_run()
+        except (UsageError, OSError, ValueError):
+            return None
 
 
 def folder_of(record: RunRecord) -> RunFolder:
@@ -97,7 +115,7 @@ def replacing_folder(step: Mapping[str, Any]) -> RunFolder:
     return RunFolder.of({**step, "run_id": ""})
 
 
-def is_own(dataset: Any, run: RunFolder) -> bool:
+def is_own(dataset: Dataset, run: RunFolder) -> bool:
     """Return whether a run was made in this dataset, so that its files may be changed from here."""
     if run.dataset_id:
         return run.dataset_id == dataset_id(dataset)
@@ -105,19 +123,14 @@ def is_own(dataset: Any, run: RunFolder) -> bool:
     return run.holds_the_run() and not _other_records(dataset, run.out)
 
 
-def is_trusted(dataset: Any, record: RunRecord) -> bool:
+def is_trusted(dataset: Dataset, record: RunRecord) -> bool:
     """Return whether a record tells the truth about fields: it was made here, or its folder confirms it."""
     run = folder_of(record)
     return is_own(dataset, run) or run.holds_the_run()
 
 
-def remove_files(dataset: Any, run: RunFolder, key: str) -> str:
-    """Remove the files of a run that was made here and is shown by nothing else.
-
-    Args:
-        dataset: the dataset; it shows the files no more.
-        run: the folder.
-        key: key of the run's record, which does not count.
+def remove_files(dataset: Dataset, run: RunFolder, key: str) -> str:
+    """Remove the files of a run that was made here and is shown by nothing else but the record ``key``.
 
     Returns:
         Why the files stay; empty if they are gone.
@@ -132,7 +145,7 @@ def remove_files(dataset: Any, run: RunFolder, key: str) -> str:
         return f"the files in {root} stay: {shown} shows them"
     directory = RunDirectory(root)
     begun = (root / "run.json").exists()
-    if begun and not _is_of(run, directory):
+    if begun and not run.may_hold_the_run():
         return f"the files in {root} stay: they are of another run"
     remove_partials(root)
     if begun:
@@ -141,16 +154,6 @@ def remove_files(dataset: Any, run: RunFolder, key: str) -> str:
     directory.remove_if_empty()
     remove_default_parents(root)
     return ""
-
-
-def _is_of(run: RunFolder, directory: RunDirectory) -> bool:
-    """Return whether ``run.json`` is of this run; one without an id is, in a folder that was taken for it."""
-    try:
-        document = directory.read_run() or {}
-    except UsageError:
-        return False
-    found = document.get("run_id")
-    return not found or not run.run_id or found == run.run_id
 
 
 def remove_default_parents(root: Path) -> None:
@@ -168,7 +171,7 @@ def remove_default_parents(root: Path) -> None:
 # ---------------------------------------------------------------------- who shows files
 
 
-def shown_by(dataset: Any, out: str, key: str = "", *, but: str = "") -> str:
+def shown_by(dataset: Dataset, out: str, key: str = "", *, but: str = "") -> str:
     """Return who shows or records files below a folder, in words; empty if nobody does.
 
     All datasets of the database are asked, this one included, but for its record ``key`` and its field
@@ -229,13 +232,10 @@ def _shows(value: Any, path: list[str], pattern: str) -> bool:
     return isinstance(value, dict) and _shows(value.get(path[0]), path[1:], pattern)
 
 
-def _other_records(dataset: Any, out: str, key: str = "") -> list[str]:
+def _other_records(dataset: Dataset, out: str, key: str = "") -> list[str]:
     """Return the names of the datasets in which another run has its files in a folder.
 
-    Args:
-        dataset: the dataset, whose record ``key`` does not count.
-        out: the folder.
-        key: a key; without one, no record of this dataset counts.
+    Of this dataset, the record ``key`` does not count; without a key, no record of it does.
     """
     from fiftyone.core.odm import get_db_conn
 
@@ -250,3 +250,48 @@ def _other_records(dataset: Any, out: str, key: str = "") -> list[str]:
         if owner and run["_id"] in (owner.get("runs") or {}).values():  # else a deletion was cut short
             found.append(owner.get("name"))
     return found
+
+
+# ---------------------------------------------------------------------- whose labels
+
+
+def ids_of_run(dataset: Dataset, record: RunRecord) -> list[str]:
+    """Return the ids of the samples whose mask lies in the run's folder."""
+    folders = _mask_folders([record.out])
+    return [sample_id for sample_id, path in _mask_paths(dataset, record.field) if path.startswith(folders)]
+
+
+def ids_of_others(dataset: Dataset, field: str, outs: Iterable[str], *, own: bool) -> set[str]:
+    """Return the ids of the samples whose label no run has written.
+
+    These are labels with a mask in the database, which is the mask also where a file is named beside it, and
+    those with a file outside ``outs``, the folders of the runs that fill or filled the field. Where these
+    runs were not made in this very dataset (``own``) and not one file lies in the folders, the masks have
+    travelled with the dataset, and their paths tell nothing.
+    """
+    from ..evaluation.fiftyone_masks import with_stored_mask
+
+    if not dataset.has_sample_field(field):
+        return set()
+    folders, paths = _mask_folders(outs), list(_mask_paths(dataset, field))
+    elsewhere = {sample_id for sample_id, path in paths if not path.startswith(folders)}
+    travelled = not own and len(elsewhere) == len(paths)
+    return with_stored_mask(all_samples(dataset), field) | (set() if travelled else elsewhere)
+
+
+def detach(dataset: Dataset, field: str, ids: Iterable[str], outs: Iterable[str]) -> None:
+    """Let labels with a mask in the database forget the file of a run that is about to go."""
+    folders, chosen = _mask_folders(outs), set(ids)
+    paths = {i: None for i, path in _mask_paths(dataset, field) if i in chosen and path.startswith(folders)}
+    if paths:
+        all_samples(dataset).set_values(RunFields(field).path, paths, key_field="id")
+
+
+def _mask_folders(outs: Iterable[str]) -> tuple[str, ...]:
+    return tuple(str(Path(out) / name) + os.sep for out in outs if out for name in ("masks", EDITS))
+
+
+def _mask_paths(dataset: Dataset, field: str) -> Iterator[tuple[str, str]]:
+    if dataset.has_sample_field(field):
+        found = zip(*all_samples(dataset).values(["id", RunFields(field).path]), strict=True)
+        yield from ((sample_id, path) for sample_id, path in found if path)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from dataclasses import field as dataclass_field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingDependencyError, PseudoMaskError, UsageError
-from .keys import FIELD_SUFFIXES, METHOD, run_key
+from .keys import FIELD_SUFFIXES, METHOD, is_field_name, run_key
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 __all__ = [
     "RunFields",
     "RunRecord",
     "check_field_name",
+    "finished_fields",
+    "finished_run",
     "has_own_run",
+    "list_runs",
     "load_dataset",
+    "own_runs",
     "plain",
     "read_record",
     "save_record",
+    "stored",
     "update_record",
 ]
 
@@ -28,7 +35,7 @@ COMPLETE, RUNNING = "complete", "running"
 
 @dataclass(frozen=True)
 class RunFields:
-    """Names of the sample fields that a run fills.
+    """Names of the sample fields that a run fills, and of those made from them.
 
     Attributes:
         mask: the mask field, from which the others have their names.
@@ -40,6 +47,36 @@ class RunFields:
     def all(self) -> list[str]:
         """The mask field, then those beside it: classes, coverage, quality, confidence."""
         return [self.mask, *(f"{self.mask}_{suffix}" for suffix in FIELD_SUFFIXES)]
+
+    @property
+    def path(self) -> str:
+        """Path of the mask's file."""
+        return f"{self.mask}.mask_path"
+
+    @property
+    def classes(self) -> str:
+        """Names of the classes present."""
+        return self.all[1]
+
+    @property
+    def coverage(self) -> str:
+        """Share of labelled pixels, in [0, 1]."""
+        return self.all[2]
+
+    @property
+    def quality(self) -> str:
+        """How clearly the classes win, a ranking."""
+        return self.all[3]
+
+    @property
+    def detections(self) -> str:
+        """Regions as detections, unless somebody takes another name for them."""
+        return f"{self.mask}_detections"
+
+    @property
+    def named(self) -> str:
+        """Masks under the names of matched classes, unless somebody takes another name for them."""
+        return f"{self.mask}_named"
 
     @property
     def types(self) -> dict[str, dict[str, Any]]:
@@ -85,12 +122,14 @@ class RunRecord:
         status: ``running`` or ``complete``.
         settings: settings of the finished run, as in ``run.json``.
         counts: images, labelled, skipped.
-        areas: class id -> share of all pixels.
+        areas: class id -> share of all pixels; empty for runs that did not record it.
         saved_views: purpose -> name of the saved views made with the run.
         dataset_id: the dataset that it was made in; a clone has the record too, but another id. Empty in
             records of earlier versions.
         run_id: the same as in the ``run.json`` of ``out``; empty in records of earlier versions.
         pending: what was begun and is not done yet, see :mod:`.journal`.
+        edits: what :class:`~.editing.history.Edit` reads, oldest first.
+        detections: field of detections made from the masks -> what is needed to put them back.
     """
 
     field: str
@@ -105,6 +144,8 @@ class RunRecord:
     dataset_id: str = ""
     run_id: str = ""
     pending: dict[str, Any] = dataclass_field(default_factory=dict)
+    edits: list[Any] = dataclass_field(default_factory=list)
+    detections: dict[str, Any] = dataclass_field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -116,6 +157,14 @@ class RunRecord:
         """Whether the run has filled its fields."""
         return self.status == COMPLETE
 
+    @property
+    def title(self) -> str:
+        """One line that tells runs apart."""
+        if not self.is_complete:
+            return f"{self.field} (not complete)"
+        parts = (self.settings.get("method"), f"{self.counts.get('labelled', 0)} images")
+        return f"{self.field} ({', '.join(filter(None, parts))})"
+
 
 def check_field_name(field: str) -> None:
     """Check that a field can have this name.
@@ -123,32 +172,74 @@ def check_field_name(field: str) -> None:
     Raises:
         UsageError: it cannot.
     """
-    if not isinstance(field, str) or not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", field):
+    if not is_field_name(field):
         raise UsageError(
             f"{field!r} cannot be a field name: use letters, digits and _, beginning with a letter"
         )
 
 
-def has_own_run(dataset: Any, key: str) -> bool:
+# ---------------------------------------------------------------------- reading
+
+
+def stored(dataset: Dataset, key: str, name: str) -> Any:
+    """Return one value of whatever record a key has, in Python's own types; ``None`` if it has none."""
+    return plain(getattr(dataset.get_run_info(key).config, name, None))
+
+
+def has_own_run(dataset: Dataset, key: str) -> bool:
     """Return whether a dataset has a run of this package under a key, whatever its record holds."""
-    return dataset.has_run(key) and getattr(dataset.get_run_info(key).config, "method", None) == METHOD
+    return dataset.has_run(key) and stored(dataset, key, "method") == METHOD
 
 
-def read_record(dataset: Any, key: str) -> RunRecord | None:
+def read_record(dataset: Dataset, key: str) -> RunRecord | None:
     """Return the record of a run; ``None`` where there is none, or one that cannot be of this package.
 
     A record comes along with a dataset that somebody else has made, so it may hold anything. One is taken for
     a record only if it names exactly the fields that a run of its key fills.
     """
-    if not has_own_run(dataset, key):
-        return None
-    config = dataset.get_run_info(key).config
+    return _sound(dataset.get_run_info(key)) if has_own_run(dataset, key) else None
+
+
+def list_runs(dataset: Dataset) -> list[RunRecord]:
+    """List the runs of :func:`fiftyone_plugin.label_dataset` on a dataset, newest first."""
+    infos = [dataset.get_run_info(key) for key in dataset.list_runs(method=METHOD)]
+    infos.sort(key=lambda info: info.timestamp, reverse=True)
+    return [record for info in infos if (record := _sound(info)) is not None]
+
+
+def finished_fields(dataset: Dataset | None) -> list[str]:
+    """Return the mask fields that finished runs fill, newest first; none without a dataset."""
+    return [run.field for run in list_runs(dataset) if run.is_complete] if dataset else []
+
+
+def finished_run(dataset: Dataset, field: str) -> RunRecord:
+    """Return the record of the finished run that fills a field.
+
+    Raises:
+        UsageError: there is none.
+    """
+    record = read_record(dataset, run_key(field))
+    if record is None or not record.is_complete:
+        known = ", ".join(finished_fields(dataset)) or "none"
+        raise UsageError(f"no finished run fills {field!r}; there are: {known}")
+    return record
+
+
+def own_runs(dataset: Dataset) -> str:
+    """Return the keys of this package's runs, to be told in an error."""
+    return ", ".join(dataset.list_runs(method=METHOD)) or "none"
+
+
+def _sound(info: Any) -> RunRecord | None:
+    config = info.config
     known = [item.name for item in fields(RunRecord) if hasattr(config, item.name)]  # old runs have fewer
     try:
         record = RunRecord(**{name: plain(getattr(config, name)) for name in known})
     except TypeError:
         return None
-    return record if _is_sound(record, key) else None
+    record.edits = record.edits if isinstance(record.edits, list) else []
+    record.detections = record.detections if isinstance(record.detections, dict) else {}
+    return record if _is_sound(record, info.key) else None
 
 
 def _is_sound(record: RunRecord, key: str) -> bool:
@@ -171,9 +262,8 @@ def _is_sound_replacement(step: dict[str, Any] | None) -> bool:
     if step is None:
         return True
     texts = (step.get(name) for name in ("out", "run_id", "dataset_id"))
-    return all(isinstance(text, str) and text for text in texts) and isinstance(
-        step.get("created_fields"), list
-    )
+    named = all(isinstance(text, str) and text for text in texts)
+    return named and isinstance(step.get("created_fields"), list)
 
 
 def plain(value: Any) -> Any:
@@ -183,23 +273,19 @@ def plain(value: Any) -> Any:
     return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-def save_record(dataset: Any, record: RunRecord, *, renew: bool = False) -> None:
-    """Write a record: a new one, or into the one that its key has.
+# ---------------------------------------------------------------------- writing
 
-    Args:
-        dataset: the dataset.
-        record: the record.
-        renew: forget what edits and conversions have added to the one that is there.
-    """
-    if not dataset.has_run(record.key):
+
+def save_record(dataset: Dataset, record: RunRecord) -> None:
+    """Write a record: a new one, or over the one that its key has."""
+    if dataset.has_run(record.key):
+        update_record(dataset, record.key, **asdict(record))
+    else:
         config = dataset.init_run(method=METHOD, **asdict(record))
         dataset.register_run(record.key, config, overwrite=False)
-        return
-    added: dict[str, Any] = {"edits": [], "detections": {}} if renew else {}
-    update_record(dataset, record.key, **asdict(record), **added)
 
 
-def update_record(dataset: Any, key: str, **changes: Any) -> None:
+def update_record(dataset: Dataset, key: str, **changes: Any) -> None:
     """Change some values of a record, in one write of the database."""
     config = dataset.get_run_info(key).config
     for name, value in changes.items():
@@ -207,7 +293,7 @@ def update_record(dataset: Any, key: str, **changes: Any) -> None:
     dataset.update_run_config(key, config)
 
 
-def load_dataset(name: str) -> Any:
+def load_dataset(name: str) -> Dataset:
     """Load a FiftyOne dataset by name.
 
     Raises:
@@ -229,7 +315,3 @@ def load_dataset(name: str) -> Any:
         raise MissingDependencyError(
             f"FiftyOne's database cannot be reached ({line}). Run: pseudomask doctor"
         ) from error
-
-
-def _own_runs(dataset: Any) -> str:
-    return ", ".join(dataset.list_runs(method=METHOD)) or "none"

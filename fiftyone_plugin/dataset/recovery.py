@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .claiming import replacement
-from .comparison import COMPARISON_METHOD, undo_comparison
-from .database import refresh
+from .comparison import COMPARISON_METHOD, is_comparison, undo_comparison
+from .database import refresh, remove_orphans
 from .journal import is_alive, note, pending
 from .keys import METHOD
-from .orphans import remove_orphans
 from .ownership import is_trusted
-from .record import plain, read_record, update_record
+from .record import plain, read_record, stored, update_record
 from .undoing import undo_run
 from .views import follow_classes
 from .writeback import conclude, load_result, rows_by_path, write_run
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from .summary import View
 
 __all__ = ["PENDING", "recover"]
 
@@ -24,7 +28,7 @@ PENDING = "pseudomask_pending"
 """In the info of a field: it is being filled."""
 
 
-def recover(samples: Any, *, labelling: str = "") -> set[str]:
+def recover(samples: View, *, labelling: str = "") -> set[str]:
     """Finish or take back what the records of a dataset say was begun, unless somebody is still at it.
 
     Args:
@@ -55,17 +59,17 @@ def is_unfinished(field: Any) -> bool:
     return step is not None and not is_alive(step)
 
 
-def _is_ours(dataset: Any, key: str) -> bool:
+def _is_ours(dataset: Dataset, key: str) -> bool:
     """Return whether what a record says may be acted upon; a stranger's may say anything."""
-    if dataset.get_run_info(key).config.method == COMPARISON_METHOD:
+    if is_comparison(dataset, key):
         return True
     record = read_record(dataset, key)
     return record is not None and is_trusted(dataset, record)
 
 
-def _finish(dataset: Any, key: str, steps: dict[str, Any], labelling: str) -> bool:
+def _finish(dataset: Dataset, key: str, steps: dict[str, Any], labelling: str) -> bool:
     """Carry on with one record; returns whether it is gone."""
-    if dataset.get_run_info(key).config.method == COMPARISON_METHOD:
+    if is_comparison(dataset, key):
         undo_comparison(dataset, key)
         return "undo" in steps
     if "undo" in steps:
@@ -83,7 +87,7 @@ def _finish(dataset: Any, key: str, steps: dict[str, Any], labelling: str) -> bo
     return False
 
 
-def _finish_replacing(dataset: Any, key: str) -> None:
+def _finish_replacing(dataset: Dataset, key: str) -> None:
     record = read_record(dataset, key)
     if record is None:
         return
@@ -95,12 +99,11 @@ def _finish_replacing(dataset: Any, key: str) -> None:
     write_run(dataset, new, result, rows_by_path(dataset, result))
 
 
-def _forget_detections(dataset: Any, key: str, into: str) -> None:
+def _forget_detections(dataset: Dataset, key: str, into: str) -> None:
     """Take back a field of detections that is not filled."""
     import fiftyone as fo
 
-    config = dataset.get_run_info(key).config
-    known = dict(getattr(config, "detections", None) or {})
+    known = stored(dataset, key, "detections") or {}
     if into in known and into in dataset.get_field_schema(embedded_doc_type=fo.Detections):
         dataset.delete_sample_field(into)
     known.pop(into, None)

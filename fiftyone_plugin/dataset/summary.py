@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import UsageError
 from ..images.listing import all_samples, labelled_slices
 from ..runs.folder import RunDirectory
-from .keys import METHOD
-from .record import RunFields
+from .record import RunFields, RunRecord, finished_fields, list_runs
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
+
+    View: TypeAlias = Dataset | DatasetView
 
 __all__ = [
-    "METHOD",
     "ClassRow",
     "Histogram",
-    "RunSummary",
     "bar_view",
     "choose_run",
+    "class_counts",
     "class_rows",
     "class_view",
     "finished_fields",
@@ -37,37 +39,6 @@ __all__ = [
 
 BINS = 20
 SHORT = 40  # characters of a setting's value
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One run that fills a field of a dataset.
-
-    Attributes:
-        key: key of the custom run.
-        field: the mask field.
-        status: ``running`` (or interrupted) or ``complete``.
-        out: folder of masks and records.
-        settings: all that the masks depend on; empty until the run is complete.
-        counts: ``images``, ``labelled``, ``skipped``; empty until the run is complete.
-        areas: class id -> share of all pixels, in [0, 1]; empty for runs that did not record it.
-    """
-
-    key: str
-    field: str
-    status: str
-    out: str
-    settings: dict[str, Any]
-    counts: dict[str, int]
-    areas: dict[int, float] = dataclass_field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        """One line that tells runs apart."""
-        if self.status != "complete":
-            return f"{self.field} (not complete)"
-        parts = (self.settings.get("method"), f"{self.counts.get('labelled', 0)} images")
-        return f"{self.field} ({', '.join(filter(None, parts))})"
 
 
 @dataclass(frozen=True)
@@ -104,35 +75,12 @@ class Histogram:
     counts: tuple[int, ...]
 
 
-def list_runs(dataset: Any) -> list[RunSummary]:
-    """List the runs of :func:`fiftyone_plugin.label_dataset` on a dataset, newest first."""
-    infos = [dataset.get_run_info(key) for key in dataset.list_runs(method=METHOD)]
-    infos.sort(key=lambda info: info.timestamp, reverse=True)
-    return [
-        RunSummary(
-            key=info.key,
-            field=info.config.field,
-            status=info.config.status,
-            out=info.config.out,
-            settings=dict(info.config.settings),
-            counts=dict(info.config.counts),
-            areas={int(k): float(v) for k, v in (getattr(info.config, "areas", None) or {}).items()},
-        )
-        for info in infos
-    ]
-
-
-def choose_run(runs: Sequence[RunSummary], key: str | None) -> RunSummary | None:
+def choose_run(runs: Sequence[RunRecord], key: str | None) -> RunRecord | None:
     """Return the run of this key, else the first, else ``None``."""
     return next((run for run in runs if run.key == key), runs[0] if runs else None)
 
 
-def finished_fields(dataset: Any) -> list[str]:
-    """Return the mask fields that finished runs fill, newest first; none without a dataset."""
-    return [run.field for run in list_runs(dataset) if run.status == "complete"] if dataset else []
-
-
-def setting_rows(run: RunSummary) -> list[tuple[str, str]]:
+def setting_rows(run: RunRecord) -> list[tuple[str, str]]:
     """Return a run's settings as (name, value) pairs, what a person asks for first; hashes are left out."""
     settings = run.settings
     backbone = settings.get("backbone") or {}
@@ -155,7 +103,16 @@ def _short(value: Any, name: str) -> str:
     return text if name == "folder" or len(text) <= SHORT else text[: SHORT - 1] + "\u2026"
 
 
-def class_rows(dataset: Any, field: str, areas: Mapping[int, float] | None = None) -> list[ClassRow]:
+def class_counts(dataset: Dataset, field: str) -> tuple[View, dict[str, int], int]:
+    """Return the labelled samples, class name -> number of images, and the number of labelled images."""
+    import fiftyone as fo
+
+    samples = labelled_slices(dataset, field)
+    counts, labelled = samples.aggregate([fo.CountValues(RunFields(field).classes), fo.Count(field)])
+    return samples, {name: count for name, count in counts.items() if name is not None}, labelled
+
+
+def class_rows(dataset: Dataset, field: str, areas: Mapping[str, float] | None = None) -> list[ClassRow]:
     """Return the classes of a mask field, those in most images first; one aggregation, no mask is read.
 
     Args:
@@ -163,13 +120,9 @@ def class_rows(dataset: Any, field: str, areas: Mapping[int, float] | None = Non
         field: the mask field.
         areas: class id -> share of all pixels, as the run recorded it; merged classes add up.
     """
-    path = f"{field}_classes"
-    if not dataset.has_sample_field(path):
+    if not dataset.has_sample_field(RunFields(field).classes):
         return []
-    import fiftyone as fo
-
-    samples = labelled_slices(dataset, field)
-    counts, labelled = samples.aggregate([fo.CountValues(path), fo.Count(field)])
+    _, counts, labelled = class_counts(dataset, field)
     ids = ids_by_name(dataset.mask_targets.get(field) or {})
     rows = [
         ClassRow(
@@ -177,10 +130,9 @@ def class_rows(dataset: Any, field: str, areas: Mapping[int, float] | None = Non
             tuple(ids.get(name, ())),
             counts.get(name, 0),
             counts.get(name, 0) / max(1, labelled),
-            sum(areas.get(id_, 0.0) for id_ in ids.get(name, ())) if areas else None,
+            sum(float(areas.get(str(id_), 0)) for id_ in ids.get(name, ())) if areas else None,
         )
         for name in {**ids, **counts}
-        if name is not None
     ]
     return sorted(rows, key=lambda row: (-row.images, row.ids, row.name))
 
@@ -200,20 +152,20 @@ def ids_of(targets: Mapping[Any, Any]) -> dict[int, str]:
     return {int(text): str(targets[key]) for key, text in keys.items() if text.isascii() and text.isdigit()}
 
 
-def class_view(dataset: Any, field: str, name: str) -> Any:
+def class_view(dataset: Dataset, field: str, name: str) -> View:
     """Return the view of the images that show a class."""
     from fiftyone import ViewField
 
-    return labelled_slices(dataset, field).match(ViewField(f"{field}_classes").contains(name))
+    return labelled_slices(dataset, field).match(ViewField(RunFields(field).classes).contains(name))
 
 
-def score_field(dataset: Any, field: str) -> str | None:
+def score_field(dataset: Dataset, field: str) -> str | None:
     """Return the field by which the masks are ranked: quality, or coverage where there is no quality."""
-    names = (f"{field}_quality", f"{field}_coverage")
+    names = (RunFields(field).quality, RunFields(field).coverage)
     return next((name for name in names if dataset.has_sample_field(name)), None)
 
 
-def score_histogram(dataset: Any, path: str, bins: int = BINS) -> Histogram:
+def score_histogram(dataset: Dataset, path: str, bins: int = BINS) -> Histogram:
     """Count the values of a field in ``bins`` bars between their smallest and largest.
 
     Raises:
@@ -232,7 +184,7 @@ def score_histogram(dataset: Any, path: str, bins: int = BINS) -> Histogram:
     return Histogram(path, edges, tuple(int(counts.get(bar, 0)) for bar in range(bins)))
 
 
-def bar_view(dataset: Any, histogram: Histogram, bar: int) -> Any:
+def bar_view(dataset: Dataset, histogram: Histogram, bar: int) -> View:
     """Return the view of the images that one bar counts, lowest score first."""
     samples = labelled_slices(dataset, histogram.path).exists(histogram.path)
     return samples.match(_bar_of(histogram) == bar).sort_by(histogram.path)
@@ -247,13 +199,13 @@ def _bar_of(histogram: Histogram) -> Any:
     return place.floor().min(bars - 1)  # rounding may lift the largest value
 
 
-def stage_seconds(run: RunSummary) -> dict[str, float]:
+def stage_seconds(run: RunRecord) -> dict[str, float]:
     """Return the seconds of a run's stages, longest first; empty if its folder is gone or unfinished."""
     try:
-        document = RunDirectory(Path(run.out)).read_run() or {}
+        record = RunDirectory(Path(run.out)).read_run()
     except UsageError:
         return {}
-    seconds = dict(document.get("seconds") or {})
+    seconds = dict(record.seconds) if record is not None else {}
     seconds.pop("total", None)
     return dict(sorted(seconds.items(), key=lambda stage: -stage[1]))
 
@@ -266,11 +218,5 @@ def free_field(taken: Iterable[str], stem: str) -> str:
         stem: name to begin with.
     """
     names = set(taken)
-
-    def is_free(name: str) -> bool:
-        return names.isdisjoint(RunFields(name).all)
-
-    number = 1
-    while not is_free(name := stem if number == 1 else f"{stem}_{number}"):
-        number += 1
-    return name
+    tries = (stem, *(f"{stem}_{number}" for number in range(2, len(names) + 3)))
+    return next(name for name in tries if names.isdisjoint(RunFields(name).all))

@@ -5,17 +5,29 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..images.listing import all_samples
 from ..runs.stopping import is_at_work
 from .comparison import list_comparisons, undo_comparison
 from .journal import begun, note
-from .labels import detach, ids_of_others, ids_of_run
-from .ownership import RunFolder, folder_of, is_own, is_trusted, remove_files, replacing_folder
+from .ownership import (
+    RunFolder,
+    detach,
+    folder_of,
+    ids_of_others,
+    ids_of_run,
+    is_own,
+    is_trusted,
+    remove_files,
+    replacing_folder,
+)
 from .record import RunRecord, read_record
 from .views import delete_views
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 __all__ = ["Undone", "drop_replacement", "refuse_at_work", "undo_run"]
 
@@ -35,7 +47,7 @@ class Undone:
     kept: tuple[str, ...] = ()
 
 
-def refuse_at_work(dataset: Any, record: RunRecord) -> None:
+def refuse_at_work(dataset: Dataset, record: RunRecord) -> None:
     """Refuse to take a run away from the process that labels at this moment.
 
     Raises:
@@ -48,13 +60,8 @@ def refuse_at_work(dataset: Any, record: RunRecord) -> None:
         raise UsageError(f"run {record.key!r} is at work: stop it, or wait for it, before it is deleted")
 
 
-def undo_run(dataset: Any, key: str) -> Undone:
-    """Remove what a run made; called again after it was cut short, it goes on.
-
-    Args:
-        dataset: the dataset.
-        key: key of a run of this package.
-    """
+def undo_run(dataset: Dataset, key: str) -> Undone:
+    """Remove what a run of this package made; called again after it was cut short, it goes on."""
     record = read_record(dataset, key)
     kept = []
     with begun(dataset, key, "undo"):
@@ -83,7 +90,7 @@ def _folders(record: RunRecord) -> list[RunFolder]:
     return folders
 
 
-def _remove_fields(dataset: Any, record: RunRecord) -> list[str]:
+def _remove_fields(dataset: Dataset, record: RunRecord) -> list[str]:
     if not is_trusted(dataset, record):
         names = [name for name in record.fields if dataset.has_sample_field(name)]
         if not names:
@@ -109,16 +116,15 @@ def _remove_fields(dataset: Any, record: RunRecord) -> list[str]:
         if name not in kept and dataset.has_sample_field(name):
             dataset.delete_sample_field(name)
     if record.field in dataset.mask_targets and record.field not in kept:
-        targets = dict(dataset.mask_targets)
-        del targets[record.field]
-        dataset.mask_targets = targets
+        targets = dataset.mask_targets.items()
+        dataset.mask_targets = {name: names for name, names in targets if name != record.field}
         dataset.save()
     return (
         [f"{len(others)} labels in {record.field!r} stay: they were not written by a run"] if others else []
     )
 
 
-def drop_replacement(dataset: Any, key: str) -> None:
+def drop_replacement(dataset: Dataset, key: str) -> None:
     """Forget a run that was to replace the one of ``key`` and is not complete, with its files."""
     record = read_record(dataset, key)
     step = record.pending.get("replace") if record is not None else None

@@ -9,10 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..images.listing import labelled_slices
-from .summary import score_field
+from .record import RunFields, stored, update_record
+from .summary import class_counts, score_field
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from .summary import View
 
 __all__ = [
     "OwnView",
@@ -46,44 +52,38 @@ class OwnView:
     text: str
 
 
-def save_views(dataset: Any, run_key: str) -> dict[str, str]:
+def save_views(dataset: Dataset, run_key: str) -> dict[str, str]:
     """Do what :func:`create_views` does, for a caller that has noted it in the record of the run."""
-    config = dataset.get_run_info(run_key).config
+    field = stored(dataset, run_key, "field")
     delete_views(dataset, run_key)
-    views = {**_by_quality(dataset, config.field), **_rare(dataset, config.field)}
+    views = {**_by_quality(dataset, field), **_rare(dataset, field)}
     names = {
-        purpose: save_own_view(dataset, run_key, view, purpose, f"{config.field}: {purpose}", text)
+        purpose: save_own_view(dataset, run_key, view, purpose, f"{field}: {purpose}", text)
         for purpose, (view, text) in views.items()
     }
-    config.saved_views = names
-    dataset.update_run_config(run_key, config)
+    update_record(dataset, run_key, saved_views=names)
     return names
 
 
-def rare_view(dataset: Any, run_key: str) -> str | None:
+def rare_view(dataset: Dataset, run_key: str) -> str | None:
     """Return the name of a run's view of rare classes, ``None`` if there is none."""
     return next((view.name for view in list_views(dataset, run_key) if view.purpose == RARE), None)
 
 
-def follow_classes(dataset: Any, run_key: str, name: str) -> None:
+def follow_classes(dataset: Dataset, run_key: str, name: str) -> None:
     """Save a run's view of rare classes anew, after classes have got other names or masks.
 
     It goes if no class is rarer than others any more. Called again after it was cut short, it does the same.
-
-    Args:
-        dataset: the dataset.
-        run_key: key of the run.
-        name: the name that the view had, see :func:`rare_view`.
+    ``name`` is the one that the view had, see :func:`rare_view`.
     """
-    config = dataset.get_run_info(run_key).config
     for old in list_views(dataset, run_key):
         if old.purpose == RARE:
             dataset.delete_saved_view(old.name)
-    for view, text in _rare(dataset, config.field).values():
+    for view, text in _rare(dataset, stored(dataset, run_key, "field")).values():
         save_own_view(dataset, run_key, view, RARE, name, text)
 
 
-def list_views(dataset: Any, run_key: str) -> list[OwnView]:
+def list_views(dataset: Dataset, run_key: str) -> list[OwnView]:
     """Return the saved views that belong to a run, under the names they have now."""
     start = _mark(run_key)
     own = []
@@ -95,22 +95,16 @@ def list_views(dataset: Any, run_key: str) -> list[OwnView]:
     return own
 
 
-def delete_views(dataset: Any, run_key: str) -> None:
+def delete_views(dataset: Dataset, run_key: str) -> None:
     """Delete the saved views that belong to a run, and no others."""
     for view in list_views(dataset, run_key):
         dataset.delete_saved_view(view.name)
 
 
-def save_own_view(dataset: Any, run_key: str, view: Any, purpose: str, name: str, text: str) -> str:
-    """Save a view that belongs to a run, and return the name it got.
+def save_own_view(dataset: Dataset, run_key: str, view: View, purpose: str, name: str, text: str) -> str:
+    """Save a view that belongs to a run, under ``name`` or one like it if that is taken; returns the name.
 
-    Args:
-        dataset: the dataset.
-        run_key: key of the run.
-        view: what to save.
-        purpose: a word or two, without a colon.
-        name: name to take unless it is taken.
-        text: one sentence on what it shows.
+    ``purpose`` is a word or two without a colon, ``text`` one sentence on what the view shows.
     """
     name = _free_name(dataset, name)
     dataset.save_view(name, view, description=f"{_mark(run_key)}{purpose}: {text}")
@@ -128,7 +122,7 @@ def rare_classes(counts: Mapping[str, int], labelled: int) -> list[str]:
         classes in at most one image of twenty, else the ones in the fewest; none where all classes are in
         the same number of images.
     """
-    shown = {name: count for name, count in counts.items() if name is not None and count}
+    shown = {name: count for name, count in counts.items() if count}
     if len(set(shown.values())) < 2:
         return []
     limit = max(RARE_SHARE * labelled, min(shown.values()))
@@ -139,19 +133,16 @@ def _mark(run_key: str) -> str:
     return f"Run {run_key}, "
 
 
-def _free_name(dataset: Any, name: str) -> str:
+def _free_name(dataset: Dataset, name: str) -> str:
     """Return ``name``, or ``name 2``, ... ; names that become the same address in the App clash as well."""
     from fiftyone.core.utils import to_slug
 
     taken = {to_slug(other) for other in dataset.list_saved_views()}
-    number, free = 1, name
-    while to_slug(free) in taken:
-        number += 1
-        free = f"{name} {number}"
-    return free
+    tries = (name, *(f"{name} {number}" for number in range(2, len(taken) + 3)))
+    return next(free for free in tries if to_slug(free) not in taken)
 
 
-def _by_quality(dataset: Any, field: str) -> dict[str, tuple[Any, str]]:
+def _by_quality(dataset: Dataset, field: str) -> dict[str, tuple[View, str]]:
     from fiftyone import ViewField
 
     path = score_field(dataset, field)
@@ -175,7 +166,7 @@ def _by_quality(dataset: Any, field: str) -> dict[str, tuple[Any, str]]:
     }
 
 
-def _quantile(scored: Any, path: str, count: int, share: float) -> float:
+def _quantile(scored: View, path: str, count: int, share: float) -> float:
     """Return the smallest value that at least ``share`` of the ``count`` values do not exceed.
 
     FiftyOne's own aggregation collects all values in one document, whose size the database limits.
@@ -184,17 +175,16 @@ def _quantile(scored: Any, path: str, count: int, share: float) -> float:
     return float(scored.sort_by(path).skip(rank).limit(1).values(path)[0])
 
 
-def _rare(dataset: Any, field: str) -> dict[str, tuple[Any, str]]:
-    import fiftyone as fo
+def _rare(dataset: Dataset, field: str) -> dict[str, tuple[View, str]]:
+    from fiftyone import ViewField
 
-    path = f"{field}_classes"
+    path = RunFields(field).classes
     if not dataset.has_sample_field(path):
         return {}
-    samples = labelled_slices(dataset, field)
-    counts, labelled = samples.aggregate([fo.CountValues(path), fo.Count(field)])
+    samples, counts, labelled = class_counts(dataset, field)
     names = rare_classes(counts, labelled)
     if not names:
         return {}
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    view = samples.match(fo.ViewField(path).contains(names))
+    view = samples.match(ViewField(path).contains(names))
     return {RARE: (view, f"images with a class that few images show: {listed}")}

@@ -19,18 +19,21 @@ from ..common.parallel import batched
 from ..common.progress import NullProgress, Progress
 from ..images.listing import all_samples
 from ..runs.folder import RunDirectory
+from ..runs.record import RunDocument
 from ..runs.samples import SampleRow, read_samples
+from .comparison import list_comparisons, undo_comparison
 from .journal import at_work, begun, note, pending
-from .labels import detach, ids_of_others, ids_of_run
-from .ownership import RunFolder, folder_of, is_own, remove_files
+from .ownership import RunFolder, detach, folder_of, ids_of_others, ids_of_run, is_own, remove_files
 from .record import COMPLETE, RunFields, RunRecord, read_record, save_record
+from .views import save_views
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+
     from ..runs.result import LabelResult
 
 __all__ = [
     "conclude",
-    "ids_of_run",
     "is_finished",
     "load_result",
     "renew_views",
@@ -46,7 +49,8 @@ OTHERS = "{} labels in {!r} were not written by a run: they stay; clear them to 
 
 def is_finished(out: Path) -> bool:
     """Return whether a folder holds a run of which all masks are there."""
-    return (RunDirectory(out).read_run() or {}).get("status") == "complete"
+    record = RunDirectory(out).read_run()
+    return record is not None and record.is_complete
 
 
 def load_result(out: Path) -> LabelResult:
@@ -58,12 +62,11 @@ def load_result(out: Path) -> LabelResult:
     from ..runs.result import LabelResult
 
     directory = RunDirectory(out)
-    document = directory.read_run() or {}
-    names = {int(id_): str(name) for id_, name in (document.get("classes") or {}).items()}
-    return LabelResult(out, read_samples(directory.samples_csv), names, document)
+    record = directory.read_run() or RunDocument({})
+    return LabelResult(out, read_samples(directory.samples_csv), record.class_names, record.to_json())
 
 
-def rows_by_path(dataset: Any, result: LabelResult) -> Iterator[tuple[str, SampleRow]]:
+def rows_by_path(dataset: Dataset, result: LabelResult) -> Iterator[tuple[str, SampleRow]]:
     """Yield every sample that shows an image of a run, and the row of that image."""
     root = str(result.run.get("images_root") or "")
     rows = {_normal(os.path.join(root, row.image)): row for row in result.labelled}
@@ -78,7 +81,7 @@ def _normal(path: str) -> str:
 
 
 def write_run(
-    dataset: Any,
+    dataset: Dataset,
     record: RunRecord,
     result: LabelResult,
     rows: Iterable[tuple[str, SampleRow]],
@@ -126,9 +129,11 @@ def write_run(
             areas=result.run["areas"],
             run_id=str(result.run.get("run_id") or record.run_id),
             saved_views={},
+            edits=[],
+            detections={},
             pending=steps,
         )
-        save_record(dataset, complete, renew=True)
+        save_record(dataset, complete)
         conclude(dataset, record.key)
 
 
@@ -137,14 +142,12 @@ def _asked(stored: RunRecord | None, *, replaces: bool) -> str:
     return str(step.get("asked") or "")
 
 
-def conclude(dataset: Any, key: str) -> str:
+def conclude(dataset: Dataset, key: str) -> str:
     """Do what remains once the fields of a run are filled: its saved views, and the files that it replaces.
 
     Returns:
         Why files of a replaced run stay; empty if none do.
     """
-    from .views import save_views
-
     steps, kept = pending(dataset, key), ""
     if "views" in steps:
         save_views(dataset, key)
@@ -155,15 +158,13 @@ def conclude(dataset: Any, key: str) -> str:
     return kept
 
 
-def _forget_comparisons(dataset: Any, field: str) -> None:
-    from .comparison import list_comparisons, undo_comparison
-
+def _forget_comparisons(dataset: Dataset, field: str) -> None:
     for comparison in list_comparisons(dataset, field):
         undo_comparison(dataset, comparison.key)
 
 
 def _write_values(
-    dataset: Any,
+    dataset: Dataset,
     fields: RunFields,
     result: LabelResult,
     rows: list[tuple[str, SampleRow]],
@@ -179,7 +180,7 @@ def _write_values(
         for batch in batched(rows, WRITE_BATCH):
             values: dict[str, dict[str, Any]] = {
                 mask: {i: fo.Segmentation(mask_path=str(result.mask_path(r).absolute())) for i, r in batch},
-                classes: {i: [names[c] for c in r.class_ids if c in names] for i, r in batch},
+                classes: {i: [names[c] for c in r.classes if c in names] for i, r in batch},
                 coverage: {i: r.coverage for i, r in batch},
                 quality: {i: r.quality for i, r in batch},
                 confidence: {
@@ -192,7 +193,9 @@ def _write_values(
             stage.update(len(batch))
 
 
-def _clear_others(dataset: Any, old: RunRecord, new: RunRecord, written: set[str], others: set[str]) -> None:
+def _clear_others(
+    dataset: Dataset, old: RunRecord, new: RunRecord, written: set[str], others: set[str]
+) -> None:
     """Empty the fields on samples that the old run has labelled and the new one has not.
 
     A label that no run has written stays in the mask field.
@@ -206,9 +209,7 @@ def _clear_others(dataset: Any, old: RunRecord, new: RunRecord, written: set[str
             samples.set_values(name, values, key_field="id")
 
 
-def renew_views(dataset: Any, key: str) -> dict[str, str]:
+def renew_views(dataset: Dataset, key: str) -> dict[str, str]:
     """Save the views of a finished run anew, as one step that is carried on if it is cut short."""
-    from .views import save_views
-
     with begun(dataset, key, "views"):
         return save_views(dataset, key)

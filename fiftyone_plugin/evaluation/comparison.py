@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..common.progress import NullProgress, Progress
+from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
+from ..masks.files import read_mask
 from .confusion import Contingency, count
 from .matching import hungarian_counts
 from .metrics import adjusted_rand_index, normalized_mutual_info
@@ -22,7 +24,7 @@ __all__ = [
     "compare_counts",
     "compare_folders",
     "compare_masks",
-    "count_or_reason",
+    "count_or_skip",
     "count_pair",
     "match_classes",
 ]
@@ -65,7 +67,7 @@ class Comparison:
         nmi: normalised mutual information of the pixels' classes; needs no matching.
         classes: matching classes, those that agree least first; 0 is not listed.
         per_image: name of an image -> share of its pixels that have matching classes.
-        left_out: name of an image that could not be compared -> reason.
+        skipped: images that could not be compared, with reasons.
     """
 
     images: int
@@ -75,7 +77,7 @@ class Comparison:
     nmi: float
     classes: tuple[ClassMatch, ...]
     per_image: dict[str, float]
-    left_out: dict[str, str] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
 
 
 def count_pair(a: np.ndarray, b: np.ndarray) -> Contingency:
@@ -94,18 +96,21 @@ def count_pair(a: np.ndarray, b: np.ndarray) -> Contingency:
     return count(a, b)
 
 
-def count_or_reason(a: Any, b: Any, read: Callable[[Any], np.ndarray] | None = None) -> Contingency | str:
+def count_or_skip(
+    name: str, a: Any, b: Any, read: Callable[[Any], np.ndarray] = np.asarray
+) -> Contingency | Skipped:
     """Return :func:`count_pair` of two masks, or why they cannot be compared.
 
     Args:
+        name: of the image.
         a: (H, W) ids, or what ``read`` turns into them.
         b: as ``a``.
         read: raises :class:`~fiftyone_plugin.errors.ImageReadError` for what cannot be read.
     """
     try:
-        return count_pair(read(a), read(b)) if read else count_pair(a, b)
+        return count_pair(read(a), read(b))
     except (ImageReadError, UsageError) as error:
-        return str(error)
+        return Skipped(name, str(error))
 
 
 def match_classes(table: Contingency) -> dict[int, int]:
@@ -122,19 +127,19 @@ def match_classes(table: Contingency) -> dict[int, int]:
     return {0: 0, **hungarian_counts(inner)}
 
 
-def compare_counts(images: ImageCounts, left_out: dict[str, str] | None = None) -> Comparison:
+def compare_counts(images: ImageCounts, skipped: Iterable[Skipped] = ()) -> Comparison:
     """Compare two segmentations by the counts of their images.
 
     Args:
         images: a table an image, the first segmentation in the rows.
-        left_out: images that could not be counted -> reason.
+        skipped: images that could not be counted.
 
     Raises:
         UsageError: no image was counted.
     """
+    skipped = tuple(skipped)
     if not len(images):
-        reasons = [f"{name}: {reason}" for name, reason in list((left_out or {}).items())[:3]]
-        raise UsageError(f"there are no two masks to compare. {'; '.join(reasons)}".strip())
+        raise UsageError(f"there are no two masks to compare. {'; '.join(map(str, skipped[:3]))}".strip())
     table = images.total()
     matching = match_classes(table)
     image, a, b, pixels = images.cells
@@ -150,7 +155,7 @@ def compare_counts(images: ImageCounts, left_out: dict[str, str] | None = None) 
         nmi=float(normalized_mutual_info(table.counts)),
         classes=tuple(_class_matches(table, matching)),
         per_image=dict(zip(images.names, shares.tolist(), strict=True)),
-        left_out=left_out or {},
+        skipped=skipped,
     )
 
 
@@ -186,14 +191,19 @@ def compare_masks(pairs: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> Compar
         >>> compare_masks([("photo", first, second)]).agreement
         0.75
     """
-    images, left_out = ImageCounts(), {}
-    for name, a, b in pairs:
-        found = count_or_reason(a, b)
-        if isinstance(found, str):
-            left_out[name] = found
+    return _compare((name, count_or_skip(name, a, b)) for name, a, b in pairs)
+
+
+def _compare(
+    counted: Iterable[tuple[str, Contingency | Skipped]], skipped: Iterable[Skipped] = ()
+) -> Comparison:
+    images, left = ImageCounts(), list(skipped)
+    for name, found in counted:
+        if isinstance(found, Skipped):
+            left.append(found)
         else:
             images.append(name, found)
-    return compare_counts(images, left_out)
+    return compare_counts(images, left)
 
 
 def compare_folders(a: str | Path, b: str | Path, progress: Progress | None = None) -> Comparison:
@@ -210,19 +220,16 @@ def compare_folders(a: str | Path, b: str | Path, progress: Progress | None = No
     Raises:
         UsageError: a folder is missing or empty, or no masks pair.
     """
-    from ..masks.files import read_mask
     from .folders import pair_masks
 
     found = pair_masks(a, b)
-    left_out = dict.fromkeys(found.only_pred, f"no mask in {b}")
-    left_out |= dict.fromkeys(found.only_true, f"no mask in {a}")
-    images = ImageCounts()
+    lonely = [Skipped(name, f"no mask in {b}") for name in found.only_pred]
+    lonely += [Skipped(name, f"no mask in {a}") for name in found.only_true]
     with (progress or NullProgress()).stage("comparing masks", total=len(found.pairs)) as stage:
-        for name, a_path, b_path in found.pairs:
-            counted = count_or_reason(a_path, b_path, read_mask)
-            if isinstance(counted, str):
-                left_out[name] = counted
-            else:
-                images.append(name, counted)
-            stage.update()
-    return compare_counts(images, left_out)
+
+        def counted() -> Iterator[tuple[str, Contingency | Skipped]]:
+            for name, a_path, b_path in found.pairs:
+                yield name, count_or_skip(name, a_path, b_path, read_mask)
+                stage.update()
+
+        return _compare(counted(), lonely)

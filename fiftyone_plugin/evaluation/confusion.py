@@ -52,7 +52,7 @@ class Contingency:
     @property
     def class_pixels(self) -> np.ndarray:
         """Pixels of each class, also those in rows that were taken out: (C,) int64."""
-        inside = self.counts.sum(axis=0)
+        inside: np.ndarray = self.counts.sum(axis=0)
         return inside if self.left_out is None else inside + self.left_out
 
     def expand(self, pred_ids: Iterable[int] = (), true_ids: Iterable[int] = ()) -> Contingency:
@@ -110,7 +110,7 @@ def resize_nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.intp), old - 1)
         for new, old in zip(size, mask.shape, strict=True)
     )
-    return mask[rows[:, None], columns[None, :]]
+    return np.asarray(mask[rows[:, None], columns[None, :]])
 
 
 def validate(pred: np.ndarray, true: np.ndarray, resize: bool = False) -> tuple[np.ndarray, np.ndarray]:

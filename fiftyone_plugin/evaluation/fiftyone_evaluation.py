@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -17,20 +19,27 @@ import numpy as np
 
 from ..common.progress import NullProgress, Progress
 from ..common.skipped import Skipped
+from ..errors import UsageError
 from .confusion import Contingency
 from .fiftyone_masks import field_rules, map_mask_pairs
 from .fiftyone_metrics import custom_metrics
-from .fiftyone_results import LabelIds, PseudoMaskResults, mapping_options
-from .left_out import LeftOut, left_out_lines, without_name
+from .fiftyone_results import LabelIds, PseudoMaskResults, options_of
 from .matching import Mapping
+from .options import Classes, EvaluationOptions, parse_classes
 from .per_image import ImageCounts
-from .protocols import DEFAULT, EvaluationProtocol, get_protocol
-from .summary import compare, map_images, parse_classes, require_images, score
+from .report import LISTED_IDS, left_out_lines, short_ids
+from .summary import compare, map_images, require_images, score
 
 __all__ = ["PseudoMaskEvaluation", "PseudoMaskEvaluationConfig", "PseudoMaskResults", "evaluate"]
 
 logger = logging.getLogger(__name__)
 
+#: what a config holds besides fields, and the defaults
+OPTIONS: dict[str, Any] = {
+    option.name: None if option.name == "ignore" else option.default
+    for option in fields(EvaluationOptions)
+    if option.name != "classes"
+}
 SAMPLE_SCORES = ("iou", "accuracy", "coverage")
 
 
@@ -41,7 +50,7 @@ def evaluate(
     eval_key: str | None = None,
     protocol: str | None = None,
     *,
-    classes: dict[int, str] | list[str] | None = None,
+    classes: Classes | None = None,
     ignore: Iterable[int] | None = None,
     unlabelled: int | None = 0,
     background: int = 0,
@@ -63,19 +72,18 @@ def evaluate(
         pred_field: Segmentation field of clusters or classes.
         gt_field: Segmentation field of ground truth.
         eval_key: name under which the evaluation is kept; an evaluation of the same fields is replaced.
-        protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
-            ``mapping``, else ``iou-hungarian``.
+        protocol: default: that of ``mapping``, else ``iou-hungarian``.
         classes: names by id; default: the mask targets of ``gt_field``, else the dataset's default mask
             targets.
         ignore: ground-truth ids that take no part; default: where there are mask targets, the ids they do not
             name (as FiftyOne's own evaluation does), else none.
-        unlabelled: predicted id that says "no label"; ``None`` if 0 is a cluster or class.
-        background: class of unmatched clusters under ``unmatched-background``.
-        mapping: use this mapping, e.g. ``results.mapping`` of another split.
-        resize: bring predictions of another size to the size of the ground truth (nearest).
-        boundary: also measure the boundary F with this tolerance (share of the image diagonal).
-        replicates: bootstrap replicates of the intervals; 0: none.
-        seed: seeds the bootstrap.
+        unlabelled: this and what follows: see :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
+        background: likewise.
+        mapping: e.g. ``results.mapping`` of another split.
+        resize: likewise.
+        boundary: likewise.
+        replicates: likewise.
+        seed: likewise.
         progress: where the comparison reports to.
 
     Returns:
@@ -89,25 +97,32 @@ def evaluate(
     """
     fov.validate_non_grouped_collection(samples)
     fov.validate_collection_label_fields(samples, (pred_field, gt_field), fol.Segmentation, same_type=True)
-    spec = get_protocol(protocol or (mapping.protocol if mapping else DEFAULT))
-    config = PseudoMaskEvaluationConfig(
-        pred_field,
-        gt_field,
-        protocol=spec.name,
-        ignore=None if ignore is None else sorted({int(i) for i in ignore}),
+    options = EvaluationOptions.of(
+        protocol,
+        None,
+        ignore,
+        mapping,
         unlabelled=unlabelled,
         background=background,
-        mapping=mapping.to_dict() if mapping else None,
         resize=resize,
         boundary=boundary,
         replicates=replicates,
         seed=seed,
     )
+    config = PseudoMaskEvaluationConfig(
+        pred_field,
+        gt_field,
+        **{
+            **{name: getattr(options, name) for name in OPTIONS},
+            "ignore": None if ignore is None else list(options.ignore),
+            "mapping": mapping.to_dict() if mapping else None,
+        },
+    )
     method = config.build()
     if eval_key is not None:
         method.validate_run(samples, eval_key)
     with (progress or NullProgress()).stage("comparing masks", len(samples)) as stage:
-        results = method.compare(samples, eval_key, classes, stage)
+        results: PseudoMaskResults = method.compare(samples, eval_key, classes, stage)
     if eval_key is not None:
         method.register_run(samples, eval_key)
         method.register_samples(samples, eval_key)
@@ -118,33 +133,20 @@ def evaluate(
 
 
 class PseudoMaskEvaluationConfig(fous.SegmentationEvaluationConfig):
-    """What decides an evaluation; arguments as in :func:`evaluate`, ``mapping`` as a dict."""
+    """What decides an evaluation, as FiftyOne stores it.
 
-    def __init__(
-        self,
-        pred_field: str,
-        gt_field: str,
-        protocol: str = DEFAULT,
-        ignore: list[int] | None = None,
-        unlabelled: int | None = 0,
-        background: int = 0,
-        mapping: dict[str, Any] | None = None,
-        resize: bool = False,
-        boundary: float | None = None,
-        replicates: int = 1000,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
+    Args:
+        pred_field: Segmentation field of clusters or classes.
+        gt_field: Segmentation field of ground truth.
+        kwargs: attributes of :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions` but ``classes``,
+            with ``mapping`` as a dict and ``ignore`` as a list, or ``None`` for ids without a name; and what
+            FiftyOne's own config takes.
+    """
+
+    def __init__(self, pred_field: str, gt_field: str, **kwargs: Any) -> None:
+        own = {name: kwargs.pop(name, default) for name, default in OPTIONS.items()}
         super().__init__(pred_field, gt_field, **kwargs)
-        self.protocol = protocol
-        self.ignore = ignore
-        self.unlabelled = unlabelled
-        self.background = background
-        self.mapping = mapping
-        self.resize = resize
-        self.boundary = boundary
-        self.replicates = replicates
-        self.seed = seed
+        self.__dict__.update(own)
 
     @property
     def method(self) -> str:
@@ -157,8 +159,8 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
 
     def get_fields(self, samples: Any, eval_key: str, include_custom_metrics: bool = True) -> list[str]:
         """Return the fields that an evaluation writes."""
-        fields = [f"{eval_key}_{name}" for name in SAMPLE_SCORES]
-        return fields + (self.get_custom_metric_fields(samples, eval_key) if include_custom_metrics else [])
+        own = [f"{eval_key}_{name}" for name in SAMPLE_SCORES]
+        return own + (self.get_custom_metric_fields(samples, eval_key) if include_custom_metrics else [])
 
     def register_samples(self, samples: Any, eval_key: str | None) -> None:
         """Declare the fields."""
@@ -168,8 +170,8 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
 
     def cleanup(self, samples: Any, eval_key: str) -> None:
         """Delete the fields."""
-        fields = self.get_fields(samples, eval_key, include_custom_metrics=False)
-        samples._dataset.delete_sample_fields(fields, error_level=1)
+        own = self.get_fields(samples, eval_key, include_custom_metrics=False)
+        samples._dataset.delete_sample_fields(own, error_level=1)
         self.cleanup_custom_metrics(samples, eval_key)
         samples._delete_empty_sidebar_group(eval_key)
 
@@ -189,15 +191,16 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         Raises:
             UsageError: see :func:`evaluate`.
         """
-        config, spec = self.config, get_protocol(self.config.protocol)
+        config = self.config
         names = _names(samples, config.gt_field, classes)
-        known = names if config.ignore is None and not spec.binary else None
-        images, pred_ids, true_ids, left_out = ImageCounts(), [], [], LeftOut()
+        options = options_of(config, names)
+        known = names if config.ignore is None and not options.spec.binary else None
+        images, pred_ids, true_ids, left_out = ImageCounts(), [], [], _NotCompared()
         pairs = map_mask_pairs(
             samples,
             config.pred_field,
             config.gt_field,
-            partial(_compare, spec=spec, config=config, known=known),
+            partial(_compare, options=options, known=known),
             rules=(
                 field_rules(samples, config.pred_field),
                 field_rules(samples, config.gt_field, classes),
@@ -215,8 +218,8 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
             true_ids.append(true_id)
         require_images(images, left_out.skipped)
         left_out.require_named(images.pixels)
-        mapped = map_images(images, **mapping_options(config, names))
-        evaluation = score(mapped, config.replicates, config.seed)
+        mapped = map_images(images, options)
+        evaluation = score(mapped)
         if config.ignore is None and names:
             evaluation.settings["ignore"] = "ids without a name"
         evaluation.settings |= left_out.settings()
@@ -247,14 +250,74 @@ def _names(samples: Any, gt_field: str, classes: Any) -> dict[int, str] | None:
 
 
 def _compare(
-    pred: np.ndarray,
-    true: np.ndarray,
-    spec: EvaluationProtocol,
-    config: PseudoMaskEvaluationConfig,
-    known: dict[int, str] | None,
+    pred: np.ndarray, true: np.ndarray, options: EvaluationOptions, known: dict[int, str] | None
 ) -> tuple[Contingency, dict[str, float], dict[int, int]]:
     """Compare two masks; pixels of the truth whose id is not ``known`` take no part, but are counted."""
-    unnamed = without_name(true, known) if known else {}
-    ignore = list(unnamed) if known else config.ignore or []
-    compared = compare(pred, true, spec, ignore=ignore, resize=config.resize, boundary=config.boundary)
-    return *compared, unnamed
+    unnamed = _without_name(true, known) if known else {}
+    return *compare(pred, true, options, list(unnamed) if known else None), unnamed
+
+
+class _NotCompared:
+    """Collects what is left out: samples, pairs of masks, pixels.
+
+    Attributes:
+        samples: ids of the samples that take no part, for whatever reason.
+        skipped: the images among them whose masks are damaged or do not fit.
+        unnamed: pixels of the ground truth whose id has no name, by id.
+        unnamed_images: images that have such pixels.
+    """
+
+    def __init__(self) -> None:
+        self.samples: list[str] = []
+        self.skipped: list[Skipped] = []
+        self.unnamed: Counter[int] = Counter()
+        self.unnamed_images = 0
+
+    def add(self, sample_id: str, reason: Skipped | None) -> None:
+        """Add a sample; without a reason it only lacks one of the two masks."""
+        self.samples.append(sample_id)
+        if reason is not None:
+            self.skipped.append(reason)
+
+    def count_unnamed(self, pixels: dict[int, int]) -> None:
+        """Add the pixels of one image that have ids without a name, by id."""
+        self.unnamed.update(pixels)
+        self.unnamed_images += bool(pixels)
+
+    def settings(self) -> dict[str, object]:
+        """Return it as JSON-serialisable settings of a result."""
+        found: dict[str, object] = {
+            "left_out": self.samples,
+            "skipped": [[entry.key, entry.reason] for entry in self.skipped],
+        }
+        if self.unnamed:
+            found["unnamed"] = {
+                "pixels": sum(self.unnamed.values()),
+                "images": self.unnamed_images,
+                "n_ids": len(self.unnamed),
+                "ids": {str(id_): pixels for id_, pixels in self.unnamed.most_common(LISTED_IDS)},
+            }
+        return found
+
+    def require_named(self, scored: int) -> None:
+        """Refuse to go on if not a pixel is left for want of names.
+
+        Raises:
+            UsageError: ``scored`` is 0 and there are ids without a name.
+        """
+        if self.unnamed and not scored:
+            raise UsageError(
+                f"nothing to score: no id of the ground truth has a name ({short_ids(self.unnamed)}); "
+                "name them in the mask targets, or give the ids to ignore"
+            )
+
+
+def _without_name(true: np.ndarray, names: dict[int, str]) -> dict[int, int]:
+    """Return the ids of an (H, W) mask that have no name, and their pixels."""
+    if true.dtype == np.uint8:
+        counts = np.bincount(true.ravel(), minlength=256)
+        ids = np.flatnonzero(counts)
+        pixels = counts[ids]
+    else:
+        ids, pixels = np.unique(true, return_counts=True)
+    return {id_: n for id_, n in zip(ids.tolist(), pixels.tolist(), strict=True) if id_ not in names}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._version import PLUGIN_NAME
-from . import metrics
 from .result import EvaluationResult
+from .scoring import class_scores, cluster_scores
 
 __all__ = ["METRICS", "SegmentationMetric", "custom_metrics", "score_of"]
 
@@ -68,7 +68,7 @@ def score_of(metric: SegmentationMetric, results: Any) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def custom_metrics(result: EvaluationResult) -> dict[str, dict[str, Any]]:
+def custom_metrics(result: EvaluationResult) -> dict[str, dict[str, object]]:
     """Return FiftyOne's ``custom_metrics`` of an evaluation: URI -> key, value, label, lower_is_better."""
     scores = _scores(result)
     return {
@@ -95,11 +95,4 @@ def _from_matrix(results: Any) -> dict[str, float]:
     # predictions of the background stay, as errors
     rest = [i for i in range(len(matrix)) if i not in keep]
     matrix = matrix[np.ix_([*keep, *rest], keep)]
-    return {
-        "miou": float(metrics.mean_over_classes(metrics.iou_per_class(matrix))),
-        "fwiou": float(metrics.frequency_weighted_iou(matrix)),
-        "mean_class_accuracy": float(metrics.mean_over_classes(metrics.accuracy_per_class(matrix))),
-        "f1": float(metrics.mean_over_classes(metrics.f1_per_class(matrix))),
-        "ari": float(metrics.adjusted_rand_index(matrix)),
-        "nmi": float(metrics.normalized_mutual_info(matrix)),
-    }
+    return {name: float(value) for name, value in (class_scores(matrix) | cluster_scores(matrix)).items()}

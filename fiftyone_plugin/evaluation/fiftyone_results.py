@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fiftyone.utils.eval.segmentation as fous
 import numpy as np
 
 from ..common.skipped import Skipped
-from .compact import decode, encode, pack, unpack
 from .matching import Mapping
-from .protocols import get_protocol
+from .options import EvaluationOptions
+from .per_image import ImageCounts, pack, unpack
 from .result import EvaluationResult
-from .summary import MappedImages, map_images, score
+from .scoring import MappedImages
+from .summary import map_images, score
 
-__all__ = ["LabelIds", "PseudoMaskResults", "mapping_options"]
+__all__ = ["LabelIds", "PseudoMaskResults", "options_of"]
 
 MISSING = "(none)"
 """FiftyOne's word for "no class": unlabelled and unmatched pixels."""
@@ -93,11 +94,11 @@ class PseudoMaskResults(fous.SegmentationResults):
         return self.evaluation.skipped
 
     @property
-    def pseudomask(self) -> dict[str, Any]:
+    def pseudomask(self) -> dict[str, object]:
         """What :meth:`_from_dict` needs to build the results again, JSON-serialisable."""
         summary = self.evaluation.to_dict()
         return {
-            "images": encode(self._mapped.images),
+            "images": self._mapped.images.encode(),
             "labels": self._labels.pack(),
             "names": {str(key): name for key, name in self._mapped.names.items()},
             **{key: summary[key] for key in ("mapping", "scores", "confidence", "settings")},
@@ -114,26 +115,21 @@ class PseudoMaskResults(fous.SegmentationResults):
         stored = d["pseudomask"]
         labels = LabelIds.unpack(stored["labels"])
         names = {int(key): name for key, name in stored["names"].items()}
-        options = mapping_options(config, names)
-        if stored["mapping"] and not get_protocol(config.protocol).binary:
-            options["mapping"] = Mapping.from_dict(stored["mapping"])
-        mapped = map_images(decode(stored["images"], labels.samples), **options)
-        evaluation = score(mapped, replicates=0)
+        options = replace(options_of(config, names), replicates=0)
+        if stored["mapping"] and not options.spec.binary:
+            options = replace(options, mapping=Mapping.from_dict(stored["mapping"]))
+        mapped = map_images(ImageCounts.decode(stored["images"], labels.samples), options)
+        evaluation = score(mapped)
         evaluation.confidence = {key: (low, high) for key, (low, high) in stored["confidence"].items()}
         evaluation.settings = stored["settings"]
         return cls(samples, config, eval_key, mapped, evaluation, labels, d.get("custom_metrics"), **kwargs)
 
 
-def mapping_options(config: Any, names: dict[int, str] | None) -> dict[str, Any]:
-    """Return the arguments of ``map_images`` that a config stands for."""
-    return {
-        "protocol": config.protocol,
-        "classes": names,
-        "ignore": config.ignore or (),
-        "unlabelled": config.unlabelled,
-        "background": config.background,
-        "mapping": Mapping.from_dict(config.mapping) if config.mapping else None,
-    }
+def options_of(config: Any, names: dict[int, str] | None) -> EvaluationOptions:
+    """Return the options that a config stands for; its ``ignore`` may be unknown, then it is empty."""
+    others = ("unlabelled", "background", "resize", "boundary", "replicates", "seed")
+    given = {name: getattr(config, name) for name in others}
+    return EvaluationOptions.of(config.protocol, names, config.ignore, config.mapping, **given)
 
 
 def _unique(names: dict[int, str]) -> list[str]:

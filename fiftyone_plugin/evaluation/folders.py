@@ -15,7 +15,7 @@ from ..common.workshop import settle
 from ..errors import UsageError
 from ..masks.files import read_mask
 
-__all__ = ["FolderPairs", "pair_masks", "read_classes", "read_mask"]
+__all__ = ["FolderPairs", "mask_files", "pair_masks", "read_classes", "read_mask"]
 
 SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})
 
@@ -35,22 +35,30 @@ class FolderPairs:
     only_true: list[str]
 
 
+def mask_files(folder: Path) -> dict[str, str]:
+    """Return the mask files below a folder, without extension -> with it, as sorted relative POSIX paths.
+
+    Raises:
+        UsageError: two files differ in the extension only.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(files_below(folder)):
+        name, suffix = os.path.splitext(path)
+        if suffix.lower() in SUFFIXES:
+            if name in found:
+                both = f"{folder / found[name]} and {folder / path}"
+                raise UsageError(f"{both} have the same stem: masks pair by stem, so remove one")
+            found[name] = path
+    return found
+
+
 def _masks(folder: Path, what: str) -> dict[str, Path]:
     """Return relative POSIX path without extension -> file."""
     settle(folder)
     if not folder.is_dir():
         raise UsageError(f"the folder of {what} does not exist: {folder}")
     root = folder / "masks" if (folder / "masks").is_dir() else folder
-    found: dict[str, Path] = {}
-    for path in sorted(files_below(root)):
-        name, suffix = os.path.splitext(path)
-        if suffix.lower() not in SUFFIXES:
-            continue
-        if name in found:
-            raise UsageError(
-                f"{found[name]} and {root / path} have the same stem: masks pair by stem, so remove one"
-            )
-        found[name] = root / path
+    found = {name: root / path for name, path in mask_files(root).items()}
     if not found:
         raise UsageError(f"no masks ({', '.join(sorted(SUFFIXES))}) in {root}, the folder of {what}")
     return found

@@ -77,7 +77,7 @@ class Mapping:
         rows = [position.get(-1 if (t := self.target(k)) is None else t, class_ids.size) for k in pred_ids]
         return np.array(rows, np.intp)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the mapping as JSON-serialisable values."""
         return {
             "format": FORMAT,
@@ -148,7 +148,7 @@ def iou_matrix(counts: np.ndarray, class_pixels: np.ndarray | None = None) -> np
     counts = np.asarray(counts, np.float64)
     of_class = counts.sum(axis=0) if class_pixels is None else np.asarray(class_pixels, np.float64)
     unions = counts.sum(axis=1, keepdims=True) + of_class - counts
-    return np.divide(counts, unions, out=np.zeros_like(counts), where=unions > 0)
+    return np.asarray(np.divide(counts, unions, out=np.zeros_like(counts), where=unions > 0))
 
 
 def _assign(value: np.ndarray, table: Contingency, keep_empty: bool) -> dict[int, int]:

@@ -38,7 +38,8 @@ __all__ = [
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     numerator, denominator = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    return out
 
 
 def _parts(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,7 +118,7 @@ def f_beta(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray, beta2: flo
     """
     hits, predicted, true = (np.asarray(v, np.float64) for v in (hits, predicted, true))
     # rounding can exceed 1 by a unit in the last place
-    return np.minimum(_divide((1 + beta2) * hits, beta2 * true + predicted), 1.0)
+    return np.asarray(np.minimum(_divide((1 + beta2) * hits, beta2 * true + predicted), 1.0))
 
 
 def mean_absolute_error(matrix: np.ndarray) -> np.ndarray:
@@ -147,7 +148,7 @@ def adjusted_rand_index(table: np.ndarray) -> np.ndarray:
 def _entropy(weights: np.ndarray) -> np.ndarray:
     """Return the entropy in nats of distributions over the last axis, given as unnormalised weights."""
     share = _divide(weights, weights.sum(-1, keepdims=True))
-    return -np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0.0).sum(-1)
+    return np.asarray(-np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0.0).sum(-1))
 
 
 def normalized_mutual_info(table: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import UsageError
+from ..errors import UsageError, unknown
 from . import matching
 from .confusion import Contingency
 from .matching import Mapping
@@ -117,7 +117,6 @@ def get_protocol(name: str) -> EvaluationProtocol:
     Raises:
         UsageError: unknown name.
     """
-    try:
-        return PROTOCOLS[name]
-    except KeyError:
-        raise UsageError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}") from None
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from ..common.text import plain_markdown, printable
-from .left_out import left_out_lines
+from ..common.tables import format_table
+from ..common.text import plain_markdown, printable, short_list
 from .protocols import get_protocol
 from .result import EvaluationResult
 
-__all__ = ["format_markdown", "format_result", "format_table"]
+__all__ = ["LISTED_IDS", "format_markdown", "format_result", "left_out_lines", "short_ids"]
 
 LABELS = {
     "miou": "mIoU",
@@ -33,21 +33,8 @@ LABELS = {
 }
 
 
-# images left out that the App lists
-LISTED = 10
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an aligned table: the first column to the left, the others to the right."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
-    lines = [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in [header, ["-" * width for width in widths], *rows]
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+LISTED = 10  # images left out that the App lists
+LISTED_IDS = 100  # ids without a name that a result lists, those with most pixels first
 
 
 def percent(value: float) -> str:
@@ -71,7 +58,7 @@ def format_markdown(result: EvaluationResult) -> str:
         for name, value in result.scores.items()
     ]
     notes = [plain_markdown(line) for line in left_out_lines(result)]
-    listed = [f"- {plain_markdown(f'{entry.key}: {entry.reason}')}" for entry in result.skipped[:LISTED]]
+    listed = [f"- {plain_markdown(str(entry))}" for entry in result.skipped[:LISTED]]
     return "\n".join([*lines, *(f"\n{note}" for note in notes), *(["", *listed] if listed else [])])
 
 
@@ -113,3 +100,35 @@ def format_result(result: EvaluationResult) -> str:
 
 def _interval(bounds: tuple[float, float] | None) -> str:
     return f"{percent(bounds[0])} .. {percent(bounds[1])}" if bounds else ""
+
+
+def short_ids(ids: Iterable[int]) -> str:
+    """Return the lowest ids as text, and how many more there are."""
+    return short_list(sorted(ids))[1:-1]
+
+
+def left_out_lines(result: EvaluationResult) -> list[str]:
+    """Return a line on images that could not be compared, and one on pixels without a name, as far as any."""
+    lines = [line] if (line := _skipped_line(result)) else []
+    unnamed = result.settings.get("unnamed")
+    if unnamed:
+        n = unnamed["n_ids"]
+        more = f", and {n - LISTED_IDS:,} more" if n > LISTED_IDS else ""
+        lines.append(
+            f"ids of the ground truth without a name take no part: {short_ids(result.unnamed)}{more} "
+            f"({_count(unnamed['pixels'], 'pixel')} in {_count(unnamed['images'], 'image')})"
+        )
+    return lines
+
+
+def _skipped_line(result: EvaluationResult) -> str:
+    """Return one line on the images that could not be compared, ``""`` if there are none."""
+    skipped = result.skipped
+    if not skipped:
+        return ""
+    rest = f"; and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
+    return f"{_count(len(skipped), 'image')} left out, with masks that cannot be compared: {skipped[0]}{rest}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

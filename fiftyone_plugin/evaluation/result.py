@@ -88,7 +88,7 @@ class EvaluationResult:
         ]
         return [name for _, name in sorted(known)[:n]]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return JSON-serialisable values; nan becomes ``None``."""
         return {
             "format": FORMAT,

@@ -2,24 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import metrics
-from .bootstrap import pooled_replicates, weighted_means
-from .confusion import union
+from .confusion import Contingency, union
 from .matching import Mapping
+from .options import EvaluationOptions
 from .per_image import ImageCounts
 from .protocols import EvaluationProtocol
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["Scorer", "class_rows"]
+__all__ = [
+    "MappedImages",
+    "all_scores",
+    "class_rows",
+    "class_scores",
+    "cluster_scores",
+    "image_columns",
+    "pooled_replicates",
+    "resample",
+    "weighted_means",
+]
 
-# per-image class matrices made dense at once, in numbers of 8 bytes
+# numbers of 8 bytes held at once: per-image class matrices made dense, bootstrap samples
 CHUNK = 1 << 22
+PooledScores = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class MappedImages:
+    """Counted images after matching.
+
+    Attributes:
+        images: the counts.
+        options: how they were matched.
+        table: pixels by predicted id and class, pooled; has a column for every declared class.
+        mapping: clusters to classes; ``None`` where every image was matched on its own.
+        names: name of every class that is true or may be predicted, by ascending id.
+        matrices: (images, R * C) pixels by predicted and true class, flattened; R is C + 1, the last row
+            being what has no class, or C where the protocol drops that.
+        settings: what else was decided: ``ignore``, ``unlabelled``, ``background``, ``mapping``.
+    """
+
+    images: ImageCounts
+    options: EvaluationOptions
+    table: Contingency
+    mapping: Mapping | None
+    names: dict[int, str]
+    matrices: csr_matrix
+    settings: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(R, C) of every image's class matrix."""
+        return self.matrices.shape[1] // len(self.names), len(self.names)
+
+    @property
+    def pooled(self) -> np.ndarray:
+        """(R, C) pixels by predicted and true class, over all images."""
+        return np.asarray(self.matrices.sum(axis=0)).reshape(self.shape)
 
 
 def class_rows(matrix: np.ndarray, labels: dict[int, str], mapping: Mapping | None) -> list[dict[str, Any]]:
@@ -49,72 +96,120 @@ def class_rows(matrix: np.ndarray, labels: dict[int, str], mapping: Mapping | No
     ]
 
 
-class Scorer:
-    """Scores counted images: pooled, per image, and with intervals."""
+def resample(n: int, replicates: int, seed: int, width: int = 1) -> Iterator[np.ndarray]:
+    """Yield how often each of ``n`` images is drawn in each replicate, in (b, n) chunks.
 
-    def __init__(
-        self, images: ImageCounts, matrices: csr_matrix, n_classes: int, unlabelled: int | None
-    ) -> None:
-        self.images = images
-        self.matrices = matrices
-        self.shape = (matrices.shape[1] // n_classes, n_classes)
-        self.pooled = np.asarray(matrices.sum(axis=0)).reshape(self.shape)
-        self.unlabelled = unlabelled
-        self._columns: dict[str, np.ndarray] | None = None
+    The draws depend on ``seed`` alone, not on the chunking.
 
-    def columns(self, spec: EvaluationProtocol) -> dict[str, np.ndarray]:
-        """Return per-image values by name, each (n,) float."""
-        if self._columns is None:
-            step = max(1, CHUNK // self.matrices.shape[1])
-            dense = (
-                self.matrices[start : start + step].toarray().reshape(-1, *self.shape)
-                for start in range(0, self.matrices.shape[0], step)
-            )
-            chunks = [_image_values(matrix, spec) for matrix in dense]
-            self._columns = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
-            self._columns["coverage"] = self._coverage()
-            self._columns |= {key: np.array(values) for key, values in self.images.extras.items()}
-        return self._columns
+    Args:
+        n: images.
+        replicates: rows of all chunks together.
+        seed: seeds the draws.
+        width: numbers the caller will hold for each row, so that chunks stay small.
+    """
+    rng = np.random.default_rng(seed)
+    size = max(1, min(replicates, CHUNK // max(n, width)))
+    for start in range(0, replicates, size):
+        draws = range(min(size, replicates - start))
+        yield np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in draws])
 
-    def _coverage(self) -> np.ndarray:
-        images, pred, _, pixels = self.images.cells
-        n = len(self.images)
-        every = np.bincount(images, pixels, n)
-        labelled = np.bincount(
-            images, pixels * (pred != (-1 if self.unlabelled is None else self.unlabelled)), n
-        )
-        return np.divide(labelled, every, out=np.full(n, np.nan), where=every > 0)
 
-    def scores(
-        self, spec: EvaluationProtocol, replicates: int, seed: int
-    ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-        """Return every score of the protocol, and its interval if ``replicates`` is not 0."""
-        pools: list[tuple[csr_matrix, tuple[int, int], Any]] = []
-        if spec.binary:
-            pools.append((self.matrices, self.shape, _foreground_pooled))
-        elif not spec.per_image:
-            pools.append((self.matrices, self.shape, _class_scores))
-            pools.append((*self._raw(), _cluster_scores))
-        scores: dict[str, float] = {}
-        samples: dict[str, np.ndarray] = {}
-        for matrices, shape, score in pools:
-            whole = np.asarray(matrices.sum(axis=0)).reshape(shape)
-            scores |= {key: float(value) for key, value in score(whole).items()}
-            if replicates:
-                samples |= pooled_replicates(matrices, shape, score, replicates, seed)
-        for key, values in self.columns(spec).items():
-            name = _mean_name(key, spec)
-            scores[name] = float(metrics.mean_over_classes(values))
-            if replicates:
-                samples[name] = weighted_means(values, replicates, seed)
-        return scores, {key: _interval(values) for key, values in samples.items()}
+def pooled_replicates(
+    matrices: csr_matrix,
+    shape: tuple[int, int],
+    score: PooledScores,
+    replicates: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Score the pooled counts of every replicate.
 
-    def _raw(self) -> tuple[csr_matrix, tuple[int, int]]:
-        """Return the counts before mapping, (images, K * C) with shape (K, C)."""
-        _, pred, true, _ = self.images.cells
-        pred_ids, rows = np.unique(pred, return_inverse=True)
-        true_ids = union(true)
-        return self.images.sparse(rows, pred_ids.size, true_ids), (pred_ids.size, true_ids.size)
+    Args:
+        matrices: (images, R * C) counts.
+        shape: (R, C).
+        score: (b, R, C) counts -> score name -> (b,) values.
+        replicates: how many.
+        seed: see :func:`resample`.
+
+    Returns:
+        score name -> (replicates,) values.
+    """
+    transposed = matrices.T.tocsr()
+    chunks = [
+        score((transposed @ weights.T).T.reshape(-1, *shape))
+        for weights in resample(matrices.shape[0], replicates, seed, matrices.shape[1])
+    ]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def weighted_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """Return the (replicates,) mean of per-image ``values`` (n,) in every replicate, nan skipped."""
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([(w @ filled) / (w @ known) for w in resample(values.size, replicates, seed)])
+
+
+def image_columns(mapped: MappedImages) -> dict[str, np.ndarray]:
+    """Return per-image values by name, each (n,) float."""
+    matrices = mapped.matrices
+    step = max(1, CHUNK // matrices.shape[1])
+    dense = (
+        matrices[start : start + step].toarray().reshape(-1, *mapped.shape)
+        for start in range(0, matrices.shape[0], step)
+    )
+    chunks = [_image_values(matrix, mapped.options.spec) for matrix in dense]
+    columns = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+    extras = {key: np.array(values) for key, values in mapped.images.extras.items()}
+    return {**columns, "coverage": _coverage(mapped), **extras}
+
+
+def _coverage(mapped: MappedImages) -> np.ndarray:
+    images, pred, _, pixels = mapped.images.cells
+    n, unlabelled = len(mapped.images), mapped.settings["unlabelled"]
+    every = np.bincount(images, pixels, n)
+    labelled = np.bincount(images, pixels * (pred != (-1 if unlabelled is None else unlabelled)), n)
+    shares = np.full(n, np.nan)
+    np.divide(labelled, every, out=shares, where=every > 0)
+    return shares
+
+
+def all_scores(
+    mapped: MappedImages, columns: dict[str, np.ndarray]
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Return every score of the protocol, and its interval if there are replicates.
+
+    Args:
+        mapped: the counts.
+        columns: of :func:`image_columns`.
+    """
+    spec, replicates, seed = mapped.options.spec, mapped.options.replicates, mapped.options.seed
+    pools: list[tuple[csr_matrix, tuple[int, int], PooledScores]] = []
+    if spec.binary:
+        pools.append((mapped.matrices, mapped.shape, _foreground_pooled))
+    elif not spec.per_image:
+        pools.append((mapped.matrices, mapped.shape, class_scores))
+        pools.append((*_before_mapping(mapped.images), cluster_scores))
+    scores: dict[str, float] = {}
+    samples: dict[str, np.ndarray] = {}
+    for matrices, shape, score in pools:
+        whole = np.asarray(matrices.sum(axis=0)).reshape(shape)
+        scores |= {key: float(value) for key, value in score(whole).items()}
+        if replicates:
+            samples |= pooled_replicates(matrices, shape, score, replicates, seed)
+    for key, values in columns.items():
+        name = _mean_name(key, spec)
+        scores[name] = float(metrics.mean_over_classes(values))
+        if replicates:
+            samples[name] = weighted_means(values, replicates, seed)
+    return scores, {key: _interval(values) for key, values in samples.items()}
+
+
+def _before_mapping(images: ImageCounts) -> tuple[csr_matrix, tuple[int, int]]:
+    """Return the counts by predicted id, (images, K * C) with shape (K, C)."""
+    _, pred, true, _ = images.cells
+    pred_ids, rows = np.unique(pred, return_inverse=True)
+    true_ids = union(true)
+    return images.sparse(rows, pred_ids.size, true_ids), (pred_ids.size, true_ids.size)
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
@@ -123,7 +218,8 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
+def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores of class matrices (..., R, C) by name, each (...)."""
     return {
         "miou": metrics.mean_over_classes(metrics.iou_per_class(matrix)),
         "fwiou": metrics.frequency_weighted_iou(matrix),
@@ -133,7 +229,8 @@ def _class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _cluster_scores(table: np.ndarray) -> dict[str, np.ndarray]:
+def cluster_scores(table: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores of contingency tables (..., K, C) by name, each (...)."""
     return {"ari": metrics.adjusted_rand_index(table), "nmi": metrics.normalized_mutual_info(table)}
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,59 +13,40 @@ from ..errors import UsageError
 from .confusion import Contingency, count, union, validate
 from .geometry import boundary_f, box_found
 from .matching import Mapping
+from .options import Classes, EvaluationOptions
 from .per_image import ImageCounts
-from .protocols import DEFAULT, EvaluationProtocol, get_protocol
+from .protocols import EvaluationProtocol
 from .result import EvaluationResult
-from .scoring import Scorer, class_rows
+from .scoring import MappedImages, all_scores, class_rows, image_columns
 
-__all__ = ["MappedImages", "collect", "evaluate_pairs", "map_images", "parse_classes", "score"]
+__all__ = ["MappedImages", "collect", "evaluate_pairs", "map_images", "score"]
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+    pass
 
-MAX_REPLICATES = 1_000_000
-Classes = dict[int, str] | Sequence[str]
 Pair = tuple[str, np.ndarray, np.ndarray]
 
 
-def parse_classes(classes: Classes | dict[str, str] | None) -> dict[int, str] | None:
-    """Return class names by id. A list names ids 0, 1, 2, ... by position.
-
-    Raises:
-        UsageError: neither a list of names nor ids with names.
-    """
-    if classes is None:
-        return None
-    try:
-        items = classes.items() if isinstance(classes, dict) else enumerate(classes)
-        parsed = {int(key): str(name) for key, name in items}
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f'classes are a list of names, or ids with names like {{"1": "sky"}}: {error}'
-        ) from error
-    if not parsed or min(parsed) < 0 or isinstance(classes, str):
-        raise UsageError("classes need at least one name, and ids from 0 on")
-    return parsed
-
-
 def compare(
-    pred: np.ndarray,
-    true: np.ndarray,
-    protocol: EvaluationProtocol,
-    *,
-    ignore: Sequence[int] = (),
-    resize: bool = False,
-    boundary: float | None = None,
+    pred: np.ndarray, true: np.ndarray, options: EvaluationOptions, ignore: Sequence[int] | None = None
 ) -> tuple[Contingency, dict[str, float]]:
     """Compare one prediction with its ground truth: its table, and values that need the masks themselves.
+
+    Args:
+        pred: (H, W) predicted ids.
+        true: (H, W) ground-truth ids.
+        options: of the evaluation.
+        ignore: ids of this image, in place of those of the options.
 
     Raises:
         UsageError: masks that cannot be compared.
     """
+    ignore = options.ignore if ignore is None else ignore
+    binary, boundary = options.spec.binary, options.boundary
     extras: dict[str, float] = {}
-    if resize or protocol.binary or boundary is not None:
-        pred, true = validate(pred, true, resize)
-    if protocol.binary:
+    if options.resize or binary or boundary is not None:
+        pred, true = validate(pred, true, options.resize)
+    if binary:
         scored = ~np.isin(true, list(ignore))
         # an ignored pixel is foreground of neither mask, and counted for neither below
         pred, true = (pred != 0) & scored, np.where(scored, true != 0, 2).astype(np.uint8)
@@ -78,31 +58,22 @@ def compare(
 
 
 def collect(
-    pairs: Iterable[Pair],
-    protocol: str = DEFAULT,
-    *,
-    ignore: Iterable[int] = (),
-    resize: bool = False,
-    boundary: float | None = None,
-    skipped: list[Skipped] | None = None,
+    pairs: Iterable[Pair], options: EvaluationOptions, skipped: list[Skipped] | None = None
 ) -> ImageCounts:
     """Count every pair of masks; one pass, one image in memory at a time.
 
     Args:
         pairs: (name, prediction (H, W), ground truth (H, W)); the iterable is used once.
-        protocol: only its way of reading the masks matters here.
-        ignore: ground-truth ids that take no part.
-        resize: bring predictions of another size to the size of the ground truth.
-        boundary: also measure the boundary F with this tolerance (share of the diagonal).
+        options: protocol, ``ignore``, ``resize`` and ``boundary`` of them matter here.
         skipped: pairs that cannot be compared are added here, and the others counted.
 
     Raises:
         UsageError: masks that cannot be compared, without ``skipped``; the message names the image.
     """
-    spec, ignored, images = get_protocol(protocol), tuple(ignore), ImageCounts()
+    images = ImageCounts()
     for name, pred, true in pairs:
         try:
-            compared = compare(pred, true, spec, ignore=ignored, resize=resize, boundary=boundary)
+            compared = compare(pred, true, options)
         except UsageError as error:
             if skipped is None:
                 raise UsageError(f"{name}: {error}") from error
@@ -131,19 +102,17 @@ def evaluate_pairs(
 
     Args:
         pairs: (name, prediction (H, W) of integers, ground truth (H, W) of integers).
-        classes: names by id, or a list that names ids by position; then the ground truth may hold no other id
-            that is not ignored. ``None``: the ids that occur.
-        ignore: ground-truth ids that take no part at all.
-        protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
-            ``mapping``, else ``iou-hungarian``.
-        unlabelled: predicted id that says "no label": an error, and missing from coverage. ``None``: 0 is a
-            cluster like any other.
-        background: class of unmatched clusters under ``unmatched-background``.
-        mapping: use this mapping, e.g. learnt on another split, instead of matching here.
-        resize: bring predictions of another size to the size of the ground truth (nearest).
-        boundary: also measure the boundary F with this tolerance (share of the image diagonal, e.g. 0.0075).
-        replicates: bootstrap replicates for the confidence intervals; 0: none.
-        seed: seeds the bootstrap.
+        classes: names by id, or a list that names ids by position. This and what follows but ``skipped``:
+            see :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
+        ignore: ids in any order.
+        protocol: default: that of ``mapping``, else ``iou-hungarian``.
+        unlabelled: likewise.
+        background: likewise.
+        mapping: e.g. learnt on another split.
+        resize: likewise.
+        boundary: likewise.
+        replicates: likewise.
+        seed: likewise.
         skipped: pairs that cannot be compared are added here, and the others scored. What is in the list at
             the end becomes the result's ``skipped``: a reader of masks may add what it cannot read.
 
@@ -157,20 +126,21 @@ def evaluate_pairs(
         >>> result.scores["miou"], result.mapping.clusters
         (1.0, {7: 1, 9: 2})
     """
-    ignored = tuple(sorted({int(i) for i in ignore}))
-    name = protocol or (mapping.protocol if mapping else DEFAULT)
-    images = collect(pairs, name, ignore=ignored, resize=resize, boundary=boundary, skipped=skipped)
-    require_images(images, skipped or [])
-    mapped = map_images(
-        images,
-        name,
-        classes=classes,
-        ignore=ignored,
+    options = EvaluationOptions.of(
+        protocol,
+        classes,
+        ignore,
+        mapping,
         unlabelled=unlabelled,
         background=background,
-        mapping=mapping,
+        resize=resize,
+        boundary=boundary,
+        replicates=replicates,
+        seed=seed,
     )
-    result = score(mapped, replicates=replicates, seed=seed)
+    images = collect(pairs, options, skipped)
+    require_images(images, skipped or [])
+    result = score(map_images(images, options))
     if skipped is not None:
         result.settings["skipped"] = [[entry.key, entry.reason] for entry in skipped]
     return result
@@ -185,102 +155,47 @@ def require_images(images: ImageCounts, skipped: Sequence[Skipped]) -> None:
     if not len(images) and skipped:
         first = skipped[0]
         others = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
-        raise UsageError(f"nothing to score: {first.key}: {first.reason}{others}")
+        raise UsageError(f"nothing to score: {first}{others}")
 
 
-@dataclass(frozen=True)
-class MappedImages:
-    """Counted images after matching.
-
-    Attributes:
-        images: the counts.
-        protocol: how they were matched.
-        table: pixels by predicted id and class, pooled; has a column for every declared class.
-        mapping: clusters to classes; ``None`` where every image was matched on its own.
-        names: name of every class that is true or may be predicted, by ascending id.
-        matrices: (images, R * C) pixels by predicted and true class, flattened; R is C + 1, the last row
-            being what has no class, or C where the protocol drops that.
-        settings: what else was decided: ``ignore``, ``unlabelled``, ``background``, ``mapping``.
-    """
-
-    images: ImageCounts
-    protocol: EvaluationProtocol
-    table: Contingency
-    mapping: Mapping | None
-    names: dict[int, str]
-    matrices: csr_matrix
-    settings: dict[str, Any]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(R, C) of every image's class matrix."""
-        return self.matrices.shape[1] // len(self.names), len(self.names)
-
-    @property
-    def pooled(self) -> np.ndarray:
-        """(R, C) pixels by predicted and true class, over all images."""
-        return np.asarray(self.matrices.sum(axis=0)).reshape(self.shape)
-
-
-def map_images(
-    images: ImageCounts,
-    protocol: str = DEFAULT,
-    *,
-    classes: Classes | None = None,
-    ignore: Iterable[int] = (),
-    unlabelled: int | None = 0,
-    background: int = 0,
-    mapping: Mapping | None = None,
-) -> MappedImages:
-    """Give every cluster its class; arguments as in :func:`evaluate_pairs`.
+def map_images(images: ImageCounts, options: EvaluationOptions) -> MappedImages:
+    """Give every cluster its class.
 
     Raises:
         UsageError: see :func:`evaluate_pairs`.
     """
-    spec, names, ignored = get_protocol(protocol), parse_classes(classes), sorted(set(ignore))
-    settings = {
-        "ignore": ignored,
-        "unlabelled": unlabelled,
-        "background": background if spec.fill_background else None,
-        "mapping": "given" if mapping else "learnt on these images",
-    }
+    spec, names, mapping = options.spec, options.classes, options.mapping
+    unlabelled, ignored = options.unlabelled, list(options.ignore)
     if spec.binary:
         # ignored pixels are gone already, and what is left is 0 and 1
         unlabelled, names, ignored = None, {0: "background", 1: "foreground"}, []
-    if mapping and (spec.per_image or spec.binary):
-        raise UsageError(
-            f"protocol {protocol} learns no mapping over the data set, so none can be given to it"
-        )
+    settings = {
+        "ignore": list(options.ignore),
+        "unlabelled": unlabelled,
+        "background": options.background if spec.fill_background else None,
+        "mapping": "given" if mapping else "learnt on these images",
+    }
     table = _check_classes(images.total(), names, ignored)
-    learnt = None if spec.per_image else mapping or spec.learn(table, unlabelled, background)
+    learnt = None if spec.per_image else mapping or spec.learn(table, unlabelled, options.background)
     class_ids = _class_ids(table, learnt, ignored)
-    matrices = images.sparse(
-        _rows(images, spec, learnt, unlabelled, class_ids), class_ids.size + 1, class_ids
-    )
+    rows = _rows(images, spec, learnt, unlabelled, class_ids)
+    matrices = images.sparse(rows, class_ids.size + 1, class_ids)
     if spec.drop_unmatched:
         matrices = matrices[:, : class_ids.size**2]
     labels = {int(c): (names or {}).get(int(c), str(c)) for c in class_ids}
     if learnt:
         labels |= {c: name for c, name in learnt.names.items() if c in labels and not (names and c in names)}
         learnt = Mapping(learnt.clusters, learnt.protocol, learnt.unmatched, labels)
-    return MappedImages(images, spec, table, learnt, labels, matrices, settings | {"unlabelled": unlabelled})
+    return MappedImages(images, options, table, learnt, labels, matrices, settings)
 
 
-def score(mapped: MappedImages, replicates: int = 1000, seed: int = 0) -> EvaluationResult:
-    """Score mapped images, with intervals from ``replicates`` bootstrap samples of the images (0: none).
-
-    Raises:
-        UsageError: ``replicates`` is below 0 or above :data:`MAX_REPLICATES`.
-    """
-    spec, table, unlabelled = mapped.protocol, mapped.table, mapped.settings["unlabelled"]
-    scorer = Scorer(mapped.images, mapped.matrices, mapped.shape[1], unlabelled)
-    if not 0 <= replicates <= MAX_REPLICATES:
-        raise UsageError(
-            f"the number of bootstrap replicates is {replicates}, not within 0..{MAX_REPLICATES:,}"
-        )
-    scores, confidence = scorer.scores(spec, replicates, seed)
+def score(mapped: MappedImages) -> EvaluationResult:
+    """Score mapped images, with intervals from bootstrap samples of the images if these are asked for."""
+    options, table, unlabelled = mapped.options, mapped.table, mapped.settings["unlabelled"]
+    columns = image_columns(mapped)
+    scores, confidence = all_scores(mapped, columns)
     return EvaluationResult(
-        protocol=spec.name,
+        protocol=options.protocol,
         scores=scores,
         confidence=confidence,
         per_class=class_rows(mapped.pooled, mapped.names, mapped.mapping),
@@ -291,10 +206,10 @@ def score(mapped: MappedImages, replicates: int = 1000, seed: int = 0) -> Evalua
         n_classes=table.true_ids.size,
         coverage=table.coverage(unlabelled),
         kept=float(mapped.pooled.sum() / table.pixels),
-        settings={**mapped.settings, "replicates": replicates, "seed": seed},
+        settings={**mapped.settings, "replicates": options.replicates, "seed": options.seed},
         images={
             "name": list(mapped.images.names),
-            **{key: values.tolist() for key, values in scorer.columns(spec).items()},
+            **{key: values.tolist() for key, values in columns.items()},
         },
         table=table,
     )

@@ -1,35 +1,44 @@
-"""The cache folder as a whole: how much the feature stores of all specs take, eviction, clearing."""
+"""The cache folder as a whole: what the feature stores of all specs hold and take, clearing, a quick look."""
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import re
 import shutil
-import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ..common.files import is_partial
 from ..common.untrusted import read_json
-from ..errors import UsageError
-from .index import INDEX_NAME, Index, IndexFormatError
-from .shards import list_shards, used_by_this_process
+from ..errors import ImageReadError, UsageError
+from ..images.reading import file_digest
 
 __all__ = [
     "FEATURES_FOLDER",
-    "SHARDS_FOLDER",
     "SPEC_NAME",
+    "SUFFIX",
     "SpecInfo",
     "cache_info",
+    "cached_share",
     "clear_cache",
-    "make_room",
+    "file_of",
+    "layers_of",
+    "list_files",
+    "read_header",
 ]
 
 FEATURES_FOLDER = "features"
-SHARDS_FOLDER = "shards"
 SPEC_NAME = "spec.json"
+SUFFIX = ".safetensors"
+ABANDONED_S = 3600.0  # a file that has been written for so long is of a process that was killed
+MAX_HEADER = 1 << 20  # bytes
+BUDGET_S = 0.03  # forms ask at every keystroke
+LARGE_BYTES = 20_000_000  # reading it to name it takes too long
 _SPEC_HASH = re.compile(r"[0-9a-f]{16}")
 
 
@@ -43,8 +52,9 @@ class SpecInfo:
         images: number of images of which something is stored.
         layers: names of the layers stored, sorted.
         bytes: size on disk of the whole folder.
-        last_used: seconds since the epoch at which a process last began to use one of its shards; ``None`` if
+        last_used: seconds since the epoch at which a process last began to use one of its files; ``None`` if
             there are none.
+        former_bytes: size of what versions before this one have stored, which is not read any more.
     """
 
     spec_hash: str
@@ -53,6 +63,7 @@ class SpecInfo:
     layers: tuple[str, ...]
     bytes: int
     last_used: float | None
+    former_bytes: int = 0
 
     @property
     def backbone(self) -> str | None:
@@ -66,10 +77,7 @@ class SpecInfo:
 
 
 def cache_info(cache: Path) -> list[SpecInfo]:
-    """Describe the feature stores below ``cache``, sorted by hash; nothing is changed.
-
-    Stores whose index cannot be read are listed with no images.
-    """
+    """Describe the feature stores below ``cache``, sorted by hash; nothing is changed."""
     return [_describe(folder) for folder in _spec_folders(cache)]
 
 
@@ -90,55 +98,86 @@ def clear_cache(cache: Path, spec_hash: str | None = None) -> int:
         raise UsageError(f"no features of spec {spec_hash} in {cache}; known: {known}")
     freed = 0
     for folder in folders:
-        before = _folder_bytes(folder)
+        before = sum(size for _, size, _ in _files(folder))
         shutil.rmtree(folder, ignore_errors=True)  # what another process holds open stays on Windows
-        freed += before - _folder_bytes(folder)
+        freed += before - sum(size for _, size, _ in _files(folder))
     return freed
 
 
-def make_room(cache: Path, needed: int, limit: int) -> bool:
-    """Evict shards, least recently used first, until ``needed`` more bytes fit under ``limit``.
+def cached_share(paths: Sequence[str], backbone: str, size: int, cache: Path) -> float:
+    """Return the share of image files of which features are cached, in [0, 1].
 
-    All specs count. Shards that this process has used stay: it may come back to them, and would otherwise
-    drive out its own work. Nothing is evicted where that would not be enough. Processes that finish a shard
-    at the same moment may exceed the limit by those shards, until the next one is finished.
+    As many files are looked at as a few hundredths of a second allow, so give a sample of a large set. Which
+    layers are stored is not asked: after a run of another method some may have to be computed.
 
-    Returns:
-        Whether there is room.
+    Args:
+        paths: image files; those that cannot be read do not count.
+        backbone: name of the backbone.
+        size: side of the network input in pixels.
+        cache: the cache folder.
     """
-    shards = []
-    for folder in _spec_folders(cache):
-        for entry in list_shards(folder / SHARDS_FOLDER):
-            with contextlib.suppress(OSError):  # evicted by another process meanwhile
-                info = entry.stat()
-                shards.append((info.st_mtime_ns, Path(entry.path), info.st_size))
-    total = sum(size for _, _, size in shards) + needed
-    spare = sorted(shard for shard in shards if not used_by_this_process(shard[1].name))
-    if total - sum(size for _, _, size in spare) > limit:
-        return False
-    for _, path, size in spare:
-        if total <= limit:
+    end = time.monotonic() + BUDGET_S
+    specs = ((folder, _spec(folder)) for folder in _spec_folders(cache))
+    stores = [
+        folder for folder, spec in specs if (spec.get("backbone"), spec.get("size")) == (backbone, size)
+    ]
+    found = looked = 0
+    for path in paths if stores else ():
+        with suppress(ImageReadError, OSError):
+            if Path(path).stat().st_size <= LARGE_BYTES:
+                digest = file_digest(path)
+                found += any(file_of(store, digest).is_file() for store in stores)
+                looked += 1
+        if time.monotonic() > end:
             break
-        if _evict(path):
-            total -= size
-    return total <= limit
+    return found / looked if looked else 0.0
 
 
-def _evict(shard: Path) -> bool:
-    """Remove a shard and then its rows; who has it mapped keeps the bytes (POSIX) or the file (Windows)."""
+def file_of(store: Path, digest: str) -> Path:
+    """Return where the features of an image lie in the folder of a store."""
+    return store / digest[:2] / f"{digest}{SUFFIX}"
+
+
+def layers_of(path: Path) -> set[str]:
+    """Return the names of the layers in a file of features; none if it is not there or no such file."""
     try:
-        shard.unlink(missing_ok=True)
-    except OSError:
-        return False
-    # rows left behind by a failure here are dropped by whoever misses the file
-    with contextlib.suppress(sqlite3.Error, IndexFormatError):
-        index = Index(shard.parent.parent / INDEX_NAME)
-        try:
-            with index.transaction():
-                index.drop_shard(shard.name)
-        finally:
-            index.close()
-    return True
+        with open(path, "rb") as file:
+            return set(read_header(file)) - {"__metadata__"}
+    except (OSError, ValueError):
+        return set()
+
+
+def read_header(file: IO[bytes]) -> dict[str, Any]:
+    """Return what a file of features says of its arrays, see https://github.com/huggingface/safetensors.
+
+    Raises:
+        ValueError: it is no such file.
+        OSError: it cannot be read.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    try:
+        header = json.loads(file.read(length)) if length <= MAX_HEADER else None
+    except RecursionError:
+        header = None
+    if not isinstance(header, dict):
+        raise ValueError("it has no header")
+    return header
+
+
+def list_files(cache: Path) -> Iterator[tuple[int, int, str]]:
+    """Yield (time of last use in ns, bytes, path) of the files of all specs, but for the specs themselves.
+
+    What killed processes have left half written is removed on the way.
+    """
+    abandoned = time.time_ns() - int(ABANDONED_S * 1e9)
+    for folder in _spec_folders(cache):
+        for used, size, path in _files(folder):
+            name = os.path.basename(path)
+            if is_partial(name) and used < abandoned:
+                with suppress(OSError):
+                    os.unlink(path)
+            elif name != SPEC_NAME:
+                yield used, size, path
 
 
 def _spec_folders(cache: Path) -> list[Path]:
@@ -149,41 +188,40 @@ def _spec_folders(cache: Path) -> list[Path]:
     return [entry for entry in entries if _SPEC_HASH.fullmatch(entry.name) and entry.is_dir()]
 
 
-def _describe(folder: Path) -> SpecInfo:
-    try:
+def _spec(folder: Path) -> dict[str, Any]:
+    with suppress(UsageError):
         spec = read_json(folder / SPEC_NAME, what="the spec of a feature store")
-    except UsageError:
-        spec = {}
-    images, layers = 0, list[str]()
-    if (folder / INDEX_NAME).is_file():
-        with contextlib.suppress(sqlite3.Error, IndexFormatError):
-            index = Index(folder / INDEX_NAME)
-            try:
-                images, layers = index.count_images(), index.layers()
-            finally:
-                index.close()
-    used = []
-    for entry in list_shards(folder / SHARDS_FOLDER):
-        with contextlib.suppress(OSError):
-            used.append(entry.stat().st_mtime)
+        return spec if isinstance(spec, dict) else {}
+    return {}
+
+
+def _describe(folder: Path) -> SpecInfo:
+    images, layers, total, former, last = 0, set[str](), 0, 0, 0
+    for used, size, path in _files(folder):
+        total += size
+        name = os.path.basename(path)
+        if name.endswith(SUFFIX):
+            images += 1
+            layers |= layers_of(Path(path))
+            last = max(last, used)
+        elif name != SPEC_NAME and not is_partial(name):
+            former += size
     return SpecInfo(
         folder.name,
-        spec if isinstance(spec, dict) else {},
+        _spec(folder),
         images,
-        tuple(layers),
-        _folder_bytes(folder),
-        max(used, default=None),
+        tuple(sorted(layers)),
+        total,
+        last / 1e9 if images else None,
+        former,
     )
 
 
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    for path in _files(folder):
-        with contextlib.suppress(OSError):
-            total += os.stat(path).st_size
-    return total
-
-
-def _files(folder: Path) -> Iterator[str]:
+def _files(folder: Path) -> Iterator[tuple[int, int, str]]:
+    """Yield (time of change in ns, bytes, path) of the files below a folder."""
     for parent, _, names in os.walk(folder):
-        yield from (os.path.join(parent, name) for name in names)
+        for name in names:
+            path = os.path.join(parent, name)
+            with suppress(OSError):
+                info = os.stat(path)
+                yield info.st_mtime_ns, info.st_size, path

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DirectoryMemo", "ImageFeatureSource", "read_unchanged", "store_spec"]
 
-SHARD_IMAGES = 64
 ATTEMPTS = 3  # at an image that is being changed
 
 
@@ -182,7 +181,7 @@ class ImageFeatureSource:
             except ImageReadError as error:
                 self._fail(item, error)
                 continue
-            layers = _LazyLayers(list(self.resolved), partial(self._load_one, item, known))
+            layers = _LazyLayers(list(self.resolved), partial(self._load_named, item, known))
             yield self._features(item, known, layers)
 
     def _features(self, item: ImageItem, known: _Known, layers: Mapping[str, np.ndarray]) -> ImageFeatures:
@@ -204,12 +203,8 @@ class ImageFeatureSource:
     def _named(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: arrays[resolved] for name, resolved in self.resolved.items()}
 
-    def _load_one(self, item: ImageItem, known: _Known) -> dict[str, np.ndarray]:
-        stored = self.store.get(known.digest, self._stored_layers()) if self.store is not None else None
-        if stored is None:
-            pixels = resize_image(read_unchanged(item.path, known.stamp), self.size, self.size)
-            stored = {k: v[0] for k, v in self.backbone.extract(pixels[None], self._stored_layers()).items()}
-        return self._named(stored)
+    def _load_named(self, item: ImageItem, known: _Known) -> dict[str, np.ndarray]:
+        return self._named(self._load(item, known))
 
     def _stored_layers(self) -> list[str]:
         return sorted(set(self.resolved.values()))
@@ -217,47 +212,58 @@ class ImageFeatureSource:
     def _batches(self, distinct: bool = False) -> Iterator[list[tuple[_Decoded, dict[str, np.ndarray]]]]:
         """Yield batches of (image, its arrays); what the store lacks is computed and put there.
 
-        With ``distinct``, copies of an image that came before are left out: the shard that it went into may
-        still be open, so that the store would not know it yet.
+        With ``distinct``, copies of an image that came before are left out.
 
-        Images are decoded ahead in threads. Groups are cut from the list of readable images, in order, and
-        shards hold whole groups, so a pass that is resumed forms the same batches as one that was not
-        interrupted: on devices where rounding depends on the batch, features still come out the same.
+        Images are decoded ahead in threads. Groups are cut from the list of readable images, in order, and a
+        group of which an interrupted pass has stored a part is computed as a whole: on devices where rounding
+        depends on the batch, features still come out the same.
         """
         with ExitStack() as stack:
-            writer = None
-            if self.store is not None:
-                images = max(1, SHARD_IMAGES // self.batch_size) * self.batch_size
-                writer = stack.enter_context(self.store.writer(images_per_shard=images))
             for group in batched(self._decoded(stack, distinct), self.batch_size):
-                waiting = [decoded for decoded in group if decoded.pixels is not None]
-                computed: dict[str, dict[str, np.ndarray]] = {}
-                if waiting:
-                    stacked = np.stack([decoded.pixels for decoded in waiting if decoded.pixels is not None])
-                    arrays = self.backbone.extract(stacked, self._stored_layers())
-                    for row, decoded in enumerate(waiting):
-                        computed[decoded.item.key] = {name: array[row] for name, array in arrays.items()}
-                        if writer is not None:
-                            writer.put(decoded.known.digest, computed[decoded.item.key])
+                computed = self._compute(group)
                 yield [pair for decoded in group if (pair := self._with_arrays(decoded, computed))]
+
+    def _compute(self, group: list[_Decoded]) -> dict[str, dict[str, np.ndarray]]:
+        """Return key -> arrays of the images of a group that the store lacks, and put them there."""
+        batch = [decoded for decoded in group if decoded.pixels is not None]
+        if not batch:
+            return {}
+        if len(batch) < len(group) and self.backbone.device != "cpu":
+            batch = [whole for decoded in group if (whole := self._with_pixels(decoded))]
+        stacked = np.stack([decoded.pixels for decoded in batch if decoded.pixels is not None])
+        arrays = self.backbone.extract(stacked, self._stored_layers())
+        computed = {}
+        for row, decoded in enumerate(batch):
+            computed[decoded.item.key] = {name: array[row] for name, array in arrays.items()}
+            if self.store is not None:
+                self.store.put(decoded.known.digest, computed[decoded.item.key])
+        return computed
+
+    def _with_pixels(self, decoded: _Decoded) -> _Decoded | None:
+        with suppress(ImageReadError):  # gone, but its features are known
+            return decoded if decoded.pixels is not None else replace(decoded, pixels=self._pixels(decoded))
+        return None
 
     def _with_arrays(
         self, decoded: _Decoded, computed: dict[str, dict[str, np.ndarray]]
     ) -> tuple[_Decoded, dict[str, np.ndarray]] | None:
         try:
-            return decoded, computed.get(decoded.item.key) or self._load_raw(decoded)
+            return decoded, computed.get(decoded.item.key) or self._load(decoded.item, decoded.known)
         except ImageReadError as error:
             self._fail(decoded.item, error)
             return None
 
-    def _load_raw(self, decoded: _Decoded) -> dict[str, np.ndarray]:
+    def _load(self, item: ImageItem, known: _Known) -> dict[str, np.ndarray]:
+        """Return the arrays of one image; computed if the store lacks them, or has lost them meanwhile."""
         layers = self._stored_layers()
-        stored = self.store.get(decoded.known.digest, layers) if self.store is not None else None
+        stored = self.store.get(known.digest, layers) if self.store is not None else None
         if stored is not None:
             return stored
-        # damaged or evicted since it was looked up: compute it again
-        pixels = resize_image(read_unchanged(decoded.item.path, decoded.known.stamp), self.size, self.size)
+        pixels = self._pixels(_Decoded(item, known, None))
         return {name: array[0] for name, array in self.backbone.extract(pixels[None], layers).items()}
+
+    def _pixels(self, decoded: _Decoded) -> np.ndarray:
+        return resize_image(read_unchanged(decoded.item.path, decoded.known.stamp), self.size, self.size)
 
     def _decoded(self, stack: ExitStack, distinct: bool) -> Iterator[_Decoded]:
         """Yield the readable images in order, decoded ahead by a few threads."""
@@ -288,8 +294,7 @@ class ImageFeatureSource:
             if self.store is not None and self.store.has(known.digest, self._stored_layers()):
                 return _Decoded(item, known, None)
             with suppress(ImageChangedError):
-                pixels = read_unchanged(item.path, known.stamp)
-                return _Decoded(item, known, resize_image(pixels, self.size, self.size))
+                return _Decoded(item, known, self._pixels(_Decoded(item, known, None)))
         raise ImageChangedError(item.path)
 
     def _identify(self, item: ImageItem) -> _Known:

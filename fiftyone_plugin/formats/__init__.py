@@ -10,8 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import export
-    from .exporting import ExportResult
+    from .exporting import ExportResult, export
     from .fiftyone_exporters import (
         CocoInstancesExporter,
         CocoPanopticExporter,
@@ -44,7 +43,7 @@ __all__ = [
 _LAZY = {
     "ExportResult": "exporting",
     "ImportResult": "importing",
-    "export": "api",
+    "export": "exporting",
     "import_masks": "fiftyone_import",
     "read_masks": "importing",
 }

@@ -1,25 +1,116 @@
-"""The formats of an export: their names, what they make of an image, and which writer collects that."""
+"""What an export is made of: images with masks, choices, and formats with what they make of an image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import contextlib
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 
 from ..common.files import is_safe_name
+from ..common.skipped import Skipped
 from ..errors import UsageError
+from ..masks.rules import FIFTYONE, MaskRules
 from ..masks.segments import Segments, find_segments
 from .categories import Categories
-from .items import ExportItem
 from .media import MEDIA_MODES
+from .staging import NAMES, writing
 
-__all__ = ["Converted", "ExportOptions", "Format", "Sample", "Writer"]
+__all__ = [
+    "Converted",
+    "ExportItem",
+    "ExportOptions",
+    "ExportSource",
+    "Format",
+    "Sample",
+    "Writer",
+    "key_suffix",
+    "known_quality",
+]
 
 SMALL_MODES = ("drop", "merge")
 QUALITY_MODES = ("drop", "mark")
+
+
+def key_suffix(key: str) -> str:
+    """Return what a key ends in, with the dot."""
+    return posixpath.splitext(key)[1]
+
+
+def known_quality(value: object) -> float | None:
+    """Return a number in [0, 1]; ``None`` for NaN, infinities, 40 and text, which say nothing."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
+
+
+@dataclass(frozen=True)
+class ExportItem:
+    """One image with its mask.
+
+    Attributes:
+        key: relative POSIX path of the image, unique, without ``..``.
+        stem: relative POSIX path without extension for the files of this image in the export, unique even
+            where case does not count.
+        image: path of the image file.
+        mask: path of the mask file, or the (H, W) mask itself where a database holds it.
+        instances: the same for a map of instances, ``None`` where there is none.
+        tags: what splits are made of.
+        quality: of the mask, in [0, 1]; ``None`` if unknown. Use :attr:`known_quality`: a source may hold
+            anything.
+        suffix: extension of the image in the export, with its dot; ``None`` for that of the key.
+    """
+
+    key: str
+    stem: str
+    image: str
+    mask: str | np.ndarray
+    instances: str | np.ndarray | None = None
+    tags: tuple[str, ...] = ()
+    quality: float | None = None
+    suffix: str | None = None
+
+    @property
+    def known_quality(self) -> float | None:
+        """The quality if it is one, see :func:`known_quality`."""
+        return known_quality(self.quality)
+
+    @property
+    def placed(self) -> str:
+        """Path of the image in the export: the key, unless another key has the same stem."""
+        return self.stem + (key_suffix(self.key) if self.suffix is None else self.suffix)
+
+
+@dataclass
+class ExportSource:
+    """A data set to export.
+
+    Attributes:
+        name: what it is called in messages and in the export's description.
+        items: returns an iterator over the items, always in the same order.
+        total: how many there are.
+        names: mask id -> class name; ``None`` if unknown: then the masks are read to find their ids.
+        supercategories: class name -> supercategory, where known.
+        folders: folders that hold the source's files: an export must not replace them.
+        skipped: images without a usable mask.
+        rules: what the pixels of its mask files mean.
+        hidden: mask ids of classes that a person has hidden: unlabelled in the export.
+        provenance: facts about the masks for the export's record, JSON-serialisable.
+    """
+
+    name: str
+    items: Callable[[], Iterator[ExportItem]]
+    total: int
+    names: dict[int, str] | None
+    supercategories: dict[str, str] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+    skipped: list[Skipped] = field(default_factory=list)
+    hidden: tuple[int, ...] = ()
+    provenance: dict[str, object] = field(default_factory=dict)
+    rules: MaskRules = FIFTYONE
 
 
 @dataclass(frozen=True)
@@ -39,6 +130,9 @@ class ExportOptions:
         border: VOC: pixels on both sides of boundaries that become void.
         void: VOC: unlabelled pixels become void (255) instead of background (0).
         like: COCO results: a COCO file whose image and category ids are used, matched by names.
+
+    Raises:
+        UsageError: a value is impossible.
     """
 
     min_area: int = 0
@@ -54,12 +148,7 @@ class ExportOptions:
     void: bool = False
     like: str | None = None
 
-    def validate(self) -> None:
-        """Check values.
-
-        Raises:
-            UsageError: a value is impossible.
-        """
+    def __post_init__(self) -> None:
         _one_of("small", self.small, SMALL_MODES)
         _one_of("low_quality", self.low_quality, QUALITY_MODES)
         _one_of("images", self.images, MEDIA_MODES)
@@ -74,10 +163,6 @@ class ExportOptions:
         for split in self.splits:
             if not is_safe_name(split) or any(c in split for c in "/\\:") or split.startswith("."):
                 raise UsageError(f"split {split!r} cannot be part of a file name; rename the tag")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the options, JSON-serialisable."""
-        return asdict(self)
 
 
 def _one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -108,10 +193,10 @@ class Sample:
     options: ExportOptions
 
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, object]:
         """``quality``, and ``low_quality`` where it is marked."""
         known = self.item.known_quality
-        quality = {} if known is None else {"quality": known}
+        quality: dict[str, object] = {} if known is None else {"quality": known}
         return {**quality, "low_quality": True} if self.low else quality
 
     @property
@@ -131,6 +216,10 @@ class Sample:
             instances=self.instances,
             connectivity=self.options.connectivity,
         )
+
+    def converted(self, count: int, image: str = "", entries: list[str] | None = None) -> Converted:
+        """Return what a format has made of it, see :class:`Converted`."""
+        return Converted(self.item.key, self.split, self.item.stem, self.low, image, entries or [], count)
 
 
 @dataclass(frozen=True)
@@ -156,17 +245,55 @@ class Converted:
     count: int = 0
 
 
-class Writer(Protocol):
-    """Collects converted images in the main process, in order."""
+class Writer:
+    """Collects converted images in the main process, in order: here in text files with a line an image.
+
+    Args:
+        folder: of the export.
+        categories: of the export.
+        options: of the export.
+        info: what COCO files say of themselves.
+    """
+
+    def __init__(
+        self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, str]
+    ) -> None:
+        self.folder, self.categories, self.options, self.info = folder, categories, options, info
+        self._files: dict[str, IO[str]] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Make what is there whatever images come."""
+
+    def open(self, name: str) -> None:
+        """Make a file, so that it is there even if it stays empty."""
+        if name not in self._files:
+            with writing(self.folder / name, make_folder=True):
+                file = (self.folder / name).open("w", encoding="utf-8", errors=NAMES, newline="\n")
+                self._files[name] = file
+
+    def text(self, name: str, text: str) -> None:
+        """Add text to a file."""
+        self.open(name)
+        with writing(self.folder / name):
+            self._files[name].write(text)
 
     def add(self, converted: Converted) -> None:
-        """Add an image."""
+        """Add an image; here: note it where it is marked."""
+        if converted.low:
+            self.text("low_quality.txt", f"{converted.stem}\n")
 
     def finish(self) -> None:
         """Write what is left and close all files."""
+        for name, file in self._files.items():
+            with writing(self.folder / name):
+                file.close()
 
     def abandon(self) -> None:
         """Close all files of an export that failed."""
+        for file in self._files.values():
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 @dataclass(frozen=True)
@@ -179,7 +306,7 @@ class Format:
         images_folder: where images go, below the export; ``{split}`` stands for the split's folder.
         convert: makes a :class:`Converted` of a sample, writing files of its own below the folder given; runs
             in worker processes.
-        writer: opened with folder, categories, options, and the COCO ``info``.
+        writer: collects what workers make of the samples.
         check: refuses categories and options that the format cannot express.
         places_images: whether images are part of the export.
         folder: returns what a folder of the source, or a split, is called in the export.
@@ -189,7 +316,7 @@ class Format:
     description: str
     images_folder: str
     convert: Callable[[Sample, Path], Converted]
-    writer: Callable[[Path, Categories, ExportOptions, dict[str, Any]], Writer]
+    writer: type[Writer]
     check: Callable[[Categories, ExportOptions], None] = lambda categories, options: None
     places_images: bool = True
     folder: Callable[[str], str] = lambda name: name

@@ -113,7 +113,7 @@ class Categories:
             codes = table[mask]
             if codes.min() < 0:
                 self._refuse(np.unique(mask[codes < 0]))
-            return codes.astype(np.uint16)
+            return np.asarray(codes, np.uint16)
         ids, inverse = np.unique(mask, return_inverse=True)
         unknown = [i for i in ids if int(i) not in self.mapping]
         if unknown:
@@ -130,7 +130,7 @@ class Categories:
     def decode(self, labels: np.ndarray) -> np.ndarray:
         """Turn (H, W) category ids into the ids of :attr:`mask_ids`: uint8 if they fit, else uint16."""
         ids = np.array([0, *self.mask_ids])
-        return ids.astype(np.uint8 if ids.max() < 256 else np.uint16)[labels]
+        return np.asarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16)[labels])
 
     def _refuse(self, ids: Any) -> None:
         listed = ", ".join(str(int(i)) for i in ids[:8]) + (", ..." if len(ids) > 8 else "")

@@ -1,22 +1,46 @@
-"""COCO's annotation dictionaries from segments: instances, results, stuff.
+"""COCO's files: instances, results, stuff, panoptic; converted in workers and streamed to disk.
 
 Sources: https://cocodataset.org/#format-data and https://cocodataset.org/#format-results; the meaning
-of RLE and polygons is that of pycocotools. ``area`` is the number of pixels, ``bbox`` the tight box.
+of RLE and polygons is that of pycocotools. ``area`` is the number of pixels, ``bbox`` the tight box. A
+panoptic PNG holds segment ids as R + 256 G + 65536 B, 0 is void.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from ..errors import UsageError
+from ..masks.files import packed_colours
 from ..masks.polygons import segment_polygons
-from ..masks.segments import Segments, segment_rles
+from ..masks.segments import Segments, find_segments, segment_rles
+from .base import Converted, ExportOptions, Format, Sample, Writer
 from .categories import Categories
-from .coco_shapes import decode_segmentation, segmentation_rle
+from .staging import JsonDocument, writing
 
-__all__ = ["coco_annotations", "coco_categories", "coco_results", "decode_segmentation", "segmentation_rle"]
+__all__ = [
+    "FORMATS",
+    "coco_annotations",
+    "coco_categories",
+    "coco_results",
+    "id_to_rgb",
+    "panoptic_segments",
+    "read_like",
+    "rgb_to_id",
+]
+
+Entry = dict[str, object]  # one of COCO's JSON objects
 
 
-def coco_categories(categories: Categories) -> list[dict[str, Any]]:
+# ---------------------------------------------------------------------- from segments to entries
+
+
+def coco_categories(categories: Categories) -> list[Entry]:
     """Return the category list; ``class_id`` is the id in masks, ``isthing`` is 1 for countable ones."""
     return [
         {
@@ -31,12 +55,8 @@ def coco_categories(categories: Categories) -> list[dict[str, Any]]:
 
 
 def coco_annotations(
-    segments: Segments,
-    *,
-    polygons: bool = False,
-    tolerance: float = 0,
-    attributes: dict[str, Any] | None = None,
-) -> list[dict[str, Any]]:
+    segments: Segments, *, polygons: bool = False, tolerance: float = 0, attributes: Entry | None = None
+) -> list[Entry]:
     """Return an annotation for every segment, without ``id`` and ``image_id``.
 
     Args:
@@ -45,7 +65,7 @@ def coco_annotations(
         tolerance: of the polygons, see :func:`~fiftyone_plugin.masks.polygons.mask_polygons`.
         attributes: further members of each annotation, e.g. ``{"quality": 0.8}``.
     """
-    shapes: list[Any]
+    shapes: Sequence[object]
     if polygons:
         shapes = [
             [[_number(value) for value in ring.ravel()] for ring in rings]
@@ -53,6 +73,7 @@ def coco_annotations(
         ]
     else:
         shapes = segment_rles(segments)
+    columns = (segments.label, segments.area, segments.box, segments.instance)
     return [
         {
             "category_id": label,
@@ -63,32 +84,275 @@ def coco_annotations(
             **({"instance": instance} if instance else {}),
             **(attributes or {}),
         }
-        for label, shape, area, box, instance in zip(
-            segments.label.tolist(),
-            shapes,
-            segments.area.tolist(),
-            segments.box.tolist(),
-            segments.instance.tolist(),
-            strict=True,
-        )
-    ]
-
-
-def coco_results(segments: Segments, score: float) -> list[dict[str, Any]]:
-    """Return a result for every segment, without ``image_id``; ``loadRes`` adds area and box itself.
-
-    Args:
-        segments: segments labelled with category ids.
-        score: confidence of all of them, in [0, 1].
-    """
-    return [
-        {"category_id": label, "segmentation": rle, "bbox": box, "score": score}
-        for label, rle, box in zip(
-            segments.label.tolist(), segment_rles(segments), segments.box.tolist(), strict=True
-        )
+        for shape, label, area, box, instance in zip(shapes, *(c.tolist() for c in columns), strict=True)
     ]
 
 
 def _number(value: float) -> float | int:
     """Whole numbers without ``.0``, others to a hundredth of a pixel: files get a third smaller."""
     return int(value) if value == int(value) else round(float(value), 2)
+
+
+def coco_results(segments: Segments, score: float) -> list[Entry]:
+    """Return a result for every segment, without ``image_id``; ``loadRes`` adds area and box itself.
+
+    Args:
+        segments: segments labelled with category ids.
+        score: confidence of all of them, in [0, 1].
+    """
+    labels, boxes = segments.label.tolist(), segments.box.tolist()
+    return [
+        {"category_id": label, "segmentation": rle, "bbox": box, "score": score}
+        for label, rle, box in zip(labels, segment_rles(segments), boxes, strict=True)
+    ]
+
+
+def id_to_rgb(ids: np.ndarray) -> np.ndarray:
+    """Turn (H, W) segment ids within 0..16,777,215 into (H, W, 3) uint8 colours."""
+    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
+
+
+def rgb_to_id(colours: np.ndarray) -> np.ndarray:
+    """Turn (H, W, 3 or 4) uint8 colours into (H, W) uint32 segment ids; an alpha channel does not count."""
+    return packed_colours(colours[..., 2::-1])
+
+
+def panoptic_segments(segments: Segments, attributes: Entry | None = None) -> tuple[np.ndarray, list[Entry]]:
+    """Return the (H, W, 3) uint8 PNG and the ``segments_info`` of an image.
+
+    Ids are 1, 2, ... in each image, in the order of the segments.
+    """
+    columns = (segments.label.tolist(), segments.area.tolist(), segments.box.tolist())
+    info = [
+        {"id": index, "category_id": label, "area": area, "bbox": box, "iscrowd": 0, **(attributes or {})}
+        for index, (label, area, box) in enumerate(zip(*columns, strict=True), 1)
+    ]
+    return id_to_rgb(segments.to_map()), info
+
+
+# ---------------------------------------------------------------------- in the workers
+
+
+def _body(entry: Entry) -> str:
+    """Return an entry as JSON text without its opening brace; the writer puts ids in front."""
+    return json.dumps(entry, separators=(",", ":"), allow_nan=False)[1:]
+
+
+def _converted(sample: Sample, entries: list[Entry], count: int | None = None) -> Converted:
+    height, width = sample.labels.shape
+    image = {"file_name": sample.file_name, "width": width, "height": height, **sample.attributes}
+    return sample.converted(
+        len(entries) if count is None else count, _body(image), [_body(entry) for entry in entries]
+    )
+
+
+def convert_instances(sample: Sample, folder: Path) -> Converted:
+    """Make an annotation of every instance."""
+    options, segments = sample.options, sample.segments(stuff_whole=False)
+    entries = coco_annotations(
+        segments, polygons=options.polygons, tolerance=options.tolerance, attributes=sample.attributes
+    )
+    return _converted(sample, entries)
+
+
+def convert_results(sample: Sample, folder: Path) -> Converted:
+    """Make a result of every instance; its score is the mask's quality, 1 where that is unknown."""
+    quality = sample.item.known_quality
+    entries = coco_results(sample.segments(stuff_whole=False), 1.0 if quality is None else quality)
+    if sample.options.like:
+        ids = read_like(sample.options.like).categories
+        by_id: dict[object, int] = {item.id: ids[item.name] for item in sample.categories.items}
+        entries = [{**entry, "category_id": by_id[entry["category_id"]]} for entry in entries]
+    return _converted(sample, entries)
+
+
+def convert_stuff(sample: Sample, folder: Path) -> Converted:
+    """Make an annotation of every class in the image."""
+    segments = find_segments(sample.labels, whole=None)
+    return _converted(sample, coco_annotations(segments, attributes=sample.attributes))
+
+
+def convert_panoptic(sample: Sample, folder: Path) -> Converted:
+    """Write the PNG and describe its segments: components of things, one segment for each kind of stuff."""
+    colours, info = panoptic_segments(sample.segments(stuff_whole=True), sample.attributes)
+    name = f"{sample.item.stem}.png"
+    path = folder / "annotations" / _document("panoptic", sample.split) / name
+    with writing(path, make_folder=True):
+        Image.fromarray(colours).save(path)
+    return _converted(sample, [{"file_name": name, "segments_info": info}], len(info))
+
+
+def _document(kind: str, split: str) -> str:
+    return f"{kind}_{split}" if split else kind
+
+
+# ---------------------------------------------------------------------- in the main process
+
+
+class CocoWriter(Writer):
+    """Streams images and annotations to ``annotations/<kind>[_<split>].json``, with ids from 1."""
+
+    kind = "instances"
+
+    def start(self) -> None:
+        """Open the files."""
+        head: dict[str, object] = {
+            "info": self.info,
+            "licenses": [],
+            "categories": coco_categories(self.categories),
+        }
+        self.documents = {
+            split: JsonDocument(
+                self.folder / "annotations" / f"{_document(self.kind, split)}.json",
+                head,
+                ("images", "annotations"),
+            )
+            for split in self.options.splits or ("",)
+        }
+        self._images = self._annotations = 0
+
+    def add(self, converted: Converted) -> None:
+        """Write an image and its annotations."""
+        document = self.documents[converted.split]
+        self._images += 1
+        document.add("images", f'{{"id":{self._images},{converted.image}')
+        for body in converted.entries:
+            self._annotations += 1
+            document.add("annotations", f"{{{self._ids()},{body}")
+
+    def _ids(self) -> str:
+        return f'"id":{self._annotations},"image_id":{self._images}'
+
+    def finish(self) -> None:
+        """Close the files."""
+        for document in self.documents.values():
+            document.close()
+
+    def abandon(self) -> None:
+        """Close the files of a failed export."""
+        for document in self.documents.values():
+            document.abandon()
+
+
+class StuffWriter(CocoWriter):
+    """The same, called ``stuff``."""
+
+    kind = "stuff"
+
+
+class PanopticWriter(CocoWriter):
+    """The same, called ``panoptic``: an annotation an image, without an id of its own."""
+
+    kind = "panoptic"
+
+    def _ids(self) -> str:
+        return f'"image_id":{self._images}'
+
+
+class _ImageInfoWriter(CocoWriter):
+    kind = "image_info"
+
+
+class ResultsWriter(Writer):
+    """Streams ``results[_<split>].json``, a list, and ``image_info[_<split>].json`` with the images' ids.
+
+    With ``like``, ids are those of that file, and there is no ``image_info``.
+    """
+
+    def start(self) -> None:
+        """Open the files."""
+        like, splits = self.options.like, self.options.splits or ("",)
+        self._ids = read_like(like).images if like else None
+        self._info = None if like else _ImageInfoWriter(self.folder, self.categories, self.options, self.info)
+        self._empty = {f"{_document('results', split)}.json": True for split in splits}
+        for name in self._empty:
+            self.open(name)
+        self._count = 0
+
+    def add(self, converted: Converted) -> None:
+        """Write the results of an image."""
+        self._count += 1
+        image_id = self._ids[converted.sample_key] if self._ids is not None else self._count
+        if self._info:
+            self._info.add(Converted(converted.sample_key, converted.split, "", image=converted.image))
+        name = f"{_document('results', converted.split)}.json"
+        for body in converted.entries:
+            self.text(name, f'{"[" if self._empty[name] else ","}\n{{"image_id":{image_id},{body}')
+            self._empty[name] = False
+
+    def finish(self) -> None:
+        """Close the files."""
+        for name, empty in self._empty.items():
+            self.text(name, "[]\n" if empty else "\n]\n")
+        super().finish()
+        if self._info:
+            self._info.finish()
+
+    def abandon(self) -> None:
+        """Close the files of a failed export."""
+        super().abandon()
+        if self._info:
+            self._info.abandon()
+
+
+class _Like:
+    """Ids of a COCO file, by file name and by category name."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            self.images = {entry["file_name"]: int(entry["id"]) for entry in document["images"]}
+            self.categories = {entry["name"]: int(entry["id"]) for entry in document["categories"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is not a COCO file with images and categories ({error!r})") from error
+
+
+@lru_cache(maxsize=1)
+def read_like(path: str) -> _Like:
+    """Return the ids in a COCO file; read once in a process.
+
+    Raises:
+        UsageError: it is not a COCO file.
+    """
+    return _Like(path)
+
+
+def _check_results(categories: Categories, options: ExportOptions) -> None:
+    if not options.like:
+        return
+    known = read_like(options.like).categories
+    missing = [item.name for item in categories.items if item.name not in known]
+    if missing:
+        raise UsageError(
+            f"{options.like} has no category {missing[0]!r}; export the classes that it has, or rename them"
+        )
+
+
+FORMATS = (
+    Format(
+        "coco-instances",
+        "COCO instances: an annotation for every connected component or given instance",
+        "images",
+        convert_instances,
+        CocoWriter,
+    ),
+    Format(
+        "coco-panoptic",
+        "COCO panoptic: PNG of segment ids, things by component, stuff by class",
+        "images",
+        convert_panoptic,
+        PanopticWriter,
+    ),
+    Format(
+        "coco-stuff", "COCO stuff: an RLE for every class in an image", "images", convert_stuff, StuffWriter
+    ),
+    Format(
+        "coco-results",
+        "COCO results: a list with scores, for loadRes; no images",
+        "images",
+        convert_results,
+        ResultsWriter,
+        _check_results,
+        places_images=False,
+    ),
+)

@@ -11,10 +11,10 @@ from ..common.files import inside
 from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
 from ..images.reading import MAX_PIXELS, image_size
-from ..masks.colours import read_colours
+from ..masks.files import read_colours
+from .coco import rgb_to_id
 from .coco_reading import CocoFile, CocoImage, LostAnnotation, annotation_key, image_candidates, segments_of
 from .coco_shapes import segmentation_rle
-from .panoptic import rgb_to_id
 
 __all__ = ["draw_image"]
 

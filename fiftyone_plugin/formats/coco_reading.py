@@ -105,7 +105,7 @@ def _read(path: Path) -> CocoFile:
     lost: list[Skipped] = []
     images, by_id = _images(document["images"], lost)
     if not images:
-        first = f"; first: {lost[0].key}: {lost[0].reason}" if lost else ""
+        first = f"; first: {lost[0]}" if lost else ""
         raise UsageError(f"{path} is not a COCO file of images and annotations: no usable image{first}")
     categories = document.get("categories")
     if not isinstance(categories, list):  # then an id is all that is known of a category
@@ -115,7 +115,7 @@ def _read(path: Path) -> CocoFile:
     for position, entry in enumerate(document["annotations"]):
         _place(entry, position, by_id, file)
     if document["annotations"] and not any(image.entries for image in images):
-        first = next((f"{e.key}: {e.reason}" for e in lost if isinstance(e, LostAnnotation)), "")
+        first = next((str(e) for e in lost if isinstance(e, LostAnnotation)), "")
         raise UsageError(
             f"no mask of {path} can be made: none of its {len(document['annotations'])} annotations can be "
             f"used. First: {first}"

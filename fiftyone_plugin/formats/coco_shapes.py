@@ -48,7 +48,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
     """Return the (H, W) bool mask of a segmentation, see :func:`segmentation_rle`."""
     from pycocotools import mask as coco_mask
 
-    return coco_mask.decode([segmentation_rle(segmentation, height, width)])[:, :, 0].astype(bool)
+    return np.asarray(coco_mask.decode([segmentation_rle(segmentation, height, width)])[:, :, 0], bool)
 
 
 def _kind(value: Any) -> str:
@@ -95,19 +95,21 @@ def _ring(entry: Any) -> np.ndarray:
 def _polygons_rle(rings: list[np.ndarray], height: int, width: int) -> dict[str, Any]:
     from pycocotools import mask as coco_mask
 
+    rle: dict[str, Any]
     if not rings:
-        nothing: dict[str, Any] = {"size": [height, width], "counts": [height * width]}
-        return coco_mask.frPyObjects(nothing, height, width)
+        rle = coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
+        return rle
     if sum(map(_steps, rings)) <= STEPS:
-        return coco_mask.merge(
-            coco_mask.frPyObjects([ring.ravel().tolist() for ring in rings], height, width)
-        )
+        outlines = [ring.ravel().tolist() for ring in rings]
+        rle = coco_mask.merge(coco_mask.frPyObjects(outlines, height, width))
+        return rle
     if sum(int(_columns(*_ends(ring), width)[1].sum()) for ring in rings) > CROSSINGS:
         raise UsageError("outlines that cross the image too often")
     mask = np.zeros((height, width), bool)
     for ring in rings:
         mask |= fill_polygon(ring, height, width)
-    return coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return rle
 
 
 def _steps(ring: np.ndarray) -> float:
@@ -158,7 +160,7 @@ def fill_polygon(ring: np.ndarray, height: int, width: int) -> np.ndarray:
         rows = np.ceil(np.clip((heights + 0.5) / 5 - 0.5, 0, height)).astype(np.int64)
         flips ^= np.bincount(columns * height + rows, minlength=len(flips)) % 2 == 1
     inside = np.bitwise_xor.accumulate(flips[:-1])
-    return inside.reshape(width, height).T
+    return np.asarray(inside.reshape(width, height).T)
 
 
 def _chunks(edges: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
@@ -195,7 +197,7 @@ def _first_step(x: np.ndarray, slope: np.ndarray, middle: np.ndarray) -> np.ndar
 
     def passed(t: np.ndarray) -> np.ndarray:
         at = np.trunc(x + slope * t + 0.5)
-        return np.where(up, at > middle, at <= middle)
+        return np.asarray(np.where(up, at > middle, at <= middle))
 
     # rounding makes the guess wrong by one at most
     return np.select([passed(guess - 1), passed(guess)], [guess - 1, guess], guess + 1)
@@ -225,9 +227,10 @@ def _checked_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]
         raise UsageError(f"an RLE whose counts are {_kind(counts)}")
     if total != height * width:
         raise UsageError(f"a malformed RLE: its runs do not make up {height} x {width} pixels")
+    checked: dict[str, Any] = {"size": size, "counts": counts}
     if isinstance(counts, list):
-        return coco_mask.frPyObjects({"size": size, "counts": counts}, height, width)
-    return {"size": size, "counts": counts}
+        checked = coco_mask.frPyObjects(checked, height, width)
+    return checked
 
 
 def rle_counts(text: str | bytes) -> np.ndarray:

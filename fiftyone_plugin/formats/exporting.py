@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,19 @@ from ..common.files import write_json
 from ..common.parallel import batched, parallel_map, usable_cores
 from ..common.progress import NullProgress, Progress
 from ..common.skipped import Skipped
-from ..errors import ImageReadError, PseudoMaskError
+from ..errors import ImageReadError, PseudoMaskError, UsageError
 from ..images.reading import image_size
 from ..masks.cleaning import remove_small
 from ..masks.files import mask_ids, read_mask
 from ..masks.rules import FIFTYONE, MaskRules
-from .base import Converted, ExportOptions, Format, Sample
+from .base import Converted, ExportItem, ExportOptions, ExportSource, Format, Sample, Writer, key_suffix
 from .categories import Categories, default_names
 from .coco import coco_categories
-from .items import ExportItem, ExportSource, key_suffix
 from .media import fitting_suffix, place_image
 from .registry import get_format
 from .staging import RECORD, ExportFolder, WriteError
 
-__all__ = ["ExportResult", "export_source", "read_labels"]
+__all__ = ["ExportResult", "export"]
 
 GROUP = 8  # images a worker converts in one go
 CHUNK = 8  # groups a core gets before results are written
@@ -78,19 +79,10 @@ class _Job:
     rules: MaskRules
 
 
-def read_labels(
-    item: ExportItem, categories: Categories, rules: MaskRules = FIFTYONE
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the (H, W) category ids of an image, and its map of instances if there is one.
-
-    ``rules`` say what the pixels of its mask mean.
-
-    Raises:
-        ImageReadError: a file is missing or damaged, or sizes differ.
-        UsageError: ids without a name.
-    """
+def _read_labels(item: ExportItem, job: _Job) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the (H, W) category ids of an image, and its map of instances if there is one."""
     size = image_size(item.image)
-    labels = categories.encode(_read(item.mask, size, "mask", rules))
+    labels = job.categories.encode(_read(item.mask, size, "mask", job.rules))
     instances = item.instances
     return labels, None if instances is None else _read(instances, size, "map of instances", FIFTYONE)
 
@@ -112,7 +104,7 @@ def _convert_group(group: Sequence[tuple[ExportItem, str, bool]], job: _Job) -> 
 def _convert_one(item: ExportItem, split: str, low: bool, kind: Format, job: _Job) -> Converted | Skipped:
     options = job.options
     try:
-        labels, instances = read_labels(item, job.categories, job.rules)
+        labels, instances = _read_labels(item, job)
         labels = remove_small(labels, options.min_area, merge=options.small == "merge")
         if kind.places_images and options.images != "reference":
             suffix = fitting_suffix(item.image, key_suffix(item.key))
@@ -128,70 +120,103 @@ def _convert_one(item: ExportItem, split: str, low: bool, kind: Format, job: _Jo
         return Skipped(item.key, str(error))
 
 
-def export_source(
-    source: ExportSource,
-    out: str | Path,
-    format: str,
+def export(
+    source: Any,
+    field: str | None = None,
     *,
+    out: str | Path,
+    format: str = "coco-instances",
     classes: Iterable[str | int] | None = None,
     ignore: Iterable[int] = (),
     stuff: Iterable[str | int] = (),
     supercategories: dict[str, str] | None = None,
-    options: ExportOptions | None = None,
+    instances_field: str | None = None,
+    quality_field: str | None = None,
     overwrite: bool = False,
     jobs: int = 0,
     progress: Progress | None = None,
+    **options: Any,
 ) -> ExportResult:
-    """Export a source.
+    """Export masks in a format that other tools read.
 
     Everything is written to a temporary folder beside ``out`` and moved there at the end. The same source and
     choices give the same files, whatever the number of processes.
 
     Args:
-        source: what to export.
-        out: folder of the export; made if absent.
-        format: one of :func:`fiftyone_plugin.formats.registry.formats`.
+        source: FiftyOne dataset or view, or a folder: the output of ``label``, or images/ and masks/; or an
+            :class:`~fiftyone_plugin.formats.base.ExportSource`.
+        field: with a dataset or view, its Segmentation field; ``None`` if there is only one.
+        out: folder of the export; must not exist, or be empty; made if absent.
+        format: ``coco-instances``, ``coco-results``, ``coco-panoptic``, ``coco-stuff``, ``voc``, ``masks`` or
+            ``yolo``.
         classes: names or mask ids to export; ``None`` for all. Other classes become unlabelled.
         ignore: mask ids that mean unlabelled, besides 0.
         stuff: names or ids of classes that are not countable: one panoptic segment each in an image.
         supercategories: class name -> supercategory, before those of the source.
-        options: further choices.
+        instances_field: Segmentation field with instance ids, instead of connected components.
+        quality_field: field of the masks' quality; ``None`` for ``<field>_quality`` if it exists.
         overwrite: replace an earlier export in ``out``.
         jobs: processes; 0 for all cores.
         progress: where stages report to.
+        options: fields of :class:`~fiftyone_plugin.formats.base.ExportOptions`, e.g. ``min_area=100``,
+            ``splits=("train", "val")``, ``images="symlink"``, ``polygons=True``.
+
+    Returns:
+        What was written, with the images left out and why.
 
     Raises:
         UsageError: impossible choices, or ``out`` is taken.
         WriteError: ``out`` cannot be written, e.g. the disk is full; nothing is left behind.
         PseudoMaskError: not one image could be exported.
-    """
-    import time
 
+    Example:
+        >>> from fiftyone_plugin import export
+        >>> result = export("labels", out="coco", min_area=64)  # doctest: +SKIP
+        >>> result.images, result.annotations  # doctest: +SKIP
+        (120, 431)
+    """
     begin = time.perf_counter()
-    options, progress = options or ExportOptions(), progress or NullProgress()
-    options.validate()
+    try:
+        chosen = ExportOptions(**{**options, "splits": tuple(options.get("splits", ()))})
+    except TypeError as error:
+        raise UsageError(f"unknown option of an export: {error}") from error
+    source = _opened(source, field, instances_field, quality_field)
+    progress = progress or NullProgress()
     kind = get_format(format)
     jobs = _processes(jobs, source.total)
     skipped = list(source.skipped)
     with ExportFolder(Path(out), overwrite=overwrite, sources=source.folders) as folder:
         names = source.names if source.names is not None else _scan(source, jobs, progress)
-        groups = {**source.supercategories, **(supercategories or {})}
-        unlabelled = [*ignore, *source.hidden]
         categories = Categories.build(
-            names, classes=classes, ignore=unlabelled, supercategories=groups, stuff=stuff
+            names,
+            classes=classes,
+            ignore=[*ignore, *source.hidden],
+            supercategories={**source.supercategories, **(supercategories or {})},
+            stuff=stuff,
         )
-        kind.check(categories, options)
-        result = ExportResult(folder.out, kind.name, splits=dict.fromkeys(options.splits, 0), skipped=skipped)
+        kind.check(categories, chosen)
+        result = ExportResult(folder.out, kind.name, splits=dict.fromkeys(chosen.splits, 0), skipped=skipped)
         result.categories = {item.id: item.name for item in categories.items}
-        job = _Job(kind.name, folder.path, categories, options, source.rules)
+        job = _Job(kind.name, folder.path, categories, chosen, source.rules)
         _write(source, job, kind, result, jobs, progress)
         if not result.images:
             raise PseudoMaskError(_nothing(source, result))
-        record = _describe(source, result, job)
-        write_json(folder.path / RECORD, record, sort_keys=False)
+        write_json(folder.path / RECORD, _describe(source, result, job), sort_keys=False)
         folder.commit()
     result.seconds = time.perf_counter() - begin
     return result
+
+
+def _opened(source: Any, field: str | None, instances: str | None, quality: str | None) -> ExportSource:
+    if isinstance(source, (str, os.PathLike, ExportSource)):
+        from .sources import folder_source
+
+        if field or instances or quality:
+            raise UsageError("fields belong to a FiftyOne dataset; a folder has masks/ and instances/")
+        return source if isinstance(source, ExportSource) else folder_source(Path(source))
+    from .fiftyone_source import view_source
+
+    return view_source(source, field, instances_field=instances, quality_field=quality)
 
 
 def _processes(jobs: int, total: int) -> int:
@@ -218,7 +243,7 @@ def _write(
         raise
 
 
-def _collect(converted: Converted | Skipped, writer: Any, result: ExportResult) -> None:
+def _collect(converted: Converted | Skipped, writer: Writer, result: ExportResult) -> None:
     if isinstance(converted, Skipped):
         result.skipped.append(converted)
         return
@@ -236,7 +261,7 @@ def _select(
     """Yield items with their split, and whether they are marked; list those that the choices leave out."""
     known = None
     if options.like:
-        from .coco_writer import read_like
+        from .coco import read_like
 
         known = read_like(options.like).images
     for item in items:
@@ -283,17 +308,17 @@ def _scan(source: ExportSource, jobs: int, progress: Progress) -> dict[int, str]
 
 
 def _nothing(source: ExportSource, result: ExportResult) -> str:
-    listed = "; ".join(f"{entry.key}: {entry.reason}" for entry in result.skipped[:5])
+    listed = "; ".join(map(str, result.skipped[:5]))
     return f"nothing was exported: none of {source.total} images of {source.name} is left. First: {listed}"
 
 
-def _describe(source: ExportSource, result: ExportResult, job: _Job) -> dict[str, Any]:
+def _describe(source: ExportSource, result: ExportResult, job: _Job) -> dict[str, object]:
     """Return the export's record: choices, counts, what was left out, and where the masks come from."""
     return {
         "format": result.format,
         "made_by": f"{DISTRIBUTION} {__version__}",
         "source": source.name,
-        "options": job.options.to_dict(),
+        "options": asdict(job.options),
         "categories": coco_categories(job.categories),
         "counts": {
             "images": result.images,

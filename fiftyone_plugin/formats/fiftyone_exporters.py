@@ -9,8 +9,7 @@ from typing import Any
 
 import fiftyone.utils.data as foud
 
-from .api import export
-from .exporting import ExportResult
+from .exporting import ExportResult, export
 
 __all__ = [
     "CocoInstancesExporter",
@@ -31,7 +30,7 @@ class SegmentationExporter(foud.BatchDatasetExporter):
         export_dir: folder of the export.
         field: the Segmentation field; ``None`` if there is only one.
         format: name of the format.
-        options: other arguments of :func:`fiftyone_plugin.formats.api.export`.
+        options: other arguments of :func:`fiftyone_plugin.formats.exporting.export`.
 
     Attributes:
         result: what was written, once that is done.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ from ..common.progress import Progress
 from ..common.skipped import Skipped
 from ..dataset.claiming import default_out
 from ..dataset.database import database_errors, dataset_id
-from ..dataset.keys import METHOD
+from ..dataset.keys import run_key
 from ..dataset.ownership import shown_by
+from ..dataset.record import check_field_name
 from ..errors import UsageError
 from ..images.listing import ImageItem, ViewItem, all_samples, list_images, list_view
 from ..images.reading import image_extensions, image_size
 from .earlier import EarlierImport
-from .importing import ImportResult, read_masks
-from .mask_sources import MaskSource, open_masks
+from .importing import ImportResult, MaskSource, open_masks, read_masks
 
 __all__ = ["import_masks"]
 
@@ -81,9 +80,8 @@ def _import(
     import fiftyone as fo
 
     dataset = view._dataset
-    if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", field):
-        raise UsageError(f"{field!r} cannot be a field name: use letters, digits and _")
-    if dataset.has_run(f"{METHOD}_{field}"):
+    check_field_name(field)
+    if dataset.has_run(run_key(field)):
         raise UsageError(f"field {field!r} belongs to a run of label_dataset; import into another field")
     if dataset.has_sample_field(field):
         _check_field(dataset, field, overwrite)

@@ -12,11 +12,12 @@ from ..common.parallel import batched
 from ..common.skipped import Skipped
 from ..dataset.editing.history import run_names
 from ..dataset.keys import run_key
+from ..dataset.record import RunFields
 from ..errors import UsageError
 from ..evaluation.fiftyone_masks import field_rules, stored_masks, with_stored_mask
 from ..images.listing import ViewItem, list_view
+from .base import ExportItem, ExportSource, known_quality
 from .categories import parse_mask_targets
-from .items import ExportItem, ExportSource
 
 __all__ = ["segmentation_field", "view_source"]
 
@@ -33,7 +34,7 @@ def segmentation_field(collection: Any, field: str | None) -> str:
     """
     import fiftyone as fo
 
-    fields = list(collection.get_field_schema(embedded_doc_type=fo.Segmentation))
+    fields: list[str] = list(collection.get_field_schema(embedded_doc_type=fo.Segmentation))
     listed = ", ".join(fields) or "none"
     if field is None:
         if len(fields) != 1:
@@ -98,7 +99,7 @@ def _quality_field(view: Any, field: str, wanted: str | None) -> str | None:
     import fiftyone as fo
 
     schema = view.get_field_schema()
-    name = wanted or f"{field}_quality"
+    name = wanted or RunFields(field).quality
     if wanted is not None and name not in schema:
         raise UsageError(f"there is no field {name!r} for the quality of masks")
     if isinstance(schema.get(name), fo.FloatField | fo.IntField):
@@ -117,7 +118,7 @@ def _unknown_qualities(view: Any, quality_field: str | None) -> dict[str, int]:
     if quality_field is None:
         return {}
     given = [value for value in view.values(quality_field) if value is not None]
-    wrong = [value for value in given if _quality(value) is None]
+    wrong = [value for value in given if known_quality(value) is None]
     if wrong and len(wrong) == len(given):
         raise UsageError(f"field {quality_field!r} cannot be the quality of masks: no value is within 0..1")
     if wrong:
@@ -126,11 +127,6 @@ def _unknown_qualities(view: Any, quality_field: str | None) -> dict[str, int]:
             len(wrong), len(given), quality_field, wrong[0],
         )  # fmt: skip
     return {"qualities_unknown": len(wrong)} if wrong else {}
-
-
-def _quality(value: Any) -> float | None:
-    """Return a number within [0, 1]; ``None`` for others, NaN too, and for no number."""
-    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
 def _folders(view: Any, entries: list[ViewItem], field: str) -> tuple[Path, ...]:
@@ -160,7 +156,7 @@ def _items(
                 masks[sample_id],
                 instances.get(sample_id),
                 tuple(tags),
-                _quality(quality[0]) if quality else None,
+                known_quality(quality[0]) if quality else None,
             )
 
 

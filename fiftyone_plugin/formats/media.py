@@ -59,8 +59,7 @@ def place_image(source: str, target: Path, mode: str) -> None:
         return
     if mode == "copy" and _place_upright(source, target):
         return
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target, make_folder=True):
         if mode == "symlink":
             target.symlink_to(source)
         else:
@@ -86,7 +85,6 @@ def _place_upright(source: str, target: Path) -> bool:
         if kind == "JPEG":
             options |= {"quality": 95, "subsampling": 0}
         upright = image.transpose(turn)
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target, make_folder=True):
         upright.save(target, format=kind, **options)
     return True

@@ -1,8 +1,8 @@
-"""."""
+"""The formats of an export by name."""
 
 from __future__ import annotations
 
-from ..errors import UsageError
+from ..errors import unknown
 from .base import Format
 
 __all__ = ["formats", "get_format"]
@@ -10,9 +10,9 @@ __all__ = ["formats", "get_format"]
 
 def formats() -> dict[str, Format]:
     """Return the formats by name."""
-    from . import coco_writer, file_writers
+    from . import coco, masks, voc, yolo
 
-    return {entry.name: entry for entry in (*coco_writer.FORMATS, *file_writers.FORMATS)}
+    return {entry.name: entry for entry in (*coco.FORMATS, *voc.FORMATS, *masks.FORMATS, *yolo.FORMATS)}
 
 
 def get_format(name: str) -> Format:
@@ -23,5 +23,5 @@ def get_format(name: str) -> Format:
     """
     known = formats()
     if name not in known:
-        raise UsageError(f"no format {name!r}; there are: {', '.join(known)}")
+        raise unknown("format", name, known)
     return known[name]

@@ -6,25 +6,26 @@ import csv
 import os
 import posixpath
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..common.files import is_safe_name
-from ..common.folders import files_below
 from ..common.matching import match_names
 from ..common.skipped import Skipped
 from ..common.text import from_spreadsheet_cell
 from ..common.workshop import settle
 from ..errors import UsageError
-from ..evaluation.folders import SUFFIXES
+from ..evaluation.folders import mask_files
 from ..images.listing import list_images
 from ..masks.rules import MaskRules
 from ..runs.folder import RunDirectory
+from ..runs.record import RunDocument
 from ..runs.samples import read_cells
+from .base import ExportItem, ExportSource, known_quality
 from .categories import read_class_file
-from .items import ExportItem, ExportSource
 
-__all__ = ["folder_source", "mask_files"]
+__all__ = ["folder_source"]
 
 CLASSES = "classes.json"
 COLUMNS = ("image", "mask", "status", "error", "quality")
@@ -51,7 +52,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         raise UsageError(f"{folder} has no folder masks/: give the output of `label`, or images/ and masks/")
     names, groups = read_class_file(folder / CLASSES) if (folder / CLASSES).is_file() else (None, {})
     run = RunDirectory(folder).read_run() if (folder / "run.json").is_file() else None
-    if run is not None and run.get("status") != "complete":
+    if run is not None and not run.is_complete:
         raise UsageError(
             f"the run in {folder} is not finished; resume it first: pseudomask label ... --resume"
         )
@@ -61,7 +62,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
     listing = _from_table(table, folder, image_root, skipped) if table else None
     entries = listing if listing is not None else _from_folders(folder, image_root, skipped)
     if not entries:
-        reason = f", e.g. {skipped[0].key}: {skipped[0].reason}" if skipped else ""
+        reason = f", e.g. {skipped[0]}" if skipped else ""
         raise UsageError(f"{folder} has no image with a mask{reason}")
     return ExportSource(
         name=folder.resolve().name,
@@ -72,9 +73,7 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         supercategories=groups,
         folders=(folder, image_root),
         skipped=skipped,
-        provenance={name: run[name] for name in ("settings", "versions", "counts") if name in run}
-        if run
-        else {},
+        provenance={name: getattr(run, name) for name in ("settings", "versions", "counts")} if run else {},
     )
 
 
@@ -101,9 +100,8 @@ class _Entry(NamedTuple):
         )
 
 
-def _image_root(folder: Path, images: str | Path | None, run: dict[str, Any] | None) -> Path:
-    recorded = run.get("images_root") if run else None
-    candidates = [images, folder / "images", recorded if isinstance(recorded, str) else None]
+def _image_root(folder: Path, images: str | Path | None, run: RunDocument | None) -> Path:
+    candidates = [images, folder / "images", run.images_root if run else None]
     for candidate in candidates:
         if candidate is not None and Path(candidate).is_dir():
             return Path(os.path.abspath(candidate))
@@ -138,35 +136,12 @@ def _from_table(
         elif not (is_safe_name(key) and is_safe_name(mask)):
             skipped.append(Skipped(key, "its path leads out of the folder"))
         else:
-            quality = _quality(row["quality"])
+            quality = None
+            with suppress(ValueError):  # empty, or no number
+                quality = known_quality(float(row["quality"]))
             stem = mask.removesuffix(".png")
             entries.append(_Entry(key, stem, mask, str(folder), str(image_root), None, quality))
     return entries
-
-
-def _quality(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value <= 1 else None
-
-
-def mask_files(folder: Path) -> dict[str, str]:
-    """Return the mask files below a folder, without extension -> with it, as sorted relative POSIX paths.
-
-    Raises:
-        UsageError: two files differ in the extension only.
-    """
-    found: dict[str, str] = {}
-    for path in sorted(files_below(folder)):
-        name, suffix = os.path.splitext(path)
-        if suffix.lower() in SUFFIXES:
-            if name in found:
-                both = f"{folder / found[name]} and {folder / path}"
-                raise UsageError(f"{both} differ in the extension only: remove one of them")
-            found[name] = path
-    return found
 
 
 def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> list[_Entry]:

@@ -9,16 +9,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ..common.exchange import exchange
-from ..common.files import is_safe_name, write_json
+from ..common.files import write_json
 from ..common.untrusted import read_json
 from ..common.workshop import Busy, Workshop, settle
 from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import EXPORT_RECORD, is_export_folder
 
-__all__ = ["RECORD", "ExportFolder", "JsonDocument", "WriteError", "is_safe_name", "writing"]
+__all__ = ["NAMES", "RECORD", "ExportFolder", "JsonDocument", "WriteError", "writing"]
 
 RECORD = EXPORT_RECORD
 FILES = "files"  # how many there are, in that record
@@ -30,9 +30,16 @@ class WriteError(PseudoMaskError):
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into a :class:`WriteError` that names ``path``."""
+def writing(path: Path, *, make_folder: bool = False) -> Iterator[None]:
+    """Turn errors of the file system into a :class:`WriteError` that names ``path``.
+
+    Args:
+        path: what is written.
+        make_folder: make the folder that it lies in.
+    """
     try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}; nothing was exported") from error
@@ -185,12 +192,11 @@ class JsonDocument:
         lists: names of the lists, in the order they will have.
     """
 
-    def __init__(self, path: Path, head: dict[str, Any], lists: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, head: dict[str, object], lists: tuple[str, ...]) -> None:
         self.path = path
         self.head = head
         self._files: dict[str, IO[str]] = {}
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path, make_folder=True):
             for name in lists:
                 self._files[name] = self._part(name).open("w+", encoding="utf-8", errors=NAMES)
         self._empty = dict.fromkeys(lists, True)
@@ -208,18 +214,16 @@ class JsonDocument:
         """Put the file together and remove its parts."""
         with writing(self.path):
             with self.path.open("w", encoding="utf-8", errors=NAMES) as out:
-                out.write("{")
-                out.write(
-                    ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in self.head.items())
-                )
+                members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in self.head.items())
+                out.write("{" + ",\n".join(members))
                 for index, (name, file) in enumerate(self._files.items()):
                     out.write((",\n" if self.head or index else "") + f"{json.dumps(name)}: [\n")
                     file.seek(0)
                     shutil.copyfileobj(file, out, 1 << 20)
                     out.write("\n]")
                 out.write("}\n")
-            for name in self._files:
-                self._files[name].close()
+            for name, file in self._files.items():
+                file.close()
                 self._part(name).unlink()
 
     def abandon(self) -> None:

@@ -11,14 +11,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 
+from ..errors import UsageError
 from ..masks.polygons import segment_polygons
 from ..masks.segments import Segments
+from .base import Converted, ExportOptions, Format, Sample, Writer
+from .categories import Categories
+from .staging import writing
 
-__all__ = ["VALIDATION", "train_and_validation", "yolo_folder", "yolo_lines"]
+__all__ = ["FORMATS", "YoloWriter", "train_and_validation", "yolo_folder", "yolo_lines"]
 
 TRAIN = "train"
 VALIDATION = ("val", "valid", "validation", "dev")  # what splits for validation are called, the best first
+# keys of data.yaml that mean something else to YOLO than a split
+KEYS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
+NO_VALIDATION = """\
+# No images for validation were exported, and training images must not serve as such: put some into images/val
+# and their labels into labels/val, or export with splits, one of them called val.
+"""
 _IMAGES = re.compile("images_*", re.IGNORECASE)
 
 
@@ -56,3 +67,61 @@ def yolo_lines(segments: Segments, tolerance: float = 0) -> list[str]:
                 f"{label - 1} " + " ".join(f"{value:.6f}".rstrip("0").rstrip(".") for value in relative)
             )
     return lines
+
+
+def convert_yolo(sample: Sample, folder: Path) -> Converted:
+    """Write the text file; an image without segments gets an empty one."""
+    lines = yolo_lines(sample.segments(stuff_whole=False), sample.options.tolerance)
+    path = folder / "labels" / yolo_folder(sample.split or TRAIN) / f"{sample.item.stem}.txt"
+    with writing(path, make_folder=True):
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    return sample.converted(len(lines))
+
+
+class YoloWriter(Writer):
+    """``data.yaml``, and ``low_quality.txt`` where masks are marked."""
+
+    def start(self) -> None:
+        """Make the lists."""
+        import yaml
+
+        splits = self.options.splits or (TRAIN,)
+        train, validation = train_and_validation(splits)
+        document = {
+            "train": _images_of(train),
+            "val": _images_of(validation or "val"),  # YOLO insists on this key
+            **{split: _images_of(split) for split in splits if split not in ("train", "val")},
+            "names": {item.id - 1: item.name for item in self.categories.items},
+        }
+        for split in {*splits, validation or "val"}:
+            with writing(self.folder):
+                (self.folder / _images_of(split)).mkdir(parents=True, exist_ok=True)
+        comment = "" if validation else NO_VALIDATION
+        # U+0085 and its like, written as they are, are read as line breaks
+        plain = all(item.name.isprintable() for item in self.categories.items)
+        self.text("data.yaml", comment + yaml.safe_dump(document, sort_keys=False, allow_unicode=plain))
+
+
+def _images_of(split: str) -> str:
+    return f"images/{yolo_folder(split)}"
+
+
+def _check_yolo(categories: Categories, options: ExportOptions) -> None:
+    taken = [split for split in options.splits if split in KEYS]
+    if taken:
+        raise UsageError(f"{taken[0]!r} has another meaning in data.yaml than a split; rename the tag")
+    if options.images == "reference":
+        raise UsageError("YOLO finds labels beside the images: copy or symlink them")
+
+
+FORMATS = (
+    Format(
+        "yolo",
+        "YOLO segmentation: a text file of polygons an image",
+        "images/{split}",
+        convert_yolo,
+        YoloWriter,
+        _check_yolo,
+        folder=yolo_folder,
+    ),
+)

@@ -1,4 +1,4 @@
-"""."""
+"""Boxes in images: grown, and cut out."""
 
 from __future__ import annotations
 

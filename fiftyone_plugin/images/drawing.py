@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +11,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 __all__ = [
-    "CAPTION",
-    "GAP",
-    "VIRIDIS",
     "Panel",
     "PanelKind",
     "class_color",
@@ -26,6 +23,7 @@ __all__ = [
 GOLDEN_RATIO = 0.6180339887498949
 BACKGROUND = (250, 250, 250)
 INK = (30, 30, 30)
+GAP, CAPTION = 10, 20
 
 
 def class_color(label: int) -> tuple[int, int, int]:
@@ -64,7 +62,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndar
     edge[1:] |= down
     edge[:-1] |= down
     blended[edge & (mask > 0)] *= 0.4
-    return blended.round().clip(0, 255).astype(np.uint8)
+    return np.asarray(blended.round().clip(0, 255), np.uint8)
 
 
 def _fit(image: np.ndarray, mask: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -129,13 +127,31 @@ def _shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length // 2 - 1] + "…" + text[-(length // 2) :]
 
 
-GAP, CAPTION = 10, 20
+PanelKind = Literal["photo", "labels", "heat"]
 
-VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+
+@dataclass(frozen=True)
+class Panel:
+    """One stage of a method on one image.
+
+    Attributes:
+        title: caption, a few words; numbers that matter belong here, e.g. ``"4 communities"``.
+        array: by kind, at any resolution that covers the whole image:
+            ``photo``: (h, w, 3) uint8 RGB, shown as it is;
+            ``labels``: (h, w) int, drawn in class colours over the photo; 0 is left uncoloured;
+            ``heat``: (h, w) float, drawn from its lowest value (dark) to its highest (bright).
+        kind: see ``array``.
+        mark: (row, column) of a cell of ``array`` to outline.
+    """
+
+    title: str
+    array: np.ndarray
+    kind: PanelKind
+    mark: tuple[int, int] | None = None
 
 
 def draw_panels(
-    panels: list[Panel], title: str, *, columns: int | None = None, width: int = 240
+    panels: Sequence[Panel], title: str, *, columns: int | None = None, width: int = 240
 ) -> Image.Image:
     """Draw panels side by side in one aspect ratio, that of the first, which is the photo.
 
@@ -148,10 +164,6 @@ def draw_panels(
     Returns:
         An RGB image.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
-    pass
-
     native = panels[0].array.shape
     height = max(1, round(width * native[0] / native[1]))
     columns = min(columns or len(panels), len(panels))
@@ -178,10 +190,6 @@ def draw_panels(
 
 def _picture(panel: Panel, photo: np.ndarray) -> np.ndarray:
     """Return the (H, W, 3) uint8 picture of a panel, at the size of ``photo``."""
-    from PIL import Image
-
-    pass
-
     size = (photo.shape[1], photo.shape[0])
     if panel.kind == "photo":
         return np.asarray(Image.fromarray(panel.array).resize(size, Image.Resampling.BICUBIC))
@@ -190,31 +198,8 @@ def _picture(panel: Panel, photo: np.ndarray) -> np.ndarray:
         return overlay(photo, np.asarray(labels), alpha=0.65)
     values = np.asarray(panel.array, np.float32)
     low, high = float(values.min()), float(values.max())
-    values = (values - low) / max(high - low, 1e-12)
-    scaled = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.NEAREST))
-    stops = np.array(VIRIDIS, np.float32)
-    at = np.linspace(0, 1, len(stops))
-    return np.stack([np.interp(scaled, at, stops[:, c]) for c in range(3)], -1).round().astype(np.uint8)
+    scaled = Image.fromarray((values - low) / max(high - low, 1e-12)).resize(size, Image.Resampling.NEAREST)
+    from matplotlib import colormaps  # only here: it takes a third of a second to import
 
-
-PanelKind = Literal["photo", "labels", "heat"]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One stage of a method on one image.
-
-    Attributes:
-        title: caption, a few words; numbers that matter belong here, e.g. ``"4 communities"``.
-        array: by kind, at any resolution that covers the whole image:
-            ``photo``: (h, w, 3) uint8 RGB, shown as it is;
-            ``labels``: (h, w) int, drawn in class colours over the photo; 0 is left uncoloured;
-            ``heat``: (h, w) float, drawn from its lowest value (dark) to its highest (bright).
-        kind: see ``array``.
-        mark: (row, column) of a cell of ``array`` to outline.
-    """
-
-    title: str
-    array: np.ndarray
-    kind: PanelKind
-    mark: tuple[int, int] | None = None
+    colours = np.asarray(colormaps["viridis"](np.asarray(scaled)))[..., :3]
+    return np.asarray(np.rint(255 * colours), np.uint8)

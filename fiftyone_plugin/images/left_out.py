@@ -23,7 +23,7 @@ RECORDS = frozenset({"run.json", EXPORT_RECORD})
 MAX_RECORD_BYTES = 8 << 20
 RUN_OUTPUTS = frozenset(
     {"masks", "confidence", "exemplars", "edits", "model", "contact_sheet.png", "eigenvalues.png"}
-    | {"filtering.png"}
+    | {"filtering.png", "given_images"}
 )
 """What a run writes of pictures and folders of them."""
 
@@ -65,7 +65,7 @@ class LeftOut:
                 if len(self.examples) < EXAMPLES:
                     self.examples.append(path)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it for ``run.json``."""
         counts = {name: self.extensions[name] for name in sorted(self.extensions)}
         return {"extensions": counts, "examples": self.examples, "folders": self.folders}

@@ -17,6 +17,7 @@ from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 from ..common.folders import files_below
+from ..common.matching import shared_depth
 from ..common.untrusted import read_text
 from ..errors import UsageError
 from .left_out import RECORDS, RUN_OUTPUTS, LeftOut, is_result_folder, is_run_folder
@@ -233,18 +234,11 @@ def _relative_keys(paths: Sequence[PurePath]) -> list[str]:
     def same(part: str) -> str:
         return part.lower() if isinstance(paths[0], PureWindowsPath) else part
 
-    common = list(paths[0].parts[:-1])
-    for path in paths:
-        depth = 0
-        for ours, theirs in zip(common, path.parts[:-1], strict=False):
-            if same(ours) != same(theirs):
-                break
-            depth += 1
-        del common[depth:]
+    common = shared_depth([tuple(map(same, path.parts)) for path in paths])
     keys = []
     for path in paths:
-        anchor = [path.anchor.replace("\\", "/").replace(":", "").strip("/")] if not common else []
-        parts = [*anchor, *path.parts[max(len(common), 1) :]]
+        anchor = [] if common else [path.anchor.replace("\\", "/").replace(":", "").strip("/")]
+        parts = [*anchor, *path.parts[max(common, 1) :]]
         keys.append("/".join(parts) or ROOT)
     return keys
 

@@ -48,6 +48,7 @@ __all__ = [
     "image_extensions",
     "image_format",
     "image_size",
+    "image_to_rgb",
     "open_image",
     "orientation_turn",
     "read_image",
@@ -102,10 +103,19 @@ def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             too large, or no image.
     """
     with open_image(path, max_pixels) as image:
-        turn = orientation_turn(image)
-        image.load()
-        rgb = _to_rgb(image)
-        return np.array(rgb.transpose(turn) if turn is not None else rgb)
+        return image_to_rgb(image)
+
+
+def image_to_rgb(image: Image.Image) -> np.ndarray:
+    """Return an opened or made image as :func:`read_image` returns its file: (H, W, 3) uint8, upright.
+
+    Raises:
+        OSError: it is damaged; the decoder may raise others.
+    """
+    turn = orientation_turn(image)
+    image.load()
+    rgb = _to_rgb(image)
+    return np.array(rgb.transpose(turn) if turn is not None else rgb)
 
 
 def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -9,21 +9,20 @@ __all__ = ["class_shares"]
 DECIMALS = 4
 
 
-def class_shares(mask: np.ndarray) -> tuple[str, str]:
-    """Return the classes of a mask and the share of its pixels that each covers, as tables store them.
+def class_shares(mask: np.ndarray) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the classes of a mask and the share of its pixels that each covers.
 
     Args:
         mask: (H, W) int, class ids; 0 is no class.
 
     Returns:
-        ids, ascending, joined by spaces; and their shares in [0, 1] in the same order, rounded to four
-        decimals.
+        ids, ascending; and their shares in [0, 1] in the same order, rounded to four decimals.
 
     Example:
         >>> class_shares(np.array([[0, 7], [2, 2]]))
-        ('2 7', '0.5 0.25')
+        ((2, 7), (0.5, 0.25))
     """
     ids, counts = np.unique(mask, return_counts=True)
-    shares = {int(id_): int(count) / mask.size for id_, count in zip(ids, counts, strict=True) if id_}
-    texts = (f"{round(share, DECIMALS):g}" for share in shares.values())
-    return " ".join(map(str, shares)), " ".join(texts)
+    found = zip(ids.tolist(), counts.tolist(), strict=True)
+    shares = {id_: round(count / mask.size, DECIMALS) for id_, count in found if id_}
+    return tuple(shares), tuple(shares.values())

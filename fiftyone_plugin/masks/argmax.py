@@ -9,8 +9,6 @@ it is computed as Pillow does it: in float64, rounded to float32.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .upsample import resize_scores
@@ -36,17 +34,17 @@ def winners(scores: np.ndarray, height: int, width: int) -> np.ndarray:
         (height, width) uint8 indices of labels, uint16 for more than 256 labels; the first of equal ones.
     """
     scores = np.asarray(scores, dtype=np.float32)
-    kind: np.dtype[Any] = np.dtype(np.uint8 if len(scores) <= 256 else np.uint16)
+    kind = np.uint8 if len(scores) <= 256 else np.uint16
     if len(scores) * height * width <= SMALL:
-        return resize_scores(scores, height, width).argmax(0).astype(kind)
+        return np.asarray(resize_scores(scores, height, width).argmax(0), kind)
     if height < scores.shape[1] or width < scores.shape[2]:
         return _label_by_label(scores, height, width, kind)
     return _band_by_band(scores, height, width, kind)
 
 
-def _label_by_label(scores: np.ndarray, height: int, width: int, kind: np.dtype[Any]) -> np.ndarray:
+def _label_by_label(scores: np.ndarray, height: int, width: int, kind: type) -> np.ndarray:
     best = resize_scores(scores[:1], height, width)[0]
-    found = np.zeros((height, width), kind)
+    found: np.ndarray = np.zeros((height, width), kind)
     for label in range(1, len(scores)):
         values = resize_scores(scores[label : label + 1], height, width)[0]
         found[values > best] = label
@@ -54,8 +52,8 @@ def _label_by_label(scores: np.ndarray, height: int, width: int, kind: np.dtype[
     return found
 
 
-def _band_by_band(scores: np.ndarray, height: int, width: int, kind: np.dtype[Any]) -> np.ndarray:
-    found = np.empty((height, width), kind)
+def _band_by_band(scores: np.ndarray, height: int, width: int, kind: type) -> np.ndarray:
+    found: np.ndarray = np.empty((height, width), kind)
     tolerance = np.float32(np.abs(scores).max() * 2.0**-20)  # rounding to float32 errs by 2^-24
     first, weights = _weights(scores.shape[1], height)
     ends = np.append(np.flatnonzero(np.diff(first)) + 1, height)

@@ -69,7 +69,7 @@ class DenseCRF:
         scores = resize_scores(scores, height, width)
         n_labels = len(scores)
         if n_labels == 1 or height * width == 1:
-            return scores / scores.sum(0, keepdims=True)
+            return np.asarray(scores / scores.sum(0, keepdims=True))
         try:
             from pydensecrf import densecrf
         except ImportError as error:

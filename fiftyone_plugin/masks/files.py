@@ -52,8 +52,8 @@ __all__ = [
     "is_whole",
     "load_mask",
     "mask_ids",
-    "open_mask",
-    "pillow_rawmode",
+    "packed_colours",
+    "read_colours",
     "read_mask",
     "read_mask_file",
     "write_mask",
@@ -120,14 +120,31 @@ def read_mask(path: PathLike, rules: MaskRules = IDS, max_pixels: int = MAX_PIXE
         ImageReadError: missing, no regular file, empty, truncated, damaged, too large, of a format that does
             not keep ids, or no mask of ids.
     """
-    with open_mask(path, max_pixels) as image:
-        rawmode = pillow_rawmode(image)
+    with _open_mask(path, max_pixels) as image:
+        rawmode = _rawmode(image)
         if ";16" in rawmode and image.mode in ("LA", "RGB", "RGBA", "RGBX"):
             raise NotAMaskError(path, "not a mask of class ids: 16 bits a channel; save ids as a grey PNG")
         image.load()
         if image.mode in ("LA", "RGBA") and _is_in_alpha(image):
             raise NotAMaskError(path, "not a mask of class ids: only its alpha channel holds anything")
         return _decode(image, rawmode, rules, path)
+
+
+def read_colours(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return the colours of a mask file, (H, W, 3) uint8 RGB; of an indexed one, those of its palette.
+
+    Args:
+        path: the file; it must be a regular one.
+        max_pixels: largest width x height accepted, checked before anything is decoded.
+
+    Raises:
+        ImageReadError: as :func:`read_mask`, or it holds numbers that are no colours.
+    """
+    with _open_mask(path, max_pixels) as image:
+        if ";16" in _rawmode(image) or image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX"):
+            raise NotAMaskError(path, f"not a picture of 8-bit colours, but of kind {image.mode}")
+        image.load()
+        return np.asarray(image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB"))
 
 
 def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "the mask") -> np.ndarray:
@@ -160,7 +177,7 @@ def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "th
 
 
 @contextmanager
-def open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
+def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Image.Image]:
     """Yield the opened, not yet decoded Pillow image of a mask file.
 
     Raises:
@@ -176,7 +193,7 @@ def open_mask(path: PathLike, max_pixels: int) -> Iterator[Any]:
         raise ImageReadError(path, f"cannot be read as a mask ({error.reason})") from error
 
 
-def _require_lossless(image: Any, path: PathLike) -> None:
+def _require_lossless(image: Image.Image, path: PathLike) -> None:
     if image.format in CHANGING:
         verb = "renumbers" if image.format == "GIF" else "changes"
         raise NotAMaskError(path, f"{CHANGING[image.format]} {verb} ids; save masks as PNG")
@@ -242,7 +259,7 @@ def _from_palette(image: Image.Image, rules: MaskRules) -> np.ndarray:
     palette[: len(listed)] = listed
     values = np.arange(256)
     if rules.colours:
-        return _look_up(indices, [_packed(palette)], rules)
+        return _look_up(indices, [packed_colours(palette)], rules)
     grey = len(listed) > last and bool((listed == listed[:, :1]).all())
     if not grey:
         return indices
@@ -256,7 +273,7 @@ def _look_up(values: np.ndarray, readings: list[np.ndarray], rules: MaskRules) -
     table = rules.choose(used, readings)
     if np.array_equal(table[used], used):
         return values
-    return table.astype(_dtype(int(table[used].max())))[values]
+    return np.asarray(table.astype(_dtype(int(table[used].max())))[values])
 
 
 def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.ndarray:
@@ -271,11 +288,11 @@ def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.nda
         raise NotAMaskError(
             name, "not a mask of class ids: it holds colours; save the ids in one channel, as a grey PNG"
         )
-    return _packed(colours)
+    return packed_colours(colours)
 
 
-def _packed(colours: np.ndarray) -> np.ndarray:
-    """Return 0xRRGGBB of (..., 3 or more) uint8 colours."""
+def packed_colours(colours: np.ndarray) -> np.ndarray:
+    """Return 0xRRGGBB, uint32, of (..., 3 or more) uint8 colours."""
     packed = colours[..., 0].astype(np.uint32)
     for channel in (1, 2):
         packed <<= 8
@@ -299,11 +316,10 @@ def _dtype(largest: int) -> type:
     return np.uint8 if largest <= 255 else np.uint16 if largest <= 65_535 else np.uint32
 
 
-def pillow_rawmode(image: Any) -> str:
+def _rawmode(image: Image.Image) -> str:
     """Return Pillow's name for the pixels as they lie in the file; ``""`` if it does not say."""
-    if not image.tile:
-        return ""
-    arguments = image.tile[0][3]
+    tile = getattr(image, "tile", None)  # what a file's image has
+    arguments = tile[0][3] if tile else None
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 

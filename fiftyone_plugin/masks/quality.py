@@ -23,7 +23,7 @@ def margin(scores: np.ndarray) -> np.ndarray:
     if len(scores) == 1:
         return np.ones(scores.shape[1:], np.float32)
     first_two = np.partition(scores, len(scores) - 2, axis=0)[-2:]
-    return np.clip(first_two[1] - first_two[0], 0.0, 1.0)
+    return np.asarray(np.clip(first_two[1] - first_two[0], 0.0, 1.0))
 
 
 def segment_quality(scores: np.ndarray, agreement: np.ndarray | None = None) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..common.parallel import one_thread
-from ..errors import ImageReadError, UsageError
+from ..errors import ImageReadError, unknown
 from .argmax import winners
 from .crf import DenseCRF, crf_available
 from .scores import LabelScores
@@ -58,7 +58,7 @@ def create_refiner(name: str) -> Refiner:
         UsageError: unknown name.
     """
     if name not in REFINERS:
-        raise UsageError(f"unknown refinement {name!r}; known: {', '.join(REFINERS)}")
+        raise unknown("refinement", name, REFINERS)
     return REFINERS[name]()
 
 
@@ -66,7 +66,7 @@ def at_most(values: np.ndarray, side: int) -> np.ndarray:
     """Thin (h, w) values out so that neither side exceeds ``side``."""
     step = max(1, -(-max(values.shape) // side))
     rows, columns = (np.arange(min(step // 2, n - 1), n, step) for n in values.shape)
-    return values[np.ix_(rows, columns)]
+    return np.asarray(values[np.ix_(rows, columns)])
 
 
 def labels_or_error(
@@ -98,7 +98,7 @@ def native_labels(
     """
     with one_thread():
         values = scores.scores if scores.refined else refiner(scores.scores, read_image())
-        return _narrow(scores.labels)[winners(values, *size)]
+        return np.asarray(_narrow(scores.labels)[winners(values, *size)])
 
 
 def _narrow(ids: np.ndarray) -> np.ndarray:

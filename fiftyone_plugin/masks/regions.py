@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..images.boxes import Box
+from .segments import find_segments
 
 __all__ = ["CONNECTIVITY", "MaskRegions", "connected_regions", "find_regions", "region_boxes"]
 
@@ -35,7 +36,7 @@ def connected_regions(mask: np.ndarray, min_area: float = 0.01, max_regions: int
     keep = keep[:max_regions]
     lookup = np.zeros(n + 1, dtype=np.int32)
     lookup[keep + 1] = np.arange(1, len(keep) + 1)
-    return lookup[components]
+    return np.asarray(lookup[components])
 
 
 def region_boxes(regions: np.ndarray) -> list[Box]:
@@ -79,8 +80,6 @@ def find_regions(mask: np.ndarray, ids: Sequence[int] | None = None) -> MaskRegi
         mask: (H, W) class ids within 0..65,535; 0 belongs to no region.
         ids: only these classes; ``None`` for all.
     """
-    from ...masks.segments import find_segments
-
     chosen = mask if ids is None else np.where(np.isin(mask, list(ids)), mask, 0)
     segments = find_segments(chosen, connectivity=CONNECTIVITY)
     return MaskRegions(segments.to_map(), segments.label, segments.area)

@@ -1,4 +1,4 @@
-"""."""
+"""Soft labels of one image."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ class LabelScores:
 
     def argmax(self) -> np.ndarray:
         """Return the (h, w) label map of highest score; ties go to the lowest label."""
-        return self.labels[self.scores.argmax(0)]
+        return np.asarray(self.labels[self.scores.argmax(0)])

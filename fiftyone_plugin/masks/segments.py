@@ -45,7 +45,7 @@ class Runs:
     def paint(self, values: np.ndarray) -> np.ndarray:
         """Return the (H, W) map that has ``values[r]`` in the pixels of run ``r``."""
         height, width = self.shape
-        return np.repeat(values, self.length).reshape(width, height).T
+        return np.asarray(np.repeat(values, self.length).reshape(width, height).T)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def connected_runs(runs: Runs, connectivity: int = 4) -> np.ndarray:
     left, right = left[same], right[same]
     n = len(runs.start)
     graph = coo_matrix((np.ones(len(left), bool), (left, right)), (n, n))
-    return connected_components(graph, directed=False)[1]
+    return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def find_segments(

@@ -57,21 +57,21 @@ class SavedArrays:
 
     def normalizer(self) -> VectorNormalizer:
         """Return the normalizer of a ``mean`` and perhaps a ``projection``."""
-        normalizer = VectorNormalizer()
-        normalizer.mean_ = self.floats("mean", None)
-        dim = len(normalizer.mean_)
-        normalizer.projection_ = self.floats("projection", dim, None) if "projection" in self else None
-        if dim == 0 or normalizer.dim_ == 0:
+        mean = self.floats("mean", None)
+        projection = self.floats("projection", len(mean), None) if "projection" in self else None
+        normalizer = VectorNormalizer.of(mean, projection)
+        if len(mean) == 0 or normalizer.dim_ == 0:
             raise UsageError(f"{SOURCE}: {self._prefix}mean or projection is empty")
         return normalizer
 
     def region_classes(self) -> RegionClasses:
         """Return the classes of a normalizer and ``centers``."""
-        centers = self.floats("centers", None, self.normalizer().dim_)
+        normalizer = self.normalizer()
+        centers = self.floats("centers", None, normalizer.dim_)
         self.require_ids(len(centers))
-        names = ("mean", "projection") if "projection" in self else ("mean",)
-        arrays = {name: self._arrays[self._prefix + name] for name in names}
-        return RegionClasses(max(1, len(centers))).set_arrays({**arrays, "centers": centers})
+        classes = RegionClasses(max(1, len(centers)))
+        classes.normalizer_, classes.centers_ = normalizer, centers
+        return classes
 
     @staticmethod
     def require_ids(n_classes: int) -> None:

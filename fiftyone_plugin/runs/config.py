@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, TypeVar, cast
 
 from ..common.checks import Number, check_numbers
-from ..errors import MissingDependencyError, UsageError
+from ..errors import MissingDependencyError, UsageError, unknown
 from ..masks.crf import INSTALL_HINT
-from ..masks.refine import create_refiner, crf_available
+from ..masks.refine import REFINERS, create_refiner, crf_available
 from ..methods import DEFAULT_METHOD
+from ..methods.catalog import CATALOG
 
 __all__ = ["PRESETS", "LabelConfig", "resolve_refinement"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +33,45 @@ NUMBERS = {
 }
 
 
+OTHER_WORDS = {"n_classes": "classes", "k": "classes", "K": "classes", "random_state": "seed"}
+OTHER_WORDS |= {"n_jobs": "jobs", "weights": "backbone", "image_size": "size"}
+"""What settings are called elsewhere -> here."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"refine": "none", "options": {"cue_regions": 0, "sample_size": 32_768, "spread": False}},
     "best": {"refine": "crf"},  # the defaults; nothing that was tried on top of them was better
 }
 """Settings around the default method, see docs/mosaic.md."""
 
+WORDS = {
+    "preset": tuple(PRESETS),
+    "method": tuple(CATALOG),
+    "refine": tuple(REFINERS),
+    "precision": ("auto", "float32", "bfloat16"),
+}
 
-@dataclass
+
+def _answer_unknown_settings(cls: type[T]) -> type[T]:
+    """Let a dataclass name the nearest setting where it is given one that it has not."""
+    init, known = cls.__init__, [item.name for item in fields(cast(Any, cls))]
+
+    @wraps(init)
+    def checked(self: T, *args: Any, **settings: Any) -> None:
+        for name in settings:
+            if name in OTHER_WORDS:
+                raise UsageError(f"unknown setting {name!r}; it is called {OTHER_WORDS[name]!r}")
+            if name not in known:
+                raise unknown("setting", name, known)
+        init(self, *args, **settings)
+
+    cls.__init__ = checked  # type: ignore[assignment]
+    return cls
+
+
+@_answer_unknown_settings
+@dataclass(frozen=True)
 class LabelConfig:
-    """Settings of a run; every one has a default.
+    """Settings of a run; every one has a default, and is checked when it is given.
 
     Attributes:
         preset: ``fast`` or ``best``, for the default method: sets what is not set otherwise (a value that
@@ -54,7 +89,10 @@ class LabelConfig:
         jobs: worker processes for per-image work, 0 for all cores.
         cache: keep features on disk for other runs.
         cache_limit: bytes that the cache may take.
-        options: further constructor arguments of the method.
+        options: further constructor arguments of the method, see ``pseudomask methods NAME``.
+
+    Raises:
+        UsageError: an unknown setting, or a value that cannot be; the message names the nearest that can.
     """
 
     preset: str | None = None
@@ -74,30 +112,40 @@ class LabelConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.preset is None:
-            return
-        if self.preset not in PRESETS:
-            raise UsageError(f"unknown preset {self.preset!r}; known: {', '.join(PRESETS)}")
-        if self.method != DEFAULT_METHOD:
+        self._check_words()
+        values = dict(vars(self))
+        values["backbone"] = os.fspath(self.backbone) if self.backbone is not None else None
+        check_numbers(values, NUMBERS)
+        if self.classes != "auto":
+            check_numbers(values, {"classes": Number(1, 65_535)})
+        if not isinstance(self.options, dict) or not all(isinstance(name, str) for name in self.options):
+            raise UsageError(f"options are a dict of the method's options, got {self.options!r:.100}")
+        if self.preset is not None:
+            preset = dict(PRESETS[self.preset])
+            values["options"] = {**preset.pop("options", {}), **self.options}
+            defaults = {item.name: item.default for item in fields(self)}
+            values |= {name: value for name, value in preset.items() if values[name] == defaults[name]}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _check_words(self) -> None:
+        for name, known in WORDS.items():
+            word = getattr(self, name)
+            if word not in known and not (word is None and name in ("preset", "refine")):
+                raise unknown(name if name != "refine" else "refinement", word, known)
+        if self.preset is not None and self.method != DEFAULT_METHOD:
             raise UsageError(f"presets are of the default method, {DEFAULT_METHOD}, not of {self.method}")
-        settings = dict(PRESETS[self.preset])
-        self.options = {**settings.pop("options", {}), **self.options}
-        defaults = {item.name: item.default for item in fields(self)}
-        for name, value in settings.items():
-            if getattr(self, name) == defaults[name]:
-                setattr(self, name, value)
+        if isinstance(self.classes, str) and self.classes != "auto":
+            raise UsageError(f"classes must be a number, or 'auto' to find it, got {self.classes!r:.100}")
+        if not isinstance(self.device, str) or not re.fullmatch(r"[a-z]+(:\d+)?", self.device):
+            raise UsageError(f"device is auto, cpu, cuda, cuda:1, mps or the like, got {self.device!r:.100}")
+        if self.backbone is not None:
+            from ..features.backbones import check_backbone
+
+            check_backbone(os.fspath(self.backbone))
 
     def validate(self) -> None:
-        """Check what can be checked without loading anything heavy.
-
-        Raises:
-            UsageError: a value is out of range.
-        """
-        check_numbers(vars(self), NUMBERS)
-        if self.classes != "auto":
-            check_numbers(vars(self), {"classes": Number(1, 65_535)})
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise UsageError(f"unknown precision {self.precision!r}; known: auto, float32, bfloat16")
+        """Do nothing: every setting was checked when it was given. For callers of earlier versions."""
 
 
 def resolve_refinement(refine: str | None) -> str:

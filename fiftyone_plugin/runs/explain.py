@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +13,16 @@ from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
 from ..images.drawing import Panel, draw_panels
 from ..images.listing import ImageItem, list_images
-from ..methods.panels import Explainable
 from .config import LabelConfig, resolve_refinement
+from .model import FittedModel, create_configured
+from .session import Session
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..features.source import ImageFeatureSource
-    from ..methods.base import Method
 
 __all__ = ["Explanation", "explain"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,63 +68,29 @@ def explain(
         UsageError: contradictory settings, or a method that shows no stages.
         PseudoMaskError: the image cannot be read.
     """
-    from .model import check_weights, create_configured, load_configured_backbone, open_store, read_model
-    from .provenance import saved_backbone
-
     if model is not None and fit_on is not None:
         raise UsageError("a fitted model and images to fit on exclude each other")
-    try:
-        config = LabelConfig(**settings)
-    except TypeError as error:
-        raise UsageError(f"unknown setting: {error}") from error
-    config.validate()
+    config = LabelConfig(**settings)
     listed = list_images(image)
     learn = list_images(fit_on) if fit_on is not None else listed
-    saved = read_model(Path(model)) if model is not None else None
-    if saved is not None:
-        config = dataclasses.replace(
-            config,
-            size=saved["size"],
-            refine=saved["refine"],
-            backbone=config.backbone or saved_backbone(saved),
-        )
-    refine = resolve_refinement(config.refine)
-    method = _load(Path(model)) if model is not None else create_configured(config, refine)
-    method.n_jobs = config.jobs
-    if not isinstance(method, Explainable):
+    given = FittedModel.load(Path(model)) if model is not None else None
+    refine = resolve_refinement(given.refine if given else config.refine)
+    method = given.method if given else create_configured(config, refine)
+    if not method.can_explain:
         raise UsageError(f"method {method.name} does not show its stages; those that do: {_explainable()}")
-    backbone = load_configured_backbone(config.backbone, config)
-    if saved is not None:
-        check_weights(saved, backbone)
-    store = open_store(backbone, config.size, config)
-    try:
-        with tempfile.TemporaryDirectory(prefix="pseudomask-explain-") as memo:
-
-            def source(items: list[ImageItem]) -> ImageFeatureSource:
-                from ..features.source import ImageFeatureSource
-
-                return ImageFeatureSource(
-                    items, backbone, method.layers, size=config.size, store=store, memo_dir=Path(memo)
-                )
-
-            if model is None:
-                method.fit(source(learn), progress=progress or NullProgress())
-            return _stages(method, source(listed[:1]), backbone.name, refine, _words(model, learn))
-    finally:
-        if store is not None:
-            store.close()
-
-
-def _load(model: Path) -> Method:
-    from .model import load_method
-
-    return load_method(model)
+    session = Session.open(config, given)
+    session.prepare(method)
+    with tempfile.TemporaryDirectory(prefix="pseudomask-explain-") as memo:
+        if given is None:
+            method.fit(session.source(learn, method.inputs, Path(memo)), progress=progress or NullProgress())
+        source = session.source(listed[:1], method.inputs, Path(memo))
+        return _stages(method, source, session.backbone.name, refine, _words(model, learn))
 
 
 def _explainable() -> str:
     from ..methods.registry import create_method, list_methods
 
-    return ", ".join(name for name in list_methods() if isinstance(create_method(name), Explainable))
+    return ", ".join(name for name in list_methods() if create_method(name).can_explain)
 
 
 def _words(model: str | Path | None, items: list[ImageItem]) -> str:
@@ -156,6 +118,3 @@ def _stages(
         return Explanation(title, fitted_on, panels, labels)
     (key, reason), *_ = source.failures.items()
     raise PseudoMaskError(f"{key}: {reason}; choose another image")
-
-
-# ---------------------------------------------------------------------- drawing

@@ -27,8 +27,9 @@ from .cleaning import (
     remove_work,
     run_files,
 )
+from .given import remove_given
 from .images import read_list, write_list
-from .record import RUN_FORMAT, read_record
+from .record import RunDocument
 from .replacement import NEXT, discard_next, finish_exchange, is_exchange_begun
 from .resuming import check_resumable
 from .samples import NAMES, SampleRow, read_journal, read_samples, write_samples
@@ -99,7 +100,7 @@ class RunDirectory:
                 use.
         """
         if resume and restart:
-            raise UsageError("--resume and --restart exclude each other")
+            raise UsageError("--resume and --overwrite exclude each other")
         refuse_links(self.root)
         self._make_root()
         self._take_lock()
@@ -110,7 +111,7 @@ class RunDirectory:
             if previous is None:
                 self._refuse_foreign_files()
                 return
-            if _is_complete(previous):
+            if previous.is_complete:
                 remove_work(self.root)
             if not (resume or restart):
                 self._refuse_run(previous)
@@ -149,12 +150,12 @@ class RunDirectory:
                 return self._begin(settings, items)
             if restart:
                 self._refuse_masks_of_others(items)
-                if _is_complete(previous):
+                if previous.is_complete:
                     discard_next(aside)
                     return aside._begin(settings, items)
                 self.remove_outputs()
                 return self._begin(settings, items)
-            replacing = aside.read_run() if _is_complete(previous) else None
+            replacing = aside.read_run() if previous.is_complete else None
             if replacing is not None:
                 return aside._go_on(replacing, settings, items)
             return self._go_on(previous, settings, items)
@@ -168,15 +169,13 @@ class RunDirectory:
         remove_work(self.root)
         if items:
             write_list(self._images, self.items)
-        self.write_run(
-            {"format": RUN_FORMAT, "status": "running", "run_id": self.run_id, "settings": settings}
-        )
+        self.write_run(RunDocument(settings, run_id=self.run_id))
         return self
 
     def _go_on(
-        self, previous: dict[str, Any], settings: dict[str, Any], items: Sequence[ImageItem]
+        self, previous: RunDocument, settings: dict[str, Any], items: Sequence[ImageItem]
     ) -> RunDirectory:
-        self.run_id = str(previous.get("run_id") or uuid.uuid4().hex)
+        self.run_id = previous.run_id or uuid.uuid4().hex
         self.work.mkdir(parents=True, exist_ok=True)
         self.items = check_resumable(self.final_root, previous, settings, items, read_list(self._images))
         return self
@@ -222,14 +221,16 @@ class RunDirectory:
             if item.mask_name not in known and path.is_file():
                 raise UsageError(f"{path} was not written by a run of this command; choose another --out")
 
-    def _refuse_run(self, previous: dict[str, Any]) -> None:
-        complete = _is_complete(previous)
+    def _refuse_run(self, previous: RunDocument) -> None:
+        complete = previous.is_complete
         state = "a finished run" if complete else "an unfinished run"
         advice = "" if complete else "--resume to go on with it, "
         if complete and self._next().read_run() is not None:
             state += " and an unfinished one that is to replace it"
             advice = "--resume to go on with that, "
-        raise UsageError(f"{self.root} holds {state}; use {advice}--restart to replace it, or another --out")
+        raise UsageError(
+            f"{self.root} holds {state}; use {advice}--overwrite to replace it, or another --out"
+        )
 
     def _take_lock(self) -> None:
         lock = FileLock(self.work / LOCK)
@@ -276,6 +277,7 @@ class RunDirectory:
     def remove_if_empty(self) -> None:
         """Remove the folder if nothing is left in it but this class's own working files."""
         remove_work(self.root)
+        remove_given(self.root)
         discard_next(self._next())
         if not self.work.is_symlink():
             remove_inside(self.root, f"{self.work.name}/{LOCK}")
@@ -290,7 +292,7 @@ class RunDirectory:
         """Path of ``samples.csv``."""
         return self.root / "samples.csv"
 
-    def read_run(self) -> dict[str, Any] | None:
+    def read_run(self) -> RunDocument | None:
         """Return ``run.json``, checked, or ``None`` where there is none.
 
         Raises:
@@ -298,7 +300,7 @@ class RunDirectory:
         """
         self._heal()
         path = self.root / "run.json"
-        return read_record(path) if os.path.lexists(path) else None
+        return RunDocument.read(path) if os.path.lexists(path) else None
 
     def _heal(self) -> None:
         """Finish an exchange that a kill has interrupted, unless somebody is at it."""
@@ -313,9 +315,9 @@ class RunDirectory:
             finally:
                 self.close()
 
-    def write_run(self, document: dict[str, Any]) -> None:
+    def write_run(self, document: RunDocument) -> None:
         """Write ``run.json``, whole or not at all."""
-        write_json(self.root / "run.json", document)
+        document.write(self.root / "run.json")
 
     def write_classes(self, names: dict[int, str]) -> None:
         """Write ``classes.json``: class id -> name."""
@@ -358,7 +360,3 @@ class RunDirectory:
         if self._replaces is not None:
             finish_exchange(self._replaces, self)
         self.close()
-
-
-def _is_complete(document: dict[str, Any]) -> bool:
-    return document.get("status") == "complete"

@@ -59,7 +59,7 @@ def read_list(path: Path) -> list[ImageItem] | None:
     what = "the list of images of a run"
     rows = read_json(path, what=what, max_bytes=MAX_LIST_BYTES)
     if not isinstance(rows, list) or not all(_is_item(row) for row in rows):
-        raise UsageError(f"{path} is not {what}: move it away, or begin anew with --restart")
+        raise UsageError(f"{path} is not {what}: move it away, or begin anew with --overwrite")
     return [ImageItem(*row) for row in rows]
 
 

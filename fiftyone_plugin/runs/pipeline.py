@@ -5,41 +5,42 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..common.files import real_path
 from ..common.memory import is_out_of_memory
 from ..common.progress import NullProgress, Progress, TimedProgress
+from ..common.stamps import file_stamp
 from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import LeftOut
-from ..images.listing import ImageItem, list_images
+from ..images.listing import ImageItem
 from ..masks.files import is_whole
 from .cleaning import FOLDERS
 from .config import LabelConfig, resolve_refinement
 from .estimate import learn
 from .folder import RunDirectory
-from .model import (
-    check_weights,
-    create_configured,
-    describe_model,
-    load_configured_backbone,
-    load_fitted,
-    open_store,
-    read_model,
-)
-from .provenance import describe_settings, saved_backbone
+from .given import given_sets, remove_given
+from .model import FittedModel, create_configured
+from .provenance import describe_settings, versions
+from .record import RunDocument
 from .result import LabelResult
-from .running import Run
-from .samples import read_samples
+from .samples import SampleRow, read_samples
+from .session import Session
+from .stages import Work, all_rows, conclude, extract, fit, none_readable, predict
+
+if TYPE_CHECKING:
+    from ..features.source import ImageFeatureSource
 
 __all__ = [
     "LabelConfig",
     "LabelResult",
-    "label",
     "label_items",
     "resolve_refinement",
 ]
+
+RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit")  # what results do not depend on
 
 
 def label_items(
@@ -79,45 +80,49 @@ def label_items(
     """
     if not items:
         raise UsageError("no images to label")
-    config.validate()
-    saved = read_model(model) if model is not None else None
-    if model is not None and real_path(model) == real_path(RunDirectory(out).model):
-        raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
+    given = _given_model(model, out, config)
     _refuse_folder_of_images(items, out)
-    refine = resolve_refinement(saved["refine"] if saved else config.refine)
-    if config.recut is not None and model is None:
-        raise UsageError("recut cuts the classes of a fitted model: name its folder, DIR/model of a run")
-    method = load_fitted(model, config.recut) if model is not None else create_configured(config, refine)
-    method.n_jobs = config.jobs
+    refine = resolve_refinement(given.refine if given else config.refine)
+    method = given.method if given else create_configured(config, refine)
+    seed = given.seed if given else config.seed
+    left_out = getattr(items, "left_out", None) or LeftOut()
     timed = TimedProgress(progress or NullProgress())
-    start = time.perf_counter()
+    began = time.perf_counter()
     directory = RunDirectory(out)
     directory.reserve(resume=resume, restart=restart)
     try:
         with timed.stage("load backbone", total=1, unit="model") as stage:
-            name = config.backbone or (saved_backbone(saved) if saved else None)
-            backbone = load_configured_backbone(name, config, saved.get("precision") if saved else None)
+            session = Session.open(config, given)
             stage.update()
-        if saved:
-            check_weights(saved, backbone)
-        size = saved["size"] if saved else config.size
-        seed = saved["seed"] if saved else config.seed
-        for layer in method.layers:  # an impossible one must not cost an earlier run
-            backbone.resolve_layer(layer)
-        settings = describe_settings(method, backbone, size, refine, seed, items, model)
-        store = open_store(backbone, size, config)  # one that cannot be opened must not begin a run
+        for layer in method.inputs:  # an impossible one must not cost an earlier run
+            session.backbone.resolve_layer(layer)
+        wanted = FittedModel.of(method, session.backbone, session.size, refine, seed)
+        settings = describe_settings(wanted, session.backbone, items, model)
         folder = directory.open(settings, resume=resume, restart=restart, items=items)
-        left_out = getattr(items, "left_out", None) or LeftOut()
         if (finished := _read_finished(folder, left_out)) is not None:
             folder.finish()
-            if store is not None:
-                store.close()
             return finished
-        run = Run(folder, backbone, store, method, size, refine, config, timed, left_out)
-        run.execute(fitted=model is not None, pipeline=describe_model(backbone, size, refine, seed))
-        result = run.conclude(settings, start)
+        source = session.source(folder.items, method.inputs, folder.work / "memo")
+        done = _finished_rows(folder)
+        todo = {item.key for item in folder.items} - done.keys()
+        fitted, work = _fit_or_load(wanted, given is not None, session, source, folder, todo, timed)
+        for row in predict(fitted, source, folder, todo, jobs=config.jobs, progress=timed):
+            done[row.image] = row
+        if not done:
+            raise none_readable(source)
+        record = RunDocument(
+            settings,
+            resources={name: getattr(config, name) for name in RESOURCES},
+            versions=versions(),
+            work=asdict(work) if work is not None else {},
+            left_out=left_out.to_json(),
+            images_root=folder.items[0].root,
+        )
+        rows = all_rows(folder, done, source)
+        record = conclude(folder, fitted, session, rows, record, timed, began)
+        result = _result(folder, rows, record, left_out)
         learn(result)
-        run.close()  # not after an error: what the store was writing is finished first, when it is freed
+        remove_given(out, keep=given_sets(items))  # of a run that this one has replaced
         return result
     except (OSError, MemoryError, RuntimeError) as error:
         words = _in_words(error, out)
@@ -126,6 +131,55 @@ def label_items(
         raise words from error
     finally:
         directory.close()
+
+
+def _given_model(folder: Path | None, out: Path, config: LabelConfig) -> FittedModel | None:
+    """Load the model that is to label without a fit, cut into other classes where that is asked for."""
+    if folder is None:
+        if config.recut is not None:
+            raise UsageError("recut cuts the classes of a fitted model: name its folder, DIR/model of a run")
+        return None
+    model = FittedModel.load(folder)
+    if real_path(folder) == real_path(RunDirectory(out).model):
+        raise UsageError(f"{folder} belongs to the run in {out}; choose another --out for the new images")
+    return model if config.recut is None else model.recut(config.recut)
+
+
+def _finished_rows(folder: RunDirectory) -> dict[str, SampleRow]:
+    """Return key -> row of the masks that are there, of images that are still the ones that were labelled."""
+    paths = {item.key: item.path for item in folder.items}
+    return {
+        row.image: row
+        for row in folder.finished()
+        # earlier versions wrote no stamp
+        if row.image in paths and row.stamp in ("", file_stamp(paths[row.image]))
+    }
+
+
+def _fit_or_load(
+    wanted: FittedModel,
+    is_fitted: bool,
+    session: Session,
+    source: ImageFeatureSource,
+    folder: RunDirectory,
+    todo: set[str],
+    progress: Progress,
+) -> tuple[FittedModel, Work | None]:
+    """Return the model as the run's folder holds it, fitted unless it was, and what was computed for it.
+
+    What a resumed run would load labels the images: the same bytes, interrupted or not.
+    """
+    work = None
+    if is_fitted or not FittedModel.is_in(folder.model):
+        if todo:
+            work = extract(source, progress, whole=len(todo) == len(source))
+        session.prepare(wanted.method, folder.work / "fit")
+        if not is_fitted:
+            fit(source, wanted.method, progress)
+        wanted.save(folder.model)
+    model = FittedModel.load(folder.model)
+    session.prepare(model.method)
+    return model, work
 
 
 def _in_words(error: Exception, out: Path) -> PseudoMaskError | None:
@@ -157,64 +211,16 @@ def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:
 
 def _read_finished(folder: RunDirectory, left_out: LeftOut) -> LabelResult | None:
     """Return the run in a folder if it is finished and its masks are all there."""
-    run = folder.read_run()
-    if run is None or run.get("status") != "complete" or not folder.samples_csv.is_file():
+    record = folder.read_run()
+    if record is None or not record.is_complete or not folder.samples_csv.is_file():
         return None
     rows = read_samples(folder.samples_csv)
     if not all(is_whole(folder.masks / row.mask) for row in rows if row.status == "labelled"):
         return None
-    names = {int(id_): str(name) for id_, name in run.get("classes", {}).items()}
-    return LabelResult(folder.final_root, rows, names, run, left_out)
+    return _result(folder, rows, record, left_out)
 
 
-def label(
-    images: Any,
-    *,
-    out: str | Path | None = None,
-    model: str | Path | None = None,
-    resume: bool = False,
-    restart: bool = False,
-    progress: Progress | None = None,
-    **settings: Any,
+def _result(
+    folder: RunDirectory, rows: list[SampleRow], record: RunDocument, left_out: LeftOut
 ) -> LabelResult:
-    """Give every image a semantic pseudo-mask.
-
-    Args:
-        images: a folder, glob, text file of paths, sequence of paths, or a FiftyOne dataset or view.
-        out: the run's folder; ``None`` for a new temporary one (``result.out`` says where).
-        model: ``DIR/model`` of an earlier run, to label without fitting.
-        resume: go on with an unfinished run in ``out``, see :func:`label_items`.
-        restart: replace an earlier run in ``out``; a finished one stays until the new one is finished.
-        progress: where stages report to, e.g. :class:`fiftyone_plugin.common.progress.ConsoleProgress`.
-        settings: fields of :class:`LabelConfig`, e.g. ``classes=10, seed=1``.
-
-    Returns:
-        The result: rows of samples, class names, the run's record and folder.
-
-    Example:
-        >>> result = label("photos/", out="labels", classes=10)  # doctest: +SKIP
-        >>> len(result.labelled), len(result.skipped)  # doctest: +SKIP
-        (120, 1)
-    """
-    import tempfile
-
-    if hasattr(images, "iter_samples"):
-        from ..images.listing import list_view
-
-        items: Sequence[ImageItem] = [entry.item for entry in list_view(images)]
-    else:
-        items = list_images(images)
-    try:
-        config = LabelConfig(**settings)
-    except TypeError as error:
-        raise UsageError(f"unknown setting: {error}") from error
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pseudomask-"))
-    return label_items(
-        items,
-        folder,
-        config,
-        model=Path(model) if model is not None else None,
-        resume=resume,
-        restart=restart,
-        progress=progress,
-    )
+    return LabelResult(folder.final_root, rows, record.class_names, record.to_json(), left_out)

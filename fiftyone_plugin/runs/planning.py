@@ -39,7 +39,7 @@ def plan_run(
         kept: features go to the cache, and come from it.
     """
     from ..features.backbones.presence import default_here
-    from ..features.peek import cached_share
+    from ..features.cache import cached_share
     from ..masks.crf import crf_available
 
     name = backbone or default_here()

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from ..images.listing import ImageItem
 from ..images.reading import read_image
 from ..masks.files import read_mask
 from .config import LabelConfig
-from .model import read_model
 from .pipeline import label_items
 from .result import LabelResult
 
@@ -76,11 +74,9 @@ def preview(
         MissingDependencyError: weights or an asked-for refiner are not there.
         PseudoMaskError: not one image could be read.
     """
-    if model is not None:
-        read_model(model)
     with tempfile.TemporaryDirectory(prefix="pseudomask-preview-") as folder:
         result = label_items(items, Path(folder), config, model=model, progress=progress)
-        present = {id_ for row in result.labelled for id_ in row.class_ids}
+        present = {id_ for row in result.labelled for id_ in row.classes}
         return Preview(
             picture=_draw(result, {item.key: item for item in items}, fitted=model is not None),
             labelled=len(result.labelled),
@@ -105,8 +101,4 @@ def _pairs(result: LabelResult, items: dict[str, ImageItem]) -> Iterator[tuple[s
             image = read_image(items[row.image].path)
         except ImageReadError:
             continue  # gone since it was labelled a moment ago
-        yield row.image, image, _mask(result, row)
-
-
-def _mask(result: LabelResult, row: Any) -> np.ndarray:
-    return read_mask(result.mask_path(row))
+        yield row.image, image, read_mask(result.mask_path(row))

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ..common.files import write_json
 from ..common.untrusted import read_json, validate
 from ..errors import UsageError
 
-__all__ = ["RUN_FORMAT", "read_record"]
+__all__ = ["RUN_FORMAT", "RunDocument"]
 
 RUN_FORMAT = 1
 WHAT = "the record of a run"
 
 
-@dataclass
-class _Record:
-    """The types of what is read of a record; others may be in it."""
+@dataclass(frozen=True)
+class RunDocument:
+    """The content of a ``run.json``; a run that is not complete has recorded its settings only.
+
+    Attributes:
+        settings: all that the masks depend on; another run has the same masks if it has the same settings.
+        format: of the file.
+        status: ``running`` or ``complete``.
+        resources: settings that the masks do not depend on, such as the device.
+        versions: package -> version of what the masks may depend on.
+        counts: number of ``images``, ``labelled`` and ``skipped``.
+        classes: class id -> name.
+        areas: class id -> share of all pixels, in [0, 1].
+        work: what was computed, for estimates of other runs, see :mod:`fiftyone_plugin.runs.estimate`.
+        left_out: what was found beside the images.
+        images_root: folder that the keys of the images are relative to, where there is one.
+        seconds: stage -> seconds, and their ``total``.
+        run_id: what tells this run from every other; earlier versions wrote none.
+    """
 
     settings: dict[str, Any]
-    format: int
+    format: int = RUN_FORMAT
     status: Literal["running", "complete"] = "running"
     resources: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -28,27 +45,51 @@ class _Record:
     classes: dict[str, str] = field(default_factory=dict)
     areas: dict[str, float] = field(default_factory=dict)
     work: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, Any] = field(default_factory=dict)
     images_root: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     run_id: str | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all masks are there."""
+        return self.status == "complete"
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a ``run.json``.
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Class id -> name."""
+        return {int(id_): name for id_, name in self.classes.items()}
 
-    Raises:
-        UsageError: it cannot be read, is no such record, or one of a format this version does not read.
-    """
-    try:
-        document = read_json(path, what=WHAT)
-    except UsageError as error:
-        raise UsageError(f"{path} cannot be read ({error}); move it away or choose another --out") from error
-    if not isinstance(document, dict) or not isinstance(document.get("settings"), dict):
-        raise UsageError(f"{path} is not {WHAT}; choose another --out")
-    if document.get("format") != RUN_FORMAT:
-        raise UsageError(
-            f"{path} was written in format {document.get('format')!s:.20}, this version reads "
-            f"{RUN_FORMAT}; choose another --out"
-        )
-    validate(document, _Record, path=path, what=WHAT)
-    return document
+    @classmethod
+    def read(cls, path: Path) -> RunDocument:
+        """Read a ``run.json``.
+
+        Raises:
+            UsageError: it cannot be read, is no such record, or one of a format this version does not read.
+        """
+        try:
+            document = read_json(path, what=WHAT)
+        except UsageError as error:
+            raise UsageError(
+                f"{path} cannot be read ({error}); move it away or choose another --out"
+            ) from error
+        if not isinstance(document, dict) or not isinstance(document.get("settings"), dict):
+            raise UsageError(f"{path} is not {WHAT}; choose another --out")
+        if document.get("format") != RUN_FORMAT:
+            raise UsageError(
+                f"{path} was written in format {document.get('format')!s:.20}, this version reads "
+                f"{RUN_FORMAT}; choose another --out"
+            )
+        validate(document, cls, path=path, what=WHAT)
+        # not what is validated: there the bytes of file names that are not UTF-8 are lost
+        return cls(**{item.name: document[item.name] for item in fields(cls) if item.name in document})
+
+    def write(self, path: Path) -> None:
+        """Write a ``run.json``, whole or not at all."""
+        write_json(path, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the file; what is not known yet is left out."""
+        values = asdict(self)
+        begun = ("format", "status", "run_id", "settings")
+        return values if self.is_complete else {name: values[name] for name in begun}

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..common.files import remove_empty, require_inside, write_json
 from ..common.untrusted import read_json
 from ..errors import UsageError
+from .record import RunDocument
 
 __all__ = ["NEXT", "NOTE", "discard_next", "finish_exchange", "is_exchange_begun"]
 
@@ -29,7 +30,7 @@ class _Folder(Protocol):
     root: Path
     work: Path
 
-    def read_run(self) -> dict[str, Any] | None: ...
+    def read_run(self) -> RunDocument | None: ...
 
     def remove_outputs(self) -> None: ...
 
@@ -84,7 +85,7 @@ def _refuse_link(folder: Path) -> None:
 
 def _is_complete(run: _Folder) -> bool:
     document = run.read_run()
-    return document is not None and document.get("status") == "complete"
+    return document is not None and document.is_complete
 
 
 def _is_moving(note: Path) -> bool:

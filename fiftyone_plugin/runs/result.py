@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError, did_you_mean
 from ..images.left_out import LeftOut
+from ..masks.files import read_mask
 from .samples import SampleRow
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 __all__ = ["LabelResult"]
 
 
-@dataclass
+@dataclass(repr=False)
 class LabelResult:
     """What a run produced; the same content as its folder.
 
@@ -31,6 +37,11 @@ class LabelResult:
     run: dict[str, Any]
     left_out: LeftOut = field(default_factory=LeftOut)
 
+    def __repr__(self) -> str:
+        """Return the folder and the counts."""
+        counts = f"{len(self.labelled)} labelled, {len(self.skipped)} skipped"
+        return f"LabelResult({str(self.out)!r}: {counts}, {len(self.class_names)} classes)"
+
     @property
     def labelled(self) -> list[SampleRow]:
         """Rows with a mask."""
@@ -40,6 +51,58 @@ class LabelResult:
     def skipped(self) -> list[SampleRow]:
         """Rows without a mask, with their reasons."""
         return [row for row in self.samples if row.status != "labelled"]
+
+    def mask(self, key: str | SampleRow) -> np.ndarray:
+        """Return the mask of an image.
+
+        Args:
+            key: key of the image as in ``samples``, e.g. ``"beach/1.jpg"`` or ``"image-0001.png"``; the end
+                of one where that is of one image alone; or a row.
+
+        Returns:
+            (H, W) uint8 or uint16 class ids at native size, 0 for background.
+
+        Raises:
+            UsageError: there is no such image, several have this name, or the image was skipped.
+            ImageReadError: the mask's file is gone or damaged.
+        """
+        row = key if isinstance(key, SampleRow) else self._row(key)
+        if row.status != "labelled":
+            raise UsageError(f"{row.image} has no mask, it was skipped: {row.error}")
+        return read_mask(self.mask_path(row))
+
+    def _row(self, key: str) -> SampleRow:
+        found = [row for row in self.samples if row.image == key]
+        found = found or [row for row in self.samples if row.image.endswith(f"/{key}")]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                f"several images are called {key!r}: {', '.join(row.image for row in found[:4])}"
+            )
+        nearest = did_you_mean(str(key), [row.image for row in self.samples])
+        raise UsageError(f"no image {key!r} in this run{nearest or '; the keys are in samples'}")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a table with a row an image, by key: the columns of ``samples.csv``.
+
+        ``classes``, ``shares`` and ``qualities`` hold lists of numbers, which belong together.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            from ..errors import MissingDependencyError
+
+            raise MissingDependencyError("to_pandas() needs pandas: pip install pandas") from error
+        rows = []
+        for row in self.samples:
+            lists = {"shares": row.class_shares.values(), "qualities": row.class_qualities.values()}
+            rows.append({**asdict(row), "classes": row.class_ids, **{k: list(v) for k, v in lists.items()}})
+        columns = list(SampleRow.__dataclass_fields__)
+        return pd.DataFrame(rows, columns=columns).set_index("image")
 
     def mask_path(self, row: SampleRow) -> Path:
         """Return the path of a row's mask."""

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..images.listing import ImageItem
 from .images import IMAGE_SETTINGS, check_same_images, compare_images
+from .record import RunDocument
 from .samples import read_samples
 
 __all__ = ["check_resumable"]
@@ -17,7 +18,7 @@ __all__ = ["check_resumable"]
 
 def check_resumable(
     root: Path,
-    previous: dict[str, Any],
+    previous: RunDocument,
     settings: dict[str, Any],
     items: Sequence[ImageItem],
     before: Sequence[ImageItem] | None,
@@ -34,26 +35,26 @@ def check_resumable(
     Raises:
         UsageError: settings or images differ; says how, and what to do.
     """
-    complete = previous.get("status") == "complete"
+    complete = previous.is_complete
     by_items = bool(items) and (complete or before is not None)
     apart = IMAGE_SETTINGS if by_items else IMAGE_SETTINGS[2:]
-    old, new = (_without(each, apart) for each in (previous["settings"], json.loads(json.dumps(settings))))
+    old, new = (_without(each, apart) for each in (previous.settings, json.loads(json.dumps(settings))))
     state = "finished run" if complete else "run"
     if changed := _differences(old, new):
         raise UsageError(
             f"cannot resume the {state} in {root}: {'; '.join(changed[:4])}. Use the same settings, or "
-            f"--restart"
+            f"--overwrite"
         )
     try:
         if by_items and not complete and before is not None:
             return compare_images(before, items)
         if by_items:
             rows = read_samples(root / "samples.csv") if (root / "samples.csv").is_file() else []
-            check_same_images(previous["settings"], rows, items)
+            check_same_images(previous.settings, rows, items)
     except UsageError as error:
         advice = "choose another --out" if complete else "use the same images"
         raise UsageError(
-            f"cannot resume the {state} in {root}: {error}. {advice.capitalize()}, or --restart"
+            f"cannot resume the {state} in {root}: {error}. {advice.capitalize()}, or --overwrite"
         ) from error
     return list(items)
 

@@ -7,10 +7,10 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from ..common.classes import MAX_ID
 from ..common.files import atomic, is_below
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
+T = TypeVar("T", int, float)
 STATUSES = ("labelled", "skipped")
 MAX_SIDE = 1 << 30  # pixels
 MAX_LINE = 4 << 20  # characters of a journal's line; that of a mask of 65,535 classes has a third of them
@@ -46,13 +47,14 @@ class SampleRow:
         status: ``labelled`` or ``skipped``.
         width: native width in pixels, 0 if unknown.
         height: native height in pixels, 0 if unknown.
-        classes: class ids present, ascending, joined by spaces.
-        shares: share of the pixels that each of these classes covers, in [0, 1], joined by spaces.
-        qualities: how far each of these classes can be trusted here, in [0, 1], joined by spaces, see
-            :func:`fiftyone_plugin.runs.calibration.segment_quality`.
+        classes: class ids present, ascending.
+        shares: share of the pixels that each of these classes covers, in [0, 1]; empty in rows of versions
+            that did not record it.
+        qualities: how far each of these classes can be trusted here, in [0, 1], see
+            :func:`fiftyone_plugin.masks.quality.segment_quality`; empty as ``shares``.
         coverage: share of pixels that are not 0, in [0, 1].
         quality: how far the mask can be trusted, in [0, 1]; ranks the masks of one run, see
-            :func:`fiftyone_plugin.runs.calibration.image_quality`.
+            :func:`fiftyone_plugin.masks.quality.image_quality`.
         seconds: time spent on prediction and writing.
         error: why the image was skipped.
         stamp: ``size:mtime_ns`` of the image file that was labelled, empty where it was not there.
@@ -63,9 +65,9 @@ class SampleRow:
     status: str = "labelled"
     width: int = 0
     height: int = 0
-    classes: str = ""
-    shares: str = ""
-    qualities: str = ""
+    classes: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
+    qualities: tuple[float, ...] = ()
     coverage: float = 0.0
     quality: float = 0.0
     seconds: float = 0.0
@@ -75,17 +77,36 @@ class SampleRow:
     @property
     def class_ids(self) -> list[int]:
         """Class ids present, ascending."""
-        return [int(value) for value in self.classes.split()]
+        return list(self.classes)
 
     @property
     def class_shares(self) -> dict[int, float]:
         """Class id -> share of the pixels; empty for rows of versions that did not record shares."""
-        return dict(zip(self.class_ids, map(float, self.shares.split()), strict=False))
+        return dict(zip(self.classes, self.shares, strict=False))
 
     @property
     def class_qualities(self) -> dict[int, float]:
         """Class id -> quality of its segment; empty for rows of versions that did not record it."""
-        return dict(zip(self.class_ids, map(float, self.qualities.split()), strict=False))
+        return dict(zip(self.classes, self.qualities, strict=False))
+
+
+def _numbers(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    return lambda text: tuple(map(kind, text.split()))
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    **{"width": int, "height": int, "classes": _numbers(int)},
+    **{"coverage": float, "quality": float, "seconds": float},
+    **{"shares": _numbers(float), "qualities": _numbers(float)},
+}
+"""How the cells of a table become values; the others are text."""
+WRITERS: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(("coverage", "quality"), "{:.6f}".format),
+    "seconds": "{:.4f}".format,
+    "classes": lambda ids: " ".join(map(str, ids)),
+    "shares": lambda shares: " ".join(map("{:g}".format, shares)),
+    "qualities": lambda qualities: " ".join(map("{:.4f}".format, qualities)),
+}
 
 
 def read_samples(path: Path) -> list[SampleRow]:
@@ -156,18 +177,9 @@ def _require_regular(path: Path) -> None:
 
 
 def _row_of_table(cells: dict[str | None, Any]) -> SampleRow:
-    types: dict[str, Any] = {
-        "width": int,
-        "height": int,
-        "coverage": float,
-        "quality": float,
-        "seconds": float,
-    }
     if None in cells or None in cells.values():
         raise ValueError("a row with more or fewer cells than the first one")
-    values: dict[str, Any] = {
-        str(name): types.get(str(name), from_spreadsheet_cell)(cell) for name, cell in cells.items()
-    }
+    values = {str(name): READERS.get(str(name), from_spreadsheet_cell)(cell) for name, cell in cells.items()}
     return _checked(SampleRow(**values))
 
 
@@ -190,20 +202,19 @@ def _checked(row: SampleRow) -> SampleRow:
 
 
 def _check_numbers(row: SampleRow) -> None:
-    ids = row.classes.split()
-    shares, qualities = row.shares.split(), row.qualities.split()
     ranges: list[tuple[Iterable[Any], float]] = [
         ([row.width, row.height], MAX_SIDE),
-        (map(int, ids), MAX_ID),
-        (map(float, [*shares, *qualities]), 1),
-        ([row.coverage, row.quality], 1),
+        (row.classes, MAX_ID),
+        ([*row.shares, *row.qualities, row.coverage, row.quality], 1),
         ([row.seconds], math.inf),
     ]
     for numbers, high in ranges:
         for number in numbers:
             if not (0 <= number <= high and number < math.inf):
                 raise ValueError(f"a number of {row.image!r:.60} is {number!r:.60}")
-    if any(len(values) not in (0, len(ids)) for values in (shares, qualities)):
+    if not all(isinstance(id_, int) for id_ in row.classes):
+        raise ValueError(f"a class of {row.image!r:.60} is no whole number")
+    if any(len(values) not in (0, len(row.classes)) for values in (row.shares, row.qualities)):
         raise ValueError(f"{row.image!r:.60} has other numbers of classes, shares and qualities")
 
 
@@ -213,18 +224,18 @@ def write_samples(path: Path, rows: Iterable[SampleRow]) -> None:
         writer = TableWriter(file)
         writer.write(field.name for field in fields(SampleRow))
         for row in rows:
-            values = asdict(row)
-            values["coverage"] = f"{row.coverage:.6f}"
-            values["quality"] = f"{row.quality:.6f}"
-            values["seconds"] = f"{row.seconds:.4f}"
-            writer.write(map(str, values.values()))
+            writer.write(WRITERS.get(name, str)(value) for name, value in vars(row).items())
 
 
 def parse_row(line: str) -> SampleRow | None:
     """Return a row of the journal; ``None`` for a line that is empty, cut short by a crash or no row."""
     try:
-        return _checked(SampleRow(**json.loads(line)))
-    except (ValueError, TypeError, RecursionError):
+        values = json.loads(line)
+        for name in ("classes", "shares", "qualities"):
+            value = values.get(name, ())  # earlier versions joined the numbers by spaces
+            values[name] = READERS[name](value) if isinstance(value, str) else tuple(value)
+        return _checked(SampleRow(**values))
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

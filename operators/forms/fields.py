@@ -11,14 +11,20 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown, shorten
 
+from ..params import Params
+
 __all__ = [
+    "ask_overwrite",
     "block",
+    "cannot",
     "choose",
+    "count_of",
     "describe_left_out",
     "first_reasons",
+    "lay_out",
+    "left_out_labels",
     "refuse",
     "segmentation_fields",
-    "show_left_out",
     "show_name",
     "show_text",
     "there_is",
@@ -27,6 +33,8 @@ __all__ = [
 ALERTS = (types.Notice, types.Warning, types.Error)
 PLAIN = (types.Button, types.MarkdownView, types.ReadOnlyView)  # the App shows their texts as they are
 PARTS = ("label", "description")
+IF_ANY = ("left_out", "masks", "unread")
+VIEWS = {"picture": types.ImageView, "report": types.MarkdownView}  # how entries of results are shown
 LISTED = 5  # of what was left out
 REASON = 200  # characters of a reason
 NAME_LENGTH = 100  # characters of a name that are shown; it may come from anybody and have any length
@@ -40,15 +48,7 @@ def choose(
     notes: Mapping[str, str] | None = None,
     **options: Any,
 ) -> None:
-    """Add a drop-down list.
-
-    Args:
-        inputs: the form.
-        name: of the parameter.
-        choices: values, or a mapping from values to what is shown for them.
-        notes: value -> what is explained below it.
-        options: of the property: ``default``, ``label``, ``description``, ``required``.
-    """
+    """Add a drop-down list of values, or of what a mapping shows for them; ``notes`` explain them."""
     view = types.Dropdown()
     shown = choices if isinstance(choices, Mapping) else {value: value for value in choices}
     for value, label in shown.items():
@@ -69,6 +69,41 @@ def block(inputs: Any, name: str, message: str) -> None:
     refuse(inputs, name, message)
 
 
+def cannot(inputs: Any, name: str, label: str, description: str | None = None) -> None:
+    """Say in place of the input ``name`` why nothing can be done."""
+    inputs.view("nothing", types.Error(label=label, description=description))
+    block(inputs, name, label)
+
+
+def ask_overwrite(inputs: Any, params: Params, name: str, message: str, description: str) -> None:
+    """Offer to replace what the input ``name`` names, and refuse it unless that is wanted."""
+    inputs.bool("overwrite", default=False, label="Overwrite", description=description)
+    if not params.flag("overwrite"):
+        refuse(inputs, name, message)
+
+
+def lay_out(results: Mapping[str, Any], labels: Mapping[str, str], heading: str) -> Any:
+    """Lay an operator's result out, a line an entry.
+
+    Args:
+        results: entry -> value.
+        labels: entry -> label; without any, all entries are shown under their names. Entries without a value
+            are left out, and counts of what went wrong where there are none.
+        heading: above all.
+    """
+    outputs = types.Object()
+    named = labels or {name: name.replace("_", " ").capitalize() for name in results}
+    for name, label in named.items():
+        value = results.get(name)
+        if value is None or value == "" or (name in IF_ANY and not value):
+            continue
+        if isinstance(value, int | float):
+            (outputs.int if isinstance(value, int) else outputs.float)(name, label=label)
+        else:
+            outputs.str(name, label=label, view=VIEWS[name]() if name in VIEWS else None)
+    return types.Property(outputs, view=types.View(label=heading))
+
+
 def there_is(path: str) -> bool:
     """Tell whether a path that anybody may have typed is that of a file or folder."""
     try:
@@ -83,16 +118,10 @@ def show_name(name: str) -> str:
 
 
 def show_text(prop: Any) -> Any:
-    """Let the App show labels and descriptions as the text they are.
+    """Let the App show the labels and descriptions of a form, a result or a panel as the text they are.
 
     It takes those of inputs and alerts for Markdown, also where they hold names and file names; it shows
     choices, buttons, headings, results and error messages as they are.
-
-    Args:
-        prop: a form, a result or the layout of a panel.
-
-    Returns:
-        The same.
     """
     for each in getattr(prop.type, "properties", {}).values():
         if isinstance(each.view, ALERTS):  # made anew: what one was made with wins over what is set later
@@ -117,9 +146,8 @@ def describe_left_out(skipped: Any) -> dict[str, Any]:
 def first_reasons(skipped: Any) -> str:
     """Return in a line what was left out first, and why.
 
-    Args:
-        skipped: each has ``key`` (or ``image``) and ``reason`` (or ``error``), or is a name, or a pair of
-            name and reason; a mapping; or ``None`` for nothing.
+    Each of ``skipped`` has ``key`` (or ``image``) and ``reason`` (or ``error``), or is a name, or a pair of
+    name and reason; or it is a mapping, or ``None`` for nothing.
     """
     items = list(skipped.items()) if isinstance(skipped, Mapping) else list(skipped or ())
     more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
@@ -137,11 +165,14 @@ def _name_and_reason(item: Any) -> str:
     return f"{show_name(str(name))}: {shorten(str(reason), REASON)}"
 
 
-def show_left_out(outputs: Any, summary: dict[str, Any], what: str = "Images") -> None:
-    """Lay out what :func:`describe_left_out` has described, where there is any."""
-    if summary.get("left_out"):
-        outputs.int("left_out", label=f"{what} left out")
-        outputs.str("left_out_reasons", label=f"Why {what.lower()} were left out")
+def left_out_labels(what: str) -> dict[str, str]:
+    """Return the labels of what :func:`describe_left_out` describes."""
+    return {"left_out": f"{what} left out", "left_out_reasons": f"Why {what.lower()} were left out"}
+
+
+def count_of(images: int) -> str:
+    """Return a number of images in words."""
+    return f"{images} image{'' if images == 1 else 's'}"
 
 
 def segmentation_fields(dataset: Any) -> list[str]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.methods.catalog import CATALOG
 
-from ..base import target_view
+from ..base import once, target_view
 from ..params import Params
-from .fields import choose, refuse, there_is
+from .fields import choose, first_reasons, refuse, there_is
+
+if TYPE_CHECKING:
+    from fiftyone_plugin.runs.estimate import Estimate
+    from fiftyone_plugin.runs.result import LabelResult
 
 __all__ = [
-    "DEFAULT_CLASSES",
+    "SHOWN",
     "add_settings",
+    "check_target",
     "estimate_run",
     "form_values",
+    "labelled_view",
     "read_settings",
-    "target_or_reason",
+    "summarise",
 ]
 
 DEFAULT_CLASSES = 20
@@ -28,6 +36,17 @@ CLASSES = (1, 65_535)  # fewest and most
 SIZES = (14, 4096)
 OF_FILE = "file"
 BY_DEFAULT = "default"
+KEPT_S = 2.0  # an estimate: a keystroke asks for it in two requests, the form's and that for where to run
+SHOWN = {
+    "field": "Field",
+    "labelled": "Images labelled",
+    "skipped": "Images skipped",
+    "reasons": "Why images were skipped",
+    "folder": "Masks and records",
+}
+"""What labelling shows of its result."""
+_estimated: dict[str, tuple[float, tuple[int, Estimate]]] = {}
+
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -149,9 +168,21 @@ def read_settings(params: Params) -> dict[str, Any]:
 
 
 def form_values(
-    method: str, classes: int | str, backbone: str | None, refine: str | None, size: int
+    classes: int | str = DEFAULT_CLASSES,
+    method: str = DEFAULT_METHOD,
+    backbone: str | None = None,
+    refine: str | None = None,
+    size: int = DEFAULT_SIZE,
 ) -> dict[str, Any]:
-    """Return the form's values for settings given in Python; the inverse of :func:`read_settings`."""
+    """Return the form's values for settings given in Python; the inverse of :func:`read_settings`.
+
+    Args:
+        classes: number of classes, or ``auto`` where the method can find it.
+        method: name of the method.
+        backbone: backbone name or checkpoint path, ``None`` for the default.
+        refine: ``crf`` or ``none``, ``None`` for the best that is here.
+        size: side of the network input in pixels.
+    """
     from fiftyone_plugin.features.backbones.registry import BACKBONES
 
     values: dict[str, Any] = {"method": method, "size": size, "refine": refine or BY_DEFAULT}
@@ -161,39 +192,65 @@ def form_values(
     return {**values, "backbone": OF_FILE, "weights": backbone}
 
 
-def target_or_reason(ctx: Any) -> tuple[Any, str]:
-    """Return the view that the form is about, and why it cannot be labelled; empty if it can."""
+def labelled_view(ctx: Any) -> Any:
+    """Return the view that a run or its form is about.
+
+    Raises:
+        UsageError: it cannot be labelled.
+    """
     from fiftyone_plugin.images.listing import check_view
 
+    view = target_view(ctx, require_flat=True)
+    once(ctx, "checked view", lambda: check_view(view))
+    return view
+
+
+def check_target(ctx: Any) -> str:
+    """Return why the view of a form cannot be labelled; empty if it can."""
     try:
-        view = target_view(ctx, require_flat=True)
-        check_view(view)
+        labelled_view(ctx)
     except UsageError as error:
-        return None, str(error)
-    return view, ""
+        return str(error)
+    return ""
+
+
+def summarise(field: str, result: LabelResult) -> dict[str, Any]:
+    """Return what an operator tells of a run."""
+    return {
+        "field": field,
+        "labelled": len(result.labelled),
+        "skipped": len(result.skipped),
+        "reasons": first_reasons(result.skipped),
+        "folder": str(result.out),
+    }
 
 
 # ---------------------------------------------------------------------- what it will take
 
 
-def estimate_run(view: Any, params: Params, *, fitted: bool = False) -> Any:
-    """Estimate a run with the form's values on a view.
+def estimate_run(view: Any, params: Params, *, fitted: bool = False) -> tuple[int, Estimate]:
+    """Count the images of a view and estimate a run on them; asked again at once, it answers the same.
 
     Args:
         view: dataset or view of images.
         params: the form's values.
         fitted: a fitted model is used.
-
-    Returns:
-        A :class:`fiftyone_plugin.runs.estimate.Estimate`.
     """
     from fiftyone_plugin.runs.estimate import estimate
     from fiftyone_plugin.runs.planning import plan_run
 
     settings = read_settings(params)
     del settings["classes"]  # hardly matters
-    images = len(view)
-    return estimate(plan_run(images, _some_paths(view, images), **settings, fitted=fitted))
+    stages = view.view()._serialize(include_uuids=False)
+    key = json.dumps([str(view._dataset._doc.id), stages, settings, fitted], default=str)
+    now = time.monotonic()
+    known = _estimated.get(key)
+    if known is None or now - known[0] > KEPT_S:
+        images = len(view)
+        found = estimate(plan_run(images, _some_paths(view, images), **settings, fitted=fitted))
+        _estimated.clear()
+        known = _estimated[key] = now, (images, found)
+    return known[1]
 
 
 def _some_paths(view: Any, images: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""."""
+"""Colours of classes in the App."""
 
 from __future__ import annotations
 

@@ -8,6 +8,14 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset import summary
+from fiftyone_plugin.dataset.comparison import (
+    StoredComparison,
+    disagreement_view,
+    list_comparisons,
+    match_view,
+    undo_comparison,
+)
+from fiftyone_plugin.dataset.record import RunRecord, list_runs
 
 from ..forms.fields import first_reasons, show_name
 from . import parts
@@ -36,16 +44,12 @@ class ComparisonSection:
 
     def show_disagreement(self, ctx: Any) -> None:
         """Show the images in which the two runs differ most."""
-        from fiftyone_plugin.dataset.comparison import disagreement_view
-
         run, stored = _stored(ctx)
         if run and stored:
             parts.show(ctx, run, stored.view or disagreement_view(ctx.dataset, stored))
 
     def click_pair(self, ctx: Any) -> None:
         """Show the images with two matched classes, where the runs differ most first."""
-        from fiftyone_plugin.dataset.comparison import match_view
-
         run, stored = _stored(ctx)
         row = row_of(ctx.params.get("row"), stored.classes if stored else ())
         if run and stored and row is not None:
@@ -61,8 +65,6 @@ class ComparisonSection:
 
     def forget_comparison(self, ctx: Any) -> None:
         """Delete the comparison: its field, saved view and record."""
-        from fiftyone_plugin.dataset.comparison import undo_comparison
-
         _, stored = _stored(ctx)
         if stored:
             undo_comparison(ctx.dataset, stored.key)
@@ -78,14 +80,14 @@ class ComparisonSection:
         ctx.panel.data.agreement = parts.bars(found) if found else []
         ctx.panel.data.pairs = _rows(ctx.dataset, stored) if stored else []
 
-    def render_comparison(self, ctx: Any, panel: Any, runs: list[Any]) -> None:
+    def render_comparison(self, ctx: Any, panel: Any, runs: list[RunRecord]) -> None:
         """Lay the comparison out, where there are two finished runs."""
         run, other = _pair(ctx, runs)
         if run is None or other is None:
             return
         choices = types.DropdownView()
         for each in runs:
-            if each.key != run.key and each.status == "complete":
+            if each.key != run.key and each.is_complete:
                 choices.add_choice(each.key, label=show_name(each.title))
         panel.enum(
             "other",
@@ -120,21 +122,21 @@ class ComparisonSection:
         )  # fmt: skip
 
 
-def _pair(ctx: Any, runs: list[Any] | None = None) -> tuple[Any, Any]:
+def _pair(ctx: Any, runs: list[RunRecord] | None = None) -> tuple[RunRecord | None, RunRecord | None]:
     """Return the chosen run and the one to compare it with; ``None`` for what there is not."""
     if runs is None:
-        runs = summary.list_runs(ctx.dataset) if ctx.dataset else []
+        runs = list_runs(ctx.dataset) if ctx.dataset else []
     run = summary.choose_run(runs, ctx.panel.state.run)
-    if run is None or run.status != "complete":
+    if run is None or not run.is_complete:
         return None, None
-    others = [each for each in runs if each.key != run.key and each.status == "complete"]
+    others = [each for each in runs if each.key != run.key and each.is_complete]
     return run, summary.choose_run(others, ctx.panel.state.other)
 
 
-def _stored(ctx: Any, runs: list[Any] | None = None) -> tuple[Any, Any]:
+def _stored(
+    ctx: Any, runs: list[RunRecord] | None = None
+) -> tuple[RunRecord | None, StoredComparison | None]:
     """Return the chosen run and its stored comparison with the other one."""
-    from fiftyone_plugin.dataset.comparison import list_comparisons
-
     run, other = _pair(ctx, runs)
     if run is None or other is None:
         return None, None
@@ -143,7 +145,7 @@ def _stored(ctx: Any, runs: list[Any] | None = None) -> tuple[Any, Any]:
     return run, next(found, None)
 
 
-def _sentence(stored: Any) -> str:
+def _sentence(stored: StoredComparison) -> str:
     text = (
         f"**{stored.agreement:.1%}** of the pixels have matching classes. Adjusted Rand index "
         f"{stored.ari:.2f}, mutual information {stored.nmi:.2f}; {stored.images} images."
@@ -153,13 +155,13 @@ def _sentence(stored: Any) -> str:
     return text
 
 
-def _rows(dataset: Any, stored: Any) -> list[dict[str, Any]]:
+def _rows(dataset: Any, stored: StoredComparison) -> list[dict[str, Any]]:
     names = {field: dataset.mask_targets.get(field) or {} for field in (stored.a, stored.b)}
 
     def name(field: str, id_: int | None) -> str:
         return "-" if id_ is None else show_name(str(names[field].get(id_, f"id {id_}")))
 
     return [
-        {"a": name(stored.a, row["a"]), "b": name(stored.b, row["b"]), "iou": f"{row['iou']:.2f}"}
+        {"a": name(stored.a, row.a), "b": name(stored.b, row.b), "iou": f"{row.iou:.2f}"}
         for row in stored.classes[:PAIRS]
     ]

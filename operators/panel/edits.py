@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fiftyone_plugin.dataset import summary
+from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.summary import choose_run
 
 __all__ = ["EditSection"]
 
@@ -24,15 +25,15 @@ class EditSection:
 
     def open_edit(self, ctx: Any) -> None:
         """Open the form of an edit of the chosen run."""
-        runs = summary.list_runs(ctx.dataset) if ctx.dataset else []
-        run, name = summary.choose_run(runs, ctx.panel.state.run), ctx.params.get("operator")
+        runs = list_runs(ctx.dataset) if ctx.dataset else []
+        run, name = choose_run(runs, ctx.panel.state.run), ctx.params.get("operator")
         if run and isinstance(name, str) and name in FORMS:
             uri = f"{self.plugin_name}/{name}"  # type: ignore[attr-defined]
             ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)  # type: ignore[attr-defined]
 
-    def render_edits(self, panel: Any, run: Any) -> None:
+    def render_edits(self, panel: Any, run: RunRecord) -> None:
         """Add a button for every edit, once the run is complete."""
-        if run.status != "complete":
+        if not run.is_complete:
             return
         for number, (name, label) in enumerate(FORMS.items()):
             if number % IN_A_ROW == 0:

@@ -10,6 +10,8 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_plot_label, shorten
 from fiftyone_plugin.dataset import summary
+from fiftyone_plugin.dataset.record import RunRecord
+from fiftyone_plugin.errors import UsageError
 
 from ..forms.fields import show_name
 from .colours import color_scheme
@@ -35,14 +37,8 @@ BAR_HEIGHT = 22  # of a class or a stage
 STRIPS = 20  # classes whose crops and areas are shown; the messages to the browser stay below 1 MB
 
 
-def show(ctx: Any, run: Any, view: Any) -> None:
-    """Set the view of the grid, with the masks of the run switched on and their classes told apart.
-
-    Args:
-        ctx: FiftyOne's execution context.
-        run: the run.
-        view: a view, or the name of a saved view.
-    """
+def show(ctx: Any, run: RunRecord, view: Any) -> None:
+    """Show a view, or the saved one of a name, with the masks of a run switched on and coloured by class."""
     if isinstance(view, str):
         ctx.ops.set_view(name=view)
     else:
@@ -52,10 +48,8 @@ def show(ctx: Any, run: Any, view: Any) -> None:
     ctx.trigger("set_color_scheme", color_scheme(sorted(id_ for group in ids for id_ in group)))
 
 
-def histogram(dataset: Any, path: str | None) -> Any:
+def histogram(dataset: Any, path: str | None) -> summary.Histogram | None:
     """Return the histogram of a score, ``None`` where there is no value."""
-    from fiftyone_plugin.errors import UsageError
-
     try:
         return summary.score_histogram(dataset, path) if path and dataset.has_sample_field(path) else None
     except UsageError:
@@ -100,7 +94,7 @@ def bars(found: summary.Histogram) -> list[dict[str, Any]]:
     return [{"type": "bar", "x": centres, "y": list(found.counts), "name": plain_plot_label(found.path)}]
 
 
-def stage_bars(run: summary.RunSummary) -> list[dict[str, Any]]:
+def stage_bars(run: RunRecord) -> list[dict[str, Any]]:
     """Return the seconds of a run's stages for the plot, longest on top."""
     seconds = summary.stage_seconds(run)
     names, values = plot_labels(list(seconds)[::-1]), list(seconds.values())[::-1]
@@ -142,15 +136,10 @@ def plot_labels(names: list[str]) -> list[str]:
 
 
 def plot(panel: Any, key: str, title: str, *, y: str | None = None, bars: int = 0, **events: Any) -> None:
-    """Add a plot of bars.
+    """Add a plot of the bars that are in the panel's data under ``key``.
 
-    Args:
-        panel: what the plot is added to.
-        key: where its bars are in the panel's data.
-        title: line above it.
-        y: title of the vertical axis; ``None`` for horizontal bars, which have names on their left.
-        bars: number of horizontal bars, each of which needs room for its name.
-        events: what clicks do.
+    ``y`` is the title of the vertical axis; ``None`` for horizontal bars, which have names on their left, and
+    of which ``bars`` is the number.
     """
     layout = {
         "title": {"text": plain_plot_label(title), "font": {"size": 14}},

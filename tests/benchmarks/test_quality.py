@@ -94,7 +94,7 @@ def test_scores_are_those_of_evaluating_by_hand(run, folder, backbone, tmp_path)
     store = quality.extract(data, backbone, args, NullProgress())
     for seed, scores in enumerate(headlines(entry, "patch-kmeans")):
         method = quality.build("patch-kmeans", 4, seed, "none", {})
-        source = quality.ImageFeatureSource(data.items, backbone, method.layers, size=112, store=store)
+        source = quality.ImageFeatureSource(data.items, backbone, method.inputs, size=112, store=store)
         method.fit(source, progress=NullProgress())
         predicted = dict(quality.predictions(method, source, "none"))
         assert all(mask.shape == (H, W) for mask in predicted.values())

@@ -42,9 +42,9 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def filled(folder) -> Path:
     for spec, images in ((SMALL, 3), (BASE, 2)):
-        with FeatureStore(folder, spec, None) as store, store.writer() as writer:
-            for image in range(images):
-                writer.put(str(image), {"t9": np.zeros(50_000, np.uint8), "out": np.ones(1, np.uint8)})
+        store = FeatureStore(folder, spec, None)
+        for image in range(images):
+            store.put(str(image), {"t9": np.zeros(50_000, np.uint8), "out": np.ones(1, np.uint8)})
     (folder / "weights").mkdir()
     (folder / "weights" / "offline.safetensors").write_bytes(bytes(2_000_000))
     return folder
@@ -193,3 +193,15 @@ def test_cache_dir(monkeypatch, tmp_path):
     monkeypatch.setenv("PSEUDOMASK_CACHE", "~/there")
     assert paths.cache_dir() == tmp_path / "there"
     assert not any(tmp_path.iterdir())
+
+
+def test_what_a_former_version_has_stored_is_shown_and_cleared(filled, capsys):
+    folder = filled / "features" / spec_hash(BASE)
+    (folder / "shards").mkdir()
+    (folder / "shards" / "1-2-3.bin").write_bytes(bytes(3_000_000))
+    (folder / "index.sqlite").write_bytes(bytes(100_000))
+    assert command("info") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "vit_base" in line)
+    assert "out,t9,3.1 MB of a former version" in line
+    assert command("clear", "--yes") == 0
+    assert not folder.exists()

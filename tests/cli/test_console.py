@@ -9,11 +9,10 @@ import sys
 
 import pytest
 
-from fiftyone_plugin.cli import compare, label
-from fiftyone_plugin.cli import main as cli
+from fiftyone_plugin.cli import compare, label, main
 from fiftyone_plugin.common.console import say
+from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.evaluation.report import format_table
 
 NASTY = "a\x1b[2Jb\rc\nd\x07\u202ee\u2028f\x9bg"
 SHOWN = r"a\x1b[2Jb\rc\nd\x07\u202ee\u2028f\x9bg"
@@ -40,14 +39,14 @@ def test_output_that_leads_to_a_full_disk_is_one_line(monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(label, "run", fail)
-    assert cli.main(["label", "x", "--out", "y"]) == 2
+    assert main(["label", "x", "--out", "y"]) == 2
     assert capsys.readouterr().err == "pseudomask: cannot write: [Errno 28] No space left on device\n"
 
 
 def test_a_reader_that_has_gone_and_short_memory_are_no_tracebacks(monkeypatch, capsys):
     for error, code in ((BrokenPipeError(), 0), (MemoryError(), 2)):
         monkeypatch.setattr(label, "run", lambda _, error=error: (_ for _ in ()).throw(error))
-        assert cli.main(["label", "x", "--out", "y"]) == code
+        assert main(["label", "x", "--out", "y"]) == code
     assert capsys.readouterr().err.startswith("pseudomask: not enough memory")
 
 
@@ -56,9 +55,9 @@ def test_errors_and_warnings_are_one_line(monkeypatch, capsys):
         raise UsageError(f"cannot read {NASTY}")
 
     monkeypatch.setattr(compare, "run", fail)
-    assert cli.main(["compare", "a", "b"]) == 2
+    assert main(["compare", "a", "b"]) == 2
     assert capsys.readouterr().err == f"pseudomask: cannot read {SHOWN}\n"
-    label._AboveBars().emit(logging.LogRecord("n", logging.WARNING, "p", 1, "skipping %s", (NASTY,), None))
+    label.AboveBars().emit(logging.LogRecord("n", logging.WARNING, "p", 1, "skipping %s", (NASTY,), None))
     assert capsys.readouterr().err == f"skipping {SHOWN}\n"
 
 

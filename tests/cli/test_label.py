@@ -141,12 +141,12 @@ def read_rows(out: Path) -> list[dict[str, str]]:
     [
         (["{images}"], "--out"),
         (["{images}", "--out", "{out}", "--recut", "3"], "name its folder"),
-        (["--out", "{out}"], "images"),
+        (["--out", "{out}"], "IMAGES"),
         (["{images}/nothing", "--out", "{out}"], "no such file or folder"),
         (["{images}/*.tiff", "--out", "{out}"], "no images in"),
         (["{out}", "--out", "{out}"], "no such file or folder"),
         (["{images}", "--out", "{images}/coffee.jpg"], "cannot write to"),
-        (["{images}", "--out", "{out}", "--resume", "--restart"], "not allowed with"),
+        (["{images}", "--out", "{out}", "--resume", "--overwrite"], "not allowed with"),
         (["{images}", "--out", "{out}", "--size", "big"], "--size"),
         (["{images}", "--out", "{out}", "--size", "3"], "size must be"),
         (["{images}", "--out", "{out}", "--classes", "0"], "classes must be"),
@@ -215,7 +215,7 @@ def test_taken_folders(images, options, finished, capfd):
     before = masks_of(finished)
     command = ["label", str(images), "--out", str(finished), "-q", *options]
     assert main(command) == 2
-    assert "--restart to replace it" in capfd.readouterr().err
+    assert "--overwrite to replace it" in capfd.readouterr().err
     assert main([*command, "--resume", "--seed", "7"]) == 2
     assert "seed was 0, now 7" in capfd.readouterr().err
     assert masks_of(finished) == before

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiftyone_plugin.clustering.agreement import cohesion, neighbour_agreement
+from fiftyone_plugin.clustering.agreement import Witnesses, cohesion
 from fiftyone_plugin.clustering.normalize import l2_normalize
 
 
@@ -18,10 +18,18 @@ def test_against_a_loop(n_segments, n_regions, n_classes, neighbours, seed):
     rng = np.random.default_rng(seed)
     segments, regions, embedding = unit(rng, n_segments, 6), unit(rng, n_regions, 6), unit(rng, n_regions, 3)
     labels, classes = rng.integers(n_classes, size=n_regions), rng.integers(n_classes, size=n_segments)
-    found = neighbour_agreement(segments, classes, regions, embedding, labels, neighbours)
+    labels[0] = n_classes - 1
+    owners = rng.integers(3, size=n_regions)
+    found = Witnesses(regions, embedding, labels, owners).agreement(segments, classes, 1, neighbours)
+    others = owners != 1
+    if not others.any():
+        assert found is None
+        return
     assert found.dtype == np.float32
+    regions, embedding, labels = regions[others], embedding[others], labels[others]
+    asked = max(5, min(neighbours, len(labels) // (2 * n_classes)))
     for i, own in enumerate(classes):
-        near = np.argsort(-(regions @ segments[i]), kind="stable")[:neighbours]
+        near = np.argsort(-(regions @ segments[i]), kind="stable")[:asked]
         mean = embedding[near].mean(0)
         nearness = {}
         for label in np.unique(labels):
@@ -37,9 +45,10 @@ def test_a_segment_among_its_own_kind_scores_high_and_a_mislabelled_one_low():
     embedding = np.eye(3, dtype=np.float32)[labels]
     segments = regions[[3, 60, 110]]
     own, wrong = np.array([0, 1, 2]), np.array([1, 2, 0])
-    assert neighbour_agreement(segments, own, regions, embedding, labels, 30).min() > 0.99
-    assert neighbour_agreement(segments, wrong, regions, embedding, labels, 30).max() < 0.01
-    assert neighbour_agreement(segments, own, regions[:0], embedding[:0], labels[:0], 30).max() == 0
+    witnesses = Witnesses(regions, embedding, labels, np.zeros(150, np.int64))
+    assert witnesses.agreement(segments, own, 1, 30).min() > 0.99
+    assert witnesses.agreement(segments, wrong, 1, 30).max() < 0.01
+    assert witnesses.agreement(segments, own, 0, 30) is None  # its own image is not asked
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 30), st.integers(0, 999))

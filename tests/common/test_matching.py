@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiftyone_plugin.common.matching import match_names, safe_relative, split_path
+from fiftyone_plugin.common.matching import match_names, shared_depth, split_path
 
 
 def found(names, paths, **options):
@@ -48,15 +48,14 @@ def one(name, paths, **options):
 )
 def test_paths_of_every_system_are_split(path, expected):
     assert split_path(path) == expected
-    assert safe_relative(path) == "/".join(expected[1])
 
 
 @given(st.text("ab/\\.:?CU", max_size=14))
 def test_a_safe_name_never_leads_out(name):
-    safe = safe_relative(name)
+    safe = "/".join(split_path(name)[1])
     joined = os.path.normpath(os.path.join("/photos", safe))
     assert joined == "/photos" or joined.startswith("/photos/")
-    assert safe_relative(safe) == safe or ":" in safe
+    assert "/".join(split_path(safe)[1]) == safe or ":" in safe
 
 
 # --- one name --------------------------------------------------------------------------------------
@@ -257,3 +256,11 @@ def test_a_hundred_thousand_names_take_seconds():
     )
     assert not matches.found
     assert time.process_time() - begin < 120
+
+
+@pytest.mark.parametrize(
+    ("paths", "depth"),
+    [([], 0), (["a/b"], 1), (["a/b", "a/c/d", "a/b/e"], 1), (["a", "a/b"], 0), (["x/y/1", "x/y/2"], 2)],
+)
+def test_folders_that_all_paths_share(paths, depth):
+    assert shared_depth([tuple(path.split("/")) for path in paths]) == depth

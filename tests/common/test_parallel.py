@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from fiftyone_plugin.common.parallel import batched, one_thread, parallel_map, usable_cores
-from fiftyone_plugin.common.workers import starting_workers
+from fiftyone_plugin.common.parallel import batched, one_thread, parallel_map, starting_workers, usable_cores
 from fiftyone_plugin.errors import PseudoMaskError
 
 

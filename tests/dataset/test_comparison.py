@@ -38,7 +38,7 @@ def test_what_is_written(twice):
     assert (stored.agreement, stored.ari, stored.nmi) == (expected.agreement, expected.ari, expected.nmi)
     assert stored.images == 5
     assert dict(zip(*twice.exists(FIELD).values(["id", FIELD]), strict=True)) == expected.per_image
-    assert [(row["a"], row["b"]) for row in stored.classes] == [(m.a, m.b) for m in expected.classes]
+    assert [(row.a, row.b) for row in stored.classes] == [(m.a, m.b) for m in expected.classes]
     view = twice.load_saved_view(stored.view)
     assert view.values(FIELD) == sorted(expected.per_image.values())
     assert list_comparisons(twice) == [stored]
@@ -51,7 +51,7 @@ def test_a_pair_of_classes_leads_to_its_images(twice):
         expected = [
             sample_id
             for sample_id, a, b in pairs(twice)
-            if (match["a"] and (a == match["a"]).any()) or (match["b"] and (b == match["b"]).any())
+            if (match.a and (a == match.a).any()) or (match.b and (b == match.b).any())
         ]
         assert sorted(ids) == sorted(expected)
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fiftyone_plugin import undo
-from fiftyone_plugin.dataset.keys import METHOD, run_key
+from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.dataset.labelling import create_views
+from fiftyone_plugin.dataset.record import RunFields, RunRecord, save_record
 from fiftyone_plugin.dataset.views import delete_views, list_views, rare_classes
 from fiftyone_plugin.errors import UsageError
 
@@ -32,8 +33,8 @@ def scored(fo):
 
 
 def register(dataset, field, status="complete"):
-    config = dataset.init_run(method=METHOD, field=field, status=status)
-    dataset.register_run(run_key(field), config)
+    fields = RunFields(field).all
+    save_record(dataset, RunRecord(field, "/nowhere/run", fields, fields, status))
 
 
 def test_what_they_show(scored):

@@ -63,3 +63,18 @@ def counts(max_side: int = 5, max_count: int = 50):
         hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=max_side),
         elements=st.integers(0, max_count),
     ).filter(lambda table: table.sum() > 0)
+
+
+def pairs(n=12, clusters=5, seed=0, purity=0.8):
+    """Images of three classes, and clusters that mostly follow them; id 0 of the truth is unlabelled."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(n):
+        true = blocky(rng, 3) + 1
+        pred = np.where(
+            rng.random(true.shape) < purity, true * 10, rng.integers(1, clusters + 1, true.shape) * 10
+        )
+        pred[:3] = 0
+        true[-2:] = 0
+        found.append((f"image{i}", pred, true))
+    return found

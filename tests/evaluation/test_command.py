@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin.cli import main as cli
+from fiftyone_plugin.cli import main
 from fiftyone_plugin.errors import ImageReadError, UsageError
 from fiftyone_plugin.evaluation import Mapping
 from fiftyone_plugin.evaluation.folders import pair_masks, read_classes
@@ -41,14 +41,14 @@ def folders(tmp_path):
 
 def test_two_folders(folders, capsys):
     arguments = [
-        "--classes",
+        "--names",
         str(folders / "classes.json"),
         "--ignore",
         "0",
         "--json",
         str(folders / "out.json"),
     ]
-    assert cli.main(["evaluate", str(folders / "run"), str(folders / "gt"), *arguments]) == 0
+    assert main(["evaluate", str(folders / "run"), str(folders / "gt"), *arguments]) == 0
     out = capsys.readouterr().out
     assert "iou-hungarian" in out
     assert "1 sky" in out
@@ -62,9 +62,9 @@ def test_two_folders(folders, capsys):
 
 def test_a_mapping_goes_from_run_to_run(folders, capsys):
     run, true, mapping = str(folders / "run"), str(folders / "gt"), str(folders / "mapping.json")
-    assert cli.main(["evaluate", run, true, "--protocol", "majority", "--save-mapping", mapping]) == 0
+    assert main(["evaluate", run, true, "--protocol", "majority", "--save-mapping", mapping]) == 0
     assert Mapping.load(mapping).clusters == {11: 1, 12: 2, 13: 3}
-    assert cli.main(["evaluate", run, true, "--mapping", mapping, "--json", str(folders / "b.json")]) == 0
+    assert main(["evaluate", run, true, "--mapping", mapping, "--json", str(folders / "b.json")]) == 0
     result = json.loads((folders / "b.json").read_text())
     assert (result["protocol"], result["settings"]["mapping"]) == ("majority", "given")
     # a result holds its mapping, and serves as well
@@ -75,7 +75,7 @@ def test_what_is_left_out_is_listed_and_told_by_the_exit_code(folders, capsys):
     (folders / "gt" / "0" / "0.png").unlink()
     (folders / "run" / "masks" / "0" / "2.png").unlink()
     (folders / "gt" / "1" / "1.png").write_bytes(b"not a picture")
-    assert cli.main(["evaluate", str(folders / "run"), str(folders / "gt")]) == 3
+    assert main(["evaluate", str(folders / "run"), str(folders / "gt")]) == 3
     err = capsys.readouterr().err
     assert "predictions without ground truth: 1\n  0/0" in err
     assert "ground truth without prediction: 1\n  0/2" in err
@@ -91,10 +91,10 @@ def test_what_is_left_out_is_listed_and_told_by_the_exit_code(folders, capsys):
         (["run", "other"], "no mask of "),
         (["run", "gt", "--protocol", "best"], "unknown protocol 'best'"),
         (
-            ["run", "gt", "--classes", "classes.json"],
+            ["run", "gt", "--names", "classes.json"],
             "the ground truth holds ids [0] that the classes do not name",
         ),
-        (["run", "gt", "--classes", "gone.json"], "cannot read gone.json, a list of class names"),
+        (["run", "gt", "--names", "gone.json"], "cannot read gone.json, a list of class names"),
         (["run", "gt", "--mapping", "classes.json"], "classes.json: this is no mapping"),
         (["run", "gt", "--protocol", "alignseg_per_image", "--save-mapping", "m.json"], "no mapping to save"),
         (["run", "gt", "--json", "no/such/folder.json"], "cannot write "),
@@ -112,7 +112,7 @@ def test_mistakes_are_one_line_and_exit_code_2(folders, capsys, monkeypatch, arg
     (folders / "empty").mkdir()
     write(folders / "other" / "x.png", [[1]])
     write(folders / "small" / "0" / "0.png", [[1, 1], [1, 1]])
-    assert cli.main(["evaluate", *arguments]) == 2
+    assert main(["evaluate", *arguments]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -122,7 +122,7 @@ def test_foreground_reads_binary_masks_of_0_and_255(tmp_path, capsys):
     write(tmp_path / "gt" / "a.png", true)
     write(tmp_path / "pred" / "a.png", true > 0)
     arguments = ["--protocol", "foreground", "--json", str(tmp_path / "o.json")]
-    assert cli.main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "gt"), *arguments]) == 0
+    assert main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "gt"), *arguments]) == 0
     scores = json.loads((tmp_path / "o.json").read_text())["scores"]
     assert scores.pop("mae") == 0
     assert set(scores) > {"iou_pooled", "pixel_accuracy", "iou", "f_beta", "corloc"}
@@ -134,7 +134,7 @@ def test_other_options_reach_the_evaluation(folders, capsys):
     write(folders / "gt" / "0" / "0.png", [[1, 2], [3, 3]])
     out = folders / "o.json"
     arguments = ["--resize", "--boundary", "--bootstrap", "0", "--unlabelled", "none", "--json", str(out)]
-    assert cli.main(["evaluate", str(folders / "run"), str(folders / "gt"), *arguments]) == 0
+    assert main(["evaluate", str(folders / "run"), str(folders / "gt"), *arguments]) == 0
     result = json.loads(out.read_text())
     assert result["confidence"] == {}
     assert result["settings"]["unlabelled"] is None
@@ -144,14 +144,14 @@ def test_other_options_reach_the_evaluation(folders, capsys):
 def test_real_ground_truth_against_itself(data_dir, tmp_path, capsys):
     folder = data_dir / "coco27"
     arguments = [
-        "--classes",
+        "--names",
         str(folder / "classes.json"),
         "--ignore",
         "0",
         "--json",
         str(tmp_path / "o.json"),
     ]
-    assert cli.main(["evaluate", str(folder), str(folder), *arguments]) == 0
+    assert main(["evaluate", str(folder), str(folder), *arguments]) == 0
     result = json.loads((tmp_path / "o.json").read_text())
     assert (result["n"], result["classes"], result["scores"]["miou"]) == (100, 27, 1.0)
 
@@ -278,7 +278,7 @@ def pairs_with_faults(folder):
 def test_pairs_that_cannot_be_compared_are_left_out_and_listed(tmp_path, capsys):
     reasons = pairs_with_faults(tmp_path)
     out = tmp_path / "o.json"
-    assert cli.main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "gt"), "--json", str(out)]) == 3
+    assert main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "gt"), "--json", str(out)]) == 3
     result = json.loads(out.read_text())
     assert (result["n"], result["scores"]["miou"]) == (8 - len(reasons), 1.0)
     found = dict(result["settings"]["skipped"])
@@ -288,7 +288,7 @@ def test_pairs_that_cannot_be_compared_are_left_out_and_listed(tmp_path, capsys)
     shown = capsys.readouterr()
     assert f"{len(reasons)} images left out, with masks that cannot be compared: b: " in shown.out
     assert f"pairs that cannot be compared: {len(reasons)}\n  b: " in shown.err
-    assert cli.main(["compare", str(tmp_path / "pred"), str(tmp_path / "gt")]) == 3
+    assert main(["compare", str(tmp_path / "pred"), str(tmp_path / "gt")]) == 3
     listed = capsys.readouterr()
     for key, reason in reasons.items():
         assert any(
@@ -312,7 +312,7 @@ def test_pairs_that_cannot_be_compared_are_left_out_and_listed(tmp_path, capsys)
 def test_mappings_that_are_none(tmp_path, capsys, text):
     (tmp_path / "m.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     write(tmp_path / "a" / "x.png", [[1]])
-    assert cli.main(["evaluate", *[str(tmp_path / "a")] * 2, "--mapping", str(tmp_path / "m.json")]) == 2
+    assert main(["evaluate", *[str(tmp_path / "a")] * 2, "--mapping", str(tmp_path / "m.json")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "m.json" in line
 
@@ -321,14 +321,14 @@ def test_results_are_replaced_whole_or_not_at_all(folders, capsys, monkeypatch):
     out, mapping = folders / "o.json", folders / "m.json"
     arguments = ["evaluate", str(folders / "run"), str(folders / "gt"), "--bootstrap", "0"]
     arguments += ["--json", str(out), "--save-mapping", str(mapping)]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     before = out.read_bytes(), mapping.read_bytes()
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_text", full)
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
     assert (out.read_bytes(), mapping.read_bytes()) == before
     assert not [path for path in folders.iterdir() if "partial" in path.name]

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from fiftyone_plugin.cli import main as cli
+from fiftyone_plugin.cli import main
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.evaluation.comparison import compare_folders, compare_masks, match_classes
 from fiftyone_plugin.evaluation.confusion import count
@@ -95,7 +95,8 @@ def test_masks_of_two_sizes_are_left_out():
     good, bad = np.ones((3, 3), int), np.ones((3, 4), int)
     result = compare_masks([("good", good, good), ("bad", good, bad)])
     assert result.images == 1
-    assert "3x3 and 3x4" in result.left_out["bad"]
+    assert [entry.key for entry in result.skipped] == ["bad"]
+    assert "3x3 and 3x4" in result.skipped[0].reason
     with pytest.raises(UsageError, match=r"bad: .*3x4"):
         compare_masks([("bad", good, bad)])
 
@@ -122,7 +123,7 @@ def runs(tmp_path):
 def test_folders(runs):
     result = compare_folders(runs / "a", runs / "b")
     assert result.images == 4
-    assert set(result.left_out) == {"broken", "lonely"}
+    assert {entry.key for entry in result.skipped} == {"broken", "lonely"}
     shares = [result.per_image[f"sub/{i}"] for i in range(4)]
     assert shares[0] == 1
     assert shares == sorted(shares, reverse=True)
@@ -130,7 +131,7 @@ def test_folders(runs):
 
 def test_the_command(runs, capsys):
     out = runs / "result.json"
-    assert cli.main(["compare", str(runs / "a"), str(runs / "b"), "--json", str(out), "--worst", "1"]) == 3
+    assert main(["compare", str(runs / "a"), str(runs / "b"), "--json", str(out), "--worst", "1"]) == 3
     printed = capsys.readouterr()
     document = json.loads(out.read_text())
     assert f"{document['agreement']:.4f}" in printed.out
@@ -143,5 +144,5 @@ def test_the_command(runs, capsys):
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):
-    assert cli.main(["compare", str(tmp_path / "none"), str(tmp_path)]) == 2
+    assert main(["compare", str(tmp_path / "none"), str(tmp_path)]) == 2
     assert "none" in capsys.readouterr().err

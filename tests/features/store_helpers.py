@@ -29,14 +29,25 @@ def same(store: FeatureStore, number: int) -> bool:
     return found is not None and all(np.array_equal(found[k], v) for k, v in features(number).items())
 
 
-def fill(cache: Path, numbers, per_shard: int = 4, spec=SPEC, limit: int | None = None) -> None:
-    with FeatureStore(cache, spec, limit) as store, store.writer(per_shard) as writer:
-        for number in numbers:
-            writer.put(digest(number), features(number))
+def absent(store: FeatureStore, numbers, layers=("out", "cls")) -> list[int]:
+    return [number for number in numbers if not store.has(digest(number), layers)]
 
 
-def shard_files(cache: Path, spec=SPEC) -> list[Path]:
-    return sorted((cache / "features" / spec_hash(spec) / "shards").iterdir())
+def fill(cache: Path, numbers, spec=SPEC, limit: int | None = None) -> None:
+    store = FeatureStore(cache, spec, limit)
+    for number in numbers:
+        store.put(digest(number), features(number))
+
+
+def file_for(cache: Path, number: int, spec=SPEC) -> Path:
+    name = digest(number)
+    return cache / "features" / spec_hash(spec) / name[:2] / f"{name}.safetensors"
+
+
+def files_in(cache: Path, spec=SPEC) -> list[Path]:
+    """All files of a store but its spec, hidden ones too."""
+    folder = cache / "features" / spec_hash(spec)
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "spec.json")
 
 
 def bits(array: np.ndarray) -> bytes:

@@ -157,10 +157,10 @@ def test_an_interrupted_extraction_keeps_what_it_has(folder, tiny, tmp_path, mon
 def test_a_damaged_store_is_computed_again(folder, tiny, tmp_path):
     stream = source(folder, tiny, store=store_of(tmp_path, tiny))
     expected = {image.key: np.array(image["k-1"]) for image in stream}
-    (shard,) = (tmp_path / "cache").rglob("*.bin")
-    content = bytearray(shard.read_bytes())
+    path = next((tmp_path / "cache").rglob("*.safetensors"))
+    content = bytearray(path.read_bytes())
     content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
-    shard.write_bytes(content)
+    path.write_bytes(content)
     found = {
         image.key: np.array(image["k-1"]) for image in source(folder, tiny, store=store_of(tmp_path, tiny))
     }

@@ -15,21 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from fiftyone_plugin.features.cache import cache_info
-from fiftyone_plugin.features.store import FeatureStore, Recovered
+from fiftyone_plugin.features.store import FeatureStore
 
-from .store_helpers import SPEC, digest, features, posix_only, same, shard_files
+from .store_helpers import SPEC, digest, features, files_in, posix_only, same
 
 SPAWNED = """
 import hashlib, time
 import numpy as np
 from fiftyone_plugin.features.store import FeatureStore
-with FeatureStore(cache, spec, None) as store, store.writer(3) as writer:
-    while time.time() < start:
-        pass
-    for number in numbers:
-        rng = np.random.default_rng(number)
-        arrays = {"out": rng.standard_normal((7, 5)).astype(np.float16), "cls": rng.random(6, np.float32)}
-        writer.put(hashlib.sha256(str(number).encode()).hexdigest(), arrays)
+store = FeatureStore(cache, spec, None)
+while time.time() < start:
+    pass
+for number in numbers:
+    rng = np.random.default_rng(number)
+    arrays = {"out": rng.standard_normal((7, 5)).astype(np.float16), "cls": rng.random(6, np.float32)}
+    store.put(hashlib.sha256(str(number).encode()).hexdigest(), arrays)
 assert not store.full
 """
 
@@ -48,32 +48,30 @@ def test_two_processes_and_reading_threads(tmp_path):
     for child in children:
         child.start()
     wrong, stop = [], threading.Event()
-    with FeatureStore(tmp_path, SPEC, None) as store:
+    store = FeatureStore(tmp_path, SPEC, None)
 
-        def read(seed: int) -> int:
-            rng, hits = random.Random(seed), 0
-            while not stop.is_set():
-                number = rng.randrange(180)
-                if store.has(digest(number), ["out", "cls"]):
-                    hits += 1
-                    if not same(store, number):
-                        wrong.append(number)
-                time.sleep(0.001)
-            return hits
+    def read(seed: int) -> int:
+        rng, hits = random.Random(seed), 0
+        while not stop.is_set():
+            number = rng.randrange(180)
+            if store.has(digest(number), ["out", "cls"]):
+                hits += 1
+                if not same(store, number):
+                    wrong.append(number)
+            time.sleep(0.001)
+        return hits
 
-        with ThreadPoolExecutor(4) as pool:
-            readers = [pool.submit(read, seed) for seed in range(4)]
-            for child in children:
-                child.join(60)
-            stop.set()
-            assert all(reader.result() > 0 for reader in readers)
-        assert [child.exitcode for child in children] == [0, 0]
-        assert not wrong
-        assert not store.full
-        assert all(same(store, number) for number in range(180))
-        assert cache_info(tmp_path)[0].images == 180
-    with FeatureStore(tmp_path, SPEC, None) as store:
-        assert store.recovered == Recovered()
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read, seed) for seed in range(4)]
+        for child in children:
+            child.join(60)
+        stop.set()
+        assert all(reader.result() > 0 for reader in readers)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert not wrong
+    assert not store.full
+    assert all(same(store, number) for number in range(180))
+    assert cache_info(tmp_path)[0].images == 180
 
 
 def test_stores_opened_at_the_same_moment(tmp_path):
@@ -82,21 +80,19 @@ def test_stores_opened_at_the_same_moment(tmp_path):
 
         def put(pair) -> None:
             number, store = pair
-            with store.writer(2) as writer:
-                for image in range(number, number + 6):
-                    writer.put(digest(image), features(image))
+            for image in range(number, number + 6):
+                store.put(digest(image), features(image))
 
         list(pool.map(put, enumerate(stores)))
     assert all(same(store, number) for store in stores for number in range(13))
-    for store in stores:
-        store.close()
 
 
-def test_threads_share_a_writer(tmp_path):
-    with FeatureStore(tmp_path, SPEC, None) as store:
-        with store.writer(5) as writer, ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda n: writer.put(digest(n % 40), features(n % 40)), range(120)))
-        assert all(same(store, number) for number in range(40))
+def test_threads_share_a_store(tmp_path):
+    store = FeatureStore(tmp_path, SPEC, 10**9)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: store.put(digest(n % 40), features(n % 40)), range(120)))
+    assert all(same(store, number) for number in range(40))
+    assert not any(path.suffix == ".partial" for path in files_in(tmp_path))
 
 
 DISK_FULL = """
@@ -106,13 +102,13 @@ import numpy as np
 from fiftyone_plugin.features.store import FeatureStore
 logging.basicConfig(format="LOG %(message)s")
 store = FeatureStore(sys.argv[1], {"backbone": "b"}, None)
-with store.writer(2) as writer:
-    for number in range(2):
-        writer.put(str(number), {"out": np.full(400_000, number, np.uint8)})
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-    for number in range(2, 9):
-        writer.put(str(number), {"out": np.full(600_000, number, np.uint8)})
-print(store.full, store.missing([str(n) for n in range(9)], ["out"]), store.get("1", ["out"])["out"].mean())
+for number in range(2):
+    store.put(str(number), {"out": np.full(400_000, number, np.uint8)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+for number in range(2, 9):
+    store.put(str(number), {"out": np.full(600_000, number, np.uint8)})
+absent = [n for n in range(9) if not store.has(str(n), ["out"])]
+print(store.full, absent, store.get("1", ["out"])["out"].mean())
 """
 
 
@@ -121,31 +117,29 @@ def test_write_error_stops_storing_only(tmp_path):
     """A limit of the kernel on file sizes makes write() fail with OSError, as a full disk does."""
     command = [sys.executable, "-c", DISK_FULL, str(tmp_path), str(Path(__file__).parents[2])]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert run.stdout == "True ['2', '3', '4', '5', '6', '7', '8'] 1.0\n", run.stderr
+    assert run.stdout == "True [2, 3, 4, 5, 6, 7, 8] 1.0\n", run.stderr
     assert run.stderr.count("LOG") == 1
     assert "nothing more is stored" in run.stderr
     assert "the run goes on" in run.stderr
-    assert [p.suffix for p in shard_files(tmp_path, {"backbone": "b"})] == [".bin"]
+    assert [p.suffix for p in files_in(tmp_path, {"backbone": "b"})] == [".safetensors"] * 2
 
 
 def test_memory_does_not_grow_with_images(tmp_path):
     layer = {"out": np.zeros(10, np.float16)}
-    with FeatureStore(tmp_path, SPEC, None) as store, store.writer(500) as writer:
+    store = FeatureStore(tmp_path, SPEC, 10**9)
 
-        def work(numbers: range) -> None:
-            for number in numbers:
-                writer.put(digest(number), layer)
-            writer.flush()
-            for number in numbers:
-                store.get(digest(number), ["out"])
+    def work(numbers: range) -> None:
+        for number in numbers:
+            store.put(digest(number), layer)
+            store.get(digest(number), ["out"])
 
-        work(range(500))
-        tracemalloc.start()
-        try:
-            work(range(500, 1000))
-            before = tracemalloc.get_traced_memory()[0]
-            work(range(1000, 5000))
-            growth = tracemalloc.get_traced_memory()[0] - before
-        finally:
-            tracemalloc.stop()
+    work(range(500))
+    tracemalloc.start()
+    try:
+        work(range(500, 1000))
+        before = tracemalloc.get_traced_memory()[0]
+        work(range(1000, 5000))
+        growth = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
     assert growth < 4000 * 4  # bytes; an entry in any dict or set would take over 100 an image

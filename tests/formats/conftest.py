@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,40 @@ def small(tmp_path):
         return root
 
     return make
+
+
+@pytest.fixture
+def view(fo, levels, originals):
+    """Four samples with masks on disk, three in the database; qualities and tags."""
+    dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
+    for i, path in enumerate(sorted((levels / "images").rglob("*.*"))):
+        stem = path.relative_to(levels / "images").with_suffix("").as_posix()
+        label = {"mask": originals[stem]} if i % 2 else {"mask_path": str(levels / "masks" / f"{stem}.png")}
+        sample = fo.Sample(filepath=str(path), tags=[path.parent.name], masks=fo.Segmentation(**label))
+        sample["masks_quality"] = i / 10
+        dataset.add_sample(sample)
+    dataset.mask_targets = {"masks": {int(k): v for k, v in NAMES.items()}}
+    dataset.info = {"categories": [{"id": 1, "name": "night", "supercategory": "dark"}]}
+    dataset.save()
+    yield dataset
+    fo.delete_dataset(dataset.name)
+
+
+@pytest.fixture
+def folders(fo, tmp_path):
+    """``folders(names)`` makes a dataset of small pictures at these paths below a folder."""
+    made = []
+
+    def folders(*names):
+        paths = [tmp_path / "set" / name for name in names]
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(path)
+        dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")
+        dataset.add_samples([fo.Sample(filepath=str(path)) for path in paths])
+        made.append(dataset)
+        return dataset
+
+    yield folders
+    for dataset in made:
+        fo.delete_dataset(dataset.name)

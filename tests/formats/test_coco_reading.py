@@ -12,7 +12,7 @@ from PIL import Image
 from fiftyone_plugin.cli.main import main
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from fiftyone_plugin.formats import read_masks
-from fiftyone_plugin.formats.panoptic import id_to_rgb
+from fiftyone_plugin.formats.coco import id_to_rgb
 
 from .conftest import read_folder
 

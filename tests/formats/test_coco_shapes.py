@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.formats.coco_shapes import decode_segmentation, fill_polygon, rle_counts
 
-from .strategies import masks
+from ..masks.strategies import masks
 
 
 def reference(ring, height, width):

@@ -44,7 +44,7 @@ def test_export_and_import(levels, originals, tmp_path, capsys):
 
 def test_options_reach_the_export(small, tmp_path):
     root = small({"a": PAIR, "b": PAIR * 3}, TWO)
-    options = "--format voc --classes sea --ignore 3 6 --images symlink --void --border 1 --min-area 1"
+    options = "--format voc --only sea --ignore 3 6 --images symlink --void --border 1 --min-area 1"
     more = (
         "--small merge --connectivity 8 --tolerance 1 --polygons --low-quality mark --stuff sea --jobs 1 -q"
     )

@@ -14,16 +14,15 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
-from fiftyone_plugin import formats as export
-from fiftyone_plugin.formats.coco import coco_annotations
-from fiftyone_plugin.formats.panoptic import id_to_rgb, panoptic_segments, rgb_to_id
+from fiftyone_plugin.formats import export
+from fiftyone_plugin.formats.coco import coco_annotations, id_to_rgb, panoptic_segments, rgb_to_id
 from fiftyone_plugin.formats.voc import voc_image, voc_palette
 from fiftyone_plugin.formats.yolo import yolo_lines
 from fiftyone_plugin.masks.segments import find_segments
 
+from ..masks.strategies import masks
+from ..masks.test_polygons import rasterise
 from .conftest import NAMES
-from .strategies import masks
-from .test_polygons import rasterise
 
 
 def stem(name):

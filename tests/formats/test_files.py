@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fiftyone_plugin import formats as export
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.formats.file_writers import _labelmap_names
-from fiftyone_plugin.formats.items import ExportItem
+from fiftyone_plugin.formats import export
+from fiftyone_plugin.formats.base import ExportItem
+from fiftyone_plugin.formats.voc import labelmap_names
 from fiftyone_plugin.formats.yolo import train_and_validation, yolo_folder
 from fiftyone_plugin.images.reading import read_image
 
@@ -206,7 +206,7 @@ def test_splits_that_mean_something_else_to_yolo(small, tmp_path):
 @given(st.lists(st.text(max_size=6), min_size=1, max_size=5))
 def test_rows_of_labelmap_are_split_as_they_were_meant(names):
     given_names = {0: "background", **dict(enumerate(names, 1))}
-    shown = _labelmap_names(given_names)
+    shown = labelmap_names(given_names)
     rows = [f"{name}:0,0,0::" for name in shown.values()]
     lines = [line for line in "\n".join(rows).splitlines() if line and not line.startswith("#")]
     assert [line.split(":")[0] for line in lines] == list(shown.values())
@@ -216,8 +216,8 @@ def test_rows_of_labelmap_are_split_as_they_were_meant(names):
 
 def test_plain_names_stay_as_they_are():
     names = {0: "background", 1: "traffic light", 2: "Straße", 3: "=SUM(A1)"}
-    assert _labelmap_names(names) == names
-    assert _labelmap_names({1: "a:b", 2: "a b", 3: "#1\nx"}) == {1: "a b", 2: "a b (2)", 3: "1 x"}
+    assert labelmap_names(names) == names
+    assert labelmap_names({1: "a:b", 2: "a b", 3: "#1\nx"}) == {1: "a b", 2: "a b (2)", 3: "1 x"}
 
 
 class_names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -227,7 +227,7 @@ class_names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 def test_yaml_gives_class_names_back(tmp_path_factory, names):
     from fiftyone_plugin.formats.base import ExportOptions
     from fiftyone_plugin.formats.categories import Categories
-    from fiftyone_plugin.formats.file_writers import YoloWriter
+    from fiftyone_plugin.formats.yolo import YoloWriter
 
     folder = tmp_path_factory.mktemp("yolo")
     try:

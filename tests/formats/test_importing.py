@@ -9,16 +9,15 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from fiftyone_plugin import formats as export
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
-from fiftyone_plugin.formats import read_masks
+from fiftyone_plugin.formats import export, read_masks
 from fiftyone_plugin.formats.coco import coco_annotations
 from fiftyone_plugin.formats.coco_shapes import decode_segmentation
 from fiftyone_plugin.formats.importing import safe_targets
 from fiftyone_plugin.masks.segments import find_segments
 
+from ..masks.strategies import masks
 from .conftest import NAMES, read_folder
-from .strategies import masks
 
 ROUTES = [
     ("coco-instances", {}),

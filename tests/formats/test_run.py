@@ -9,23 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin import formats as export
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.formats.base import ExportOptions
-from fiftyone_plugin.formats.exporting import export_source
-from fiftyone_plugin.formats.items import ExportItem, ExportSource
+from fiftyone_plugin.formats import export
+from fiftyone_plugin.formats.base import ExportItem, ExportSource
 from fiftyone_plugin.formats.registry import formats
 from fiftyone_plugin.images.reading import read_image
 
 from .conftest import read_folder
 from .run_helpers import PAIR, TWO, files, load
-
-
-def test_the_package_can_be_called_and_its_modules_imported(levels, tmp_path):
-    import fiftyone_plugin.formats.api
-
-    assert fiftyone_plugin.formats.api.export is fiftyone_plugin.formats.export
-    assert fiftyone_plugin.formats(levels, out=tmp_path / "o").images == 7
 
 
 @pytest.mark.parametrize("name", list(formats()))
@@ -135,25 +126,23 @@ def source_of(root: Path, qualities: dict[str, float | None], tags=None) -> Expo
 def test_low_quality_is_dropped_or_marked(small, tmp_path):
     root = small(dict.fromkeys("abc", PAIR), TWO)
     source = source_of(root, {"a": 0.9, "b": 0.2, "c": None})
-    result = export_source(
-        source, tmp_path / "drop", "coco-instances", options=ExportOptions(min_quality=0.5)
-    )
+    result = export(source, out=tmp_path / "drop", min_quality=0.5)
     assert [(s.key, s.reason, s.expected) for s in result.skipped] == [
         ("b.jpg", "quality 0.200", True),
         ("c.jpg", "quality unknown", True),
     ]
     assert result.failed == []
-    marking = ExportOptions(min_quality=0.5, low_quality="mark")
-    assert export_source(source, tmp_path / "mark", "coco-instances", options=marking).marked == 2
+    marking = {"min_quality": 0.5, "low_quality": "mark"}
+    assert export(source, out=tmp_path / "mark", **marking).marked == 2
     document = load(tmp_path / "mark")
     for entries, key in ((document["images"], "id"), (document["annotations"], "image_id")):
         assert {(e[key], e.get("quality"), e.get("low_quality")) for e in entries} == {
             (1, 0.9, None), (2, 0.2, True), (3, None, True),
         }  # fmt: skip
     for name in ("masks", "voc", "yolo"):
-        export_source(source, tmp_path / name, name, options=marking)
+        export(source, out=tmp_path / name, format=name, **marking)
         assert (tmp_path / name / "low_quality.txt").read_text().split() == ["b", "c"]
-    export_source(source, tmp_path / "results", "coco-results")
+    export(source, out=tmp_path / "results", format="coco-results")
     results = json.loads((tmp_path / "results" / "results.json").read_text())
     assert [e["score"] for e in results[::2]] == [0.9, 0.2, 1.0]
 
@@ -162,17 +151,17 @@ def test_splits_by_tag(small, tmp_path):
     root = small(dict.fromkeys("abcd", PAIR), TWO)
     tags = {"a": ("train", "x"), "b": ("val",), "c": ("val", "train")}
     source = source_of(root, dict.fromkeys("abcd"), tags)
-    options = ExportOptions(splits=("train", "val", "test"))
-    result = export_source(source, tmp_path / "o", "coco-instances", options=options)
+    splits = ("train", "val", "test")
+    result = export(source, out=tmp_path / "o", splits=splits)
     assert result.splits == {"train": 1, "val": 1, "test": 0}
     assert [(s.key, s.expected) for s in result.skipped] == [("c.jpg", False), ("d.jpg", True)]
     names = {
         split: [i["file_name"] for i in load(tmp_path / "o", f"instances_{split}")["images"]]
-        for split in options.splits
+        for split in splits
     }
     assert names == {"train": ["a.jpg"], "val": ["b.jpg"], "test": []}
     for kind in set(formats()) - {"coco-instances"}:
-        assert export_source(source, tmp_path / kind, kind, options=options).splits == result.splits
+        assert export(source, out=tmp_path / kind, format=kind, splits=splits).splits == result.splits
     assert (tmp_path / "masks" / "splits" / "val.txt").read_text() == "b\n"
     assert (tmp_path / "coco-panoptic" / "annotations" / "panoptic_train" / "a.png").is_file()
     assert json.loads((tmp_path / "coco-results" / "results_test.json").read_text()) == []
@@ -186,7 +175,7 @@ def test_folders_are_the_tags_of_a_folder(levels, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "coco"}, "no format 'coco'; there are: coco-instances"),
+        ({"format": "coco"}, "unknown format 'coco'; known: coco-instances"),
         ({"images": "move"}, "images must be one of"),
         ({"small": "keep"}, "small must be one of"),
         ({"low_quality": "keep"}, "low_quality must be one of"),

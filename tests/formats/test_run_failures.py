@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin import formats as export
 from fiftyone_plugin.common.files import is_safe_name
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
+from fiftyone_plugin.formats import export
 from fiftyone_plugin.formats.importing import read_masks
 from fiftyone_plugin.formats.registry import formats
 from fiftyone_plugin.formats.staging import ExportFolder

@@ -44,5 +44,5 @@ def test_totals_weigh_images_by_their_pixels(masks):
 
 
 def test_rows_of_earlier_versions_have_no_areas():
-    assert total_areas([SampleRow("a", "a", classes="1 2", width=4, height=4)]) == {}
+    assert total_areas([SampleRow("a", "a", classes=(1, 2), width=4, height=4)]) == {}
     assert total_areas([]) == {}

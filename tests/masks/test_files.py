@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from fiftyone_plugin.errors import ImageReadError
-from fiftyone_plugin.masks.colours import read_colours
-from fiftyone_plugin.masks.files import mask_ids, read_mask, write_mask
+from fiftyone_plugin.masks.files import mask_ids, read_colours, read_mask, write_mask
 from fiftyone_plugin.masks.rules import FIFTYONE, IDS, MaskRules
 
 VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]

@@ -13,13 +13,6 @@ COMPARE, SAVE = f"{PLUGIN_NAME}/compare_runs", f"{PLUGIN_NAME}/save_views"
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def twice(dataset, fill):
     fill("first", images=4)
     fill("second", 1, images=4)

@@ -26,13 +26,6 @@ FAST = {
 }
 
 
-@pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
 @pytest.fixture(scope="module")
 def labelled(fo, photos, backbone, tmp_path_factory):
     """The photographs, labelled once for all tests here; each takes its edits back."""

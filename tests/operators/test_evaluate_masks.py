@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import uuid
 
 import numpy as np
@@ -12,20 +11,8 @@ URI = f"{PLUGIN_NAME}/evaluate_masks"
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def operator(foo):
     return foo.get_operator(URI)
-
-
-@pytest.fixture
-def module(operator):
-    return sys.modules[type(operator).__module__]
 
 
 @pytest.fixture
@@ -143,7 +130,7 @@ def test_a_taken_name_is_not_proposed_again(operator, masks):
 def test_one_field_is_not_enough(foo, operator, dataset, fo):
     dataset.add_sample_field("gt", fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
     properties = form(operator, dataset)
-    assert properties["too_few"].view.label == refused(properties)["pred_field"]
+    assert properties["nothing"].view.label == refused(properties)["pred_field"]
     with pytest.raises(Exception, match="two segmentation fields are needed"):
         foo.execute_operator(URI, {"dataset": dataset, "params": {}})
 

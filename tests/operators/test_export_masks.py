@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 import uuid
 import zipfile
 from pathlib import Path
@@ -18,20 +17,8 @@ EXPORT, IMPORT = f"{PLUGIN_NAME}/export_masks", f"{PLUGIN_NAME}/import_masks"
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def operator(foo):
     return foo.get_operator(EXPORT)
-
-
-@pytest.fixture
-def module(operator):
-    return sys.modules[type(operator).__module__]
 
 
 @pytest.fixture

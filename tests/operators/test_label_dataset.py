@@ -13,13 +13,6 @@ pytestmark = pytest.mark.usefixtures("backbone")
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def two(dataset):
     return dataset.limit(2)
 

@@ -20,13 +20,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def form(foo, dataset):
     """``form(**params)``: the properties that the App would show."""
     from fiftyone.operators.executor import ExecutionContext
@@ -171,10 +164,10 @@ class TestForm:
         assert "overwrite" not in shown
 
     def test_an_unfinished_run_is_offered_to_go_on(self, form, dataset, tmp_path):
-        from fiftyone_plugin.dataset.labelling import _claim
+        from fiftyone_plugin.dataset.claiming import claim
         from fiftyone_plugin.runs.folder import RunDirectory
 
-        _claim(dataset, "half", tmp_path / "run", overwrite=False, restart=False)
+        claim(dataset, "half", tmp_path / "run", overwrite=False, restart=False)
         shown = form(field="half")
         assert not shown["field"].invalid
         assert "unfinished run" in text_of(shown["unfinished"])
@@ -210,8 +203,8 @@ class TestEstimate:
 
     def test_the_share_of_cached_features(self, dataset, tiny_weights, tmp_path, monkeypatch):
         from fiftyone_plugin.common.paths import CACHE_ENV, cache_dir
-        from fiftyone_plugin.features.peek import cached_share
-        from fiftyone_plugin.runs.pipeline import label
+        from fiftyone_plugin.features.cache import cached_share
+        from fiftyone_plugin.runs.api import label
 
         monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
         paths = dataset.values("filepath")
@@ -281,3 +274,58 @@ dataset.delete()
     line = done.stdout.splitlines()[-1]
     assert line.endswith("[]"), line
     assert "torch" in line  # else FiftyOne has loaded it itself, and nothing was tested
+
+
+def test_a_keystroke_lists_the_view_and_estimates_once(foo, dataset, monkeypatch):
+    """The App asks for the form and for where to run in two requests; real commands are counted."""
+    from fiftyone.core.collections import SampleCollection
+    from fiftyone.operators.executor import ExecutionContext
+
+    from fiftyone_plugin.runs import estimate as estimating
+
+    calls = []
+
+    def counted(owner, name):
+        original = getattr(owner, name)
+
+        def call(*args, **options):
+            calls.append(name)
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(estimating, "estimate")
+    counted(SampleCollection, "values")
+    counted(SampleCollection, "aggregate")
+    ids = dataset.limit(5).values("id")
+    view = dataset.select(ids)._serialize()
+    calls.clear()
+    for uri in (URI, f"{PLUGIN_NAME}/preview_masks"):
+        operator, request = foo.get_operator(uri), {"dataset_name": dataset.name, "view": view}
+        for ask in (operator.resolve_input, operator.resolve_execution_options):
+            ask(ExecutionContext({**request, "params": {"size": 224}}, operator_uri=uri, required_secrets=[]))
+        assert calls.count("estimate") == 1
+        assert calls.count("values") <= 4  # a few paths in three places, and whether there are samples at all
+        calls.clear()
+
+
+@pytest.mark.parametrize("name", ["split_class", "hide_classes", "rename_classes", "compare_runs"])
+def test_a_form_asks_for_runs_and_classes_once(foo, dataset, fill, monkeypatch, name):
+    from fiftyone.operators.executor import ExecutionContext
+
+    fill("first", images=2)
+    fill("second", 1, images=2)
+    uri, read, counted = f"{PLUGIN_NAME}/{name}", [], []
+    for owner, method, calls in ((dataset, "list_runs", read), (dataset.view(), "aggregate", counted)):
+        original = getattr(type(owner), method)
+
+        def call(*args, original=original, calls=calls, **options):
+            calls.append(options.get("method"))
+            return original(*args, **options)
+
+        monkeypatch.setattr(type(owner), method, call)
+    monkeypatch.setattr(type(dataset), "aggregate", type(dataset.view()).aggregate)
+    request = {"dataset_name": dataset.name, "params": {"class_id": "1"}}
+    foo.get_operator(uri).resolve_input(ExecutionContext(request, operator_uri=uri, required_secrets=[]))
+    assert read.count("pseudomask") == 1
+    assert len(counted) <= 1

@@ -13,13 +13,6 @@ URI = f"{PLUGIN_NAME}/label_dataset"
 pytestmark = pytest.mark.usefixtures("backbone")
 
 
-@pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
 def test_the_form_offers_every_method(foo, dataset):
     from fiftyone.operators.executor import ExecutionContext
 

@@ -59,13 +59,6 @@ DelegatedOperationService().execute_queued_operations(dataset_name=sys.argv[1])
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def child(dataset, tiny_weights):
     """A process that labels the dataset slowly; yields once it has written a mask."""
     process = subprocess.Popen(
@@ -150,7 +143,7 @@ class TestOperators:
         return [(message.body.operator_uri, message.body.params) for message in told]
 
     def test_progress_has_stage_rate_and_time_left(self, foo, context, params, monkeypatch):
-        module = sys.modules[type(foo.get_operator(URI)).__module__.replace("label_dataset", "progress")]
+        module = sys.modules[type(foo.get_operator(URI)).__module__.replace("label_dataset", "running")]
         monkeypatch.setattr(module, "INTERVAL_S", 0.0)
         monkeypatch.setattr(module, "RATE_AFTER_S", 0.0)
         told = self.messages(foo, context(params))
@@ -207,7 +200,7 @@ class TestOperators:
         from fiftyone.operators.delegated import DelegatedOperationService
         from fiftyone.operators.executor import ExecutionContext
 
-        module = sys.modules[type(foo.get_operator(URI)).__module__.replace("label_dataset", "progress")]
+        module = sys.modules[type(foo.get_operator(URI)).__module__.replace("label_dataset", "running")]
         monkeypatch.setattr(module, "INTERVAL_S", 0.0)
         service = DelegatedOperationService()
         original = ExecutionContext.set_progress

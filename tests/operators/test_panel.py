@@ -244,7 +244,7 @@ def test_the_comparison_is_shown_clicked_and_deleted(fo, labelled, fill, panel):
     )
     data = filled(sent)
     assert sum(data["agreement"][0]["y"]) == 4
-    assert [row["iou"] for row in data["pairs"]] == [f"{row['iou']:.2f}" for row in stored.classes]
+    assert [row["iou"] for row in data["pairs"]] == [f"{row.iou:.2f}" for row in stored.classes]
     assert data["pairs"][-1]["a"].startswith("class ")
     for method in ("show_disagreement", "forget_comparison"):
         messages = [name for name, _ in panel(labelled, method, state)[0]]
@@ -262,9 +262,9 @@ def test_the_comparison_is_shown_clicked_and_deleted(fo, labelled, fill, panel):
 
 
 def test_runs_come_newest_first_and_an_interrupted_one_is_marked(labelled):
-    from fiftyone_plugin.dataset.labelling import _claim
+    from fiftyone_plugin.dataset.claiming import claim
 
-    _claim(labelled, "late", None, overwrite=False, restart=False)
+    claim(labelled, "late", None, overwrite=False, restart=False)
     late, auto = app_summary.list_runs(labelled)
     assert late.title == "late (not complete)"
     assert auto.title == "auto (lightcluster, 5 images)"

@@ -16,13 +16,6 @@ URI = f"{PLUGIN_NAME}/preview_masks"
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def fast(tiny_weights):
     return {"method": "lightcluster", "size": 96, "classes": 3, "refine": "none", "backbone": tiny_weights}
 

@@ -18,13 +18,6 @@ URI = f"{PLUGIN_NAME}/quick_label"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
 @pytest.mark.parametrize(
     ("taken", "expected"),
     [
@@ -41,10 +34,10 @@ def test_a_free_field_has_none_of_the_names_that_a_run_writes(taken, expected):
 
 
 def test_the_suffixes_are_those_that_a_run_writes(dataset):
+    from fiftyone_plugin.dataset.claiming import claim
     from fiftyone_plugin.dataset.keys import FIELD_SUFFIXES
-    from fiftyone_plugin.dataset.labelling import _claim
 
-    record = _claim(dataset, "m", None, overwrite=False, restart=False)
+    record, _ = claim(dataset, "m", None, overwrite=False, restart=False)
     assert record.fields == ["m", *(f"m_{suffix}" for suffix in FIELD_SUFFIXES)]
 
 

@@ -18,13 +18,6 @@ FAST = {
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def labelled(dataset, backbone, tmp_path):
     from fiftyone_plugin import label_dataset
 

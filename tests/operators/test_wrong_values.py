@@ -82,13 +82,6 @@ class Reached(PseudoMaskError):
 
 
 @pytest.fixture
-def foo(fo):
-    import fiftyone.operators as foo
-
-    return foo
-
-
-@pytest.fixture
 def labelled(dataset, fill, fo):
     fill("first", images=2)
     fill("second", 1, images=2)
@@ -116,12 +109,16 @@ def idle(monkeypatch):
             monkeypatch.setattr(importlib.import_module(module), name, reached)
 
 
-def context(name, dataset, params, **request):
+def context(name, dataset, params, *, opened=False, **request):
+    """Return the context of a request; one whose dataset is ``opened`` does not load it anew."""
     from fiftyone.operators.executor import ExecutionContext, Executor
 
     uri = f"{PLUGIN_NAME}/{name}"
     request = {"dataset_name": dataset.name, "params": params, **request}
-    return ExecutionContext(request, executor=Executor(), operator_uri=uri, required_secrets=[])
+    ctx = ExecutionContext(request, executor=Executor(), operator_uri=uri, required_secrets=[])
+    if opened:
+        ctx._dataset = dataset
+    return ctx
 
 
 def work(operator, ctx):
@@ -153,12 +150,12 @@ def test_wrong_values_are_told_in_a_sentence(foo, labelled, idle, name):
     declared = inputs_of(operator, context(name, labelled, {}))
     for key in {*declared, *UNDECLARED.get(name, ()), "field"}:
         for value in WRONG:
-            ctx = context(name, labelled, {key: value})
+            ctx = context(name, labelled, {key: value}, opened=True)
             form = operator.resolve_type(ctx, "inputs")
             if form:
                 json.dumps(form.to_json(), default=str)
             operator.resolve_execution_options(ctx)
-            message = work(operator, context(name, labelled, {key: value}))
+            message = work(operator, context(name, labelled, {key: value}, opened=True))
             assert "\n" not in message
             assert len(message) < 700
     assert labelled.list_runs() == ["pseudomask_first", "pseudomask_second"]
@@ -169,7 +166,7 @@ def test_the_app_is_told_and_not_shown_a_traceback(foo, labelled, idle):
         uri = f"{PLUGIN_NAME}/{name}"
         operator = foo.get_operator(uri)
         params = dict.fromkeys({*inputs_of(operator, context(name, labelled, {})), "field"}, value)
-        ctx = context(name, labelled, params, operator_uri=uri)
+        ctx = context(name, labelled, params, opened=True, operator_uri=uri)
         told = operator.execute(ctx)
         streamed = list(told) if operator.config.execute_as_generator else []
         sent = json.dumps([message.body.params for message in streamed]) + json.dumps(
@@ -230,7 +227,7 @@ EVENTS = (
 
 
 def panel_says(foo, dataset, params, panel=None):
-    ctx = context("pseudomasks", dataset, {"panel_id": "p", **params})
+    ctx = context("pseudomasks", dataset, {"panel_id": "p", **params}, opened=panel is not None)
     (panel or foo.get_operator(f"{PLUGIN_NAME}/pseudomasks")).execute(ctx)
     return json.dumps(ctx.executor.to_json(), default=str)
 

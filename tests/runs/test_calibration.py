@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.isotonic import IsotonicRegression
 
-from fiftyone_plugin.cli import main as cli
+from fiftyone_plugin import cli
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.masks.files import write_mask
 from fiftyone_plugin.runs.calibration import QualityCalibration, filtering_curve
@@ -68,7 +68,7 @@ def test_a_run_is_calibrated_by_the_ground_truth_of_some_of_its_images(tmp_path,
         wrong = i % 6
         mask[:, :wrong] = 2
         write_mask(run.masks / "a" / f"{i}.png", mask)
-        rows.append(SampleRow(f"a/{i}.jpg", f"a/{i}.png", quality=1 - wrong / 10, classes="1 2"))
+        rows.append(SampleRow(f"a/{i}.jpg", f"a/{i}.png", quality=1 - wrong / 10, classes=(1, 2)))
     rows.append(SampleRow("broken.jpg", status="skipped", error="empty file"))
     run.write_samples(rows)
     assert cli.main(["evaluate", str(run.root), str(truth), "--calibrate"]) == 3  # some have no ground truth

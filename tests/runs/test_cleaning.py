@@ -13,6 +13,7 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.masks.files import write_mask
 from fiftyone_plugin.runs.cleaning import remove_run_files, remove_work
 from fiftyone_plugin.runs.folder import RunDirectory
+from fiftyone_plugin.runs.record import RunDocument
 from fiftyone_plugin.runs.samples import SampleRow
 
 SETTINGS = {"seed": 0}
@@ -21,7 +22,7 @@ SETTINGS = {"seed": 0}
 def finished(root: Path, names: tuple[str, ...] = ("a", "sub/b")) -> RunDirectory:
     directory = RunDirectory(root)
     directory.open(SETTINGS, resume=False, restart=False)
-    rows = [SampleRow(image=f"{name}.jpg", mask=f"{name}.png", classes="1") for name in names]
+    rows = [SampleRow(image=f"{name}.jpg", mask=f"{name}.png", classes=(1,)) for name in names]
     for row in rows:
         for folder in (directory.masks, directory.confidence):
             write_mask(folder / row.mask, np.ones((2, 3), np.uint8))
@@ -29,7 +30,7 @@ def finished(root: Path, names: tuple[str, ...] = ("a", "sub/b")) -> RunDirector
     for number in ("0001", "10000"):
         (directory.exemplars / f"class_{number}.jpg").write_text("x")
     directory.write_samples(rows)
-    directory.write_run({"format": 1, "status": "complete", "settings": SETTINGS})
+    directory.write_run(RunDocument(SETTINGS, status="complete"))
     directory.finish()
     return directory
 

@@ -232,7 +232,7 @@ def test_a_real_run_teaches_what_it_took(photos, tmp_path, backbone, monkeypatch
     found = estimate(plan, cache)
     assert found.runs == 1
     assert found.seconds == pytest.approx(result.run["seconds"]["total"], rel=0.02)
-    stored = sum(path.stat().st_size for path in (cache / "features").rglob("*.bin"))
+    stored = sum(path.stat().st_size for path in (cache / "features").rglob("*.safetensors"))
     masks = sum(
         p.stat().st_size for kind in ("masks", "confidence") for p in (tmp_path / "run" / kind).iterdir()
     )

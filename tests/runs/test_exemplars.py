@@ -71,7 +71,7 @@ def test_the_best_rows_are_chosen_by_share_and_quality():
 def test_the_quality_of_the_segment_counts_where_it_is_known():
     mask = np.array([[1, 2], [1, 2]], np.uint8)
     rows = [make_row(name, mask, quality=quality) for name, quality in (("a", 0.9), ("b", 0.1))]
-    rows[0].qualities, rows[1].qualities = "0.2 0.9", "0.8 0.3"
+    rows[0].qualities, rows[1].qualities = (0.2, 0.9), (0.8, 0.3)
     chosen = choose_exemplars(rows, 1)
     assert {id_: found[0].image for id_, found in chosen.items()} == {1: "b.png", 2: "a.png"}
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.runs.model import read_model
-from fiftyone_plugin.runs.provenance import saved_backbone
+from fiftyone_plugin.methods.registry import create_method
+from fiftyone_plugin.runs.model import FittedModel, save_method
+
+from ..methods.synthetic import scenes
 
 GOOD = {
     "backbone": "offline-vits14",
@@ -19,6 +22,7 @@ GOOD = {
     "refine": "none",
     "seed": 0,
 }
+OWN = {"layer": "out", "descriptor_layers": ["out"], "whiten": None, "refine": "none"}
 
 
 def write(folder: Path, **changes) -> Path:
@@ -26,11 +30,21 @@ def write(folder: Path, **changes) -> Path:
     return folder
 
 
+def model_of(backbone: str) -> FittedModel:
+    return FittedModel(None, backbone, "ab" * 32, 448, "none", 0)
+
+
 def test_a_good_one_is_read_as_it_is(tmp_path):
-    assert read_model(write(tmp_path)) == GOOD
+    save_method(create_method("datus", n_classes=2, **OWN).fit(scenes(), progress=NullProgress()), tmp_path)
+    found = FittedModel.load(write(tmp_path))
+    assert {name: value for name, value in vars(found).items() if name != "method"} == GOOD
+    found.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "pipeline.json").read_text()) == GOOD
     older = {name: value for name, value in GOOD.items() if name != "precision"}
     (tmp_path / "pipeline.json").write_text(json.dumps(older))
-    assert read_model(tmp_path) == older
+    assert FittedModel.load(tmp_path).precision is None
+    with pytest.raises(UsageError, match="cannot be cut into another number of classes"):
+        found.recut(3)
 
 
 @pytest.mark.parametrize(
@@ -42,22 +56,23 @@ def test_a_good_one_is_read_as_it_is(tmp_path):
 )  # fmt: skip
 def test_impossible_values_are_refused(tmp_path, wrong):
     with pytest.raises(UsageError, match="is not the model folder of a run"):
-        read_model(write(tmp_path, **wrong))
+        FittedModel.load(write(tmp_path, **wrong))
 
 
 @pytest.mark.parametrize(
     "name", ["vit_small_patch14_dinov2.lvd142m", "offline-vits14", "vit_tiny_patch16_224"]
 )
 def test_names_are_passed_on(name):
-    assert saved_backbone({"backbone": name}) == name
+    assert model_of(name).backbone_here == name
 
 
 def test_a_file_is_named_by_its_absolute_path(tmp_path):
     for name in ("w.safetensors", "a=b.pth"):
         path = tmp_path / name
         path.write_bytes(b"x")
-        assert saved_backbone({"backbone": str(path)}) == str(path)
-        assert saved_backbone({"backbone": f"vit_tiny_patch16_224={path}"}) == f"vit_tiny_patch16_224={path}"
+        assert model_of(str(path)).backbone_here == str(path)
+        with_architecture = f"vit_tiny_patch16_224={path}"
+        assert model_of(with_architecture).backbone_here == with_architecture
 
 
 @pytest.mark.parametrize(
@@ -73,4 +88,4 @@ def test_other_places_are_not_gone_to(tmp_path, monkeypatch, name):
     for file in ("w.pth", "notes.txt"):
         (tmp_path / file).write_bytes(b"x")
     with pytest.raises(UsageError, match="name their file with --backbone"):
-        saved_backbone({"backbone": name.format(folder=tmp_path)})
+        assert model_of(name.format(folder=tmp_path)).backbone_here

@@ -10,7 +10,7 @@ import pytest
 
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.folder import RunDirectory
-from fiftyone_plugin.runs.record import read_record
+from fiftyone_plugin.runs.record import RunDocument
 from fiftyone_plugin.runs.samples import SampleRow, parse_row, read_journal, read_samples, write_samples
 
 ROW = {"image": "a.jpg", "mask": "a.png", "width": 3, "height": 2, "classes": "1 2", "shares": "0.5 0.5"}
@@ -27,14 +27,15 @@ def test_values_of_a_record_have_their_types(tmp_path, wrong):
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"format": 1, "settings": {}, **wrong}))
     with pytest.raises(UsageError, match=rf"is not the record of a run: {next(iter(wrong))}"):
-        read_record(path)
+        RunDocument.read(path)
 
 
 def test_a_record_may_say_more_and_name_folders_that_are_not_utf8(tmp_path):
     document = {"format": 1, "status": "complete", "settings": {"a": [1]}, "more": {"x": 1}}
     document["images_root"] = os.fsdecode(b"/caf\xe9")
     (tmp_path / "run.json").write_text(json.dumps(document))
-    assert RunDirectory(tmp_path).read_run() == document
+    record = RunDirectory(tmp_path).read_run()
+    assert record.to_json().items() >= {k: v for k, v in document.items() if k != "more"}.items()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_pipes_are_not_waited_for(tmp_path):
     for name in ("run.json", "samples.csv", "journal.jsonl"):
         os.mkfifo(tmp_path / name)
     for read in (
-        lambda: read_record(tmp_path / "run.json"),
+        lambda: RunDocument.read(tmp_path / "run.json"),
         lambda: read_samples(tmp_path / "samples.csv"),
         lambda: list(read_journal(tmp_path / "journal.jsonl")),
     ):

@@ -259,8 +259,7 @@ def outcome(path: Path) -> dict:
     """Read a file with every reader; raise for what none of them promises."""
     from fiftyone_plugin.errors import ImageReadError
     from fiftyone_plugin.images.reading import image_size, read_image
-    from fiftyone_plugin.masks.colours import read_colours
-    from fiftyone_plugin.masks.files import read_mask
+    from fiftyone_plugin.masks.files import read_colours, read_mask
     from fiftyone_plugin.masks.rules import COLOURS, FIFTYONE, IDS
 
     begin = time.perf_counter()

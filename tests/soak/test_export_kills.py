@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 import fiftyone_plugin
-from fiftyone_plugin import formats as export
 from fiftyone_plugin.common import exchange as exchanging
 from fiftyone_plugin.common.workshop import settle
+from fiftyone_plugin.formats import export
 from fiftyone_plugin.formats.importing import read_masks
 
 pytestmark = pytest.mark.slow

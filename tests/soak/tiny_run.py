@@ -24,6 +24,7 @@ def make_run(out: Path, images: Path, classes: int) -> None:
     """Write a finished run, as labelling the images leaves it."""
     from fiftyone_plugin.masks.areas import class_shares
     from fiftyone_plugin.runs.folder import RunDirectory
+    from fiftyone_plugin.runs.record import RunDocument
     from fiftyone_plugin.runs.samples import SampleRow, total_areas
 
     directory = RunDirectory(out)
@@ -36,20 +37,19 @@ def make_run(out: Path, images: Path, classes: int) -> None:
             Image.fromarray(mask).save(folder / f"{i}.png")
         ids, shares = class_shares(mask)
         row = SampleRow(f"{i}.png", f"{i}.png", "labelled", 64, 48, ids, shares)
-        row.qualities = " ".join("0.5" for _ in ids.split())
+        row.qualities = (0.5,) * len(ids)
         row.coverage, row.quality = float((mask > 0).mean()), 0.2 + i / 10
         rows.append(row)
     names = {id_: f"class {id_}" for id_ in range(1, classes + 1)}
     directory.write_classes(names)
     directory.write_samples(rows)
-    document = {
-        "format": 1,
-        "status": "complete",
-        "settings": {"method": "none", "classes": classes},
-        "counts": {"images": 4, "labelled": 4, "skipped": 0},
-        "classes": {str(id_): name for id_, name in names.items()},
-        "areas": {str(id_): share for id_, share in total_areas(rows).items()},
-        "images_root": str(images) + os.sep,
-        "seconds": {"total": 1.0},
-    }
+    document = RunDocument(
+        {"method": "none", "classes": classes},
+        status="complete",
+        counts={"images": 4, "labelled": 4, "skipped": 0},
+        classes={str(id_): name for id_, name in names.items()},
+        areas={str(id_): share for id_, share in total_areas(rows).items()},
+        images_root=str(images) + os.sep,
+        seconds={"total": 1.0},
+    )
     directory.write_run(document)

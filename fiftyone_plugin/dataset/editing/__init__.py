@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .classes import hide_classes, merge_classes, merge_same_names, show_classes
     from .corrections import propagate_corrections
     from .detections import detections_to_masks, masks_to_detections
-    from .edits import list_edits, undo_edit
+    from .history import list_edits
+    from .opening import undo_edit
     from .split import split_class
 
 __all__ = [
@@ -30,21 +31,18 @@ __all__ = [
 ]
 
 _MODULES = {
-    "detections_to_masks": "detections",
-    "hide_classes": "classes",
-    "list_edits": "edits",
-    "masks_to_detections": "detections",
-    "merge_classes": "classes",
-    "merge_same_names": "classes",
-    "propagate_corrections": "corrections",
-    "show_classes": "classes",
-    "split_class": "split",
-    "undo_edit": "edits",
+    "classes": ("hide_classes", "merge_classes", "merge_same_names", "show_classes"),
+    "corrections": ("propagate_corrections",),
+    "detections": ("detections_to_masks", "masks_to_detections"),
+    "history": ("list_edits",),
+    "opening": ("undo_edit",),
+    "split": ("split_class",),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a function when it is first asked for: the App's forms must not wait for clustering."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,12 +11,16 @@ from ...common.progress import NullProgress, Progress
 from ...errors import UsageError
 from ..summary import ids_by_name
 from .history import ClassNames
-from .run import EditableRun, MaskRow, Written, editing
+from .opening import editing
+from .run import EditableRun, MaskRow, Written
+
+if TYPE_CHECKING:
+    from ..summary import View
 
 __all__ = ["check_known", "hide_classes", "merge_classes", "merge_same_names", "relabel", "show_classes"]
 
 
-def hide_classes(samples: Any, field: str, ids: Iterable[int]) -> Written:
+def hide_classes(samples: View, field: str, ids: Iterable[int]) -> Written:
     """Hide classes: the masks keep their pixels, but nothing shows or counts them any more.
 
     Hidden classes leave the mask targets of ``field``, so that the App does not draw them, and the lists
@@ -43,7 +47,7 @@ def hide_classes(samples: Any, field: str, ids: Iterable[int]) -> Written:
         return run.apply("hide", {"ids": chosen}, ClassNames(shown, dict(sorted(hidden.items()))))
 
 
-def show_classes(samples: Any, field: str, ids: Iterable[int] | None = None) -> Written:
+def show_classes(samples: View, field: str, ids: Iterable[int] | None = None) -> Written:
     """Show hidden classes again, under the names that they had.
 
     Args:
@@ -71,7 +75,7 @@ def show_classes(samples: Any, field: str, ids: Iterable[int] | None = None) -> 
 
 
 def merge_classes(
-    samples: Any,
+    samples: View,
     field: str,
     ids: Iterable[int],
     *,
@@ -109,7 +113,7 @@ def merge_classes(
         return _merge(run, dict.fromkeys(chosen[1:], into), {into: new}, progress or NullProgress())
 
 
-def merge_same_names(samples: Any, field: str, *, progress: Progress | None = None) -> Written | None:
+def merge_same_names(samples: View, field: str, *, progress: Progress | None = None) -> Written | None:
     """Merge, in the masks, all classes that have the same name; each group takes its lowest id.
 
     Args:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,14 @@ from ...common.progress import NullProgress, Progress
 from ...errors import ImageReadError, UsageError
 from ...masks.files import read_mask_file
 from ...masks.regions import MaskRegions, find_regions
-from .regions import Features, open_features, read_regions
-from .run import EditableRun, MaskRow, Written, editing
+from .opening import editing
+from .regions import Features, Sampled, open_features
+from .run import EditableRun, MaskRow, Written
+
+if TYPE_CHECKING:
+    from ...clustering.normalize import VectorNormalizer
+    from ...features.types import ImageFeatures
+    from ..summary import View
 
 __all__ = ["MARGIN", "Examples", "changed_regions", "propagate_corrections", "reassign"]
 
@@ -116,7 +122,7 @@ def reassign(
 
 
 def propagate_corrections(
-    samples: Any,
+    samples: View,
     field: str,
     *,
     margin: float = MARGIN,
@@ -155,7 +161,7 @@ def propagate_corrections(
         with open_features(run, rows, backbone) as features:
             learnt = _learn(run, features, corrected, progress)
             moves = _Moves()
-            masks = _moved(run, features, set(corrected), learnt, margin, moves, progress)
+            masks = _moved(features, set(corrected), learnt, margin, moves, progress)
             settings = {"margin": margin, "corrected_images": len(corrected)}
             return run.apply("propagate", settings, run.names, masks, summarize=moves.to_json)
 
@@ -176,7 +182,7 @@ def _corrected_rows(run: EditableRun) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Learnt:
-    normalizer: Any
+    normalizer: VectorNormalizer
     examples: Examples
     means: dict[int, np.ndarray]
     n_images: Counter[int]
@@ -191,32 +197,22 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
     """Collect the examples, and what the classes look like, in one pass."""
     from ...clustering.normalize import VectorNormalizer
 
-    rng = np.random.default_rng(0)
-    drawn: list[tuple[float, np.ndarray]] = []
+    drawn: Sampled[np.ndarray] = Sampled(SAMPLE, 0)
     examples: list[tuple[np.ndarray, int, int]] = []
     sums: dict[int, Any] = {}
     n_images: Counter[int] = Counter()
-    with progress.stage("regions", total=len(features.source)) as stage:
-        for row, image in features:
-            stage.update()
-            found = read_regions(run, row, None)
-            if found is None:
-                continue
-            mask, regions = found
-            if row.name in corrected:
-                examples += _examples(corrected[row.name], mask, features, image)
-                continue
-            vectors = features.describe(image, regions)
-            n_images.update(np.unique(regions.label).tolist())
-            for vector, label, area in zip(vectors, regions.label, regions.area, strict=True):
-                sums[int(label)] = sums.get(int(label), 0.0) + area / mask.size * vector
-            large = regions.area >= MIN_SHARE * mask.size
-            drawn += zip(rng.random(int(large.sum())).tolist(), vectors[large], strict=True)
-            if len(drawn) > 2 * SAMPLE:
-                drawn = sorted(drawn, key=lambda pair: pair[0])[:SAMPLE]
+    for row, image, mask, regions in features.regions("regions", None, progress):
+        if row.name in corrected:
+            examples += _examples(corrected[row.name], mask, features, image)
+            continue
+        vectors = features.describe(image, regions)
+        n_images.update(np.unique(regions.label).tolist())
+        for vector, label, area in zip(vectors, regions.label, regions.area, strict=True):
+            sums[int(label)] = sums.get(int(label), 0.0) + area / mask.size * vector
+        drawn.add(list(vectors[regions.area >= MIN_SHARE * mask.size]))
     if not any(was != now for _, was, now in examples):
         raise UsageError(f"in the corrected masks of {run.field!r}, no region has another class than before")
-    sample = np.stack([*(vector for _, vector in drawn), *(vector for vector, _, _ in examples)])
+    sample = np.stack([*drawn.items(cut=False), *(vector for vector, _, _ in examples)])
     normalizer = VectorNormalizer(whiten=min(WHITEN, max(2, len(sample) // PER_COMPONENT))).fit(sample)
     return _Learnt(
         normalizer,
@@ -231,7 +227,7 @@ def _learn(run: EditableRun, features: Features, corrected: dict[str, str], prog
 
 
 def _examples(
-    path: str, after: np.ndarray, features: Features, image: Any
+    path: str, after: np.ndarray, features: Features, image: ImageFeatures
 ) -> list[tuple[np.ndarray, int, int]]:
     try:
         before = read_mask_file(path)
@@ -261,7 +257,6 @@ class _Moves:
 
 
 def _moved(
-    run: EditableRun,
     features: Features,
     corrected: set[str],
     learnt: _Learnt,
@@ -272,20 +267,14 @@ def _moved(
     leaving: Sequence[int] = np.unique(
         learnt.examples.was[learnt.examples.was != learnt.examples.now]
     ).tolist()
-    with progress.stage("propagate", total=len(features.source)) as stage:
-        for row, image in features:
-            stage.update()
-            found = read_regions(run, row, leaving) if row.name not in corrected else None
-            if found is None:
-                continue
-            mask, regions = found
-            vectors = learnt.normalizer.transform(features.describe(image, regions))
-            means = learnt.means_of_others(regions)
-            new = reassign(vectors, regions.label, learnt.examples, means, margin)
-            moved = new != regions.label
-            if not moved.any():
-                continue
-            moves.pixels += int(regions.area[moved].sum())
-            for was, now in zip(regions.label[moved].tolist(), new[moved].tolist(), strict=True):
-                moves.regions[was, now] += 1
-            yield row, regions.paint(new, mask)
+    for row, image, mask, regions in features.regions("propagate", leaving, progress, but=corrected):
+        vectors = learnt.normalizer.transform(features.describe(image, regions))
+        means = learnt.means_of_others(regions)
+        new = reassign(vectors, regions.label, learnt.examples, means, margin)
+        moved = new != regions.label
+        if not moved.any():
+            continue
+        moves.pixels += int(regions.area[moved].sum())
+        for was, now in zip(regions.label[moved].tolist(), new[moved].tolist(), strict=True):
+            moves.regions[was, now] += 1
+        yield row, regions.paint(new, mask)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,22 +19,19 @@ from ...errors import UsageError
 from ...images.listing import all_samples
 from ...masks.regions import find_regions
 from ..journal import begun
-from ..keys import run_key
-from ..record import check_field_name
+from ..record import RunFields, check_field_name, update_record
 from ..summary import ids_by_name
 from .claims import Claim, cut_instances, fold_claims, place_instance
 from .history import ClassNames
-from .run import EditableRun, MaskRow, Written, editing
+from .opening import editing
+from .run import EditableRun, MaskRow, Written
 
-__all__ = [
-    "Claim",
-    "ConvertResult",
-    "cut_instances",
-    "detections_to_masks",
-    "fold_claims",
-    "masks_to_detections",
-    "place_instance",
-]
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from ..summary import View
+
+__all__ = ["ConvertResult", "detections_to_masks", "masks_to_detections"]
 
 BATCH = 100
 MIN_AREA = 64  # pixels: smaller regions are hard to hit with a mouse
@@ -58,7 +55,7 @@ class ConvertResult:
 
 
 def masks_to_detections(
-    samples: Any,
+    samples: View,
     field: str,
     into: str | None = None,
     *,
@@ -88,7 +85,7 @@ def masks_to_detections(
     """
     import fiftyone as fo
 
-    into = into or f"{field}_detections"
+    into = into or RunFields(field).detections
     check_field_name(into)
     if min_area < 1:
         raise UsageError(f"min_area counts pixels, at least 1, not {min_area}")
@@ -100,7 +97,7 @@ def masks_to_detections(
         rows = run.rows(sample_ids=wanted)
         if not rows:
             raise UsageError(f"no sample of the view has a mask in {field!r}")
-        with begun(dataset, run_key(field), "detections", into=into):
+        with begun(dataset, run.key, "detections", into=into):
             if dataset.has_sample_field(into):
                 dataset.delete_sample_field(into)
             names = {str(id_): name for id_, name in run.names.shown.items()}
@@ -133,7 +130,7 @@ def _hand_out(
     return ConvertResult(into, written, total, tuple(unread))
 
 
-def _check_free(dataset: Any, into: str, overwrite: bool) -> None:
+def _check_free(dataset: Dataset, into: str, overwrite: bool) -> None:
     if not dataset.has_sample_field(into):
         return
     if not overwrite:
@@ -161,13 +158,11 @@ def _source(run: EditableRun, row: MaskRow) -> str:
 
 def _remember(run: EditableRun, into: str, settings: dict[str, Any]) -> None:
     """Keep in the run's record what is needed to put detections back."""
-    config = run.config
-    config.detections = {**(getattr(config, "detections", None) or {}), into: settings}
-    run.dataset.update_run_config(run_key(run.field), config)
+    update_record(run.dataset, run.key, detections={**run.record.detections, into: settings})
 
 
 def detections_to_masks(
-    samples: Any, field: str, into: str | None = None, *, progress: Progress | None = None
+    samples: View, field: str, into: str | None = None, *, progress: Progress | None = None
 ) -> Written:
     """Put edited Detections back into the masks that they were cut from, as one edit of the run.
 
@@ -189,9 +184,9 @@ def detections_to_masks(
         UsageError: no finished run fills ``field``, or ``into`` was not made by :func:`masks_to_detections`.
         PseudoMaskError: a file cannot be written; nothing was changed.
     """
-    into = into or f"{field}_detections"
+    into = into or RunFields(field).detections
     with editing(samples, field) as run:
-        settings = (getattr(run.config, "detections", None) or {}).get(into)
+        settings = run.record.detections.get(into)
         if settings is None or not run.dataset.has_sample_field(into):
             raise UsageError(
                 f"{into!r} was not made from the masks of {field!r}: use masks_to_detections first"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +18,11 @@ from ...masks.areas import DECIMALS
 from ...masks.files import read_mask_file
 from ...runs.folder import RunDirectory
 from ...runs.samples import read_samples
+from ..record import RunFields
 from .history import ClassNames
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 __all__ = ["AreaChange", "FieldWriter", "MaskContent"]
 
@@ -27,36 +32,28 @@ BATCH = 1000
 class FieldWriter:
     """Brings the fields beside a mask field up to date, a batch of samples at a time.
 
-    Args:
-        dataset: the dataset.
-        field: the mask field.
-        mask_name: path of a mask -> its name in the run, ``None`` for a file that is not of the run.
+    ``mask_name`` turns the path of a mask into its name in the run, ``None`` for a file of others.
     """
 
-    def __init__(self, dataset: Any, field: str, mask_name: Callable[[str | None], str | None]) -> None:
+    def __init__(self, dataset: Dataset, field: str, mask_name: Callable[[str | None], str | None]) -> None:
         self._dataset = dataset
-        self._field = field
+        self._fields = RunFields(field)
         self._mask_name = mask_name
 
     def update(
         self, old: ClassNames, new: ClassNames, changed: Mapping[str, MaskContent], *, reread: bool = False
     ) -> tuple[int, list[str]]:
-        """Bring mask paths, coverage and lists of classes up to date.
+        """Bring mask paths, coverage and lists of classes from the names ``old`` to ``new``.
 
-        Args:
-            old: names by which the lists are now.
-            new: names by which they shall be.
-            changed: name -> what the mask becomes.
-            reread: the lists cannot be trusted: read every mask instead of following the names.
-
-        Returns:
-            The number of samples of which a field changed, and the ids of those whose mask cannot be read.
+        ``changed`` tells by its name what a mask becomes; with ``reread`` the lists cannot be trusted, so
+        every mask is read. Returns the number of samples of which a field changed, and the ids of those whose
+        mask cannot be read.
         """
-        field = self._field
+        fields, field = self._fields, self._fields.mask
         # what was hidden is in no list
         reread = reread or any(id_ in old.hidden for id_ in new.shown)
         followers = _followers(old.shown, new.shown)
-        columns = ["id", f"{field}.mask_path", f"{field}_classes", f"{field}_coverage"]
+        columns = ["id", fields.path, fields.classes, fields.coverage]
         present = [c for c in columns if "." in c or self._dataset.has_sample_field(c)]
         total, unread = 0, []
         samples = all_samples(self._dataset)
@@ -92,9 +89,9 @@ class FieldWriter:
 
     def outside(self) -> tuple[str, ...]:
         """Return the ids of the samples with a mask that the run has not written."""
-        samples = all_samples(self._dataset).exists(self._field)
-        drawn = with_stored_mask(samples, self._field)
-        paths = zip(*samples.values(["id", f"{self._field}.mask_path"]), strict=True)
+        samples = all_samples(self._dataset).exists(self._fields.mask)
+        drawn = with_stored_mask(samples, self._fields.mask)
+        paths = zip(*samples.values(["id", self._fields.path]), strict=True)
         return tuple(id_ for id_, path in paths if id_ in drawn or (path and self._mask_name(path) is None))
 
     def _completed(self, content: MaskContent | None, sample_id: str, path: str | None) -> MaskContent:
@@ -103,14 +100,14 @@ class FieldWriter:
             return content
         path = content.path if content is not None else path
         # somebody may have put a mask into the database instead
-        stored = None if path else self._dataset[sample_id][self._field].mask
+        stored = None if path else self._dataset[sample_id][self._fields.mask].mask
         return MaskContent.of(read_mask_file(path, stored), path)
 
     def _flush(self, update: _FieldUpdate) -> int:
         parts = {
-            f"{self._field}.mask_path": update.paths,
-            f"{self._field}_classes": update.lists,
-            f"{self._field}_coverage": update.coverage,
+            self._fields.path: update.paths,
+            self._fields.classes: update.lists,
+            self._fields.coverage: update.coverage,
         }
         for path, values in parts.items():
             if values and self._dataset.has_sample_field(path.split(".")[0]):
@@ -146,13 +143,13 @@ class AreaChange:
     """Pixels that every class has won or lost."""
 
     def __init__(self) -> None:
-        self.pixels: dict[int, int] = {}
+        self.pixels: Counter[int] = Counter()
 
     def add(self, new: np.ndarray, old: np.ndarray) -> None:
         """Count one (H, W) mask that changes from ``old`` to ``new``."""
-        for mask, sign in ((new, 1), (old, -1)):
-            for id_, count in zip(*np.unique(mask, return_counts=True), strict=True):
-                self.pixels[int(id_)] = self.pixels.get(int(id_), 0) + sign * int(count)
+        for mask, count in ((new, self.pixels.update), (old, self.pixels.subtract)):
+            ids, pixels = np.unique(mask, return_counts=True)
+            count(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
 
     def apply(self, areas: Mapping[str, float], out: Path) -> dict[str, float]:
         """Return the areas after the change; they are shares of the pixels of all labelled images."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..keys import run_key
+from ..record import plain, stored
 from ..summary import ids_of
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from ..summary import View
 
 __all__ = [
     "DONE",
@@ -19,7 +25,7 @@ __all__ = [
     "ClassNames",
     "Edit",
     "checked_name",
-    "read_edits",
+    "list_edits",
     "run_names",
 ]
 
@@ -93,18 +99,23 @@ class Edit:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Edit:
         """Restore what :meth:`to_json` returned."""
-        values = {name: _plain(document[name]) for name in cls.__dataclass_fields__}
+        values = {name: plain(document[name]) for name in cls.__dataclass_fields__}
         names = {name: ClassNames.from_json(values[name]) for name in ("before", "after")}
         return cls(**{**values, **names})
 
 
-def read_edits(config: Any) -> list[Edit]:
-    """Return all edits that the record of a run holds, oldest first, with those that were undone.
+def list_edits(samples: View, field: str) -> list[Edit]:
+    """Return all edits of the run that fills ``field``, oldest first, with those that were taken back.
 
     The record may come from anybody: what is no edit is left out.
+
+    Args:
+        samples: the dataset, or any view of it.
+        field: mask field of a run; without a run there are no edits.
     """
-    documents = getattr(config, "edits", None)
-    found = map(_read, documents if isinstance(documents, (list, tuple)) else [])
+    dataset, key = samples._dataset, run_key(field)
+    documents = stored(dataset, key, "edits") if dataset.has_run(key) else None
+    found = map(_read, documents if isinstance(documents, list) else [])
     return [edit for edit in found if edit is not None]
 
 
@@ -118,20 +129,11 @@ def _read(document: Any) -> Edit | None:
     return edit if is_number and all(isinstance(value, dict) for value in maps) else None
 
 
-def _plain(value: Any) -> Any:
-    """Turn lists and dicts of the database client's own types into Python's."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-
-def run_names(dataset: Any, field: str) -> ClassNames:
+def run_names(dataset: Dataset, field: str) -> ClassNames:
     """Return the names of the classes of a mask field, shown and hidden."""
-    key = run_key(field)
-    config = dataset.get_run_info(key).config if dataset.has_run(key) else None
     targets = dataset.mask_targets.get(field) or {}
     shown = {id_: name for id_, name in ids_of(targets).items() if id_}
-    done = [edit for edit in read_edits(config) if edit.status == DONE]
+    done = [edit for edit in list_edits(dataset, field) if edit.status == DONE]
     hidden = done[-1].after.hidden if done else {}
     return ClassNames(dict(sorted(shown.items())), {id_: n for id_, n in hidden.items() if id_ not in shown})
 
@@ -140,11 +142,7 @@ LONGEST = 100  # characters; a name is shown in tables and tool tips
 
 
 def checked_name(name: str, what: str) -> str:
-    """Return a name with single spaces.
-
-    Args:
-        name: as a person typed it.
-        what: names the class in the error.
+    """Return a name, as a person typed it, with single spaces; ``what`` names the class in the error.
 
     Raises:
         UsageError: it is empty or too long.

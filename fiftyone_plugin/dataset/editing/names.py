@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...errors import UsageError
 from .history import ClassNames, checked_name, run_names
-from .run import EditableRun, editing
+from .opening import editing
+from .run import EditableRun
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from ..summary import View
 
 __all__ = ["RenameResult", "class_names", "rename_classes", "restore_names"]
 
@@ -28,12 +34,12 @@ class RenameResult:
     unread: tuple[str, ...] = ()
 
 
-def class_names(dataset: Any, field: str) -> dict[int, str]:
+def class_names(dataset: Dataset, field: str) -> dict[int, str]:
     """Return class id -> name of a mask field, ascending; 0 and hidden classes are left out."""
     return run_names(dataset, field).shown
 
 
-def rename_classes(samples: Any, field: str, names: Mapping[int, str]) -> RenameResult:
+def rename_classes(samples: View, field: str, names: Mapping[int, str]) -> RenameResult:
     """Give classes of a run other names; two ids of one name are merged wherever names are used.
 
     The masks stay as they are, ids included. The mask targets of ``field`` and the lists ``<field>_classes``
@@ -56,7 +62,7 @@ def rename_classes(samples: Any, field: str, names: Mapping[int, str]) -> Rename
         return _apply(run, {**old, **_checked(names, old, field)}, {})
 
 
-def restore_names(samples: Any, field: str) -> RenameResult:
+def restore_names(samples: View, field: str) -> RenameResult:
     """Give all classes the names that the run wrote; classes that edits have made since keep theirs.
 
     Args:
@@ -83,7 +89,7 @@ def _checked(names: Mapping[int, str], old: Mapping[int, str], field: str) -> di
     return {id_: checked_name(name, f"class {id_} of {field!r}") for id_, name in names.items()}
 
 
-def _apply(run: EditableRun, new: dict[int, str], settings: dict[str, Any]) -> RenameResult:
+def _apply(run: EditableRun, new: dict[int, str], settings: dict[str, object]) -> RenameResult:
     before = run.names
     if new == before.shown:
         return RenameResult(new, 0)

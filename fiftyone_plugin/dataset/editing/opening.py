@@ -1,33 +1,38 @@
-"""Which runs can be edited from a dataset, by whom at a time, and which files may go with an edit."""
+"""Which runs can be edited from a dataset, by whom at a time; and taking the last edit back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ...common.files import remove_empty, remove_inside, remove_partials
 from ...common.locks import Busy, FileLock
 from ...errors import PseudoMaskError, UsageError
-from ..keys import METHOD, reserved_fields, run_key
-from ..ownership import folder_of, is_own, shown_by
-from ..record import read_record
+from ...runs.cleaning import EDITS
+from ..database import database_errors, refresh
+from ..journal import refuse_if_busy
+from ..keys import run_key
+from ..ownership import folder_of, is_own
+from ..record import finished_run
+from ..recovery import recover
+from .history import Edit
+from .run import EditableRun
 
-__all__ = ["folder_to_edit", "locked", "remove_masks"]
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from ..summary import View
+
+__all__ = ["editing", "undo_edit"]
 
 
-def folder_to_edit(dataset: Any, field: str) -> Path:
+def _folder_to_edit(dataset: Dataset, field: str) -> Path:
     """Return the folder of the finished run that fills a field.
 
-    Raises:
-        UsageError: there is none, or the run was made in another dataset: an edit writes to its folder, and
-            its samples there would not know.
+    One of another dataset is refused: an edit writes to its folder, and its samples there would not know.
     """
-    record = read_record(dataset, run_key(field))
-    if record is None or not record.is_complete:
-        finished = reserved_fields(dataset.list_runs(method=METHOD, status="complete"))
-        raise UsageError(f"no finished run fills {field!r}; there are: {', '.join(finished) or 'none'}")
+    record = finished_run(dataset, field)
     if not is_own(dataset, folder_of(record)):
         raise UsageError(
             f"the masks of {field!r} belong to the dataset that {dataset.name!r} was copied from, or their "
@@ -43,16 +48,8 @@ def folder_to_edit(dataset: Any, field: str) -> Path:
 
 
 @contextmanager
-def locked(folder: Path, field: str) -> Iterator[None]:
-    """Keep other processes from editing a field; the lock's file stays, for others may wait for it.
-
-    Args:
-        folder: the folder of edits in that of the run.
-        field: the mask field.
-
-    Raises:
-        PseudoMaskError: another process edits it, or the folder cannot be written.
-    """
+def _locked(folder: Path, field: str) -> Iterator[None]:
+    """Keep other processes from editing a field; the lock's file stays, for others may wait for it."""
     if not folder.parent.is_dir():
         raise PseudoMaskError(f"cannot write to {folder}: no such folder; edits need the folder of the run")
     lock = FileLock(folder / "lock")
@@ -70,17 +67,57 @@ def locked(folder: Path, field: str) -> Iterator[None]:
         lock.release()
 
 
-def remove_masks(dataset: Any, folder: Path, names: Iterable[str]) -> None:
-    """Remove the masks of an edit that was taken back; they stay where a copy of the field shows them.
+@contextmanager
+def editing(samples: View, field: str) -> Iterator[EditableRun]:
+    """Open the finished run that fills ``field`` and keep other processes from editing it meanwhile.
+
+    What a crash has left of an earlier edit is taken back first.
 
     Args:
-        dataset: the dataset, whose samples show other files by now.
-        folder: folder of the masks of the edit.
-        names: names of the run's masks: an edit writes no other.
+        samples: the dataset, or any view of it: edits belong to the whole dataset.
+        field: mask field of the run.
+
+    Raises:
+        UsageError: no finished run fills the field, or its masks belong to another dataset.
+        PseudoMaskError: another edit is being written, or the run's folder cannot be written.
+        MissingDependencyError: FiftyOne's database does not answer.
     """
-    remove_partials(folder)
-    if shown_by(dataset, str(folder)):
-        return
-    for name in names:
-        remove_inside(folder, name)
-    remove_empty(folder)
+    dataset = samples._dataset
+    with database_errors("Once it does, the next edit takes back what this one has begun"):
+        recover(dataset)
+        out = _folder_to_edit(dataset, field)
+        with _locked(out / EDITS, field):
+            refresh(dataset)
+            refuse_if_busy(dataset, run_key(field))
+            run = EditableRun(dataset, field, out)
+            run.recover()
+            yield run
+
+
+def undo_edit(samples: View, field: str, number: int | None = None) -> Edit:
+    """Take the last edit of a run back: samples show the masks before it again, byte for byte.
+
+    Mask targets, lists of classes and coverage follow. Calling it again takes back the edit before; where
+    a call was cut short by a crash, the next one completes it and takes nothing else back.
+
+    Args:
+        samples: the dataset, or any view of it.
+        field: mask field of a finished run.
+        number: of the edit that has to be the last one; ``None`` for whichever is.
+
+    Returns:
+        The record of what was taken back.
+
+    Raises:
+        UsageError: no finished run fills ``field``, no edit is left, or the last one has another number.
+        PseudoMaskError: another edit is being written.
+    """
+    with editing(samples, field) as run:
+        if run.carried_on:
+            return run.carried_on[-1]
+        last = run.applied[-1].number if run.applied else number
+        if number not in (None, last):
+            raise UsageError(
+                f"edit {number} of {field!r} is not the last one, edit {last} is: take that back first"
+            )
+        return run.undo_last()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from ...common.parallel import one_thread
+from ...common.progress import Progress
 from ...features.types import ImageFeatures
 from ...masks.regions import MaskRegions, find_regions
 from .run import EditableRun, MaskRow
 
-__all__ = ["Features", "open_features", "patch_shares", "pool_tokens"]
+if TYPE_CHECKING:
+    from ...features.source import ImageFeatureSource
 
+__all__ = ["Features", "Sampled", "open_features", "patch_shares", "pool_tokens"]
+
+T = TypeVar("T")
 NOT_PATCHES = ("cls", "attn")  # layers without a vector for every patch
 
 
@@ -59,22 +64,37 @@ def pool_tokens(tokens: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 class Features:
-    """Descriptors of regions, by the backbone and the patch features of the run's method.
+    """Regions of the masks of a run, and what they look like to its backbone.
 
     Args:
+        run: the run.
         source: features of the images of ``rows``.
         rows: the masks.
         keys: image path -> key in the source.
     """
 
-    def __init__(self, source: Any, rows: Sequence[MaskRow], keys: dict[str, str]) -> None:
+    def __init__(
+        self, run: EditableRun, source: ImageFeatureSource, rows: Sequence[MaskRow], keys: dict[str, str]
+    ) -> None:
         self.source = source
+        self._run = run
         self._rows = {keys[row.image]: row for row in rows}
 
-    def __iter__(self) -> Iterator[tuple[MaskRow, ImageFeatures]]:
-        """Yield every mask whose image can be read, in the order of the images' keys."""
-        for image in self.source:
-            yield self._rows[image.key], image
+    def regions(
+        self, stage: str, ids: Sequence[int] | None, progress: Progress, but: Collection[str] = ()
+    ) -> Iterator[tuple[MaskRow, ImageFeatures, np.ndarray, MaskRegions]]:
+        """Yield masks with what their images look like, in the order of the images' keys, and their regions.
+
+        Those that cannot be read, are among the names ``but``, or have no region of the classes ``ids``
+        (``None`` for all) are passed over.
+        """
+        with progress.stage(stage, total=len(self.source)) as counted:
+            for image in self.source:
+                counted.update()
+                row = self._rows[image.key]
+                mask = None if row.name in but else self._run.read(row)
+                if mask is not None and len(regions := find_regions(mask, ids)):
+                    yield row, image, mask, regions
 
     def describe(self, image: ImageFeatures, regions: MaskRegions) -> np.ndarray:
         """Return (R, D) float32 unit descriptors of the regions of an image."""
@@ -106,36 +126,36 @@ def open_features(
         UsageError: the model of the run is gone, or the backbone has other weights.
         MissingDependencyError: the weights are not there.
     """
-    from ...common.paths import cache_dir
-    from ...features.backbones import load_backbone
-    from ...features.source import ImageFeatureSource, store_spec
-    from ...features.store import FeatureStore
     from ...images.listing import list_images
     from ...runs.config import LabelConfig
-    from ...runs.model import check_weights, load_method, read_model
+    from ...runs.model import FittedModel
+    from ...runs.session import Session
 
-    model = Path(run.out) / "model"
-    saved = read_model(model)
-    layers = [layer for layer in load_method(model).layers if layer not in NOT_PATCHES] or ["out"]
-    settings = getattr(run.config, "settings", None) or {}
-    precision = (settings.get("backbone") or {}).get("precision") or "auto"
-    loaded = load_backbone(backbone or saved["backbone"], cache_dir=cache_dir(), precision=precision)
-    check_weights(saved, loaded)
+    model = FittedModel.load(Path(run.out) / "model")
+    session = Session.open(LabelConfig(backbone=backbone), model)
+    layers = [layer for layer in model.method.inputs if layer not in NOT_PATCHES] or ["out"]
     items = list_images(sorted({row.image for row in rows}))
-    with FeatureStore(
-        cache_dir(), store_spec(loaded, saved["size"]), limit_bytes=LabelConfig().cache_limit
-    ) as store:
-        batch = 4 if loaded.device == "cpu" else 32
-        source = ImageFeatureSource(items, loaded, layers, size=saved["size"], batch_size=batch, store=store)
-        yield Features(source, rows, {item.path: item.key for item in items})
+    yield Features(run, session.source(items, layers), rows, {item.path: item.key for item in items})
 
 
-def read_regions(
-    run: EditableRun, row: MaskRow, ids: Sequence[int] | None
-) -> tuple[np.ndarray, MaskRegions] | None:
-    """Return a mask and its regions; ``None`` where it cannot be read, or has none."""
-    mask = run.read(row)
-    if mask is None:
-        return None
-    regions = find_regions(mask, ids)
-    return (mask, regions) if len(regions) else None
+class Sampled(Generic[T]):
+    """At most ``size`` of what is added, drawn at random; the same seed and order draw the same."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._rng = size, np.random.default_rng(seed)
+        self._drawn: list[tuple[float, T]] = []
+
+    def add(self, items: Sequence[T]) -> None:
+        """Offer some."""
+        self._drawn += zip(self._rng.random(len(items)).tolist(), items, strict=True)
+        if len(self._drawn) > 2 * self._size:
+            self._cut()
+
+    def items(self, *, cut: bool = True) -> list[T]:
+        """Return what was drawn; without ``cut``, as it came and up to twice as many."""
+        if cut:
+            self._cut()
+        return [item for _, item in self._drawn]
+
+    def _cut(self) -> None:
+        self._drawn = sorted(self._drawn, key=lambda pair: pair[0])[: self._size]

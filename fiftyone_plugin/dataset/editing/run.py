@@ -8,33 +8,35 @@ the first file is written; whatever a crash leaves is taken back by the next edi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...common.files import remove_partials, write_json
+from ...common.files import remove_empty, remove_inside, remove_partials, write_json
 from ...errors import ImageReadError, PseudoMaskError, UsageError
 from ...evaluation.fiftyone_masks import with_stored_mask
 from ...images.listing import all_samples
 from ...masks.files import read_mask_file, write_mask
 from ...runs.cleaning import EDITS
 from ...runs.folder import RunDirectory
-from ..database import database_errors, database_problem, refresh
-from ..journal import at_work, note, refuse_if_busy
+from ..database import database_problem
+from ..journal import at_work, note, pending
 from ..keys import run_key
-from ..recovery import recover
+from ..ownership import shown_by
+from ..record import RunFields, RunRecord, finished_run, update_record
 from ..summary import ids_of
 from ..views import follow_classes, rare_view
 from .fields import AreaChange, FieldWriter, MaskContent
-from .history import DONE, UNDOING, UNDONE, WRITING, ClassNames, Edit, read_edits, run_names
-from .opening import folder_to_edit, locked, remove_masks
+from .history import DONE, UNDOING, UNDONE, WRITING, ClassNames, Edit, list_edits, run_names
 
-__all__ = ["EditableRun", "MaskRow", "Written", "editing"]
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+__all__ = ["EditableRun", "MaskRow", "Written"]
 
 NAMES_ALONE = ("rename", "hide")  # kinds of edits that change no mask
 
@@ -61,6 +63,7 @@ class Written:
     """What an edit changed.
 
     Attributes:
+        field: the mask field.
         edit: its record.
         changed: number of mask files that changed.
         samples: number of samples of which a field changed.
@@ -68,38 +71,12 @@ class Written:
         outside: ids of samples that show a mask which the run has not written; an edit changes none of them.
     """
 
+    field: str
     edit: Edit
     changed: int
     samples: int
     unread: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
-
-
-@contextmanager
-def editing(samples: Any, field: str) -> Iterator[EditableRun]:
-    """Open the finished run that fills ``field`` and keep other processes from editing it meanwhile.
-
-    What a crash has left of an earlier edit is taken back first.
-
-    Args:
-        samples: the dataset, or any view of it: edits belong to the whole dataset.
-        field: mask field of the run.
-
-    Raises:
-        UsageError: no finished run fills the field, or its masks belong to another dataset.
-        PseudoMaskError: another edit is being written, or the run's folder cannot be written.
-        MissingDependencyError: FiftyOne's database does not answer.
-    """
-    dataset, key = samples._dataset, run_key(field)
-    with database_errors("Once it does, the next edit takes back what this one has begun"):
-        recover(dataset)
-        out = folder_to_edit(dataset, field)
-        with locked(out / EDITS, field):
-            refresh(dataset)
-            refuse_if_busy(dataset, key)
-            run = EditableRun(dataset, field, out)
-            run.recover()
-            yield run
 
 
 class EditableRun:
@@ -115,11 +92,12 @@ class EditableRun:
         carried_on: edits whose undoing was cut short, and completed when the run was opened.
     """
 
-    def __init__(self, dataset: Any, field: str, out: Path) -> None:
+    def __init__(self, dataset: Dataset, field: str, out: Path) -> None:
         self.dataset = dataset
         self.field = field
         self.out = out
-        self.edits = read_edits(self.config)
+        self.key = run_key(field)
+        self.edits = list_edits(dataset, field)
         self._fields = FieldWriter(dataset, field, self.mask_name)
         self._unread: list[str] = []
         self.carried_on: list[Edit] = []
@@ -127,9 +105,9 @@ class EditableRun:
     # ------------------------------------------------------------------ reading
 
     @property
-    def config(self) -> Any:
+    def record(self) -> RunRecord:
         """The record of the run in the database, read anew."""
-        return self.dataset.get_run_info(run_key(self.field)).config
+        return finished_run(self.dataset, self.field)
 
     @property
     def names(self) -> ClassNames:
@@ -148,9 +126,7 @@ class EditableRun:
         *,
         drawn: bool = False,
     ) -> list[MaskRow]:
-        """List the mask files that can be edited, by name.
-
-        Masks outside the run's folder are left out.
+        """List the mask files that can be edited, by name; those outside the run's folder are left out.
 
         Args:
             ids: only those that may show one of these classes, by the lists beside the masks.
@@ -163,7 +139,7 @@ class EditableRun:
             samples = samples.select(list(sample_ids))
         left_out = set() if drawn else with_stored_mask(samples, field)
         wanted = self._names_to_look_for(ids)
-        columns = ["id", "filepath", f"{field}.mask_path", f"{field}_classes"]
+        columns = ["id", "filepath", RunFields(field).path, RunFields(field).classes]
         files: dict[str, list[tuple[str, str, str]]] = {}
         for id_, image, path, listed in zip(*samples.values(columns), strict=True):
             name = self.mask_name(path)
@@ -184,13 +160,13 @@ class EditableRun:
         """Whether somebody has given classes other names in the mask targets, which lists do not follow."""
         if self.applied:
             return self.names.shown != self.applied[-1].after.shown
-        classes = (RunDirectory(self.out).read_run() or {}).get("classes") or {}
-        return self.names.shown != ids_of(classes)
+        record = RunDirectory(self.out).read_run()
+        return self.names.shown != ids_of(record.classes if record is not None else {})
 
     def _names_to_look_for(self, ids: Iterable[int] | None) -> set[str] | None:
         """Return the names by which lists tell that a class may be there; ``None``: they do not tell."""
-        names = self.names
-        if ids is None or self.lists_are_stale or not self.dataset.has_sample_field(f"{self.field}_classes"):
+        names, lists = self.names, RunFields(self.field).classes
+        if ids is None or self.lists_are_stale or not self.dataset.has_sample_field(lists):
             return None
         return {names.shown[id_] for id_ in ids} if all(id_ in names.shown for id_ in ids) else None
 
@@ -242,17 +218,9 @@ class EditableRun:
         Raises:
             PseudoMaskError: a file cannot be written.
         """
-        edit = Edit(
-            number=self._free_number(),
-            kind=kind,
-            time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            status=WRITING,
-            settings=settings,
-            summary={},
-            before=self.names,
-            after=after,
-            areas=dict(getattr(self.config, "areas", None) or {}),
-        )
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        areas = self.record.areas
+        edit = Edit(self._free_number(), kind, now, WRITING, settings, {}, self.names, after, areas)
         self._save([*self.edits, edit])
         try:
             self._write_record(edit)
@@ -294,7 +262,7 @@ class EditableRun:
         edit.status = DONE
         self._write_record(edit)
         self._save_and_follow(gained.apply(edit.areas, self.out))
-        return Written(edit, len(changed), samples, tuple(unread), outside)
+        return Written(self.field, edit, len(changed), samples, tuple(unread), outside)
 
     def undo_last(self) -> Edit:
         """Take the last edit back: masks, lists, coverage and names are those before it.
@@ -327,7 +295,7 @@ class EditableRun:
         earlier = {row.name: MaskContent(self.path_before(row.name, edit)) for row in mine}
         self._fields.update(edit.after, edit.before, earlier, reread=reread)
         self._write_names(edit.before)
-        remove_masks(self.dataset, folder, {row.name for row in self.rows(drawn=True)})
+        _remove_masks(self.dataset, folder, {row.name for row in self.rows(drawn=True)})
         edit.status = UNDONE
         if self.out.is_dir():
             remove_partials(folder.parent)
@@ -356,30 +324,28 @@ class EditableRun:
 
     def _save_and_follow(self, areas: Mapping[str, float]) -> None:
         """Keep the records, and let the view of rare classes follow, which may be carried on later."""
-        key = run_key(self.field)
-        rare = rare_view(self.dataset, key)
+        rare = rare_view(self.dataset, self.key)
         if rare is None:
             self._save(self.edits, areas)
             return
         with at_work() as holder:
             self._save(self.edits, areas, {"rare": {"name": rare, "holder": holder}})
-            follow_classes(self.dataset, key, rare)
-            note(self.dataset, key, rare=None)
+            follow_classes(self.dataset, self.key, rare)
+            note(self.dataset, self.key, rare=None)
 
     def _save(
         self,
         edits: list[Edit],
         areas: Mapping[str, float] | None = None,
-        pending: Mapping[str, Any] | None = None,
+        following: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep the records, the areas of classes where they changed, and what is to follow, in one write."""
-        config = self.config
-        if pending:
-            config.pending = {**(getattr(config, "pending", None) or {}), **pending}
-        config.edits = [edit.to_json() for edit in edits]
+        changes: dict[str, Any] = {"edits": [edit.to_json() for edit in edits]}
+        if following:
+            changes["pending"] = {**pending(self.dataset, self.key), **following}
         if areas:
-            config.areas = dict(areas)
-        self.dataset.update_run_config(run_key(self.field), config)
+            changes["areas"] = dict(areas)
+        update_record(self.dataset, self.key, **changes)
         self.edits = edits
 
     def _write_names(self, names: ClassNames) -> None:
@@ -388,3 +354,13 @@ class EditableRun:
         new = {**background, **names.shown}
         self.dataset.mask_targets = {**self.dataset.mask_targets, self.field: new}
         self.dataset.save()
+
+
+def _remove_masks(dataset: Dataset, folder: Path, names: Iterable[str]) -> None:
+    """Remove the masks of an edit that was taken back, ``names`` in ``folder``, unless a copy shows them."""
+    remove_partials(folder)
+    if shown_by(dataset, str(folder)):
+        return
+    for name in names:
+        remove_inside(folder, name)
+    remove_empty(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from string import ascii_lowercase
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +12,12 @@ from ...common.parallel import one_thread
 from ...common.progress import NullProgress, Progress
 from ...errors import UsageError
 from .history import ClassNames
-from .regions import Features, open_features, read_regions
-from .run import EditableRun, MaskRow, Written, editing
+from .opening import editing
+from .regions import Features, Sampled, open_features
+from .run import MaskRow, Written
+
+if TYPE_CHECKING:
+    from ..summary import View
 
 __all__ = ["MAX_PARTS", "RegionParts", "split_class"]
 
@@ -97,7 +101,7 @@ def _half_whitening(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def split_class(
-    samples: Any,
+    samples: View,
     field: str,
     class_id: int,
     *,
@@ -138,7 +142,7 @@ def split_class(
         if not rows:
             raise UsageError(f"no image shows class {class_id} of {field!r}")
         with open_features(run, rows, backbone) as features:
-            _fit(run, features, class_id, parts, progress)
+            _fit(features, class_id, parts, progress, field)
             found = len(parts.centers_)
             if found < 2:
                 raise UsageError(
@@ -153,7 +157,7 @@ def split_class(
             shown = {**names.shown, **dict(zip(ids, free, strict=False))}
             settings = {"class": class_id, "n_parts": n_parts, "seed": seed}
             counts = np.zeros(found, np.int64)
-            masks = _split(run, features, class_id, np.array(ids), parts, counts, progress)
+            masks = _split(features, class_id, np.array(ids), parts, counts, progress)
             return run.apply(
                 "split",
                 settings,
@@ -167,33 +171,19 @@ def split_class(
             )
 
 
-def _fit(
-    run: EditableRun, features: Features, class_id: int, parts: RegionParts, progress: Progress
-) -> RegionParts:
+def _fit(features: Features, class_id: int, parts: RegionParts, progress: Progress, field: str) -> None:
     """Find the parts on at most ``MAX_REGIONS`` regions, drawn at random where there are more."""
-    drawn: list[tuple[float, np.ndarray, float]] = []
-    rng = np.random.default_rng(parts.random_state)
-    with progress.stage("regions", total=len(features.source)) as stage:
-        for row, image in features:
-            found = read_regions(run, row, [class_id])
-            stage.update()
-            if found is None:
-                continue
-            mask, regions = found
-            described = features.describe(image, regions)
-            share = regions.area / mask.size
-            drawn += zip(rng.random(len(regions)).tolist(), described, share.tolist(), strict=True)
-            if len(drawn) > 2 * MAX_REGIONS:
-                drawn = sorted(drawn, key=lambda region: region[0])[:MAX_REGIONS]
-    drawn = sorted(drawn, key=lambda region: region[0])[:MAX_REGIONS]
-    if not drawn:
-        raise UsageError(f"no image shows class {class_id} of {run.field!r}, or none of them can be read")
-    descriptors = np.stack([vector for _, vector, _ in drawn])
-    return parts.fit(descriptors, np.array([area for _, _, area in drawn]))
+    drawn: Sampled[tuple[np.ndarray, float]] = Sampled(MAX_REGIONS, parts.random_state)
+    for _, image, mask, regions in features.regions("regions", [class_id], progress):
+        share = (regions.area / mask.size).tolist()
+        drawn.add(list(zip(features.describe(image, regions), share, strict=True)))
+    if not drawn.items():
+        raise UsageError(f"no image shows class {class_id} of {field!r}, or none of them can be read")
+    vectors, areas = zip(*drawn.items(), strict=True)
+    parts.fit(np.stack(vectors), np.array(areas))
 
 
 def _split(
-    run: EditableRun,
     features: Features,
     class_id: int,
     ids: np.ndarray,
@@ -201,14 +191,8 @@ def _split(
     counts: np.ndarray,
     progress: Progress,
 ) -> Iterator[tuple[MaskRow, np.ndarray]]:
-    with progress.stage("split", total=len(features.source)) as stage:
-        for row, image in features:
-            found = read_regions(run, row, [class_id])
-            stage.update()
-            if found is None:
-                continue
-            mask, regions = found
-            part = parts.predict(features.describe(image, regions)) - 1
-            counts += np.bincount(part, minlength=len(counts))
-            if part.any():
-                yield row, regions.paint(ids[part], mask)
+    for row, image, mask, regions in features.regions("split", [class_id], progress):
+        part = parts.predict(features.describe(image, regions)) - 1
+        counts += np.bincount(part, minlength=len(counts))
+        if part.any():
+            yield row, regions.paint(ids[part], mask)

@@ -2,7 +2,7 @@
 
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE, BackboneSpec, list_backbones
 from .vit import Backbone, load_backbone, pick_device, pick_precision
-from .weights import LoadedModel, load_model, weights_origin
+from .weights import LoadedModel, check_backbone, load_model, weights_origin
 
 __all__ = [
     "BACKBONES",
@@ -11,6 +11,7 @@ __all__ = [
     "Backbone",
     "BackboneSpec",
     "LoadedModel",
+    "check_backbone",
     "list_backbones",
     "load_backbone",
     "load_model",

@@ -12,12 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import MissingDependencyError, UsageError
+from ...errors import MissingDependencyError, UsageError, unknown
 from .checkpoints import guess_architecture, read_checkpoint
 from .offline import HOW_TO_INSTALL, convert_offline_checkpoint, find_offline_onnx, tensors_sha256
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 
-__all__ = ["LoadedModel", "hub_is_reachable", "is_cached", "load_model", "read_checkpoint", "weights_origin"]
+__all__ = [
+    "LoadedModel",
+    "check_backbone",
+    "hub_is_reachable",
+    "is_cached",
+    "load_model",
+    "read_checkpoint",
+    "weights_origin",
+]
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_TIMEOUT_S = 4.0
@@ -238,13 +246,23 @@ def _from_hub(wanted: str) -> tuple[LoadedModel | None, str]:
     return LoadedModel(model, wanted, timm_name, "hub", licence, None, _state_sha256(model), wanted), ""
 
 
+def check_backbone(name: str) -> None:
+    """Check a backbone's name without loading it; a file, which may come later, is not looked at.
+
+    Raises:
+        UsageError: neither a known name, nor a timm model, nor the path of a checkpoint.
+    """
+    if name not in BACKBONES and _as_file(name) is None:
+        _check_known(name)
+
+
 def _check_known(timm_name: str) -> None:
     import timm
 
     if not timm.is_model(timm_name.split(".")[0]):
         family = timm.list_models(f"*{timm_name.split('_')[0]}*patch*")[:3]
         close = f"timm also has e.g. {', '.join(family)}" if family else "see also timm.list_models()"
-        raise UsageError(f"unknown backbone {timm_name!r}; known: {', '.join(BACKBONES)}; {close}")
+        raise UsageError(f"{unknown('backbone', timm_name, BACKBONES)}; {close}")
     try:
         timm.get_pretrained_cfg(timm_name)
     except RuntimeError as error:  # the architecture is there, the tag behind the dot is not

@@ -1,80 +1,119 @@
-"""What the parameters of :class:`~.alignseg.AlignSeg` may be."""
+"""The options of AlignSeg, in groups; benchmarks/published.py has the published ones."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from ...common.checks import DIMENSIONS, ROWS, Number, check_flag, check_numbers
-from ...errors import UsageError
-from ...masks.refine import create_refiner
+from ...clustering.region_classes import CLUSTERINGS
+from ...common.checks import DIMENSIONS, ROWS, Choice, Flag, Number, Options, Several, option
+from ..options import CLASSES, LAYER, MethodConfig
 
-__all__ = ["check_config"]
+__all__ = ["AlignSegConfig", "ClassOptions", "CropOptions", "DecoderOptions", "TrainingOptions"]
 
-NUMBERS = {
-    "n_classes": Number(1, 65_535),
-    "n_prototypes": Number(1, 255),
-    "whiten": Number(1, DIMENSIONS, optional=True),
-    "smooth": Number(0, 8, whole=False),
-    "n_layers": Number(1, 64),
-    "n_heads": Number(1, 1024),
-    "hidden": Number(1, DIMENSIONS, optional=True),
-    "crop_size": Number(14, 4096),
-    "crop_tokens": Number(2, 256),
-    "n_local": Number(1, 16),
-    "attention": Number(0.01, 1, whole=False),
-    "pressure": Number(-1, 1, whole=False),
-    "temperature": Number(1e-3, 1e6, whole=False),
-    "contrast_temperature": Number(1e-3, 1e6, whole=False),
-    "alignment_weight": Number(0, 1e6, whole=False),
-    "steps": Number(1, ROWS),
-    "batch_size": Number(1, ROWS),
-    "learning_rate": Number(0, 1e30, whole=False),
-    "weight_decay": Number(0, 1e6, whole=False),
-    "patience": Number(1, ROWS, optional=True),
-    "checkpoint_every": Number(1, ROWS),
-    "max_images": Number(1, ROWS),
-    "sample_size": Number(1, ROWS),
-    "adapt_steps": Number(0, 1000),
-    "min_patches": Number(1, ROWS),
-    "score_temperature": Number(1e-4, 1e6, whole=False),
-    "class_whiten": Number(1, DIMENSIONS, optional=True),
-    "n_init": Number(1, 10_000),
-    "random_state": Number(0, 2**32 - 2),
-}
-CHOICES = {
-    "prototypes": ("random", "kmeans"),
-    "crops": ("tokens", "pixels"),
-    "crop_order": ("correct", "released"),
-    "loss": ("mean", "sum"),
-    "class_clustering": ("kmeans", "spectral"),
-    "output": ("classes", "regions"),
-}
+COMPONENTS = Number(1, DIMENSIONS, optional=True)
+TEMPERATURE = Number(1e-3, 1e6, whole=False)
 
 
-def check_config(config: dict[str, Any]) -> None:
-    """Check the constructor arguments and make them plain values, which JSON can hold; changes ``config``.
+@dataclass(frozen=True)
+class DecoderOptions(Options):
+    """The tokens that the decoder sees, and what it is."""
 
-    Raises:
-        UsageError: a value is of the wrong type or out of range.
-    """
-    check_numbers(config, NUMBERS)
-    for name in ("center", "chained", "keep_mean"):
-        config[name] = check_flag(name, config[name])
-    for name, known in CHOICES.items():
-        if config[name] not in known:
-            raise UsageError(f"{name} must be one of {', '.join(known)}, got {config[name]!r}")
-    for name in ("token_layers", "class_layers"):
-        config[name] = _patch_layers(name, config[name])
-    create_refiner(config["refine"])
+    token_layers: tuple[str, ...] = option(
+        ("out",), Several(LAYER), "patch features of decoder and losses, each L2-normalised, concatenated"
+    )
+    center: bool = option(False, Flag(), "subtract the mean token of the data set")
+    whiten: int | None = option(64, COMPONENTS, "PCA components kept and whitened; null for none")
+    smooth: float = option(0.7, Number(0, 8, whole=False), "sigma in patches of the blur of the tokens")
+    n_prototypes: int = option(5, Number(1, 255), "Q, most regions of an image")
+    prototypes: str = option(
+        "kmeans", Choice(("random", "kmeans")), "first values: N(0, 1), or over a sample of tokens"
+    )
+    n_layers: int = option(3, Number(1, 64), "decoder layers, each on the output of the one before")
+    n_heads: int = option(4, Number(1, 1024), "attention heads, a divisor of the number of token dimensions")
+    hidden: int | None = option(None, COMPONENTS, "width of the FFN; null for twice the token dimensions")
 
 
-def _patch_layers(name: str, value: Any) -> list[str]:
-    """Return layer names as a list, which JSON can hold."""
-    layers = [value] if isinstance(value, str) else value
-    if (
-        not isinstance(layers, (list, tuple))
-        or not layers
-        or not all(isinstance(layer, str) and layer not in ("cls", "attn") for layer in layers)
-    ):
-        raise UsageError(f"{name} must be layers of patch features (out, t<block>, k<block>), got {value!r}")
-    return list(layers)
+@dataclass(frozen=True)
+class CropOptions(Options):
+    """The crops that are compared in training."""
+
+    crops: str = option(
+        "tokens",
+        Choice(("tokens", "pixels")),
+        "cut out of the token grid of the whole image, or each through the backbone",
+    )
+    crop_size: int = option(224, Number(14, 4096), "side of pixel crops; a multiple of the patch size")
+    crop_tokens: int = option(10, Number(2, 256), "patches on each side of a crop made of tokens")
+    n_local: int = option(2, Number(1, 16), "local crops of an image")
+    attention: float = option(
+        1.0,
+        Number(0.01, 1, whole=False),
+        "share of the CLS attention that is foreground in training; 1: all patches, no attention needed",
+    )
+
+
+@dataclass(frozen=True)
+class TrainingOptions(Options):
+    """The loss and the training."""
+
+    pressure: float = option(
+        0.2, Number(-1, 1, whole=False), "correlation above which two patches attract each other"
+    )
+    temperature: float = option(0.1, TEMPERATURE, "of the assignments to prototypes in training")
+    contrast_temperature: float = option(1.0, TEMPERATURE, "of the prototype alignment")
+    alignment_weight: float = option(10.0, Number(0, 1e6, whole=False), "weight of the image alignment")
+    steps: int = option(200, Number(1, ROWS), "training steps")
+    batch_size: int = option(16, Number(1, ROWS), "images a step")
+    learning_rate: float = option(
+        2e-3, Number(0, 1e30, whole=False), "of AdamW, halved every three tenths of the steps"
+    )
+    weight_decay: float = option(0.04, Number(0, 1e6, whole=False), "of matrices other than the prototypes")
+    patience: int | None = option(
+        100,
+        Number(1, ROWS, optional=True),
+        "ends when the mean loss of so many steps is no lower than that of as many before; null: never",
+    )
+    checkpoint_every: int = option(50, Number(1, ROWS), "steps between checkpoints")
+    max_images: int = option(
+        512, Number(1, ROWS), "images whose tokens are kept in memory; of more, about this many are drawn"
+    )
+    sample_size: int = option(
+        32_768, Number(1, ROWS), "patches that mean, whitening and kmeans prototypes are fitted on"
+    )
+
+
+@dataclass(frozen=True)
+class ClassOptions(Options):
+    """From the decoder's prototypes to regions, and from regions to classes."""
+
+    adapt_steps: int = option(
+        10, Number(0, 1000), "soft k-means on the image's tokens that prototypes take after the decoder"
+    )
+    min_patches: int = option(6, Number(1, ROWS), "smaller regions are given to the regions next best")
+    score_temperature: float = option(
+        0.1, Number(1e-4, 1e6, whole=False), "softness of the scores that are up-sampled and refined"
+    )
+    class_layers: tuple[str, ...] = option(
+        ("t-4", "t-3", "t-1"), Several(LAYER), "patch features that describe regions"
+    )
+    class_whiten: int | None = option(64, COMPONENTS, "PCA components of region descriptors; null for none")
+    class_clustering: str = option("spectral", Choice(CLUSTERINGS), "of the regions of all images")
+    n_init: int = option(10, Number(1, 10_000), "restarts of k-means over regions")
+    output: str = option(
+        "classes", Choice(("classes", "regions")), "1..K of the data set, or 1..Q of each image by itself"
+    )
+
+
+@dataclass(frozen=True)
+class AlignSegConfig(ClassOptions, TrainingOptions, CropOptions, DecoderOptions, MethodConfig):
+    """Options of :class:`~.method.AlignSeg`; the same stand in a saved model."""
+
+    retired: ClassVar[dict[str, object]] = {
+        "chained": True,
+        "crop_order": "correct",
+        "keep_mean": False,
+        "loss": "mean",
+    }
+
+    n_classes: int = option(20, CLASSES, "K; fewer if there are fewer regions")

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from ...images.boxes import Box
 
-__all__ = ["attention_foreground", "draw_crops", "resample_tokens", "scramble"]
+__all__ = ["attention_foreground", "draw_crops", "resample_tokens"]
 
 GLOBAL_AREA = (0.5, 1.0)
 LOCAL_AREA = (0.05, 0.25)
@@ -132,18 +132,4 @@ def attention_foreground(attention: np.ndarray, mass: float) -> np.ndarray:
     components, n = ndimage.label(mask.reshape(attention.shape), structure=EIGHT)
     large = np.bincount(components.ravel(), minlength=n + 1) > SPECK
     large[0] = False
-    return large[components]
-
-
-def scramble(local: np.ndarray) -> np.ndarray:
-    """Mix up local crops across images as the released code does.
-
-    There the tokens come out of the backbone crop by crop and are read as if they came image by image.
-
-    Args:
-        local: (B, L, ...) crops of the images.
-
-    Returns:
-        (B, L, ...) of which crop l of image b is crop c of image i where ``b * L + l == c * B + i``.
-    """
-    return np.ascontiguousarray(local.swapaxes(0, 1)).reshape(local.shape)
+    return np.asarray(large[components])

@@ -58,7 +58,8 @@ class DecoderLayer(nn.Module):
         """Map (B, Q, D) queries and (B, n, D) tokens to (B, Q, D)."""
         x = self.norms[0](queries + self.cross(queries, tokens, tokens, need_weights=False)[0])
         x = self.norms[1](x + self.self_(x, x, x, need_weights=False)[0])
-        return self.norms[2](x + self.ffn(x))
+        out: torch.Tensor = self.norms[2](x + self.ffn(x))
+        return out
 
 
 class Decoder(nn.Module):
@@ -70,8 +71,6 @@ class Decoder(nn.Module):
         n_layers: layers.
         n_heads: attention heads, a divisor of D.
         hidden: width of the FFN.
-        chained: every layer works on the output of the one before. The released code feeds all of them the
-            learnt prototypes and keeps the last one's output, so that the others are never trained.
     """
 
     def __init__(
@@ -82,12 +81,10 @@ class Decoder(nn.Module):
         n_layers: int = 1,
         n_heads: int = 3,
         hidden: int = 768,
-        chained: bool = True,
     ) -> None:
         super().__init__()
         self.prototypes = nn.Parameter(torch.randn(n_prototypes, dim))
         self.layers = nn.ModuleList(DecoderLayer(dim, n_heads, hidden) for _ in range(n_layers))
-        self.chained = chained
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -95,10 +92,9 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map (B, n, D) tokens to (B, Q, D) adaptive prototypes."""
-        learnt = self.prototypes.expand(len(tokens), -1, -1)
-        x = learnt
+        x = self.prototypes.expand(len(tokens), -1, -1)
         for layer in self.layers:
-            x = layer(x if self.chained else learnt, tokens)
+            x = layer(x, tokens)
         return x
 
 
@@ -125,25 +121,22 @@ def adapt(prototypes: torch.Tensor, tokens: torch.Tensor, steps: int) -> torch.T
     return prototypes
 
 
-def correlation(x: torch.Tensor, y: torch.Tensor, *, keep_mean: bool = True) -> torch.Tensor:
+def correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return the spatially centred cosines of two crops' tokens, the target of the alignment loss.
 
-    As in STEGO: each token's mean over the other crop is subtracted, then the mean over the whole batch is
-    put back.
+    As in STEGO: each token's mean over the other crop is subtracted; the mean over the batch is not put back,
+    so that values are relative to what is usual in the image, whatever the features.
 
     Args:
         x: (B, n, D) tokens of the global crop.
         y: (B, m, D) tokens of the local crop.
-        keep_mean: put the mean back, as published. Without it, values are relative to what is usual in the
-            image, whatever the features.
 
     Returns:
         (B, n, m), without gradient.
     """
     with torch.no_grad():
         c = cosine(x, y)
-        centred = c - c.mean(-1, keepdim=True)
-        return centred - centred.mean() + c.mean() if keep_mean else centred
+        return c - c.mean(-1, keepdim=True)
 
 
 def assignments(tokens: torch.Tensor, prototypes: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
@@ -159,7 +152,6 @@ def image_alignment_loss(
     mask_b: torch.Tensor,
     *,
     pressure: float,
-    reduction: str = "mean",
 ) -> torch.Tensor:
     """Prototype-image alignment: patches that look alike get the same prototypes.
 
@@ -172,16 +164,13 @@ def image_alignment_loss(
         mask_a: (B, n) bool foreground of the global crop.
         mask_b: (B, m) bool foreground of the local crop.
         pressure: correlation above which a pair attracts.
-        reduction: ``sum`` over all pairs (as released; it grows with the batch and the foreground's area), or
-            ``mean`` over each image's pairs, then over the images that have any.
 
     Returns:
-        Scalar.
+        Scalar: the mean over each image's pairs, then over the images that have any, so that neither the
+        batch size nor the foreground's area shifts the balance of the losses.
     """
     pairs = (mask_a.unsqueeze(-1) & mask_b.unsqueeze(-2)).to(target.dtype)
     cost = -(a @ b.transpose(-1, -2)) * (target - pressure) * pairs
-    if reduction == "sum":
-        return cost.sum()
     count = pairs.sum((-1, -2))
     return (cost.sum((-1, -2)) / count.clamp_min(1)).sum() / (count > 0).sum().clamp_min(1)
 

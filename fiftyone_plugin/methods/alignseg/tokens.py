@@ -16,33 +16,27 @@ from ...features.types import ImageFeatures
 __all__ = ["TokenEmbedding", "TrainingImage", "collect_images"]
 
 
+@dataclass(frozen=True)
 class TokenEmbedding:
     """Maps the layers of an image, or of a crop, to tokens of equal norm.
 
-    Args:
+    Attributes:
         layers: names of patch features.
         smooth: sigma in patches of a Gaussian blur; 0 for none.
-
-    Attributes:
-        normalizer: centres or whitens; set by the method's fit.
+        normalizer: centres or whitens; fitted.
     """
 
-    def __init__(self, layers: Sequence[str], smooth: float) -> None:
-        self.layers = tuple(layers)
-        self.smooth = smooth
-        self.normalizer = VectorNormalizer()
-
-    def stack(self, layers: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the (n, D) float32 layers side by side, each L2-normalised."""
-        return stack_layers([layers[name] for name in self.layers])
+    layers: tuple[str, ...]
+    smooth: float
+    normalizer: VectorNormalizer
 
     def embed(self, layers: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return (n, d) float32 tokens of norm sqrt(d), of a square grid of n patches."""
         with one_thread():
-            tokens = self.normalizer.transform(self.stack(layers))
+            tokens = self.normalizer.transform(stack_layers([layers[name] for name in self.layers]))
         side = round(len(tokens) ** 0.5)
         tokens = blur_patches(tokens, (side, side), self.smooth)
-        return tokens * np.float32(tokens.shape[1] ** 0.5)
+        return np.asarray(tokens * np.float32(tokens.shape[1] ** 0.5))
 
 
 @dataclass(frozen=True)

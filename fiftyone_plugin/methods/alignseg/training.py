@@ -6,10 +6,9 @@ import contextlib
 import io
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,36 +17,17 @@ from ...common.files import atomic
 from ...common.progress import Progress, annotate
 from ...errors import ImageReadError, PseudoMaskError
 from ...images.reading import resize_image
-from .crops import attention_foreground, draw_crops, resample_tokens, scramble
+from .config import AlignSegConfig
+from .crops import attention_foreground, draw_crops, resample_tokens
 from .model import Decoder, assignments, contrast_loss, correlation, image_alignment_loss, single_thread
 from .tokens import TrainingImage
 
-__all__ = ["CropBatch", "Crops", "PixelCrops", "Recipe", "TokenCrops", "Trainer"]
+__all__ = ["CropBatch", "Crops", "PixelCrops", "TokenCrops", "Trainer"]
 
 logger = logging.getLogger(__name__)
 
 LOSSES = ("total", "image_alignment", "prototype_alignment")
-RELEASED_WEIGHT = 0.15  # of the summed loss, hard-coded in the released code
 MIN_GAIN = 1e-3  # smallest relative fall of the loss that is no plateau
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the decoder is trained; the fields are parameters of :class:`~.alignseg.AlignSeg`."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    temperature: float
-    contrast_temperature: float
-    pressure: float
-    keep_mean: bool
-    loss: str
-    alignment_weight: float
-    patience: int | None
-    checkpoint_every: int
-    random_state: int
 
 
 @dataclass(frozen=True)
@@ -67,43 +47,28 @@ class CropBatch:
     local_mask: np.ndarray
 
 
-class Crops(Protocol):
-    """Where batches come from."""
+class Crops(ABC):
+    """Where batches come from: training images, and how they are cropped."""
 
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def batch(self, rng: np.random.Generator, size: int) -> CropBatch:
-        """Draw ``size`` images and their crops; a result of the generator's state alone."""
-
-
-class _Crops(ABC):
-    def __init__(
-        self, images: list[TrainingImage], *, n_local: int, mass: float, released_order: bool
-    ) -> None:
+    def __init__(self, images: list[TrainingImage], config: AlignSegConfig) -> None:
         # by content: training does not depend on names or on the order of the list
         self.images = sorted(images, key=lambda image: image.digest)
-        self.n_local = n_local
-        self.mass = mass
-        self.released_order = released_order
+        self.config = config
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, rng: np.random.Generator, size: int) -> CropBatch:
-        """Draw images without repetition as far as there are enough, and their crops."""
+        """Draw images, without repetition as far as there are enough, and their crops.
+
+        The result follows from the generator's state alone.
+        """
         rows: list[int] = []
         while len(rows) < size:
             rows += rng.permutation(len(self.images))[: size - len(rows)].tolist()
         drawn = [self._crops_of(self.images[row], rng) for row in rows]
         tokens, masks = (np.stack(part) for part in zip(*drawn, strict=True))
-        local = tokens[:, 1:]
-        return CropBatch(
-            tokens[:, 0],
-            scramble(local) if self.released_order else local,  # the masks were never mixed up
-            masks[:, 0],
-            masks[:, 1:],
-        )
+        return CropBatch(tokens[:, 0], tokens[:, 1:], masks[:, 0], masks[:, 1:])
 
     @abstractmethod
     def _crops_of(self, image: TrainingImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -111,58 +76,49 @@ class _Crops(ABC):
 
     def _foreground(self, attention: np.ndarray | None, n_tokens: int) -> np.ndarray:
         if attention is None:
-            return np.ones((1 + self.n_local, n_tokens), bool)
-        return attention_foreground(attention, self.mass).reshape(len(attention), n_tokens)
+            return np.ones((1 + self.config.n_local, n_tokens), bool)
+        return attention_foreground(attention, self.config.attention).reshape(len(attention), n_tokens)
 
 
-class TokenCrops(_Crops):
+class TokenCrops(Crops):
     """Crops cut out of the token grid of the whole image: no pass through the backbone.
 
     An approximation: a token of the whole image has seen more than the crop would have shown, and a local
     crop is no sharper than the grid.
     """
 
-    def __init__(self, images: list[TrainingImage], *, side: int, **options: Any) -> None:
-        super().__init__(images, **options)
-        self.side = side
-
     def _crops_of(self, image: TrainingImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        boxes = draw_crops(rng, image.size, self.n_local)
+        boxes, side = draw_crops(rng, image.size, self.config.n_local), self.config.crop_tokens
         assert image.tokens is not None
-        tokens = np.stack([resample_tokens(image.tokens, box, image.size, self.side) for box in boxes])
+        tokens = np.stack([resample_tokens(image.tokens, box, image.size, side) for box in boxes])
         attention = None
         if image.attention is not None:
-            cut = [resample_tokens(image.attention[..., None], box, image.size, self.side) for box in boxes]
+            cut = [resample_tokens(image.attention[..., None], box, image.size, side) for box in boxes]
             attention = np.stack(cut)[..., 0]
-        return tokens.reshape(len(boxes), -1, tokens.shape[-1]), self._foreground(attention, self.side**2)
+        return tokens.reshape(len(boxes), -1, tokens.shape[-1]), self._foreground(attention, side**2)
 
 
-class PixelCrops(_Crops):
-    """Crops of pixels, each through the backbone, as published."""
+class PixelCrops(Crops):
+    """Crops of pixels, each through the backbone, as published; ``embed`` makes tokens of their layers."""
 
     def __init__(
         self,
         images: list[TrainingImage],
-        *,
-        size: int,
-        layers: Sequence[str],
+        config: AlignSegConfig,
         embed: Callable[[Mapping[str, np.ndarray]], np.ndarray],
-        **options: Any,
     ) -> None:
-        super().__init__(images, **options)
-        self.size = size
-        self.layers = tuple(layers)
+        super().__init__(images, config)
         self.embed = embed
+        self.layers = (*config.token_layers, *(["attn"] if config.attention < 1 else []))
 
     def _crops_of(self, image: TrainingImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        boxes = draw_crops(rng, image.size, self.n_local)
+        boxes, size = draw_crops(rng, image.size, self.config.n_local), self.config.crop_size
         try:
             pixels = image.read_image()
         except ImageReadError as error:
             raise PseudoMaskError(f"{error}: it was readable before; mend it and use --resume") from error
         crops = [
-            resize_image(np.ascontiguousarray(pixels[y0:y1, x0:x1]), self.size, self.size)
-            for y0, x0, y1, x1 in boxes
+            resize_image(np.ascontiguousarray(pixels[y0:y1, x0:x1]), size, size) for y0, x0, y1, x1 in boxes
         ]
         found = image.encode(np.stack(crops), self.layers)
         tokens = np.stack([self.embed({k: v[i] for k, v in found.items()}) for i in range(len(boxes))])
@@ -178,7 +134,7 @@ class Trainer:
 
     Args:
         decoder: as initialised; trained in place.
-        recipe: how.
+        recipe: the options of the method.
         device: torch device.
         checkpoint: file to go on from and to write to, ``None`` for neither.
         identity: what a checkpoint must have been made with, to be gone on from.
@@ -188,7 +144,7 @@ class Trainer:
     """
 
     def __init__(
-        self, decoder: Decoder, recipe: Recipe, *, device: str, checkpoint: Path | None, identity: str
+        self, decoder: Decoder, recipe: AlignSegConfig, *, device: str, checkpoint: Path | None, identity: str
     ) -> None:
         self.decoder = decoder.to(device)
         self.recipe = recipe
@@ -205,10 +161,13 @@ class Trainer:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
-    def train(self, crops: Crops, progress: Progress) -> list[tuple[float, float, float]]:
-        """Train to the end, from the checkpoint if there is one; returns :attr:`losses`.
+    def train(self, crops: Crops, progress: Progress) -> tuple[Decoder, np.ndarray]:
+        """Train to the end, from the checkpoint if there is one.
 
         Any interruption leaves a checkpoint of the last whole step.
+
+        Returns:
+            The decoder, on the CPU, and (steps, 3) float64 :attr:`losses`.
         """
         self._restore()
         with progress.stage("training", total=self.recipe.steps, unit="step") as stage, single_thread():
@@ -225,7 +184,7 @@ class Trainer:
                     with contextlib.suppress(OSError):
                         self._save()
                 raise
-        return self.losses
+        return self.decoder.cpu().eval(), np.array(self.losses, np.float64)
 
     def _step(self, crops: Crops) -> None:
         step = len(self.losses)
@@ -237,7 +196,7 @@ class Trainer:
         batch = crops.batch(np.random.default_rng([recipe.random_state, step]), recipe.batch_size)
         total, image, prototype = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]  # torch
         values = (total.item(), image.item(), prototype.item())
         if not np.isfinite(values[0]):
             raise PseudoMaskError(
@@ -262,28 +221,30 @@ class Trainer:
         for crop in range(local.shape[1]):
             own = self._decode(local[:, crop])
             b = assignments(local[:, crop], own, recipe.temperature)
-            image.append(
-                image_alignment_loss(
-                    correlation(world, local[:, crop], keep_mean=recipe.keep_mean),
-                    a,
-                    b,
-                    world_mask,
-                    local_mask[:, crop],
-                    pressure=recipe.pressure,
-                    reduction=recipe.loss,
-                )
-            )
+            image.append(self.image_alignment(world, local[:, crop], a, b, world_mask, local_mask[:, crop]))
             prototype.append(contrast_loss(prototypes, own, recipe.contrast_temperature))
         first, second = torch.stack(image).mean(), torch.stack(prototype).mean()
-        weight = RELEASED_WEIGHT if recipe.loss == "sum" else recipe.alignment_weight
-        return weight * first + second, first, second
+        return recipe.alignment_weight * first + second, first, second
+
+    def image_alignment(
+        self,
+        world: torch.Tensor,
+        local: torch.Tensor,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        mask_a: torch.Tensor,
+        mask_b: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the loss of one pair of crops, see :func:`~.model.image_alignment_loss`."""
+        pressure = self.recipe.pressure
+        return image_alignment_loss(correlation(world, local), a, b, mask_a, mask_b, pressure=pressure)
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run the decoder, in bfloat16 where a GPU multiplies it natively; the losses stay in float32."""
-        if self.device.startswith("cuda") and torch.cuda.is_bf16_supported():
-            with torch.autocast("cuda", dtype=torch.bfloat16):
-                return self.decoder(tokens).float()
-        return self.decoder(tokens)
+        fast = self.device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        with torch.autocast("cuda", dtype=torch.bfloat16) if fast else contextlib.nullcontext():
+            prototypes: torch.Tensor = self.decoder(tokens)
+        return prototypes.float()
 
     def _plateau(self) -> bool:
         """Tell whether the mean loss of the last ``patience`` steps is no lower than of those before."""

@@ -1,130 +1,75 @@
-"""Options of DatUS: the two presets, what each knob may be, and the check of what was given."""
+"""The options of DatUS."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ...clustering.communities import ALGORITHMS
 from ...clustering.region_classes import CLUSTERINGS
-from ...common.checks import DIMENSIONS, ROWS, Number, check_flag, check_numbers
+from ...common.checks import DIMENSIONS, ROWS, Choice, Flag, Number, Options, Several, option
 from ...errors import UsageError
-from ...masks.refine import create_refiner
-from .descriptors import CROP_FITS, CROPS
-from .segments import NOISE, SegmentSettings
+from ..options import CLASSES, LAYER, MethodConfig
 
-__all__ = ["PRESETS", "SEGMENT_FIELDS", "SEGMENT_KNOBS", "resolve_options"]
+__all__ = ["DatUSConfig", "SegmentSettings"]
 
 CROP_STEP = 112  # the least common multiple of the usual patch sizes, 8, 14 and 16
 
-SHARED = {
-    "algorithm": "louvain",
-    "resolution": 1.0,
-    "min_patches": 5,
-    "max_segments": 32,
-    "descriptor_layers": ["t-4", "t-3", "t-1"],
-    "crop_size": 224,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": SHARED
-    | {
-        "layer": "out",
-        "center": True,
-        "weighted": True,
-        "neighbours": 30,
-        "noise": "neighbour",
-        "descriptor": "pooled",
+
+@dataclass(frozen=True)
+class SegmentSettings(Options):
+    """How an image is cut into segments."""
+
+    center: bool = option(True, Flag(), "subtract the image's mean from the features")
+    weighted: bool = option(True, Flag(), "edges weigh the cosine, else all weigh the same")
+    neighbours: int | None = option(
+        30, Number(2, ROWS, optional=True), "strongest edges kept at each patch; null: every positive one"
+    )
+    algorithm: str = option("louvain", Choice(ALGORITHMS), "of the community detection")
+    resolution: float = option(
+        1.0, Number(1e-6, 1e6, whole=False), "of the community detection; higher gives more segments"
+    )
+    min_patches: int = option(5, Number(0, ROWS), "a segment needs more patches than this")
+    max_segments: int = option(32, Number(1, 65_535), "segments kept in one image, the largest")
+    noise: str = option(
+        "neighbour",
+        Choice(("neighbour", "void")),
+        "other patches join the adjacent segment of highest affinity, or are void, label 0",
+    )
+
+
+@dataclass(frozen=True)
+class DatUSConfig(SegmentSettings, MethodConfig):
+    """Options of :class:`~.method.DatUS`; the same stand in a saved model."""
+
+    retired: ClassVar[dict[str, object]] = {
+        "preset": "default",
         "crop": "mean",
         "crop_fit": "pad",
-        "whiten": 64,
-        "clustering": "kmeans",
-        "n_init": 10,
         "batch_size": None,
         "upsample": "soft",
-    },
-    "published": SHARED
-    | {
-        "layer": "k-1",
-        "center": False,
-        "weighted": False,
-        "neighbours": None,
-        "noise": "void",
-        "descriptor": "cls",
-        "crop": "black",
-        "crop_fit": "center",
-        "whiten": None,
-        "clustering": "kmeans",
-        "n_init": 1,
-        "batch_size": 2048,
-        "upsample": "ids",
-    },
-}
-NUMBERS = {
-    "n_classes": Number(1, 65_535),
-    "neighbours": Number(2, ROWS, optional=True),
-    "resolution": Number(1e-6, 1e6, whole=False),
-    "min_patches": Number(0, ROWS),
-    "max_segments": Number(1, 65_535),
-    "crop_size": Number(CROP_STEP, 4096),
-    "whiten": Number(1, DIMENSIONS, optional=True),
-    "n_init": Number(1, 10_000),
-    "batch_size": Number(1, ROWS, optional=True),
-    "random_state": Number(0, 2**32 - 2),
-}
-CHOICES = {
-    "preset": tuple(PRESETS),
-    "algorithm": ALGORITHMS,
-    "noise": NOISE,
-    "descriptor": ("pooled", "cls"),
-    "crop": CROPS,
-    "crop_fit": CROP_FITS,
-    "clustering": CLUSTERINGS,
-    "upsample": ("soft", "ids"),
-}
-SEGMENT_FIELDS = tuple(SegmentSettings.__dataclass_fields__)
-# all that the segments and their descriptors depend on, besides the image
-SEGMENT_KNOBS = {
-    *SEGMENT_FIELDS,
-    *("layer", "descriptor", "descriptor_layers", "crop", "crop_fit", "crop_size"),
-}
+    }
 
+    n_classes: int = option(20, CLASSES, "K; every pixel gets one, where noise is not void")
+    layer: str = option("out", LAYER, "patch features of the graph")
+    descriptor: str = option(
+        "pooled",
+        Choice(("pooled", "cls")),
+        "of a segment: mean of the image's own tokens, or CLS token of a crop, a forward pass each",
+    )
+    descriptor_layers: tuple[str, ...] = option(
+        ("t-4", "t-3", "t-1"), Several(LAYER), "token layers that are pooled"
+    )
+    crop_size: int = option(
+        224, Number(CROP_STEP, 4096), f"side of a crop in pixels, a multiple of {CROP_STEP}"
+    )
+    whiten: int | None = option(
+        64, Number(1, DIMENSIONS, optional=True), "PCA components of the descriptors, whitened; null: none"
+    )
+    clustering: str = option("kmeans", Choice(CLUSTERINGS), "of the segments of all images")
+    n_init: int = option(10, Number(1, 10_000), "restarts of k-means over the segments")
 
-def resolve_options(preset: str, knobs: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    """Return all options: those of the preset, then the ``knobs`` that were given, and the ``shared`` ones.
-
-    Args:
-        preset: name of a preset.
-        knobs: options that a preset has a value for.
-        shared: ``n_classes``, ``refine`` and ``random_state``.
-
-    Raises:
-        UsageError: unknown preset or knob, or a value of the wrong type or out of range.
-    """
-    if preset not in PRESETS:
-        raise UsageError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    if unknown := sorted(knobs.keys() - PRESETS[preset].keys()):
-        known = ", ".join(PRESETS[preset])
-        raise UsageError(f"method datus has no option {', '.join(unknown)}; it has: {known}")
-    config: dict[str, Any] = shared | {"preset": preset} | PRESETS[preset] | knobs
-    check_numbers(config, NUMBERS)
-    for name in ("center", "weighted"):
-        config[name] = check_flag(name, config[name])
-    for name, choices in CHOICES.items():
-        if config[name] not in choices:
-            raise UsageError(f"unknown {name} {config[name]!r}; known: {', '.join(choices)}")
-    if config["crop_size"] % CROP_STEP:
-        raise UsageError(f"crop_size must be a multiple of {CROP_STEP}, got {config['crop_size']}")
-    create_refiner(config["refine"])
-    _check_layers(config)
-    return config
-
-
-def _check_layers(config: dict[str, Any]) -> None:
-    """Check the names of layers; a single one may be given without a list."""
-    layers = config["descriptor_layers"]
-    layers = [layers] if isinstance(layers, str) else layers
-    if not isinstance(layers, (list, tuple)) or not layers:
-        raise UsageError(f"descriptor_layers must name at least one layer, got {layers!r}")
-    config["descriptor_layers"] = [str(layer) for layer in layers]
-    for layer in (config["layer"], *layers):
-        if not isinstance(layer, str) or layer in ("cls", "attn"):
-            raise UsageError(f"layers must be of patch features (out, t<block>, k<block>), got {layer!r}")
+    def check(self) -> None:
+        """Refuse crops that no backbone takes, see :class:`~fiftyone_plugin.common.checks.Options`."""
+        if self.crop_size % CROP_STEP:
+            raise UsageError(f"crop_size must be a multiple of {CROP_STEP}, got {self.crop_size}")

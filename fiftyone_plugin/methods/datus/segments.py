@@ -18,38 +18,13 @@ from ...clustering.communities import (
 )
 from ...clustering.normalize import l2_normalize
 from ...common.parallel import one_thread
+from .config import SegmentSettings
 
-__all__ = ["SegmentSettings", "Segments", "connected_segments", "drop_noise", "find_segments", "merge_noise"]
+__all__ = ["Segments", "connected_segments", "drop_noise", "find_segments", "merge_noise"]
 
 MAX_DENSITY = 0.95  # of the graph: beyond, nearly all patches are alike, and modularity finds nothing
 MAX_COMMUNITIES = 0.25  # of the patches
 MIN_COVERAGE = 0.5  # of the patches, by segments that are large enough
-NOISE = ("neighbour", "void")
-
-
-@dataclass(frozen=True)
-class SegmentSettings:
-    """How an image is cut; see :class:`~.datus.DatUS` for the meaning of each.
-
-    Attributes:
-        center: subtract the image's mean key.
-        weighted: edges weigh the cosine.
-        neighbours: strongest edges kept at every patch, ``None`` for all.
-        algorithm: community detection.
-        resolution: of the community detection.
-        min_patches: a segment needs more patches than this.
-        max_segments: segments kept in one image.
-        noise: what becomes of the other patches: ``neighbour`` or ``void``.
-    """
-
-    center: bool = True
-    weighted: bool = True
-    neighbours: int | None = 30
-    algorithm: str = "louvain"
-    resolution: float = 1.0
-    min_patches: int = 5
-    max_segments: int = 32
-    noise: str = "neighbour"
 
 
 @dataclass(frozen=True)

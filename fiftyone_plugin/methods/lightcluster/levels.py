@@ -7,7 +7,6 @@ of clusters, foreground rule, grouping) is a documented choice here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from ...clustering.kmeans import ReproducibleKMeans, squared_distances
 from ...clustering.normalize import l2_normalize
 from ...common.parallel import parallel_map
 from ...features.sampling import PatchSample
+from .config import LightClusterConfig
 from .rules import foreground_by_majority, foreground_clusters, soft_foreground
 
 __all__ = ["CategoryLevels", "ForegroundClusters", "fit_category_levels", "fit_dataset_level", "image_level"]
@@ -34,7 +34,7 @@ class ForegroundClusters:
 
     def hard(self, x: np.ndarray) -> np.ndarray:
         """Return (n,) bool: the nearest centre is foreground."""
-        return self.foreground[squared_distances(x, self.centers).argmin(1)]
+        return np.asarray(self.foreground[squared_distances(x, self.centers).argmin(1)])
 
     def soft(self, x: np.ndarray, temperature: float) -> np.ndarray:
         """Return (n,) float32 probability of foreground, see :func:`~.foreground.soft_foreground`."""
@@ -58,16 +58,14 @@ class CategoryLevels:
         return int(squared_distances(l2_normalize(cls[None]), self.cls_centers)[0].argmin())
 
 
+def _kmeans(n_clusters: int, config: LightClusterConfig) -> ReproducibleKMeans:
+    return ReproducibleKMeans(
+        n_clusters, n_init=config.n_init, batch_size=config.batch_size, random_state=config.random_state
+    )
+
+
 def fit_dataset_level(
-    sample: PatchSample,
-    vectors: np.ndarray,
-    n_clusters: int,
-    *,
-    rule: str,
-    border_ratio: float,
-    n_init: int,
-    batch_size: int | None,
-    random_state: int,
+    sample: PatchSample, vectors: np.ndarray, config: LightClusterConfig
 ) -> ForegroundClusters:
     """Cluster the (n, D) float32 ``vectors`` of ``sample`` and decide which clusters are foreground.
 
@@ -75,10 +73,11 @@ def fit_dataset_level(
     tokens), the cluster with the lowest border rate is taken, so that a run never comes back empty because of
     one unlucky split. A single cluster (a data set without contrast) is background.
     """
-    kmeans = ReproducibleKMeans(n_clusters, n_init=n_init, batch_size=batch_size, random_state=random_state)
+    kmeans = _kmeans(config.n_dataset_clusters, config)
     labels = kmeans.fit(vectors).labels_
     k = len(kmeans.cluster_centers_)
-    foreground = foreground_clusters(labels, k, sample.border, sample.attention, rule, border_ratio)
+    rule = config.foreground_rule
+    foreground = foreground_clusters(labels, k, sample.border, sample.attention, rule, config.border_ratio)
     if k > 1 and not foreground.any():
         rate = np.bincount(labels, weights=sample.border, minlength=k) / np.bincount(labels, minlength=k)
         foreground[rate.argmin()] = True
@@ -89,24 +88,20 @@ def fit_category_levels(
     sample: PatchSample,
     vectors: np.ndarray,
     dataset: ForegroundClusters,
-    *,
     n_categories: int,
-    n_clusters: int,
-    n_init: int,
-    batch_size: int | None,
-    random_state: int,
+    config: LightClusterConfig,
     n_jobs: int = 1,
 ) -> CategoryLevels:
     """Group the sampled images by CLS, cluster the patches of each group anew, in ``n_jobs`` processes.
 
     A cluster of a group is foreground if most of its patches are foreground at data-set level.
     """
-    shared: dict[str, Any] = {"n_init": n_init, "random_state": random_state}
-    images = ReproducibleKMeans(n_categories, **shared).fit(l2_normalize(sample.cls))
+    images = ReproducibleKMeans(n_categories, n_init=config.n_init, random_state=config.random_state)
+    images.fit(l2_normalize(sample.cls))
     coarse = dataset.hard(vectors)
     group_of_patch = images.labels_[sample.image]
     inside = [group_of_patch == group for group in range(len(images.cluster_centers_))]
-    kmeans = ReproducibleKMeans(n_clusters, batch_size=batch_size, **shared)
+    kmeans = _kmeans(config.n_category_clusters, config)
     groups = parallel_map(_fit_group, [(kmeans, vectors[rows], coarse[rows]) for rows in inside], n_jobs)
     return CategoryLevels(images.cluster_centers_, groups)
 

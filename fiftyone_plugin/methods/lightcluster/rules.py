@@ -83,4 +83,4 @@ def soft_foreground(distances: np.ndarray, foreground: np.ndarray, temperature: 
     if foreground.all() or not foreground.any():
         return np.full(len(distances), float(foreground.any()), dtype=np.float32)
     margin = distances[:, ~foreground].min(1) - distances[:, foreground].min(1)
-    return (1.0 / (1.0 + np.exp(-np.clip(margin / temperature, -30.0, 30.0)))).astype(np.float32)
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margin / temperature, -30.0, 30.0))), np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from ...errors import ImageReadError, UsageError
 from ...features.sampling import PatchSample, image_rng
 from ...masks.refine import create_refiner
 from ..saved import SavedArrays
+from .config import LightClusterConfig
 from .levels import CategoryLevels, ForegroundClusters, fit_category_levels, fit_dataset_level, image_level
 
 __all__ = ["Levels", "foreground_map"]
@@ -27,20 +27,20 @@ class Levels:
         normalizer: maps patches to the vectors that are clustered.
         dataset: the data-set level.
         categories: the category level, once for every number of groups.
-        config: constructor arguments of :class:`~.lightcluster.LightCluster`.
+        config: options of the method.
     """
 
     normalizer: VectorNormalizer
     dataset: ForegroundClusters
     categories: list[CategoryLevels]
-    config: dict[str, Any]
+    config: LightClusterConfig
 
     @classmethod
     def fit(
         cls,
         sample: PatchSample,
         n_images: int,
-        config: dict[str, Any],
+        config: LightClusterConfig,
         n_jobs: int,
         advance: Callable[[], object],
     ) -> Levels:
@@ -49,35 +49,17 @@ class Levels:
         Args:
             sample: patches, see :func:`~fiftyone_plugin.features.sampling.sample_patches`.
             n_images: number of images of the data set; sets the number of groups where ``config`` does not.
-            config: constructor arguments of the method.
+            config: options of the method.
             n_jobs: worker processes.
             advance: called twice.
         """
-        normalizer = VectorNormalizer(config["center"], config["whiten"]).fit(sample.vectors)
+        normalizer = VectorNormalizer(config.center, config.whiten).fit(sample.vectors)
         vectors = normalizer.transform(sample.vectors)
-        shared = {k: config[k] for k in ("n_init", "batch_size", "random_state")}
-        dataset = fit_dataset_level(
-            sample,
-            vectors,
-            config["n_dataset_clusters"],
-            rule=config["foreground_rule"],
-            border_ratio=config["border_ratio"],
-            **shared,
-        )
+        dataset = fit_dataset_level(sample, vectors, config)
         advance()
-        most = config["n_categories"] or int(np.clip(round(np.sqrt(n_images) / 2), 1, 32))
-        categories = [
-            fit_category_levels(
-                sample,
-                vectors,
-                dataset,
-                n_categories=groups,
-                n_clusters=config["n_category_clusters"],
-                n_jobs=n_jobs,
-                **shared,
-            )
-            for groups in sorted({most, -(-most // 2), 1}, reverse=True)
-        ]
+        most = config.n_categories or int(np.clip(round(np.sqrt(n_images) / 2), 1, 32))
+        numbers = sorted({most, -(-most // 2), 1}, reverse=True)
+        categories = [fit_category_levels(sample, vectors, dataset, n, config, n_jobs) for n in numbers]
         advance()
         return cls(normalizer, dataset, categories, config)
 
@@ -105,7 +87,7 @@ class Levels:
         votes = self.level_votes(x, cls, digest)
         vote = (votes[0] + votes[1] + votes[2]) / 3
         share = float((vote > 0.5).mean())
-        return vote if 0 < share <= self.config["max_foreground"] else votes[0]
+        return vote if 0 < share <= self.config.max_foreground else votes[0]
 
     def level_votes(
         self, x: np.ndarray, cls: np.ndarray, digest: str
@@ -120,11 +102,11 @@ class Levels:
             digest: content of the image, seeds its own clustering.
         """
         config = self.config
-        temperature = config["temperature"]
+        temperature = config.temperature
         groups = [level.groups[level.group_of(cls)] for level in self.categories]
-        seed = int(image_rng(config["random_state"], digest).integers(2**31))
+        seed = int(image_rng(config.random_state, digest).integers(2**31))
         own = image_level(
-            x, [group.hard(x) for group in groups], config["n_image_clusters"], n_init=2, random_state=seed
+            x, [group.hard(x) for group in groups], config.n_image_clusters, n_init=2, random_state=seed
         )
         dataset_vote = self.dataset.soft(x, temperature)
         category_vote = np.mean([group.soft(x, temperature) for group in groups], axis=0)
@@ -145,7 +127,7 @@ class Levels:
 
     @classmethod
     def from_state(
-        cls, n_groups: list[int], arrays: dict[str, np.ndarray], config: dict[str, Any], prefix: str
+        cls, n_groups: list[int], arrays: dict[str, np.ndarray], config: LightClusterConfig, prefix: str
     ) -> Levels:
         """Rebuild what :meth:`get_state` returned; the arrays are found under ``prefix`` + name.
 
@@ -192,7 +174,7 @@ def foreground_map(
     with one_thread():
         scores = levels.vote(patches, cls, grid, digest)
         try:
-            refined = create_refiner(levels.config["refine"])(scores, read_image())
+            refined = create_refiner(levels.config.refine)(scores, read_image())
         except ImageReadError as error:
             return error
-    return np.round(refined[1] * 255).astype(np.uint8)
+    return np.asarray(np.round(refined[1] * 255), np.uint8)

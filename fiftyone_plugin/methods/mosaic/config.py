@@ -1,61 +1,87 @@
-"""What Mosaic's constructor accepts."""
+"""The options of Mosaic."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
-from ...common.checks import DIMENSIONS, ROWS, Number, check_flag, check_numbers
+from ...common.checks import DIMENSIONS, ROWS, Flag, Number, Several, option
 from ...errors import UsageError
+from ..options import LAYER, MethodConfig
 
-__all__ = ["STACK", "check_config"]
+__all__ = ["STACK", "MosaicConfig"]
 
-MOST = 64  # layers, cuts or graphs
 STACK = "stack"  # names the stacked layers among those to cut by
-
-NUMBERS = {
-    "whiten": Number(1, DIMENSIONS),
-    "cue_regions": Number(0, 255),
-    "blur": Number(0, 100, whole=False),
-    "neighbours": Number(1, 65_535),
-    "sample_size": Number(1, ROWS),
-    "max_images": Number(1, ROWS),
-    "max_landmarks": Number(4, ROWS),
-    "head_patches": Number(1, ROWS),
-    "regularization": Number(1e-9, 1e9, whole=False),
-    "random_state": Number(0, 2**32 - 2),
-}
+REGIONS = Number(1, 255)
 
 
-def check_config(config: dict[str, Any]) -> None:
-    """Check the constructor arguments of :class:`~.mosaic.Mosaic`.
+class _Cut:
+    """A rule: a pair of a layer and a number of regions."""
 
-    Raises:
-        UsageError: one of them is impossible; the message names it.
-    """
-    check_numbers(config, NUMBERS)
-    check_flag("spread", config["spread"])
-    if config["n_classes"] != "auto":
-        check_numbers(config, {"n_classes": Number(1, 65_535)})
-    if config["foreground"] != "auto":
-        check_numbers(config, {"foreground": Number(0, 1e6, whole=False)})
-    layers = [*config["layers"], config["cue"]]
-    if not config["layers"] or not all(_is_patch_layer(layer) for layer in layers):
-        raise UsageError(
-            f"layers and cue must be patch features (out, t<block>, k<block>), got {layers!s:.200}"
-        )
-    if not config["graph_whiten"]:
-        raise UsageError("graph_whiten is empty: there would be no graph")
-    if max(map(len, (config["layers"], config["cuts"], config["graph_whiten"]))) > MOST:
-        raise UsageError(f"layers, cuts and graph_whiten list at most {MOST} values each")
-    for components in config["graph_whiten"]:
-        check_numbers({"graph_whiten": components}, {"graph_whiten": Number(1, DIMENSIONS)})
-    for cut in config["cuts"]:
-        if len(cut) != 2 or not _is_patch_layer(cut[0]):
-            raise UsageError(f"cuts are pairs of a layer and a number of regions, got {cut!s:.200}")
-        check_numbers({"cuts": cut[1]}, {"cuts": Number(1, 255)})
-    if not config["cuts"] and not config["cue_regions"]:
-        raise UsageError("cuts is empty and cue_regions is 0: there would be no regions")
+    def check(self, name: str, value: object) -> tuple[str, int]:
+        """Return the pair, see :class:`~fiftyone_plugin.common.checks.Rule`."""
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise UsageError(f"{name} must be {self}, got {value!r:.200}")
+        return LAYER.check(name, value[0]), int(REGIONS.check(name, value[1]))
+
+    def __str__(self) -> str:
+        return f"pairs of a layer, or {STACK} for all of layers, and a number of regions, 1..255"
 
 
-def _is_patch_layer(layer: Any) -> bool:
-    return isinstance(layer, str) and layer not in ("cls", "attn")
+@dataclass(frozen=True)
+class MosaicConfig(MethodConfig):
+    """Options of :class:`~.method.Mosaic`; the same stand in a saved model."""
+
+    n_classes: int | Literal["auto"] = option(
+        20,
+        Number(1, 65_535, word="auto"),
+        "K; auto reads it off the eigenvalues of the region graph, between 5 and 60",
+    )
+    layers: tuple[str, ...] = option(
+        ("t-4", "t-3", "t-1"), Several(LAYER), "patch features, each L2-normalised and stacked"
+    )
+    cuts: tuple[tuple[str, int], ...] = option(
+        (("out", 9), (STACK, 9)),
+        Several(_Cut(), least=0),
+        "how an image is cut into regions: by k-means, on patches whitened to 64 components",
+    )
+    cue: str = option("k-1", LAYER, "layer on which foreground is told from background, as LightCluster does")
+    cue_regions: int = option(
+        6, Number(0, 255), "regions of one more cut, by the patches of cue as they are; 0 for none"
+    )
+    whiten: int = option(96, Number(1, DIMENSIONS), "PCA components of the stacked features of the head")
+    graph_whiten: tuple[int, ...] = option(
+        (96, 48, 64, 128, 192, 256),
+        Several(Number(1, DIMENSIONS)),
+        "PCA components of region descriptors, a graph for each; edges that they share weigh more",
+    )
+    blur: float = option(
+        0.7, Number(0, 100, whole=False), "sigma, in patches, of the Gaussian blur before an image is cut"
+    )
+    foreground: float | Literal["auto"] = option(
+        "auto",
+        Number(0, 1e6, whole=False, word="auto"),
+        "weight of a region's foreground beside its unit vector; auto: 2 / K up to ten classes, else 0",
+    )
+    neighbours: int = option(
+        30, Number(1, 65_535), "of every region in the graph, for each cut; fewer in small data sets"
+    )
+    sample_size: int = option(
+        65_536, Number(1, ROWS), "patches that the whitening and the foreground cue are fitted on"
+    )
+    max_images: int = option(
+        4_000, Number(1, ROWS), "images whose regions make the graph; beyond, a random subset"
+    )
+    max_landmarks: int = option(
+        12_000, Number(4, ROWS), "regions in the graph; the others follow their nearest neighbours in it"
+    )
+    head_patches: int = option(40_000, Number(1, ROWS), "patches that the head learns from")
+    regularization: float = option(
+        0.01, Number(1e-9, 1e9, whole=False), "C of the head's logistic regression; lower is smoother"
+    )
+    spread: bool = option(True, Flag(), "share the head's probabilities among similar patches of an image")
+
+    def check(self) -> None:
+        """Refuse options that leave no regions, see :class:`~fiftyone_plugin.common.checks.Options`."""
+        if not self.cuts and not self.cue_regions:
+            raise UsageError("cuts is empty and cue_regions is 0: there would be no regions")

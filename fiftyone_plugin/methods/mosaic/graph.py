@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ...clustering.agreement import cohesion, neighbour_agreement
+from ...clustering.agreement import Witnesses
 from ...clustering.normalize import VectorNormalizer, l2_normalize
 from ...clustering.spectral import SHARPNESS, LandmarkSpectral, View, cut_embedding, diffusion_rows, majority
 from ...common.parallel import one_thread
@@ -24,14 +24,13 @@ __all__ = ["RegionGraph", "cluster_regions", "foreground_weight", "links_between
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
 CHUNK = 16_384
 FEW_CLASSES = 10
-WITNESSES = 60  # regions of other images that are asked about a segment
 
 
 def foreground_weight(n_classes: int | Literal["auto"]) -> float:
     """Return what a region's foreground probability weighs beside a unit vector, for K classes: 2 / K.
 
-    Two classes alone should differ in it. Among more than ten it gained nothing (docs/mosaic.md), so that it
-    need not be computed.
+    Two classes alone should differ in it. Among more than ten it gained nothing, so that it need
+    not be computed: benchmarks/notes/mosaic.md.
     """
     return 2.0 / n_classes if n_classes != "auto" and n_classes <= FEW_CLASSES else 0.0
 
@@ -50,7 +49,8 @@ def cluster_regions(
     """Cluster region descriptors on what their neighbour graphs under several whitenings agree on.
 
     One number of components fits no data set: which regions are neighbours changes with it, and with it
-    which classes are found. Edges that are there under most of them can be relied on, see docs/mosaic.md.
+    which classes are found. Edges that are there under most of them can be relied on, see
+    benchmarks/notes/mosaic.md.
 
     Args:
         descriptors: (n, D) float mean tokens of regions, n >= 1.
@@ -162,52 +162,14 @@ class RegionGraph:
             votes[np.arange(p), labels[regions]] += 1 / cuts
         return votes
 
-    def cohesion(self, clusters: np.ndarray) -> np.ndarray:
-        """Return the (K,) float32 :func:`~..clustering.agreement.cohesion` of classes across images."""
-        return cohesion(self.links, self.link_weights, clusters)
-
-    def agreement(
-        self,
-        segments: np.ndarray,
-        classes: np.ndarray,
-        clusters: np.ndarray,
-        class_cohesion: np.ndarray,
-        owner: int,
-    ) -> np.ndarray | None:
-        """Return how far the landmarks of other images bear the segments of an image out.
-
-        That is the geometric mean of :func:`~..clustering.agreement.neighbour_agreement` and of the class's
-        :meth:`cohesion`: of classes that blend into others, good segments are rarer.
-
-        Args:
-            segments: (L, d) whitened descriptors of the segments of one image.
-            classes: (L,) their classes.
-            clusters: (m,) classes of the landmarks.
-            class_cohesion: (K,) what :meth:`cohesion` says of these.
-            owner: number of the image.
-
-        Returns:
-            (L,) float32 in [0, 1], or ``None`` where there is no other image, or were too few regions
-            for a graph.
-        """
+    def witnesses(self, clusters: np.ndarray) -> Witnesses | None:
+        """Return the landmarks as witnesses of (m,) classes; ``None`` if they were too few for a graph."""
         if not self.embedding.shape[1]:
             return None
-        others = self.owners != owner
-        if not others.any():
-            return None
         # more eigenvectors than the classes were cut from: they tell kinds within a class apart
-        n_classes = int(clusters.max()) + 1
-        columns = min(2 * n_classes, self.embedding.shape[1])
-        nearness = neighbour_agreement(
-            segments,
-            classes,
-            self.vectors[others].astype(np.float32),
-            diffusion_rows(self.embedding, self.eigenvalues, columns)[others],
-            clusters[others],
-            # as in the graph: no more than half of a class of average size
-            neighbours=max(5, min(WITNESSES, int(others.sum()) // (2 * n_classes))),
-        )
-        return np.sqrt(nearness * class_cohesion[classes])
+        columns = min(2 * (int(clusters.max()) + 1), self.embedding.shape[1])
+        rows = diffusion_rows(self.embedding, self.eigenvalues, columns)
+        return Witnesses(self.vectors, rows, clusters, self.owners)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from fiftyone_plugin.methods.alignseg.crops import attention_foreground, draw_crops, resample_tokens, scramble
+from fiftyone_plugin.methods.alignseg.crops import attention_foreground, draw_crops, resample_tokens
 
 
 @settings(max_examples=60, deadline=None)
@@ -113,15 +113,3 @@ def test_components_do_not_reach_into_the_next_image():
 
 def test_all_of_the_attention_is_every_patch():
     assert attention_foreground(np.zeros((2, 4, 4)), 1.0).all()
-
-
-@pytest.mark.parametrize(("images", "crops"), [(4, 2), (5, 2), (3, 3), (2, 1)])
-def test_released_order(images, crops):
-    """Tokens come out crop by crop: crop 1 of all images, then crop 2; and are read image by image."""
-    local = np.array([[(b, c) for c in range(crops)] for b in range(images)])
-    stream = [(b, c) for c in range(crops) for b in range(images)]
-    expected = [[stream[b * crops + c] for c in range(crops)] for b in range(images)]
-    np.testing.assert_array_equal(scramble(local), expected)
-    if crops == 2:  # as measured on the released code: slot b holds images 2b and 2b + 1, modulo B
-        for b in range(images):
-            assert scramble(local)[b, :, 0].tolist() == [2 * b % images, (2 * b + 1) % images]

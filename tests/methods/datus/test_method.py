@@ -18,20 +18,18 @@ from fiftyone_plugin.features.source import ImageFeatureSource
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.images.boxes import PAD_COLOUR
 from fiftyone_plugin.images.listing import list_images
-from fiftyone_plugin.methods.base import Method
-from fiftyone_plugin.methods.datus.config import PRESETS
+from fiftyone_plugin.methods.datus.config import DatUSConfig, SegmentSettings
 from fiftyone_plugin.methods.datus.descriptors import native_segments, segment_crop
 from fiftyone_plugin.methods.datus.method import DatUS
 from fiftyone_plugin.methods.datus.segments import (
-    SegmentSettings,
     connected_segments,
     drop_noise,
     find_segments,
     merge_noise,
 )
 from fiftyone_plugin.methods.registry import create_method
+from fiftyone_plugin.runs.api import label
 from fiftyone_plugin.runs.model import load_method, save_method
-from fiftyone_plugin.runs.pipeline import label
 
 from ..synthetic import MemorySource, make_image, scene, scenes
 
@@ -131,7 +129,7 @@ def photo_features(backbone, photos) -> list:
     ],
 )
 def test_segments_of_photographs_do_not_collapse(photo_features, options):
-    layer = options.get("layer", PRESETS["default"]["layer"])
+    layer = options.get("layer", DatUSConfig().layer)
     options = SegmentSettings(**{k: v for k, v in options.items() if k != "layer"})
     for image in photo_features:
         found = find_segments(image[layer], image.grid, options)
@@ -172,19 +170,12 @@ def test_crops_show_the_segment_alone():
     mask = np.zeros((60, 80), bool)
     mask[20:40, 10:70] = True
     mask[20:30, 10:20] = False
-    box = segment_crop(pixels, mask, fill="box", fit="pad", size=60)
-    black = segment_crop(pixels, mask, fill="black", fit="pad", size=60)
-    mean = segment_crop(pixels, mask, fill="mean", fit="pad", size=60)
+    crop = segment_crop(pixels, mask, 60)
     # the box is 60 wide: nothing is scaled, and 20 rows are padded to 60
-    np.testing.assert_array_equal(box[20:40], pixels[20:40, 10:70])
-    assert (box[:20] == PAD_COLOUR).all()
+    assert (crop[:20] == PAD_COLOUR).all()
     inside = mask[20:40, 10:70]
-    for crop, colour in ((black, (0, 0, 0)), (mean, PAD_COLOUR)):
-        np.testing.assert_array_equal(crop[20:40][inside], pixels[20:40, 10:70][inside])
-        assert (crop[20:40][~inside] == colour).all()
-    centred = segment_crop(pixels, mask, fill="black", fit="center", size=112)
-    assert centred.shape == (112, 112, 3)
-    assert (centred != 0).mean() > 0.9  # 20 of 60 columns at the middle: the empty corner is cut off
+    np.testing.assert_array_equal(crop[20:40][inside], pixels[20:40, 10:70][inside])
+    assert (crop[20:40][~inside] == PAD_COLOUR).all()
 
 
 def test_native_segments_follow_the_grid():
@@ -200,8 +191,6 @@ def test_crop_features_are_remembered_by_another_run(tiny_weights, tmp_path):
     store = FeatureStore(tmp_path, {"name": "images"}, None)
     first = CropEncoder(backbone, 4, store)
     np.testing.assert_array_equal(first(pixels, ["cls"])["cls"], expected)
-    del first  # finishes what is being written
-
     second = CropEncoder(backbone, 4, store)
     backbone.model = None  # nothing is computed any more
     np.testing.assert_array_equal(second(pixels, ["cls"])["cls"], expected)
@@ -217,11 +206,9 @@ def fitted() -> DatUS:
     return DatUS(5, **OWN).fit(scenes())
 
 
-def test_the_contract_is_kept(fitted):
-    assert isinstance(fitted, Method)
-    assert not fitted.has_background
-    assert DatUS().layers == ("out", "t-4", "t-3", "t-1")
-    assert DatUS(preset="published").layers == ("k-1", "cls")
+def test_inputs_are_what_the_options_need():
+    assert DatUS().inputs == ("out", "t-4", "t-3", "t-1")
+    assert DatUS(layer="k-1", descriptor="cls").inputs == ("k-1", "cls")
 
 
 def test_grounds_and_objects_get_their_own_classes(fitted):
@@ -241,17 +228,8 @@ def test_grounds_and_objects_get_their_own_classes(fitted):
     assert areas[0] == areas.max()  # numbered by falling area
 
 
-def test_published_paints_void_and_ids(fitted):
-    method = DatUS(5, **(OWN | {"preset": "published", "layer": "out", "min_patches": 12})).fit(scenes())
-    native = [method.predict(make_image(scene(i, (50, 70)), "x")) for i in range(6)]
-    assert all(scores.refined and scores.scores.shape[1:] == (50, 70) for scores in native)
-    assert all(set(np.unique(scores.scores)) <= {0.0, 1.0} for scores in native)
-    assert any(0 in scores.labels for scores in native)
-
-
-@pytest.mark.parametrize("options", [{}, {"descriptor": "cls"}, {"preset": "published"}])
-def test_saved_and_loaded_it_labels_the_same(options, tmp_path):
-    method = DatUS(4, **(OWN | options)).fit(scenes())
+def test_saved_and_loaded_crops_are_labelled_the_same(tmp_path):
+    method = DatUS(4, **OWN, descriptor="cls").fit(scenes())
     save_method(method, tmp_path)
     again = load_method(tmp_path)
     assert again.get_config() == json.loads(json.dumps(method.get_config()))
@@ -288,7 +266,7 @@ def test_images_that_cannot_be_read_are_left_out():
     broken = make_image(scene(7), "broken.png", broken=True)
     method = DatUS(4, **(OWN | {"descriptor": "cls"})).fit(MemorySource([*good, broken]))
     alone = DatUS(4, **(OWN | {"descriptor": "cls"})).fit(good)
-    np.testing.assert_array_equal(method.get_state()[1]["classes.centers"], alone._classes.centers_)
+    np.testing.assert_array_equal(method.get_state()[1]["classes.centers"], alone.classes_.centers_)
     with pytest.raises(ImageReadError, match="truncated"):
         method.predict(broken)
     with pytest.raises(PseudoMaskError, match="nothing to learn"):
@@ -319,26 +297,20 @@ def test_fewer_segments_than_classes(caplog):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "best"}, "unknown preset 'best'; known: default, published"),
-        ({"colour": 1}, "no option colour; it has: algorithm"),
+        ({"preset": "published"}, "preset can only be 'default' any more"),
+        ({"colour": 1}, "no option colour. The options are: .*algorithm"),
         ({"center": 1}, "center must be true or false"),
         ({"neighbours": 1}, "neighbours must be"),
-        ({"noise": "keep"}, "unknown noise 'keep'; known: neighbour, void"),
+        ({"noise": "keep"}, "noise must be one of neighbour, void, got 'keep'"),
         ({"crop_size": 168}, "multiple of 112"),
-        ({"layer": "cls"}, "layers must be of patch features"),
-        ({"descriptor_layers": []}, "at least one layer"),
-        ({"algorithm": "infomap"}, "known: louvain, leiden"),
+        ({"layer": "cls"}, "layer must be patch features"),
+        ({"descriptor_layers": []}, "descriptor_layers must be a list"),
+        ({"algorithm": "infomap"}, "one of louvain, leiden"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         create_method("datus", **options)
-
-
-def test_presets_differ_in_knobs_that_can_be_set_alone():
-    assert PRESETS["default"].keys() == PRESETS["published"].keys()
-    for name, value in PRESETS["published"].items():
-        assert DatUS(**{name: value}).get_config()[name] == value
 
 
 def test_stages_are_shown(fitted):
@@ -367,7 +339,7 @@ def masks_of(result) -> dict[str, bytes]:
     return {row.image: result.mask_path(row).read_bytes() for row in result.labelled}
 
 
-@pytest.mark.parametrize("options", [{}, {"preset": "published", "crop_size": 112}])
+@pytest.mark.parametrize("options", [{}, {"descriptor": "cls", "noise": "void", "crop_size": 112}])
 def test_runs_give_the_same_masks_again(photos, tmp_path, settings_of_runs, options):
     given = settings_of_runs | {"options": options}
     first = label(photos, out=tmp_path / "first", **given)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.features.sampling import PatchSample, border_patches
+from fiftyone_plugin.methods.lightcluster.config import LightClusterConfig
 from fiftyone_plugin.methods.lightcluster.levels import (
     CategoryLevels,
     ForegroundClusters,
@@ -16,8 +19,7 @@ from fiftyone_plugin.methods.lightcluster.levels import (
 )
 
 GRID = (8, 8)
-DATASET = {"rule": "border", "border_ratio": 0.8, "n_init": 3, "batch_size": None, "random_state": 0}
-CATEGORY = {"n_categories": 2, "n_clusters": 2, "n_init": 3, "batch_size": None, "random_state": 0}
+CONFIG = LightClusterConfig(n_dataset_clusters=4, n_category_clusters=2, n_init=3)
 
 
 def scene(n_images: int = 12, noise: float = 0.1, seed: int = 0):
@@ -45,7 +47,7 @@ def scene(n_images: int = 12, noise: float = 0.1, seed: int = 0):
 @pytest.mark.parametrize("rule", ["border", "attention", "both"])
 def test_dataset_level_finds_the_objects(rule):
     sample, vectors, truth = scene()
-    level = fit_dataset_level(sample, vectors, 4, **{**DATASET, "rule": rule})
+    level = fit_dataset_level(sample, vectors, replace(CONFIG, foreground_rule=rule))
     np.testing.assert_array_equal(level.hard(vectors), truth)
     assert ((level.soft(vectors, 0.1) > 0.5) == truth).all()
 
@@ -53,7 +55,7 @@ def test_dataset_level_finds_the_objects(rule):
 def test_a_single_cluster_is_background():
     sample, vectors, _ = scene()
     vectors = np.tile(vectors[:1], (len(vectors), 1))
-    level = fit_dataset_level(sample, vectors, 3, **DATASET)
+    level = fit_dataset_level(sample, vectors, replace(CONFIG, n_dataset_clusters=3))
     assert len(level.centers) == 1
     assert not level.hard(vectors).any()
     assert not level.soft(vectors, 0.1).any()
@@ -61,7 +63,7 @@ def test_a_single_cluster_is_background():
 
 def test_something_is_foreground_even_if_the_rule_finds_nothing():
     sample, vectors, truth = scene()
-    level = fit_dataset_level(sample, vectors, 4, **{**DATASET, "border_ratio": 0.0})
+    level = fit_dataset_level(sample, vectors, replace(CONFIG, border_ratio=0.0))
     assert level.foreground.sum() == 1
     # the one that keeps off the frame: all of its patches belong to objects
     assert truth[level.hard(vectors)].all()
@@ -69,8 +71,8 @@ def test_something_is_foreground_even_if_the_rule_finds_nothing():
 
 def test_categories_group_the_images_and_follow_the_majority():
     sample, vectors, truth = scene()
-    dataset = fit_dataset_level(sample, vectors, 4, **DATASET)
-    levels = fit_category_levels(sample, vectors, dataset, **CATEGORY)
+    dataset = fit_dataset_level(sample, vectors, CONFIG)
+    levels = fit_category_levels(sample, vectors, dataset, 2, CONFIG)
     groups = [levels.group_of(cls) for cls in sample.cls]
     assert groups[0] != groups[1]
     assert groups == [groups[i % 2] for i in range(12)]
@@ -83,8 +85,8 @@ def test_categories_group_the_images_and_follow_the_majority():
 
 def test_more_categories_than_images():
     sample, vectors, _ = scene(n_images=2)
-    dataset = fit_dataset_level(sample, vectors, 4, **DATASET)
-    levels = fit_category_levels(sample, vectors, dataset, **{**CATEGORY, "n_categories": 9})
+    dataset = fit_dataset_level(sample, vectors, CONFIG)
+    levels = fit_category_levels(sample, vectors, dataset, 9, CONFIG)
     assert len(levels.groups) == len(levels.cls_centers) == 2
 
 

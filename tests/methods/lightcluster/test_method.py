@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from fiftyone_plugin.masks.refine import crf_available, resize_scores
-from fiftyone_plugin.methods.base import Method
 from fiftyone_plugin.methods.lightcluster.method import LightCluster
-from fiftyone_plugin.methods.registry import create_method, list_methods
 
 from ..synthetic import GRID, MemorySource, make_image, scene, scenes
 from .helpers import check_scores, method, state_bytes
@@ -48,14 +46,11 @@ def test_classes_are_numbered_by_falling_area():
 
 
 def test_layers_are_what_the_settings_need():
-    assert LightCluster().layers == ("k-1", "cls")
-    assert LightCluster(layer="t9", foreground_rule="both").layers == ("t9", "cls", "attn")
+    assert LightCluster().inputs == ("k-1", "cls")
+    assert LightCluster(layer="t9", foreground_rule="both").inputs == ("t9", "cls", "attn")
 
 
-def test_satisfies_the_contract():
-    assert isinstance(LightCluster(), Method)
-    assert "lightcluster" in list_methods()
-    assert isinstance(create_method("lightcluster", n_classes=4), LightCluster)
+def test_numbers_of_numpy_become_plain_ones():
     assert LightCluster(n_classes=np.int64(7)).get_config()["n_classes"] == 7
     json.dumps(LightCluster(n_classes=np.int64(7), temperature=np.float32(0.5)).get_config())
 
@@ -219,7 +214,7 @@ def photo_items(photos):
 def real_source(backbone, items, fitted: LightCluster, **options):
     from fiftyone_plugin.features.source import ImageFeatureSource
 
-    return ImageFeatureSource(items, backbone, fitted.layers, **{"size": 140, "crop_size": 98, **options})
+    return ImageFeatureSource(items, backbone, fitted.inputs, **{"size": 140, "crop_size": 98, **options})
 
 
 def test_photos_two_fits_are_equal_whatever_the_batch_and_the_processes(backbone, photo_items):

@@ -1,0 +1,149 @@
+"""What all commands share: a parser without abbreviations that answers typos, and the common options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..common.console import say
+from ..errors import UsageError, did_you_mean
+from .exits import EXIT_CODES, Exit
+
+if TYPE_CHECKING:
+    from ..common.progress import Progress
+
+__all__ = ["Parser", "Retired", "add_command", "add_json", "add_out", "add_quiet", "dataset_named", "finish"]
+__all__ += ["list_skipped", "listed", "progress_of"]
+
+FIFTYONE = "fiftyone:"
+STDOUT = "-"
+LISTED = 20
+WIDTH = 92
+
+_CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes options by their whole names only; for a word that it does not know it names the nearest."""
+
+    def __init__(self, **options: Any) -> None:
+        options = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options}
+        super().__init__(**options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; what is left over is an error of this very command."""
+        parsed, left = super().parse_known_args(args, namespace)
+        if left:
+            flag = next((word for word in left if word.startswith("-")), left[0]).partition("=")[0]
+            self.error(f"unknown argument {flag!r}{did_you_mean(flag, self._option_string_actions)}")
+        return parsed, left
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, with the nearest of the words that would do, and exit with 2."""
+        if found := _CHOICE.search(message):
+            choices = [choice.strip(" '\"") for choice in found[2].split(",")]
+            message += did_you_mean(found[1], choices)
+        self.exit(Exit.REFUSED, f"{self.prog}: error: {message}\nsee {self.prog} --help\n")
+
+
+class Retired(argparse.Action):
+    """An option under the name that it had in the last release: answered in words."""
+
+    def __init__(self, *args: Any, now: str, **options: Any) -> None:
+        super().__init__(*args, **{**options, "help": argparse.SUPPRESS})
+        self.now = now
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Say what the option is called now."""
+        parser.error(f"{self.option_strings[0]} is the number of classes K, of `label`: use {self.now} here")
+
+
+def listed(names: Mapping[str, str]) -> str:
+    """Return names with their notes, a line each, for the end of a help text."""
+    width = max(map(len, names))
+    return "\n".join(f"  {name:<{width}}  {note}" for name, note in names.items())
+
+
+def add_command(
+    subparsers: Any, name: str, help: str, description: str = "", notes: str = ""
+) -> argparse.ArgumentParser:
+    """Add a subcommand; its help begins with ``description``, else ``help``, and ends with ``notes``."""
+    text = description or f"{help[0].upper()}{help[1:]}."
+    codes = "exit codes:\n" + listed({str(int(code)): words for code, words in EXIT_CODES.items()})
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=help,
+        description=textwrap.fill(text, WIDTH),
+        epilog=f"{notes}\n\n{codes}" if notes else codes,
+    )
+    return parser
+
+
+def add_out(
+    parser: argparse.ArgumentParser, what: str, *, required: bool = True, group: Any = None, old: str = ""
+) -> None:
+    """Add ``--out`` and, to ``group``, ``--overwrite``, of which ``old`` is another name.
+
+    The last word of ``what``, which is written there, is what ``--overwrite`` replaces.
+    """
+    parser.add_argument("--out", required=required, type=Path, metavar="DIR", help=f"folder for {what}")
+    names = ["--overwrite", *([old] if old else [])]
+    text = f"replace an earlier {what.split()[-1]} in DIR"
+    (group or parser).add_argument(*names, action="store_true", help=text)
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--json``; ``what`` is written to it."""
+    text = f"write {what} as JSON; - or no FILE: to stdout, and nothing else there"
+    parser.add_argument("--json", nargs="?", const=STDOUT, metavar="FILE", help=text)
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add ``--quiet``."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
+
+
+def progress_of(args: argparse.Namespace) -> Progress:
+    """Return where progress goes: to stderr, unless ``--quiet``."""
+    from ..common.progress import ConsoleProgress, NullProgress
+
+    return NullProgress() if args.quiet else ConsoleProgress()
+
+
+def finish(args: argparse.Namespace, document: Callable[[], Any]) -> bool:
+    """Write what ``--json`` asks for, whole or not at all; returns whether a summary may be printed."""
+    from ..common.files import write_json
+
+    if args.json == STDOUT:
+        print(json.dumps(document(), indent=2, default=str))
+    elif args.json:
+        write_json(Path(args.json), document(), sort_keys=False)
+    return args.json != STDOUT and not getattr(args, "quiet", False)
+
+
+def list_skipped(lines: Iterable[str], more: str = "") -> None:
+    """Print what was left out on stderr: the first lines, and how many more there are and where."""
+    every = list(lines)
+    say(*every[:LISTED], error=True)
+    if len(every) > LISTED:
+        say(f"... and {len(every) - LISTED} more{more}", error=True)
+
+
+def dataset_named(text: str | Path, option: str = "") -> Any:
+    """Return the FiftyOne dataset that ``fiftyone:NAME`` names; ``None`` for any other text.
+
+    Raises:
+        UsageError: there is no such dataset, or ``option`` takes nothing else.
+    """
+    if not str(text).startswith(FIFTYONE):
+        if option:
+            raise UsageError(f"{option} takes fiftyone:NAME, not {text!r}")
+        return None
+    from ..dataset.record import load_dataset
+
+    return load_dataset(str(text).removeprefix(FIFTYONE))

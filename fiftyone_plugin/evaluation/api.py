@@ -1,0 +1,133 @@
+"""The public function :func:`evaluate`: two folders of masks, or two fields of a FiftyOne dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from ..common.progress import NullProgress, Progress, Stage
+from ..common.skipped import Skipped
+from ..errors import ImageReadError, UsageError
+from ..masks.files import read_mask
+from ..masks.rules import MaskRules
+from .folders import FolderPairs, pair_masks, read_classes
+from .matching import Mapping
+from .options import parse_classes
+from .protocols import DEFAULT, get_protocol
+from .result import EvaluationResult
+from .summary import Pair, evaluate_pairs
+
+if TYPE_CHECKING:
+    from .fiftyone_results import PseudoMaskResults
+
+__all__ = ["evaluate", "evaluate_folders"]
+
+
+@overload
+def evaluate(
+    pred: str | os.PathLike[str],
+    true: str | os.PathLike[str],
+    *,
+    classes: str | os.PathLike[str] | dict[int, str] | list[str] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> EvaluationResult: ...
+
+
+@overload
+def evaluate(
+    samples: Any,
+    pred_field: str,
+    gt_field: str = "ground_truth",
+    eval_key: str | None = None,
+    protocol: str | None = None,
+    **options: Any,
+) -> PseudoMaskResults: ...
+
+
+def evaluate(*sources: Any, **options: Any) -> Any:
+    """Evaluate masks against ground truth.
+
+    Two folders: ``evaluate(pred, true)``, see :func:`evaluate_folders`. A FiftyOne dataset or view and the
+    names of two fields: ``evaluate(samples, pred_field, gt_field="ground_truth", eval_key=None)``, see
+    :func:`fiftyone_plugin.evaluation.fiftyone_evaluation.evaluate`. Both take ``protocol``, ``classes``,
+    ``ignore``, ``unlabelled``, ``background``, ``mapping``, ``resize``, ``boundary``, ``replicates``,
+    ``seed`` and ``progress``.
+
+    Raises:
+        UsageError: not one image can be compared, or options that contradict one another.
+
+    Example:
+        >>> evaluate("labels", "gt/masks", ignore=[255]).scores["miou"]  # doctest: +SKIP
+        0.412
+        >>> evaluate(dataset, "pseudo_mask", "ground_truth", eval_key="eval")  # doctest: +SKIP
+    """
+    first = sources[0] if sources else options.get("pred")
+    if isinstance(first, (str, os.PathLike)):
+        return evaluate_folders(*sources, **options)
+    if first is None and "samples" not in options:
+        raise UsageError("name what is evaluated: two folders, or a FiftyOne dataset and its fields")
+    from .fiftyone_evaluation import evaluate as evaluate_dataset
+
+    return evaluate_dataset(*sources, **options)
+
+
+def evaluate_folders(
+    pred: str | os.PathLike[str],
+    true: str | os.PathLike[str],
+    *,
+    classes: str | os.PathLike[str] | dict[int, str] | list[str] | None = None,
+    ignore: Iterable[int] = (),
+    protocol: str | None = None,
+    mapping: Mapping | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> EvaluationResult:
+    """Evaluate a folder of masks against a folder of ground truth; they pair by their stems.
+
+    Args:
+        pred: folder of predicted masks, or the output of ``label``.
+        true: folder of ground-truth masks.
+        classes: names by id, a list of names by position, or a file that holds either.
+        ignore: ground-truth ids that take no part, e.g. 255.
+        protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
+            ``mapping``, else ``iou-hungarian``.
+        mapping: use this mapping of clusters to classes instead of matching here.
+        progress: where the comparison reports to.
+        options: further keywords of :func:`fiftyone_plugin.evaluation.evaluate_pairs`.
+
+    Returns:
+        The result; what was left out is in its ``skipped`` and in ``settings["left_out"]``.
+
+    Raises:
+        UsageError: a folder is missing or empty, no masks pair, or options that contradict one another.
+    """
+    name = get_protocol(protocol or (mapping.protocol if mapping else DEFAULT)).name
+    names = read_classes(Path(classes)) if isinstance(classes, (str, os.PathLike)) else parse_classes(classes)
+    found = pair_masks(Path(pred), Path(true))
+    skipped: list[Skipped] = []
+    with (progress or NullProgress()).stage("comparing masks", len(found.pairs)) as stage:
+        pairs = _read(found, names, skipped, stage)
+        result = evaluate_pairs(pairs, names, ignore, name, mapping=mapping, skipped=skipped, **options)
+    result.settings["left_out"] = {
+        "only_pred": found.only_pred,
+        "only_true": found.only_true,
+        "unreadable": [entry.reason for entry in skipped],
+    }
+    return result
+
+
+def _read(
+    found: FolderPairs, names: dict[int, str] | None, skipped: list[Skipped], stage: Stage
+) -> Iterator[Pair]:
+    rules = MaskRules(colours=False, ids=frozenset(names or ()))
+    for name, pred_path, true_path in found.pairs:
+        stage.update()
+        try:
+            pred, true = read_mask(pred_path), read_mask(true_path, rules)
+        except ImageReadError as error:
+            skipped.append(Skipped(name, str(error)))
+            continue
+        yield name, pred, true

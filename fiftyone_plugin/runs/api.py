@@ -1,0 +1,140 @@
+"""The public function :func:`label`: whatever names or holds images, into a run folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common.progress import Progress
+from ..errors import UsageError
+from ..images.listing import ImageItem, list_images, list_view
+from .cleaning import IMAGES
+from .config import LabelConfig
+from .given import given_sets, is_in_memory, list_given, remove_given, write_given
+from .images import read_list
+from .pipeline import label_items
+from .replacement import NEXT
+from .result import LabelResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    Path_ = str | os.PathLike[str]
+    OneImage = Path_ | np.ndarray | Image.Image
+
+__all__ = ["label"]
+
+
+def label(
+    images: OneImage | Iterable[OneImage] | Any,
+    *,
+    out: str | Path | None = None,
+    model: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    restart: bool | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> LabelResult:
+    """Give every image a semantic pseudo-mask.
+
+    Args:
+        images: a folder, glob, text file of paths, or image file; a PIL image or an (H, W, 3) uint8 array; a
+            sequence of paths, PIL images and arrays, mixed as you like; or a FiftyOne dataset or view.
+            What is in memory is written losslessly to ``given_images`` in the run's folder, under the names
+            ``image-0001.png``, ``image-0002.png``, ..., by its place in the sequence.
+        out: the run's folder; ``None`` for a new temporary one (``result.out`` says where).
+        model: ``DIR/model`` of an earlier run, to label without fitting.
+        resume: go on with an unfinished run in ``out``, see
+            :func:`fiftyone_plugin.runs.pipeline.label_items`.
+        overwrite: replace an earlier run in ``out``; a finished one stays until the new one is finished.
+        restart: what ``overwrite`` was called; for one release.
+        progress: where stages report to, e.g. :class:`fiftyone_plugin.common.progress.ConsoleProgress`.
+        settings: fields of :class:`LabelConfig`, e.g. ``classes=10, seed=1``.
+
+    Returns:
+        The result: rows of samples, class names, the run's record and folder.
+
+    Raises:
+        UsageError: impossible settings, nothing to label, something that is no image, or ``out`` is taken.
+        MissingDependencyError: weights or an asked-for refiner are not there.
+        PseudoMaskError: not one image could be read, or the disk or memory ran short.
+
+    Example:
+        >>> result = label("photos/", out="labels", classes=10)  # doctest: +SKIP
+        >>> result  # doctest: +SKIP
+        LabelResult('labels': 120 labelled, 1 skipped, 10 classes)
+        >>> result.mask("beach/1.jpg").shape  # doctest: +SKIP
+        (1080, 1920)
+    """
+    if restart is not None:
+        warnings.warn("restart is called overwrite now", DeprecationWarning, stacklevel=2)
+    config = LabelConfig(**settings)
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pseudomask-"))
+    before = {path.name for path in list_given(folder)}
+    made = out is None or not folder.exists()
+    try:
+        items = _list(images, folder)
+        return label_items(
+            items,
+            folder,
+            config,
+            model=Path(model) if model is not None else None,
+            resume=resume,
+            restart=overwrite or bool(restart),
+            progress=progress,
+        )
+    except BaseException:
+        _forget_given(folder, before)
+        if made:
+            with suppress(OSError):  # a run that began is in it
+                folder.rmdir()
+        raise
+
+
+def _list(images: Any, out: Path) -> Sequence[ImageItem]:
+    """Return the images to label; those in memory are written below the run's folder."""
+    if hasattr(images, "iter_samples"):
+        return [entry.item for entry in list_view(images)]
+    if isinstance(images, (str, os.PathLike)):
+        return list_images(images)
+    if is_in_memory(images):
+        images = [images]
+    if not isinstance(images, Iterable) or isinstance(images, (bytes, dict)):
+        raise UsageError(f"cannot label {_kind(images)}; give {FORMS}")
+    each = list(images)
+    for number, image in enumerate(each, 1):
+        if not isinstance(image, (str, os.PathLike)) and not is_in_memory(image):
+            raise UsageError(f"image {number} of the sequence is {_kind(image)}; give {FORMS}")
+    inside = [(number, image) for number, image in enumerate(each, 1) if is_in_memory(image)]
+    if not inside:
+        return list_images(each)
+    written = iter(write_given(inside, out))
+    return list_images([next(written) if is_in_memory(image) else image for image in each])
+
+
+FORMS = (
+    "a folder, glob, list file, paths, a FiftyOne dataset or view, PIL images or (H, W, 3) uint8 arrays; of "
+    "a torch tensor (3, H, W) in 0..1: (tensor.permute(1, 2, 0) * 255).byte().numpy()"
+)
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"something of type {module}{kind.__name__}"
+
+
+def _forget_given(out: Path, before: set[str]) -> None:
+    """Remove images written for a run that never began; an interrupted one still needs them."""
+    keep = set(before)
+    for work in (out / ".work", out / ".work" / NEXT / ".work"):
+        with suppress(UsageError):
+            keep |= given_sets(read_list(work / IMAGES) or [])
+    remove_given(out, keep)

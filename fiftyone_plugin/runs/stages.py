@@ -1,0 +1,279 @@
+"""The stages of a run, in order: extract, fit, predict, conclude."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..common.parallel import batched, parallel_map
+from ..common.progress import Progress, TimedProgress
+from ..common.stamps import file_stamp
+from ..errors import ImageChangedError, ImageReadError, PseudoMaskError
+from ..features.types import ImageFeatures
+from ..masks.areas import class_shares
+from ..masks.files import write_mask
+from ..masks.quality import confidence_map, image_quality, segment_quality
+from ..masks.refine import Upsample, at_most, create_refiner, labels_or_error
+from ..masks.scores import LabelScores
+from ..methods.base import Method
+from .estimate import layer_bytes
+from .exemplars import write_exemplars
+from .folder import RunDirectory
+from .images import describe_images
+from .model import FittedModel
+from .pictures import draw_evidence, draw_sheet
+from .record import RunDocument
+from .samples import SampleRow, total_areas
+from .session import Session
+
+if TYPE_CHECKING:
+    from ..features.source import ImageFeatureSource
+
+__all__ = ["Work", "all_rows", "conclude", "extract", "fit", "none_readable", "predict"]
+
+PREDICT_CHUNK = 32
+CONFIDENCE_SIDE = 128  # longest side of a confidence map, pixels; patches are coarser
+ATTEMPTS = 3  # at an image that is being changed
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was computed, from which the time of other runs is estimated.
+
+    Attributes:
+        whole: the features of all images passed through the store in this run; else its seconds tell nothing.
+        computed: images whose features were not there.
+        feature_bytes: bytes of the features of one image.
+    """
+
+    whole: bool
+    computed: int
+    feature_bytes: int
+
+
+def extract(source: ImageFeatureSource, progress: Progress, *, whole: bool) -> Work:
+    """Compute the features that the store lacks; without a store, nothing.
+
+    Args:
+        source: the images.
+        progress: where the stage reports to.
+        whole: no image was labelled before.
+    """
+    computed = source.extract(progress)
+    size = layer_bytes(set(source.resolved.values()), source.grid, source.backbone.dim)
+    return Work(whole and source.store is not None, computed, size)
+
+
+def fit(source: ImageFeatureSource, method: Method, progress: Progress) -> Method:
+    """Fit a method.
+
+    Raises:
+        PseudoMaskError: not one image could be read, or as the method says.
+    """
+    if len(source.failures) == len(source):
+        raise none_readable(source)
+    try:
+        method.fit(source, progress=progress)
+    except PseudoMaskError as error:
+        if len(source.failures) == len(source):  # found out only now, without a store
+            raise none_readable(source) from error
+        raise
+    return method
+
+
+def none_readable(source: ImageFeatureSource) -> PseudoMaskError:
+    """Return the error of a run in which not one image could be read."""
+    listed = [f"{key}: {reason}" for key, reason in list(source.failures.items())[:5]]
+    return PseudoMaskError(
+        f"none of the {len(source)} images could be read. First reasons: {'; '.join(listed)}"
+    )
+
+
+# ---------------------------------------------------------------------- predict
+
+
+def predict(
+    model: FittedModel,
+    source: ImageFeatureSource,
+    directory: RunDirectory,
+    keys: set[str],
+    *,
+    jobs: int,
+    progress: Progress,
+) -> Iterator[SampleRow]:
+    """Label images and write their masks; yields a row when its files are there.
+
+    What cannot be labelled is in ``source.failures`` afterwards. An image that changes meanwhile is labelled
+    again.
+
+    Args:
+        model: the fitted model.
+        source: the images.
+        directory: the run's folder.
+        keys: the images to label.
+        jobs: worker processes for the refinement.
+        progress: where the stage reports to.
+    """
+    names = {item.key: item.mask_name for item in directory.items}
+    with progress.stage("masks", total=len(keys)) as stage:
+        for _ in range(ATTEMPTS):
+            again: set[str] = set()
+            for image, found in _label(model, source, keys, jobs) if keys else ():
+                if isinstance(found, ImageChangedError) or (
+                    isinstance(found, _Labelled) and source.changed(image)
+                ):
+                    again.add(image.key)
+                    continue
+                if isinstance(found, ImageReadError):
+                    source.failures[image.key] = found.reason
+                elif (row := _write(directory, names[image.key], image, found)) is not None:
+                    yield row
+                else:
+                    source.failures[image.key] = "the path of its mask is too long for this file system"
+                stage.update()
+            keys = again
+        for key in keys:
+            source.failures[key] = ImageChangedError(key).reason
+            stage.update()
+
+
+class _Labelled(NamedTuple):
+    scores: LabelScores
+    mask: np.ndarray
+    seconds: float
+
+
+def _label(
+    model: FittedModel, source: ImageFeatureSource, keys: set[str], jobs: int
+) -> Iterator[tuple[ImageFeatures, _Labelled | ImageReadError]]:
+    """Yield what became of every image; a refiner that takes its time runs in worker processes."""
+    refiner = create_refiner(model.refine)
+    for chunk in batched(source.lazy(keys), PREDICT_CHUNK):
+        model.method.prefetch(chunk)
+        start = time.perf_counter()
+        scored: list[tuple[ImageFeatures, LabelScores]] = []
+        for image in chunk:
+            try:
+                scored.append((image, model.method.predict(image)))
+            except ImageReadError as error:  # noqa: PERF203 - one bad image must not end the run
+                yield image, error
+        tasks = [(scores, image.size, image.read_image, refiner) for image, scores in scored]
+        costly = not isinstance(refiner, Upsample) and not all(scores.refined for _, scores in scored)
+        masks = parallel_map(labels_or_error, tasks, jobs if costly else 1)
+        seconds = (time.perf_counter() - start) / len(chunk)
+        for (image, scores), mask in zip(scored, masks, strict=True):
+            yield image, mask if isinstance(mask, ImageReadError) else _Labelled(scores, mask, seconds)
+
+
+def _write(directory: RunDirectory, name: str, image: ImageFeatures, found: _Labelled) -> SampleRow | None:
+    """Write a mask and its row; ``None`` where the file system takes no path so long."""
+    scores, mask, seconds = found
+    classes, shares = class_shares(mask)
+    row = SampleRow(
+        image=image.key,
+        mask=name,
+        height=image.size[0],
+        width=image.size[1],
+        classes=classes,
+        shares=shares,
+        qualities=_qualities(scores, classes),
+        coverage=float((mask > 0).mean()),
+        quality=image_quality(scores.scores, scores.agreement),
+        seconds=seconds,
+        stamp=image.stamp,
+    )
+    directory.append([row])
+    try:
+        confidence = at_most(confidence_map(scores.scores), CONFIDENCE_SIDE)
+        write_mask(directory.confidence / name, confidence)
+        write_mask(directory.masks / name, mask)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return None
+    return row
+
+
+def _qualities(scores: LabelScores, classes: tuple[int, ...]) -> tuple[float, ...]:
+    """Return the quality of each class of a mask; 0 for one that won nowhere before the refinement."""
+    known = dict(zip(scores.labels.tolist(), segment_quality(scores.scores, scores.agreement), strict=True))
+    return tuple(float(f"{np.nan_to_num(known[id_]):.4f}") for id_ in classes)
+
+
+# ---------------------------------------------------------------------- conclude
+
+
+def conclude(
+    directory: RunDirectory,
+    model: FittedModel,
+    session: Session,
+    rows: list[SampleRow],
+    record: RunDocument,
+    progress: TimedProgress,
+    began: float,
+) -> RunDocument:
+    """Write the tables and pictures of a run whose masks are all there, and its record.
+
+    Args:
+        directory: the run's folder.
+        model: what labelled the images.
+        session: what it used.
+        rows: a row an image, in the order of the keys.
+        record: what is known of the run besides.
+        progress: where stages report to, and what knows their seconds.
+        began: when the run began, by ``time.perf_counter``.
+
+    Returns:
+        The record, complete.
+    """
+    directory.remove_unlisted(rows)
+    method = model.method
+    names = {k: f"class {k}" for k in range(1, int(getattr(method, "n_classes_", 0)) + 1)}
+    directory.write_classes(names)
+    paths = {item.key: item.path for item in directory.items}
+    labelled = [row for row in rows if row.status == "labelled"]
+    with progress.stage("contact sheet", total=1, unit="sheet") as stage:
+        title = f"{method.name} · {session.backbone.name} · {len(labelled)} images · {len(names)} classes"
+        draw_sheet(directory, rows, paths, names, title)
+        if method.get_config().get("n_classes") == "auto":
+            draw_evidence(directory, method)
+        stage.update()
+    with progress.stage("exemplars", total=1, unit="set") as stage:
+        write_exemplars(directory, rows, paths)
+        stage.update()
+    seconds = {"total": time.perf_counter() - began, **progress.seconds}
+    record = replace(
+        record,
+        status="complete",
+        run_id=directory.run_id,
+        settings={**record.settings, **describe_images({row.image: row.stamp for row in rows})},
+        counts={"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
+        classes={str(id_): name for id_, name in names.items()},
+        areas={str(id_): share for id_, share in total_areas(labelled).items()},
+        seconds={stage: round(value, 3) for stage, value in seconds.items()},
+    )
+    directory.write_samples(rows)
+    directory.write_run(record)
+    directory.finish()
+    return record
+
+
+def all_rows(
+    directory: RunDirectory, done: Mapping[str, SampleRow], source: ImageFeatureSource
+) -> list[SampleRow]:
+    """Return a row an image, also of those that were skipped."""
+    return [
+        done.get(item.key)
+        or SampleRow(
+            image=item.key,
+            status="skipped",
+            error=source.failures.get(item.key, "not processed"),
+            stamp=file_stamp(item.path),
+        )
+        for item in directory.items
+    ]
