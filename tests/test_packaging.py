@@ -139,7 +139,7 @@ def test_wheel_metadata(wheel, project):
     with zipfile.ZipFile(wheel) as archive:
         entry_points = archive.read(f"{info}/entry_points.txt").decode()
         licence = archive.read(f"{info}/licenses/LICENSE").decode()
-    assert "pseudomask = fiftyone_plugin.cli.main:main" in entry_points
+    assert "pseudomask = fiftyone_plugin.cli:main" in entry_points
     assert "Version 2.0, January 2004" in licence
 
 

@@ -2,3 +2,7 @@
 
 May import every room but operators.
 """
+
+from .main import main
+
+__all__ = ["main"]

@@ -14,7 +14,7 @@ from ..errors import MissingDependencyError, UsageError, unknown
 from ..masks.crf import INSTALL_HINT
 from ..masks.refine import REFINERS, create_refiner, crf_available
 from ..methods import DEFAULT_METHOD
-from ..methods.catalog import CATALOG
+from ..methods.registry import CATALOG
 
 __all__ = ["PRESETS", "LabelConfig", "resolve_refinement"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
-from fiftyone_plugin.methods.catalog import CATALOG
+from fiftyone_plugin.methods.registry import CATALOG
 
 from ..base import once, target_view
 from ..params import Params
