@@ -10,7 +10,6 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown, printable, shorten
 from fiftyone_plugin.dataset import summary
-from fiftyone_plugin.dataset.labelling import create_views, undo
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.views import list_views
 
@@ -95,6 +94,8 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
 
     def create_views(self, ctx: Any) -> None:
         """Save the views of the run anew."""
+        from fiftyone_plugin.dataset.labelling import create_views
+
         run = _chosen(ctx)
         if run and run.is_complete:
             names = create_views(ctx.dataset, run.key)
@@ -124,6 +125,8 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
 
     def delete(self, ctx: Any) -> None:
         """Delete the run that was asked about: its fields, files, views and record."""
+        from fiftyone_plugin.dataset.labelling import undo
+
         key = ctx.panel.state.confirm
         ctx.panel.state.confirm = None
         if not isinstance(key, str) or not ctx.dataset.has_run(key):
