@@ -230,7 +230,7 @@ def _add_constructor(cls: type[Any], config: type[MethodConfig]) -> None:
     described = [*((o.name, o.default, o.help) for o in options), ("n_jobs", 0, "worker processes, 0: all")]
     first, *names = (name for name, _, _ in described)
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
         bound = dict(zip((first,), args, strict=False))
         if len(args) > 1 or bound.keys() & kwargs:
             raise UsageError(f"{cls.__name__} takes {first} alone by position, and once")

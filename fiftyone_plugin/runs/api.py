@@ -78,7 +78,7 @@ def label(
     config = LabelConfig(**settings)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pseudomask-"))
     before = {path.name for path in list_given(folder)}
-    made = out is None or not folder.exists()
+    made = out is None or not os.path.lexists(folder)
     try:
         items = _list(images, folder)
         return label_items(
@@ -133,6 +133,8 @@ def _kind(value: object) -> str:
 
 def _forget_given(out: Path, before: set[str]) -> None:
     """Remove images written for a run that never began; an interrupted one still needs them."""
+    if not list_given(out):
+        return
     keep = set(before)
     for work in (out / ".work", out / ".work" / NEXT / ".work"):
         with suppress(UsageError):

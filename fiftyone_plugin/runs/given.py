@@ -110,7 +110,7 @@ def given_sets(items: Iterable[ImageItem]) -> set[str]:
 def list_given(out: Path) -> list[Path]:
     """Return the folders of given images below a run's folder; links are passed over."""
     root = out / FOLDER
-    if root.is_symlink() or not root.is_dir():
+    if os.path.islink(root) or not os.path.isdir(root):  # no error for a name that is too long
         return []
     found = [path for path in sorted(root.iterdir()) if _SET.fullmatch(path.name)]
     return [path for path in found if path.is_dir() and not path.is_symlink()]
@@ -125,5 +125,5 @@ def remove_given(out: Path, keep: Collection[str] = ()) -> None:
             if _NAME.fullmatch(file.name) or is_partial(file.name):
                 file.unlink(missing_ok=True)
         remove_empty(folder)
-    if not (out / FOLDER).is_symlink():
+    if not os.path.islink(out / FOLDER):
         remove_empty(out / FOLDER)

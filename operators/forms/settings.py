@@ -242,7 +242,7 @@ def estimate_run(view: Any, params: Params, *, fitted: bool = False) -> tuple[in
     settings = read_settings(params)
     del settings["classes"]  # hardly matters
     stages = view.view()._serialize(include_uuids=False)
-    key = json.dumps([str(view._dataset._doc.id), stages, settings, fitted], default=str)
+    key = json.dumps([str(view._dataset._doc.id), len(view._dataset), stages, settings, fitted], default=str)
     now = time.monotonic()
     known = _estimated.get(key)
     if known is None or now - known[0] > KEPT_S:

@@ -220,5 +220,5 @@ def test_ctrl_c_while_tasks_are_queued_prints_nothing():
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, start_new_session=True
     )
-    assert process.stdout.split() == ["interrupted"] * 12
     assert process.stderr == ""
+    assert process.stdout.split() == ["interrupted"] * 12
