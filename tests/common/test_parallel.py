@@ -206,6 +206,7 @@ def test_ctrl_c_while_tasks_are_queued_prints_nothing():
     """At many moments, most of them in the milliseconds in which loky hands its workers their tasks."""
     code = textwrap.dedent("""
         import os, signal, sys, threading, time
+        import joblib  # an import that is cut short is another matter
         from fiftyone_plugin.common.parallel import parallel_map
         for number in range(12):
             timer = threading.Timer(0.002 * number, os.kill, (os.getpid(), signal.SIGINT))
