@@ -91,20 +91,13 @@ def parallel_map(function: Callable[..., R], tasks: Sequence[tuple[object, ...]]
 
     from joblib import Parallel, delayed
 
+    # What joblib says of tasks that an error or Ctrl-C has left: nobody could do anything about it. It says so
+    # when its generator is let go of, which is after this function where a traceback still holds it.
+    warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
+    # no memory-mapped copies of arguments: they are small, and a killed process would leave them behind
+    settings: dict[str, Any] = {"batch_size": 1, "max_nbytes": None, "return_as": "generator"}
     try:
-        # no memory-mapped copies of arguments: they are small, and a killed process would leave them behind
-        with (
-            warnings.catch_warnings(),
-            Parallel(
-                n_jobs=n_jobs,
-                backend=create_backend(),
-                batch_size=1,
-                max_nbytes=None,
-                return_as="generator",
-            ) as pool,
-        ):
-            # what joblib says of tasks that an error or Ctrl-C has left: nobody could do anything about it
-            warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
+        with Parallel(n_jobs=n_jobs, backend=create_backend(), **settings) as pool:
             with starting_workers():
                 results = pool(delayed(function)(*task) for task in tasks)  # starts them, does not wait
             return list(results)
