@@ -91,8 +91,8 @@ def parallel_map(function: Callable[..., R], tasks: Sequence[tuple[object, ...]]
 
     from joblib import Parallel, delayed
 
-    # What joblib says of tasks that an error or Ctrl-C has left: nobody could do anything about it. It says so
-    # when its generator is let go of, which is after this function where a traceback still holds it.
+    # What joblib says of tasks that an error or Ctrl-C has left: nobody could do anything about it. It says
+    # so when its generator is let go of, which is after this function where a traceback still holds it.
     warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
     # no memory-mapped copies of arguments: they are small, and a killed process would leave them behind
     settings: dict[str, Any] = {"batch_size": 1, "max_nbytes": None, "return_as": "generator"}
