@@ -25,6 +25,8 @@ SETTLED = """
     c => c.getAttribute('canvas-loaded') === 'true')
 """
 
+RELOAD_AFTER = 10_000.0  # milliseconds
+
 
 def act(
     do: Callable[[float], object], heard: Locator, state: str = "visible", *, stays: bool = False
@@ -92,6 +94,10 @@ def call(page: Page, label: str, shows: str = "") -> Locator:
 
     def call_it(wait: float) -> None:
         if not browser.is_visible():
+            if wait > RELOAD_AFTER:  # the page hears no key any more
+                page.reload()
+                settle(page)
+            page.evaluate("document.activeElement?.blur()")  # a field would take the key for text
             page.keyboard.press("Backquote")  # the same key closes it: from the beginning where it has gone
             browser.wait_for(timeout=wait)
         browser.locator("input").fill(label, timeout=wait)

@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -349,8 +350,9 @@ def _pipe(path: Path) -> None:
 
 def _socket(path: Path) -> None:
     path.unlink()
-    with socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(os.path.relpath(path))  # such paths have some 100 bytes at most
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(f"{short}/s")  # such paths have some 100 bytes at most
+        os.rename(f"{short}/s", path)
 
 
 def _folder(path: Path) -> None:
