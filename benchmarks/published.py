@@ -26,7 +26,7 @@ from fiftyone_plugin.methods.alignseg.model import Decoder, correlation, cosine
 from fiftyone_plugin.methods.alignseg.training import CropBatch, Trainer
 from fiftyone_plugin.methods.base import hard_scores
 from fiftyone_plugin.methods.datus.config import DatUSConfig
-from fiftyone_plugin.methods.datus.descriptors import native_segments
+from fiftyone_plugin.methods.datus.descriptors import cut_box, native_segments
 from fiftyone_plugin.methods.datus.method import DatUS
 from fiftyone_plugin.methods.registry import CATALOG, MethodNote
 
@@ -98,9 +98,7 @@ def center_crop(pixels: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
     Returns:
         (size, size, 3) uint8.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.ix_(range(rows[0], rows[-1] + 1), range(columns[0], columns[-1] + 1))
-    cut = np.where(mask[box][..., None], pixels[box], np.uint8(0))
+    cut = cut_box(pixels, mask, (0, 0, 0))
     scale = size * 8 / 7 / min(cut.shape[:2])
     height, width = (max(size, round(n * scale)) for n in cut.shape[:2])
     resized = resize_image(np.ascontiguousarray(cut), height, width)

@@ -229,8 +229,7 @@ def prepare_process() -> None:
         package.addHandler(handler)
 
     def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
-        # joblib counts what an interruption cancels: an answer to a question that nobody asked
-        if issubclass(category, UserWarning) and "still being processed" not in str(message):
+        if issubclass(category, UserWarning):
             package.warning("%s", message)
 
     warnings.showwarning = show  # type: ignore[assignment]

@@ -26,7 +26,6 @@ __all__ = ["CropBatch", "Crops", "PixelCrops", "TokenCrops", "Trainer"]
 
 logger = logging.getLogger(__name__)
 
-LOSSES = ("total", "image_alignment", "prototype_alignment")
 MIN_GAIN = 1e-3  # smallest relative fall of the loss that is no plateau
 
 
