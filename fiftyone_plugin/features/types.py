@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..images.boxes import Box
 
-__all__ = ["FeatureSource", "ImageFeatures", "Memo", "NoMemo"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["FeatureBatch", "FeatureSource", "ImageFeatures", "Memo", "NoMemo"]
 
 
 class Memo(Protocol):
@@ -70,6 +73,23 @@ class ImageFeatures:
         return self.layers[layer]
 
 
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Images that went through the network together; their numbers are on its device.
+
+    Attributes:
+        images: one by one; their layers are those of ``tensors``, brought to memory when they are asked for.
+        tensors: layer name, as the method names it -> (B, n, D) float16, or (B, D) float32 for ``cls`` and
+            (B, n) float32 for ``attn``; see :mod:`.backbones.vit`.
+    """
+
+    images: list[ImageFeatures]
+    tensors: Mapping[str, torch.Tensor]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
 class FeatureSource(Protocol):
     """A stream of images that can be iterated again, always in the same order; bad images are left out."""
 
@@ -78,3 +98,12 @@ class FeatureSource(Protocol):
 
     def __iter__(self) -> Iterator[ImageFeatures]:
         """Yield the features of one image after the other."""
+
+    def batches(self) -> Iterator[FeatureBatch]:
+        """Yield the same images in batches, on the device of the network."""
+
+    def opening(self) -> FeatureSource:
+        """Return a uniform part of the images: as many as can be kept in memory for the pass that follows.
+
+        Where all fit, that is all of them. What is read of it is not computed again in the next pass.
+        """

@@ -13,11 +13,11 @@ import sklearn.exceptions
 from sklearn.base import BaseEstimator
 
 from ..common.progress import NullProgress, Progress
-from ..errors import PseudoMaskError, UsageError, did_you_mean
+from ..errors import ImageReadError, PseudoMaskError, UsageError, did_you_mean
 from ..features.sampling import PatchSample, sample_patches
-from ..features.types import FeatureSource, ImageFeatures
+from ..features.types import FeatureBatch, FeatureSource, ImageFeatures
 from ..images.drawing import Panel
-from ..masks.scores import LabelScores
+from ..masks.scores import DeviceScores, LabelScores
 from .options import MethodConfig
 
 __all__ = ["Method", "NotFittedError", "SegmentationMethod", "hard_scores", "sample_features"]
@@ -161,6 +161,25 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
         """
         self._require_fitted()
         return self._predict(features)
+
+    def predict_batch(self, batch: FeatureBatch) -> list[DeviceScores | ImageReadError]:
+        """Label several images; the error of one that cannot be read any more stands in its place.
+
+        A method that labels on the device overrides this; the result of an image must not depend on the
+        others of its batch.
+
+        Raises:
+            NotFittedError: before :meth:`fit`.
+        """
+        self._require_fitted()
+        self.prefetch(batch.images)
+        found: list[DeviceScores | ImageReadError] = []
+        for image in batch.images:
+            try:
+                found.append(DeviceScores.of(self._predict(image), self.device))
+            except ImageReadError as error:  # noqa: PERF203 - one bad image must not end the run
+                found.append(error)
+        return found
 
     @property
     def can_explain(self) -> bool:
