@@ -181,6 +181,18 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
                 found.append(error)
         return found
 
+    def predict_kept(self, images: list[ImageFeatures]) -> list[DeviceScores | None]:
+        """Label images from what the fit has left in their ``memo``, without the network.
+
+        Returns:
+            For each image what :meth:`predict_batch` would, to the byte; ``None`` where the memo lacks it.
+
+        Raises:
+            NotFittedError: before :meth:`fit`.
+        """
+        self._require_fitted()
+        return [None] * len(images)
+
     @property
     def can_explain(self) -> bool:
         """It shows its stages on one image."""
