@@ -30,8 +30,9 @@ from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.images.plots import plot_filtering
+from fiftyone_plugin.masks.native import label_image
 from fiftyone_plugin.masks.quality import image_quality
-from fiftyone_plugin.masks.refine import create_refiner, native_labels
+from fiftyone_plugin.masks.refine import create_refiner
 from fiftyone_plugin.masks.scores import LabelScores
 from fiftyone_plugin.runs.calibration import KEPT, filtering_curve
 
@@ -71,7 +72,7 @@ def run(
                     scores = method.predict(image)
                     for score, function in SCORES.items():
                         found[score].append(function(scores))
-                    mask = native_labels(scores, image.size, image.read_image, refiner)
+                    mask = label_image(scores, image.size, image.read_image, refiner)
                     yield image.key, mask, data.truth(truth[image.key])
 
         result = evaluate_pairs(

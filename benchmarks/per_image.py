@@ -33,7 +33,8 @@ from fiftyone_plugin.features.sampling import image_rng
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.features.types import ImageFeatures
-from fiftyone_plugin.masks.refine import create_refiner, native_labels
+from fiftyone_plugin.masks.native import label_image
+from fiftyone_plugin.masks.refine import create_refiner
 from fiftyone_plugin.masks.scores import LabelScores
 from fiftyone_plugin.methods.alignseg.method import AlignSeg
 
@@ -94,7 +95,7 @@ def score(data: BenchmarkData, source: ImageFeatureSource, predict: Predict) -> 
 
     def pairs() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         for image in source.lazy():
-            labels = native_labels(predict(image), image.size, image.read_image, unrefined)
+            labels = label_image(predict(image), image.size, image.read_image, unrefined)
             yield image.key, labels, data.truth(truth[image.key])
 
     result = evaluate_pairs(

@@ -34,7 +34,8 @@ from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.masks.refine import create_refiner, crf_available, native_labels
+from fiftyone_plugin.masks.native import label_image
+from fiftyone_plugin.masks.refine import REFINERS, create_refiner
 from fiftyone_plugin.methods.base import Method
 from fiftyone_plugin.methods.registry import create_method, list_methods
 
@@ -73,7 +74,7 @@ def predictions(method: Method, source: ImageFeatureSource, refine: str) -> Iter
     for chunk in batched(source.lazy(), 32):
         method.prefetch(chunk)
         for image in chunk:
-            yield image.key, native_labels(method.predict(image), image.size, image.read_image, refiner)
+            yield image.key, label_image(method.predict(image), image.size, image.read_image, refiner)
 
 
 def evaluate_method(
@@ -183,7 +184,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocol", default="iou-hungarian")
     parser.add_argument("--backbone")
     parser.add_argument("--size", type=int, default=448)
-    parser.add_argument("--refine", choices=["crf", "none"], default="crf" if crf_available() else "none")
+    parser.add_argument("--refine", choices=list(REFINERS), default="crf")
     parser.add_argument("--limit", type=int, help="first N images of every data set only")
     parser.add_argument("--set", dest="options", nargs="*", default=[], help="OPTION=VALUE of the methods")
     parser.add_argument("--json", type=Path, help="keep scores here; a rerun adds what is missing")

@@ -28,7 +28,7 @@ from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.images.listing import list_images
 from fiftyone_plugin.images.reading import read_image, resize_image
-from fiftyone_plugin.masks.refine import crf_available
+from fiftyone_plugin.masks.refine import REFINERS
 from fiftyone_plugin.methods.registry import list_methods
 
 
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=448)
     parser.add_argument("--classes", type=int, default=27)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--refine", choices=["crf", "none"], default="crf" if crf_available() else "none")
+    parser.add_argument("--refine", choices=list(REFINERS), default="crf")
     parser.add_argument("--preset", help="fast or best, with the default method; sets the refinement, too")
     parser.add_argument("--runs", type=int, default=3, help="alternating repetitions")
     args = parser.parse_args(argv)

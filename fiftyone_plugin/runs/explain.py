@@ -103,11 +103,12 @@ def _stages(
     method: Any, source: ImageFeatureSource, backbone_name: str, refine: str, fitted_on: str
 ) -> Explanation:
     """Label the one image of ``source`` and collect its panels."""
-    from ..masks.refine import create_refiner, native_labels
+    from ..masks.native import label_image
+    from ..masks.refine import create_refiner
 
     for image in source.lazy():
         pixels = image.read_image()
-        labels = native_labels(method.predict(image), image.size, image.read_image, create_refiner(refine))
+        labels = label_image(method.predict(image), image.size, image.read_image, create_refiner(refine))
         n = len(np.unique(labels[labels > 0]))
         panels = [
             Panel("photo", pixels, "photo"),

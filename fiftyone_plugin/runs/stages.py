@@ -17,8 +17,9 @@ from ..errors import ImageChangedError, ImageReadError, PseudoMaskError
 from ..features.types import ImageFeatures
 from ..masks.areas import class_shares
 from ..masks.files import write_mask
+from ..masks.native import at_most, labels_or_error
 from ..masks.quality import confidence_map, image_quality, segment_quality
-from ..masks.refine import Upsample, at_most, create_refiner, labels_or_error
+from ..masks.refine import create_refiner
 from ..masks.scores import LabelScores
 from ..methods.base import Method
 from .estimate import layer_bytes
@@ -163,7 +164,7 @@ def _label(
             except ImageReadError as error:  # noqa: PERF203 - one bad image must not end the run
                 yield image, error
         tasks = [(scores, image.size, image.read_image, refiner) for image, scores in scored]
-        costly = not isinstance(refiner, Upsample) and not all(scores.refined for _, scores in scored)
+        costly = refiner.guide_side > 0 and not all(scores.refined for _, scores in scored)
         masks = parallel_map(labels_or_error, tasks, jobs if costly else 1)
         seconds = (time.perf_counter() - start) / len(chunk)
         for (image, scores), mask in zip(scored, masks, strict=True):
