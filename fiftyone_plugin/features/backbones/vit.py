@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Backbone", "load_backbone", "pick_device", "pick_precision"]
 
 _LAYER = re.compile(r"(?:out|cls|attn|[tk]-?\d+)")
+POST_NORM = ("EvaBlockPostNorm", "ResPostBlock")  # of timm, which takes seconds to import
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -145,12 +146,9 @@ class Backbone:
         return f"{layer[0]}{block}"
 
     def _is_pre_norm(self) -> bool:
-        from timm.models.eva import EvaBlockPostNorm
-        from timm.models.vision_transformer import ResPostBlock
-
         block = self.model.blocks[-1]
         plain = hasattr(block, "norm1") and hasattr(block, "attn")
-        return plain and not isinstance(block, (EvaBlockPostNorm, ResPostBlock))
+        return plain and type(block).__name__ not in POST_NORM
 
     @property
     def has_cls(self) -> bool:
