@@ -90,8 +90,8 @@ def write_exemplars(directory: RunDirectory, rows: Iterable[SampleRow], paths: M
         crops: dict[tuple[int, str], np.ndarray] = {}
         with ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
             cut = pool.map(partial(_crops, directory, paths), *zip(*wanted.values(), strict=True))
-            for (row, _), found in zip(wanted.values(), cut, strict=True):
-                crops |= {(id_, row.image): part for id_, part in found.items()}
+            for (row, _), parts in zip(wanted.values(), cut, strict=True):
+                crops |= {(id_, row.image): part for id_, part in parts.items()}
         for id_ in classes:
             found = [crops[id_, row.image] for row in chosen[id_] if (id_, row.image) in crops]
             if found:
