@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ class ImageFeatureSource:
         self.forwards = 0
         self.room = max(1, kept_bytes // feature_bytes(self.resolved.values(), self.grid, backbone.dim))
         self._memos = MemoFolder(memo_dir) if memo_dir is not None else None
-        self._kept: dict[str, tuple[Loaded, dict[str, np.ndarray]]] = {}
+        self._seen: dict[str, Loaded] = {}
+        self._kept: dict[str, dict[str, np.ndarray]] = {}
         self._paths = {item.key: item.path for item in self.items}
         self._encode_crops = CropEncoder(backbone, max(batch_size, 4), store)
         self._lock = threading.Lock()
@@ -107,7 +109,7 @@ class ImageFeatureSource:
         Batches are cut from the list of readable images, in order, whatever is kept of them: on devices where
         rounding depends on the batch, an interrupted pass comes out the same.
         """
-        for group in batched(self.load(keys, known=self._is_stored), self.batch_size):
+        for group in batched(self.load(keys, known=self.knows), self.batch_size):
             if len(batch := self.encode(group, keep=True)):
                 yield batch
 
@@ -133,8 +135,8 @@ class ImageFeatureSource:
         Args:
             keys: only these; ``None`` for all.
             guide_side: side of the squeezed photograph that refinement follows, see :class:`Loaded`.
-            known: tells by the digest whether an image need not be decoded; that takes threads. Those that
-                are kept in memory are then not even read.
+            known: tells by the digest whether an image need not be decoded; that takes threads. One that has
+                been seen before is then not even read.
         """
         items = (
             item
@@ -151,14 +153,16 @@ class ImageFeatureSource:
                 self.failures[item.key] = found.reason
 
     def _load(self, item: ImageItem, known: Callable[[str], bool]) -> Loaded | ImageReadError:
-        kept = self._kept.get(item.key)
+        seen = self._seen.get(item.key)
         # one that is gone keeps what was known of it: its features may be all that is needed
-        if kept is not None and file_stamp(item.path) in (kept[0].stamp, ""):
-            return kept[0]
+        if seen is not None and file_stamp(item.path) in (seen.stamp, "") and known(seen.digest):
+            return seen
         return load_image(item, self.size, known=known)
 
-    def _is_stored(self, digest: str) -> bool:
-        return self.store is not None and self.store.has(digest, self._stored_layers())
+    def knows(self, digest: str) -> bool:
+        """Tell whether the features of an image are at hand."""
+        stored = self.store is not None and self.store.has(digest, self._stored_layers())
+        return stored or digest in self._kept
 
     def _stored_layers(self) -> list[str]:
         return sorted(set(self.resolved.values()))
@@ -179,6 +183,8 @@ class ImageFeatureSource:
             keep: keep the features in memory while there is room, and let memos of the images stay on disk.
         """
         backbone = backbone or self.backbone
+        if keep:
+            self._seen |= {loaded.item.key: replace(loaded, pixels=None, guide=None) for loaded in group}
         known = [self._known(loaded) for loaded in group]
         pixels = [None if found else self._pixels(loaded) for loaded, found in zip(group, known, strict=True)]
         rows = [row for row, loaded in enumerate(group) if loaded.item.key not in self.failures]
@@ -227,10 +233,10 @@ class ImageFeatureSource:
         return features
 
     def _known(self, loaded: Loaded) -> dict[str, np.ndarray] | None:
-        kept = self._kept.get(loaded.item.key)
-        if kept is not None and kept[0].digest == loaded.digest:
-            return kept[1]
-        return self.store.get(loaded.digest, self._stored_layers()) if self.store is not None else None
+        kept = self._kept.get(loaded.digest)
+        if kept is None and self.store is not None:
+            return self.store.get(loaded.digest, self._stored_layers())
+        return kept
 
     def _pixels(self, loaded: Loaded) -> np.ndarray | None:
         if loaded.pixels is not None:
@@ -257,12 +263,11 @@ class ImageFeatureSource:
             return
         arrays = {layer: tensor.cpu().numpy() for layer, tensor in tensors.items()}
         for n, row in enumerate(rows):
-            loaded, own = group[row], {layer: array[n] for layer, array in arrays.items()}
+            digest, own = group[row].digest, {layer: array[n] for layer, array in arrays.items()}
             if self.store is not None:
-                self.store.put(loaded.digest, own)
+                self.store.put(digest, own)
             elif len(self._kept) < self.room:
-                small = Loaded(loaded.item, loaded.digest, loaded.size, loaded.stamp)
-                self._kept[loaded.item.key] = small, {layer: array.copy() for layer, array in own.items()}
+                self._kept[digest] = {layer: array.copy() for layer, array in own.items()}
 
     def forget(self) -> None:
         """Free the features that are kept in memory."""

@@ -116,9 +116,10 @@ class Stream(Generic[T]):
         with ExitStack() as stack:
             lanes = [self._lane(replica, stack) for replica in self.replicas]
             finishers = _open_pool("finish", threads, stack)
-            groups = batched(
-                self.source.load(keys, guide_side=self.refiner.guide_side), self.source.batch_size
-            )
+            # without a guide, what is known of an image may be all that is needed
+            known = None if self._guide_side else self.source.knows
+            loaded = self.source.load(keys, guide_side=self._guide_side, known=known)
+            groups = batched(loaded, self.source.batch_size)
             scored: deque[Future[list[Outcome]]] = deque()
             finished: deque[tuple[ImageFeatures, Future[T] | ImageReadError]] = deque()
             n = 0
@@ -139,6 +140,10 @@ class Stream(Generic[T]):
                     yield self._finished(finished.popleft())
                 if group is None:
                     return
+
+    @property
+    def _guide_side(self) -> int:
+        return 0 if self.replicas[0].method.refines else self.refiner.guide_side
 
     @property
     def bottleneck(self) -> str:
@@ -190,7 +195,7 @@ class Stream(Generic[T]):
             kept: dict[str, tuple[ImageFeatures, DeviceScores | ImageReadError]] = {
                 image.key: (image, scores) for image, scores in pairs if scores is not None
             }
-            if kept:
+            if kept and self._guide_side:
                 self.source.forget()  # the features of the fit are not needed any more
             rest = [loaded for loaded in group if loaded.item.key not in kept]
             batch = self.source.encode(rest, replica.backbone) if rest else FeatureBatch([], {})
@@ -251,7 +256,7 @@ class Stream(Generic[T]):
         if not scored:
             return []
         guide = None
-        if side := self.refiner.guide_side:
+        if side := self._guide_side:
             from ..features.backbones import to_device
 
             pixels = [loaded.guide if loaded.guide is not None else loaded.pixels for loaded, _, _ in scored]

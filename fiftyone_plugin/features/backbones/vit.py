@@ -221,9 +221,9 @@ class Backbone:
             for part in parts:
                 tensors = self._forward(self.normalise(part), layers)
                 found.append({name: _narrow(name, tensor) for name, tensor in tensors.items()})
-            if len(found) == 1:
-                return found[0]
-            return {name: torch.cat([part[name] for part in found]) for name in found[0]}
+        if len(found) == 1:
+            return found[0]
+        return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
     def normalise(self, images: np.ndarray) -> torch.Tensor:
         """Turn (B, S, S, 3) uint8 RGB into the model's (B, 3, S, S) float32 input on its device."""
