@@ -33,6 +33,7 @@ __all__ = ["Backbone", "load_backbone", "pick_batch_size", "pick_device", "pick_
 __all__ += ["to_device"]
 
 _LAYER = re.compile(r"(?:out|cls|attn|[tk]-?\d+)")
+POST_NORM = ("EvaBlockPostNorm", "ResPostBlock")  # of timm, which takes seconds to import
 ACTIVATIONS = 40  # vectors a patch that a network and the layers taken from it hold at once
 NEIGHBOURHOODS = 4  # matrices of all pairs of patches that labelling holds at once
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -178,12 +179,9 @@ class Backbone:
         return f"{layer[0]}{block}"
 
     def _is_pre_norm(self) -> bool:
-        from timm.models.eva import EvaBlockPostNorm
-        from timm.models.vision_transformer import ResPostBlock
-
         block = self.model.blocks[-1]
         plain = hasattr(block, "norm1") and hasattr(block, "attn")
-        return plain and not isinstance(block, (EvaBlockPostNorm, ResPostBlock))
+        return plain and type(block).__name__ not in POST_NORM
 
     @property
     def has_cls(self) -> bool:

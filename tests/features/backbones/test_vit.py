@@ -81,11 +81,12 @@ def pixels(side: int, n: int = 2) -> np.ndarray:
     return np.random.default_rng(side).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
 
 
-def check_against_hooks(backbone: Backbone, images: np.ndarray) -> None:
+def check_against_hooks(backbone: Backbone, images: np.ndarray, model=None) -> None:
+    """``model`` is timm's, of the same weights, where the backbone has another."""
     prefix, depth = backbone.model.num_prefix_tokens, backbone.depth
     layers = ["out", "cls", *(f"t{i}" for i in range(depth)), *(f"k{i}" for i in range(1, depth))]
     layers += ["attn"] if backbone.has_cls else []
-    recorder = Recorder(backbone.model)
+    recorder = Recorder(model or backbone.model)
     final = recorder.run(backbone.normalise(images))
     found = backbone.extract(images, layers)
     assert list(found) == layers
@@ -126,7 +127,9 @@ def test_offline_checkpoint_is_what_timm_computes(backbone, photos):
 
     image = resize_image(read_image(photos / "astronaut.jpg"), 140, 140)
     single = Backbone(backbone.loaded, device="cpu", precision="float32")
-    check_against_hooks(single, image[None])
+    theirs = timm.create_model(backbone.loaded.timm_name, num_classes=0, dynamic_img_size=True).eval()
+    theirs.load_state_dict(single.model.state_dict())
+    check_against_hooks(single, image[None], theirs)
 
 
 class Shapes(TorchDispatchMode):
