@@ -91,7 +91,7 @@ def label_items(
     directory.reserve(resume=resume, restart=restart)
     try:
         with timed.stage("load backbone", total=1, unit="model") as stage:
-            session = Session.open(config, given)
+            session = Session.open(config, given, images=len(items))
             stage.update()
         for layer in method.inputs:  # an impossible one must not cost an earlier run
             session.backbone.resolve_layer(layer)
