@@ -278,3 +278,21 @@ def test_load_backbone_reads_a_file(tmp_path):
     save_file(model.state_dict(), str(tmp_path / "tiny.safetensors"))
     backbone = load_backbone(str(tmp_path / "tiny.safetensors"), cache_dir=tmp_path, device="cpu")
     assert (backbone.name, backbone.dim, backbone.depth, backbone.patch_size) == ("tiny", 192, 12, 16)
+
+
+def no_compiler(graph, inputs):
+    raise RuntimeError("no C++ compiler")
+
+
+@pytest.mark.parametrize("engine", ["eager", no_compiler])
+def test_a_compiled_network_gives_the_same_and_one_that_cannot_be_goes_on(engine, caplog):
+    """With engines that generate no code: the default one needs a compiler, or a GPU."""
+    network = make("vit_small_patch16_224.dino", depth=3)
+    images = pixels(64)
+    expected = network.extract(images, ["t1", "cls"])
+    network.compile(engine)
+    for _ in range(2):
+        found = network.extract(images, ["t1", "cls"])
+        for layer, array in expected.items():
+            np.testing.assert_allclose(found[layer].astype(np.float32), array, atol=2e-3)
+    assert ("not compiled" in caplog.text) == (engine is no_compiler)
