@@ -169,10 +169,11 @@ def _estimate(args: argparse.Namespace) -> int:
         model = FittedModel.load(args.model)
         settings |= {"size": model.size, "refine": model.refine}
     some = [paths[i] for i in spread(len(paths))]
-    plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=args.cache)
+    limits = {name: getattr(args, name) for name in ("fit_images", "cache_limit")}
+    plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=args.cache, **limits)
     found = estimate(plan)
     if shared.finish(args, lambda: {"images": len(paths), **asdict(found)}):
-        say(f"{len(paths)} images: {found} ({found.origin})")
+        say(f"{len(paths)} images: {found} ({found.origin})", *found.notes)
     return Exit.DONE
 
 
