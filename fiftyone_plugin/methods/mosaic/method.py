@@ -13,36 +13,46 @@ Gansbeke et al., 2022), a head trained on its own clusters (self-training, e.g. 
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...clustering.agreement import cohesion
 from ...clustering.head import SoftmaxHead
-from ...clustering.normalize import VectorNormalizer, blur_patches, l2_normalize, normalizer_arrays
-from ...clustering.region_classes import pool_regions, stack_layers
+from ...clustering.normalize import DeviceNormalizer, VectorNormalizer, blur_tensors, normalizer_arrays
+from ...clustering.region_classes import stack_layers
 from ...clustering.spreading import spread_scores
-from ...common.parallel import batched, one_thread, parallel_map
+from ...common.parallel import one_thread
 from ...common.progress import Progress
+from ...errors import ImageReadError, PseudoMaskError
 from ...features.sampling import image_rng
-from ...features.types import FeatureSource, ImageFeatures
+from ...features.types import FeatureBatch, FeatureSource, ImageFeatures
 from ...images.drawing import Panel
-from ...masks.scores import LabelScores
+from ...masks.scores import DeviceScores, LabelScores
 from ..base import SegmentationMethod, sample_features
 from ..lightcluster.config import LightClusterConfig
 from ..lightcluster.votes import Levels
 from ..saved import SavedArrays
+from .checkpoint import RegionStore
 from .config import STACK, MosaicConfig
 from .graph import RegionGraph, cluster_regions, foreground_weight, links_between_images
-from .regions import CutTask, RegionTable, cut_image, cut_labels, owner_of
+from .labelling import Labelling
+from .reduction import DETAIL, Reduced, Reduction
+from .regions import ImageRegions, RegionTable, cut_labels, describe_regions, owner_of
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Mosaic"]
 
-CHUNK = 32  # images handed to the workers at once
+logger = logging.getLogger(__name__)
+
 CUT_COMPONENTS = 64  # PCA components that images are cut by
 AUTO_GUESS = 20  # classes, where their number is yet to be found
-ASKED = 60  # regions of other images about a segment
 
 
 class Mosaic(SegmentationMethod[MosaicConfig]):
