@@ -11,7 +11,7 @@ import numpy as np
 
 from ..common.stamps import file_stamp
 from ..errors import ImageChangedError, ImageReadError
-from .reading import decoding, image_to_rgb, read_file
+from .reading import decoding, image_to_rgb, read_file, upright_size
 
 __all__ = ["FileContent", "content_rank", "read_content", "read_unchanged"]
 
@@ -43,6 +43,12 @@ class FileContent:
         """
         with decoding(io.BytesIO(self.data), self.path) as image:
             return image_to_rgb(image)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(Height, width) of what :meth:`decode` returns, from the header alone; it raises the same."""
+        with decoding(io.BytesIO(self.data), self.path) as image:
+            return upright_size(image)
 
 
 def read_content(path: str) -> FileContent:

@@ -56,6 +56,7 @@ __all__ = [
     "read_file",
     "read_image",
     "resize_image",
+    "upright_size",
 ]
 
 MAX_PIXELS = 178_956_970
@@ -128,15 +129,19 @@ def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         ImageReadError: as :func:`read_image`, as far as the header tells.
     """
     with open_image(path, max_pixels) as image:
-        if image.format == "TIFF":
-            tags = cast(
-                Any, image
-            ).tag_v2  # Pillow turns TIFF on loading, and versions differ in what size is before
-            width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-        else:
-            width, height = image.size
-            turned = _exif_orientation(image) in _TURNED
+        return upright_size(image)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (height, width) of what :func:`image_to_rgb` makes of an opened image, from its header."""
+    if image.format == "TIFF":
+        # Pillow turns TIFF on loading, and versions differ in what size is before
+        tags = cast(Any, image).tag_v2
+        width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
+        turned = image.getexif().get(_ORIENTATION) in _TURNED
+    else:
+        width, height = image.size
+        turned = _exif_orientation(image) in _TURNED
     return (width, height) if turned else (height, width)
 
 
