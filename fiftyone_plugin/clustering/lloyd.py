@@ -60,7 +60,9 @@ def _start(x: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     sets = torch.arange(b, device=x.device)
     norm = (x * x).sum(2)
     chosen = [(draws[:, 0, 0] * n).long().clamp_max(n - 1)]
-    nearest = (norm + norm[sets, chosen[0], None] - 2 * (x @ x[sets, chosen[0], :, None]).squeeze(2)).clamp_min(0)
+    nearest = (
+        norm + norm[sets, chosen[0], None] - 2 * (x @ x[sets, chosen[0], :, None]).squeeze(2)
+    ).clamp_min(0)
     for draw in draws.unbind(1)[1:]:
         mass = nearest.cumsum(1)
         tried = torch.searchsorted(mass, draw * mass[:, -1:]).clamp_max(n - 1)

@@ -13,7 +13,14 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DeviceNormalizer", "VectorNormalizer", "blur_patches", "blur_tensors", "l2_normalize", "normalizer_arrays"]
+__all__ = [
+    "DeviceNormalizer",
+    "VectorNormalizer",
+    "blur_patches",
+    "blur_tensors",
+    "l2_normalize",
+    "normalizer_arrays",
+]
 
 CHUNK = 16_384
 

@@ -17,7 +17,7 @@ IMAGES = 64  # in a file
 class RegionStore:
     """Regions of images by their digest, in memory, and in files of a folder as more come in.
 
-    What is read back is what was put in, or nothing: a file is written whole, and its checksums are looked at.
+    What is read back is what was put in, or nothing: a file is written whole, and its checksums are checked.
 
     Args:
         folder: where the files are, made on demand; ``None`` keeps none.

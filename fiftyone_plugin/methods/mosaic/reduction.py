@@ -93,7 +93,7 @@ class Reduction:
         self.lifting = torch.from_numpy((projection / variance).T.copy()).to(device)
         identity = hashlib.sha256(repr((VERSION, self.layers, n_head, projection.shape)).encode())
         for array in (mean, projection):
-            identity.update(np.ascontiguousarray(array, np.float32))
+            identity.update(array.tobytes())
         self.name = f"reduced-{identity.hexdigest()[:16]}"
 
     def stacked(self, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:

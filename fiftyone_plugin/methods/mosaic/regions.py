@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...clustering.lloyd import draws_for, lloyd
-
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageRegions", "RegionTable", "cut_labels", "describe_regions", "owner_of"]
+__all__ = ["ImageRegions", "RegionTable", "describe_regions", "owner_of"]
 
 
 @dataclass(frozen=True)
@@ -68,14 +66,6 @@ class RegionTable:
 def owner_of(digest: str) -> int:
     """Return the number that stands for an image among others, from its hexadecimal digest."""
     return int(digest[:15], 16)
-
-
-def cut_labels(vectors: torch.Tensor, n_regions: int, seeds: Sequence[int]) -> torch.Tensor:
-    """Cut images by k-means: (B, n, d) vectors, a seed for each -> (B, n) int64 regions below ``n_regions``."""
-    import torch
-
-    draws = np.stack([draws_for(n_regions, seed) for seed in seeds])
-    return lloyd(vectors, torch.from_numpy(draws).to(vectors.device))
 
 
 def describe_regions(
