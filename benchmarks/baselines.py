@@ -11,8 +11,8 @@ from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans
 from fiftyone_plugin.clustering.normalize import VectorNormalizer, l2_normalize
 from fiftyone_plugin.common.progress import Progress
 from fiftyone_plugin.features.sampling import image_rng, sample_patches
-from fiftyone_plugin.features.types import FeatureSource, ImageFeatures
-from fiftyone_plugin.masks.scores import LabelScores
+from fiftyone_plugin.features.types import FeatureBatch, FeatureSource, ImageFeatures
+from fiftyone_plugin.masks.scores import DeviceScores, LabelScores
 
 
 def one_hot(labels: np.ndarray, grid: tuple[int, int]) -> LabelScores:
@@ -24,6 +24,7 @@ def one_hot(labels: np.ndarray, grid: tuple[int, int]) -> LabelScores:
 
 class _Baseline:
     has_background = False
+    refines = False
     inputs: tuple[str, ...] = ("cls",)
 
     def __init__(self, n_classes: int, random_state: int = 0) -> None:
@@ -33,8 +34,11 @@ class _Baseline:
     def fit(self, features: FeatureSource, *, progress: Progress) -> Any:
         return self
 
-    def prefetch(self, images: list[ImageFeatures]) -> None:
-        pass
+    def predict_kept(self, images: list[ImageFeatures]) -> list[None]:
+        return [None] * len(images)
+
+    def predict_batch(self, batch: FeatureBatch) -> list[DeviceScores]:
+        return [DeviceScores.of(self.predict(image), "cpu") for image in batch.images]
 
 
 class AllOne(_Baseline):

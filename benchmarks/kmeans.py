@@ -20,7 +20,6 @@ from benchmarks.data import default_folder
 from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans, squared_distances
 from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.common.paths import cache_dir
-from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.common.tables import format_table
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.sampling import sample_patches
@@ -67,7 +66,6 @@ def main(argv: list[str] | None = None) -> int:
     items = list_images(args.data / "images")
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
     source = ImageFeatureSource(items, backbone, (args.layer, "cls"), store=store)
-    source.extract(NullProgress())
     sample = sample_patches(source, len(items), lambda image: image[args.layer], budget=args.sample)
     x = l2_normalize(sample.vectors)
     rows = []

@@ -21,7 +21,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.data import BenchmarkData, default_folder, load_folder
 from benchmarks.quality import build
-from fiftyone_plugin.common.parallel import batched
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.common.tables import format_table
@@ -30,11 +29,11 @@ from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.images.plots import plot_filtering
-from fiftyone_plugin.masks.native import label_image
 from fiftyone_plugin.masks.quality import image_quality
-from fiftyone_plugin.masks.refine import create_refiner
+from fiftyone_plugin.masks.refine import REFINERS, create_refiner
 from fiftyone_plugin.masks.scores import LabelScores
 from fiftyone_plugin.runs.calibration import KEPT, filtering_curve
+from fiftyone_plugin.runs.streaming import Replica, label_images
 
 
 def entropy(scores: LabelScores) -> float:
@@ -66,14 +65,10 @@ def run(
         truth = {item.key: item for item in data.items}
 
         def pairs():
-            for chunk in batched(source.lazy(), 32):
-                method.prefetch(chunk)
-                for image in chunk:
-                    scores = method.predict(image)
-                    for score, function in SCORES.items():
-                        found[score].append(function(scores))
-                    mask = label_image(scores, image.size, image.read_image, refiner)
-                    yield image.key, mask, data.truth(truth[image.key])
+            for image, labelled in label_images(source, [Replica(backbone, method)], refiner):
+                for score, function in SCORES.items():
+                    found[score].append(function(labelled.scores.to_numpy()))
+                yield image.key, labelled.mask(), data.truth(truth[image.key])
 
         result = evaluate_pairs(
             pairs(), data.classes, data.ignore, "iou-hungarian", unlabelled=None, replicates=0, seed=seed
@@ -96,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, nargs="+", default=default)
     parser.add_argument("--methods", nargs="+", default=["mosaic"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--refine", choices=["crf", "none"], default="none")
+    parser.add_argument("--refine", choices=list(REFINERS), default="none")
     parser.add_argument("--size", type=int, default=448)
     parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the filtering of each data set")
     args = parser.parse_args(argv)

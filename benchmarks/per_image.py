@@ -33,9 +33,8 @@ from fiftyone_plugin.features.sampling import image_rng
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.features.types import ImageFeatures
-from fiftyone_plugin.masks.native import label_image
-from fiftyone_plugin.masks.refine import create_refiner
-from fiftyone_plugin.masks.scores import LabelScores
+from fiftyone_plugin.masks.native import native_labels
+from fiftyone_plugin.masks.scores import DeviceScores, LabelScores
 from fiftyone_plugin.methods.alignseg.method import AlignSeg
 
 SCORES = ("miou", "miou_without_first", "pixel_accuracy")
@@ -91,11 +90,11 @@ def predictors(q: int, seed: int, fitted: AlignSeg) -> dict[str, Predict]:
 def score(data: BenchmarkData, source: ImageFeatureSource, predict: Predict) -> dict[str, float]:
     """Return the scores of one row, without refinement."""
     truth = {item.key: item for item in data.items}
-    unrefined = create_refiner("none")
 
     def pairs() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        for image in source.lazy():
-            labels = label_image(predict(image), image.size, image.read_image, unrefined)
+        for image in source:
+            scores = DeviceScores.of(predict(image), "cpu")
+            labels = native_labels(scores.scores, scores.labels, image.size)
             yield image.key, labels, data.truth(truth[image.key])
 
     result = evaluate_pairs(

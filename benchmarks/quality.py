@@ -25,7 +25,6 @@ import numpy as np
 from benchmarks.baselines import BASELINES
 from benchmarks.data import BenchmarkData, default_folder, load_folder
 from benchmarks.zoo import ZOO, load_zoo, require_genuine_weights
-from fiftyone_plugin.common.parallel import batched
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import ConsoleProgress, NullProgress, Progress
 from fiftyone_plugin.common.tables import format_table
@@ -34,10 +33,10 @@ from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.masks.native import label_image
-from fiftyone_plugin.masks.refine import REFINERS, create_refiner
+from fiftyone_plugin.masks.refine import DEFAULT_REFINER, REFINERS, create_refiner
 from fiftyone_plugin.methods.base import Method
 from fiftyone_plugin.methods.registry import create_method, list_methods
+from fiftyone_plugin.runs.streaming import Replica, label_images
 
 Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
 """method -> seed -> ``headline`` and ``all`` -> score -> value"""
@@ -70,11 +69,9 @@ def has_background(name: str) -> bool:
 
 def predictions(method: Method, source: ImageFeatureSource, refine: str) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (key, native (H, W) labels) of every readable image."""
-    refiner = create_refiner(refine)
-    for chunk in batched(source.lazy(), 32):
-        method.prefetch(chunk)
-        for image in chunk:
-            yield image.key, label_image(method.predict(image), image.size, image.read_image, refiner)
+    replicas = [Replica(source.backbone, method)]
+    for image, labelled in label_images(source, replicas, create_refiner(refine)):
+        yield image.key, labelled.mask()
 
 
 def evaluate_method(
@@ -116,7 +113,10 @@ def extract(
     """Bring all layers that any of the methods reads into one store, in a single forward pass an image."""
     store = FeatureStore(cache_dir(), store_spec(backbone, args.size), limit_bytes=None)
     layers = {layer for name in args.methods for layer in build(name, 2, 0, "none", {}).inputs}
-    ImageFeatureSource(data.items, backbone, sorted(layers), size=args.size, store=store).extract(progress)
+    source = ImageFeatureSource(data.items, backbone, sorted(layers), size=args.size, store=store)
+    with progress.stage("features", total=len(source)) as stage:
+        for batch in source.batches():
+            stage.update(len(batch))
     return store
 
 
@@ -184,7 +184,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocol", default="iou-hungarian")
     parser.add_argument("--backbone")
     parser.add_argument("--size", type=int, default=448)
-    parser.add_argument("--refine", choices=list(REFINERS), default="crf")
+    parser.add_argument("--refine", choices=list(REFINERS), default=DEFAULT_REFINER)
     parser.add_argument("--limit", type=int, help="first N images of every data set only")
     parser.add_argument("--set", dest="options", nargs="*", default=[], help="OPTION=VALUE of the methods")
     parser.add_argument("--json", type=Path, help="keep scores here; a rerun adds what is missing")

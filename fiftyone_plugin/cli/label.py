@@ -50,7 +50,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
     add_method_arguments(parser)
     add("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
-    add("--batch-size", type=int, metavar="N", help="images in a forward pass (default: 4 on CPU, else 32)")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images in a forward pass (default: as the device has room)",
+    )
+    add(
+        "--fit-images",
+        type=int,
+        default=4000,
+        metavar="N",
+        help="images to learn from (default: %(default)s)",
+    )
     add("--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run")
     add("--recut", type=int, metavar="K", help="with --model: cut it into K other classes, without fitting")
     add(
@@ -96,7 +108,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)")
     add("--refine", choices=list(REFINERS), help=f"refinement (default: {DEFAULT_REFINER})")
     add("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, mps; cuda:0,cuda:1; all (default: %(default)s)")
     add("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")
     add(
         "--set",
@@ -105,7 +117,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OPTION=VALUE",
         help="further option of the method, see `pseudomask methods`; may be repeated",
     )
-    add("--no-cache", action="store_true", help="do not keep features on disk")
+    text = "keep features on disk, some 4 MB an image: for trying several settings"
+    add("--cache", action=argparse.BooleanOptionalAction, default=False, help=text)
 
 
 def method_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -114,7 +127,7 @@ def method_settings(args: argparse.Namespace) -> dict[str, Any]:
     settings = {name: getattr(args, name) for name in names}
     options = parse_options(args.set)
     check_options(args.method, options)
-    return {**settings, "cache": not args.no_cache, "options": options}
+    return {**settings, "cache": args.cache, "options": options}
 
 
 def _classes(text: str) -> int | str:
@@ -157,10 +170,11 @@ def _estimate(args: argparse.Namespace) -> int:
         model = FittedModel.load(args.model)
         settings |= {"size": model.size, "refine": model.refine}
     some = [paths[i] for i in spread(len(paths))]
-    plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=not args.no_cache)
+    limits = {name: getattr(args, name) for name in ("fit_images", "cache_limit")}
+    plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=args.cache, **limits)
     found = estimate(plan)
     if shared.finish(args, lambda: {"images": len(paths), **asdict(found)}):
-        say(f"{len(paths)} images: {found} ({found.origin})")
+        say(f"{len(paths)} images: {found} ({found.origin})", *found.notes)
     return Exit.DONE
 
 
@@ -176,7 +190,7 @@ def _label(args: argparse.Namespace) -> LabelResult:
     from ..runs.config import LabelConfig
     from ..runs.pipeline import label_items
 
-    names = ("recut", "precision", "batch_size", "cache_limit")
+    names = ("recut", "precision", "batch_size", "fit_images", "cache_limit")
     config = LabelConfig(**method_settings(args), **{name: getattr(args, name) for name in names})
     how: dict[str, Any] = {
         "model": args.model,

@@ -1,100 +1,38 @@
-"""The stream of features that methods read: from the store where they are, through the backbone where not."""
+"""The stream of features: files through the network, once where they can be kept, batch by batch."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..common.files import atomic
 from ..common.parallel import batched
-from ..common.progress import Progress
 from ..common.stamps import file_stamp
-from ..errors import ImageChangedError, ImageReadError
+from ..errors import ImageReadError
 from ..images.boxes import Box, crop_square
+from ..images.content import content_rank, read_unchanged
 from ..images.listing import ImageItem
-from ..images.reading import file_digest, image_size, read_image, resize_image
+from ..images.reading import resize_image
 from .crops import CropEncoder
-from .types import ImageFeatures
+from .loading import Loaded, Loaders, load_image
+from .memo import MemoFolder, ScratchMemo
+from .types import FeatureBatch, FeatureSource, ImageFeatures, NoMemo
 
 if TYPE_CHECKING:
+    import torch
+
     from .backbones import Backbone
     from .store import FeatureStore
 
-__all__ = ["DirectoryMemo", "ImageFeatureSource", "read_unchanged", "store_spec"]
+__all__ = ["KEPT_BYTES", "ImageFeatureSource", "draw", "feature_bytes", "read_unchanged", "store_spec"]
 
-ATTEMPTS = 3  # at an image that is being changed
-
-
-class DirectoryMemo:
-    """Keeps derived arrays of one image as compressed ``.npz`` files, see :class:`~.types.Memo`."""
-
-    def __init__(self, directory: Path, digest: str) -> None:
-        self.directory = directory
-        self.digest = digest
-
-    def _path(self, name: str) -> Path:
-        return self.directory / name / self.digest[:2] / f"{self.digest}.npz"
-
-    def get(self, name: str) -> dict[str, np.ndarray] | None:
-        """Return the arrays, or ``None`` where there are none or the file is damaged."""
-        try:
-            with np.load(self._path(name)) as arrays:
-                return dict(arrays)
-        except Exception:  # not there; or damaged, of which numpy and zipfile tell by a dozen types
-            return None
-
-    def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Write the arrays; the file appears whole or not at all."""
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as partial_path, partial_path.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What an image file held when it was first read, or had changed: digest, native (H, W), stamp."""
-
-    digest: str
-    size: tuple[int, int]
-    stamp: str
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    item: ImageItem
-    known: _Known
-    pixels: np.ndarray | None  # (S, S, 3) uint8; None where the store has the features
-
-
-class _LazyLayers(Mapping[str, np.ndarray]):
-    """Layers of one image, loaded together when the first of them is asked for."""
-
-    def __init__(self, names: Sequence[str], load: Callable[[], dict[str, np.ndarray]]) -> None:
-        self._names = tuple(names)
-        self._load = load
-        self._arrays: dict[str, np.ndarray] | None = None
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._names:
-            raise KeyError(name)
-        if self._arrays is None:
-            self._arrays = self._load()
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+KEPT_BYTES = 3 << 29  # of features in memory, from one pass of a fit to the next: 400 images at 448 px
+AHEAD = 2  # batches that are decoded in advance
 
 
 class ImageFeatureSource:
@@ -107,11 +45,14 @@ class ImageFeatureSource:
         size: side of the square network input in pixels; rounded to a multiple of the patch size.
         crop_size: side of the square input for region crops.
         batch_size: images in one forward pass.
-        store: keeps features between passes and runs; ``None`` computes them anew in every pass.
-        memo_dir: where fitted methods keep derived arrays; ``None`` keeps none.
+        store: keeps features on disk between passes and runs; ``None`` for none.
+        memo_dir: where a fit keeps arrays that it derives from images; ``None`` keeps none.
+        kept_bytes: features that are kept in memory from one pass to the next.
+        loaders: who reads and decodes.
 
     Attributes:
         failures: key -> reason, for images that could not be read so far.
+        forwards: images that went through the network so far.
     """
 
     def __init__(
@@ -125,6 +66,8 @@ class ImageFeatureSource:
         batch_size: int = 4,
         store: FeatureStore | None = None,
         memo_dir: Path | None = None,
+        kept_bytes: int = KEPT_BYTES,
+        loaders: Loaders | None = None,
     ) -> None:
         self.items = list(items)
         self.backbone = backbone
@@ -133,11 +76,16 @@ class ImageFeatureSource:
         self.crop_size = backbone.round_size(crop_size)
         self.batch_size = batch_size
         self.store = store
-        self.memo_dir = memo_dir
+        self.loaders = loaders or Loaders()
         self.failures: dict[str, str] = {}
-        self._known: dict[str, _Known] = {}
+        self.forwards = 0
+        self.room = max(1, kept_bytes // feature_bytes(self.resolved.values(), self.grid, backbone.dim))
+        self._memos = MemoFolder(memo_dir) if memo_dir is not None else None
+        self._seen: dict[str, Loaded] = {}
+        self._kept: dict[str, dict[str, np.ndarray]] = {}
         self._paths = {item.key: item.path for item in self.items}
         self._encode_crops = CropEncoder(backbone, max(batch_size, 4), store)
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -148,203 +96,281 @@ class ImageFeatureSource:
         side = self.size // self.backbone.patch_size
         return side, side
 
-    # ------------------------------------------------------------------ the stream
-
-    def extract(self, progress: Progress) -> int:
-        """Fill the store with what it lacks; returns the number of images computed. No-op without a store."""
-        if self.store is None:
-            return 0
-        computed = 0
-        with progress.stage("features", total=len(self.items)) as stage:
-            for batch in self._batches(distinct=True):
-                computed += sum(decoded.pixels is not None for decoded, _ in batch)
-                stage.update(len(batch))
-        return computed
+    # ------------------------------------------------------------------ the stream of a fit
 
     def __iter__(self) -> Iterator[ImageFeatures]:
         """Yield every readable image with its features at hand."""
-        for batch in self._batches():
-            for decoded, arrays in batch:
-                yield self._features(decoded.item, decoded.known, self._named(arrays))
+        for batch in self.batches():
+            yield from batch.images
 
-    def lazy(self, keys: set[str] | None = None) -> Iterator[ImageFeatures]:
-        """Yield every readable image; its features are loaded or computed only if they are asked for.
+    def batches(
+        self, keys: Collection[str] | None = None, *, skip: Callable[[str], bool] | None = None
+    ) -> Iterator[FeatureBatch]:
+        """Yield the readable images, or those of these keys, in batches; features are kept as there is room.
+
+        Those of which ``skip`` is true are left out, see :class:`~.types.FeatureSource`.
+
+        Batches are cut from the list of readable images, in order, whatever is kept of them: on devices where
+        rounding depends on the batch, an interrupted pass comes out the same.
+        """
+        loaded = self.load(keys, known=self.knows)
+        for group in batched(
+            (one for one in loaded if skip is None or not skip(one.digest)), self.batch_size
+        ):
+            if len(batch := self.encode(group, keep=True)):
+                yield batch
+
+    def opening(self) -> FeatureSource:
+        """Return a uniform part of the images that fits in memory, see :class:`~.types.FeatureSource`."""
+        return self.sample(self.room, seed=0)
+
+    def sample(self, n: int, seed: int) -> FeatureSource:
+        """Return ``n`` of the images, drawn uniformly by their content, or all that there are."""
+        if len(self.items) <= n:
+            return self
+        return _Part(self, draw(self.items, n, seed))
+
+    def load(
+        self,
+        keys: Collection[str] | None = None,
+        *,
+        guide_side: int = 0,
+        known: Callable[[str], bool] | None = None,
+    ) -> Iterator[Loaded]:
+        """Yield the readable images, or those of these keys, in order, decoded ahead.
 
         Args:
-            keys: only these images, all if ``None``.
+            keys: only these; ``None`` for all.
+            guide_side: side of the squeezed photograph that refinement follows, see :class:`Loaded`.
+            known: tells by the digest whether an image need not be decoded; that takes threads. One that has
+                been seen before is then not even read.
         """
-        for item in self.items:
-            if item.key in self.failures or (keys is not None and item.key not in keys):
-                continue
-            try:
-                known = self._identify(item)
-            except ImageReadError as error:
-                self._fail(item, error)
-                continue
-            layers = _LazyLayers(list(self.resolved), partial(self._load_named, item, known))
-            yield self._features(item, known, layers)
-
-    def _features(self, item: ImageItem, known: _Known, layers: Mapping[str, np.ndarray]) -> ImageFeatures:
-        features = ImageFeatures(
-            key=item.key,
-            digest=known.digest,
-            size=known.size,
-            grid=self.grid,
-            layers=layers,
-            read_image=partial(read_unchanged, item.path, known.stamp),
-            crop_cls=partial(self._crop_cls, item, known),
-            encode=self._encode_crops,
-            stamp=known.stamp,
+        items = (
+            item
+            for item in self.items
+            if item.key not in self.failures and (keys is None or item.key in keys)
         )
-        if self.memo_dir is not None:
-            features.memo = DirectoryMemo(self.memo_dir, known.digest)
-        return features
+        function: Any = partial(load_image, side=self.size, guide_side=guide_side)
+        if known is not None and not self.loaders.processes:
+            function = partial(self._load, known=known)
+        for item, found in self.loaders.map(function, items, AHEAD * self.batch_size):
+            if isinstance(found, Loaded):
+                yield found
+            else:
+                self.failures[item.key] = found.reason
 
-    def _named(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {name: arrays[resolved] for name, resolved in self.resolved.items()}
+    def _load(self, item: ImageItem, known: Callable[[str], bool]) -> Loaded | ImageReadError:
+        seen = self._seen.get(item.key)
+        # one that is gone keeps what was known of it: its features may be all that is needed
+        if seen is not None and file_stamp(item.path) in (seen.stamp, "") and known(seen.digest):
+            return seen
+        return load_image(item, self.size, known=known)
 
-    def _load_named(self, item: ImageItem, known: _Known) -> dict[str, np.ndarray]:
-        return self._named(self._load(item, known))
+    def knows(self, digest: str) -> bool:
+        """Tell whether the features of an image are at hand."""
+        stored = self.store is not None and self.store.has(digest, self._stored_layers())
+        return stored or digest in self._kept
 
     def _stored_layers(self) -> list[str]:
         return sorted(set(self.resolved.values()))
 
-    def _batches(self, distinct: bool = False) -> Iterator[list[tuple[_Decoded, dict[str, np.ndarray]]]]:
-        """Yield batches of (image, its arrays); what the store lacks is computed and put there.
+    # ------------------------------------------------------------------ one batch
 
-        With ``distinct``, copies of an image that came before are left out.
+    def encode(
+        self, group: Sequence[Loaded], backbone: Backbone | None = None, *, keep: bool = False
+    ) -> FeatureBatch:
+        """Return the features of loaded images: those that are known, the others from the network.
 
-        Images are decoded ahead in threads. Groups are cut from the list of readable images, in order, and a
-        group of which an interrupted pass has stored a part is computed as a whole: on devices where rounding
-        depends on the batch, features still come out the same.
+        An image whose pixels are needed and cannot be read any more is left out and added to
+        :attr:`failures`.
+
+        Args:
+            group: the images.
+            backbone: the copy of the backbone to use, ``None`` for the first.
+            keep: keep the features in memory while there is room, and let memos of the images stay on disk.
         """
-        with ExitStack() as stack:
-            for group in batched(self._decoded(stack, distinct), self.batch_size):
-                computed = self._compute(group)
-                yield [pair for decoded in group if (pair := self._with_arrays(decoded, computed))]
+        backbone = backbone or self.backbone
+        if keep:
+            self._seen |= {loaded.item.key: replace(loaded, pixels=None, guide=None) for loaded in group}
+        known = [self._known(loaded) for loaded in group]
+        pixels = [None if found else self._pixels(loaded) for loaded, found in zip(group, known, strict=True)]
+        rows = [row for row, loaded in enumerate(group) if loaded.item.key not in self.failures]
+        fresh = [row for row in rows if known[row] is None]
+        computed: dict[str, torch.Tensor] = {}
+        if fresh:
+            stacked = np.stack([array for array in pixels if array is not None])
+            computed = self._forward(stacked, backbone)
+            self._note(len(fresh))
+            self._keep(group, fresh, computed, in_memory=keep)
+        if len(fresh) < len(rows):
+            computed = _joined([known[row] for row in rows], computed, self._stored_layers(), backbone.device)
+        tensors = {name: computed[layer] for name, layer in self.resolved.items()} if rows else {}
+        images = [self.describe(group[row], _Row(tensors, n), keep=keep) for n, row in enumerate(rows)]
+        return FeatureBatch(images, tensors)
 
-    def _compute(self, group: list[_Decoded]) -> dict[str, dict[str, np.ndarray]]:
-        """Return key -> arrays of the images of a group that the store lacks, and put them there."""
-        batch = [decoded for decoded in group if decoded.pixels is not None]
-        if not batch:
-            return {}
-        if len(batch) < len(group) and self.backbone.device != "cpu":
-            batch = [whole for decoded in group if (whole := self._with_pixels(decoded))]
-        stacked = np.stack([decoded.pixels for decoded in batch if decoded.pixels is not None])
-        arrays = self.backbone.extract(stacked, self._stored_layers())
-        computed = {}
-        for row, decoded in enumerate(batch):
-            computed[decoded.item.key] = {name: array[row] for name, array in arrays.items()}
-            if self.store is not None:
-                self.store.put(decoded.known.digest, computed[decoded.item.key])
-        return computed
+    def _forward(self, pixels: np.ndarray, backbone: Backbone) -> dict[str, torch.Tensor]:
+        """Run (n, S, S, 3) pixels through the network.
 
-    def _with_pixels(self, decoded: _Decoded) -> _Decoded | None:
-        with suppress(ImageReadError):  # gone, but its features are known
-            return decoded if decoded.pixels is not None else replace(decoded, pixels=self._pixels(decoded))
-        return None
+        A GPU rounds otherwise for another number of images: a batch that is not full is filled up there.
+        """
+        missing = self.batch_size - len(pixels)
+        if backbone.device == "cpu" or missing <= 0:
+            return backbone.extract_tensors(pixels, self._stored_layers())
+        filled = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), pixels.dtype)])
+        tensors = backbone.extract_tensors(filled, self._stored_layers())
+        return {layer: tensor[: len(pixels)] for layer, tensor in tensors.items()}
 
-    def _with_arrays(
-        self, decoded: _Decoded, computed: dict[str, dict[str, np.ndarray]]
-    ) -> tuple[_Decoded, dict[str, np.ndarray]] | None:
-        try:
-            return decoded, computed.get(decoded.item.key) or self._load(decoded.item, decoded.known)
+    def describe(
+        self, loaded: Loaded, layers: Mapping[str, np.ndarray] | None = None, *, keep: bool = False
+    ) -> ImageFeatures:
+        """Return an image with these features, or without any for a look at its memo."""
+        features = ImageFeatures(
+            key=loaded.item.key,
+            digest=loaded.digest,
+            size=loaded.size,
+            grid=self.grid,
+            layers=layers or {},
+            read_image=partial(read_unchanged, loaded.item.path, loaded.stamp),
+            crop_cls=partial(self._crop_cls, loaded),
+            encode=self._encode_crops,
+            stamp=loaded.stamp,
+        )
+        memo = self._memos.of(loaded.digest) if self._memos is not None else NoMemo()
+        features.memo = memo if keep else ScratchMemo(memo)
+        return features
+
+    def _known(self, loaded: Loaded) -> dict[str, np.ndarray] | None:
+        kept = self._kept.get(loaded.digest)
+        if kept is None and self.store is not None:
+            return self.store.get(loaded.digest, self._stored_layers())
+        return kept
+
+    def _pixels(self, loaded: Loaded) -> np.ndarray | None:
+        if loaded.pixels is not None:
+            return loaded.pixels
+        try:  # it was known, and is not any more: the store is full, or was cleared
+            return resize_image(read_unchanged(loaded.item.path, loaded.stamp), self.size, self.size)
         except ImageReadError as error:
-            self._fail(decoded.item, error)
+            self.failures[loaded.item.key] = error.reason
             return None
 
-    def _load(self, item: ImageItem, known: _Known) -> dict[str, np.ndarray]:
-        """Return the arrays of one image; computed if the store lacks them, or has lost them meanwhile."""
-        layers = self._stored_layers()
-        stored = self.store.get(known.digest, layers) if self.store is not None else None
-        if stored is not None:
-            return stored
-        pixels = self._pixels(_Decoded(item, known, None))
-        return {name: array[0] for name, array in self.backbone.extract(pixels[None], layers).items()}
+    def _note(self, forwards: int) -> None:
+        with self._lock:
+            self.forwards += forwards
 
-    def _pixels(self, decoded: _Decoded) -> np.ndarray:
-        return resize_image(read_unchanged(decoded.item.path, decoded.known.stamp), self.size, self.size)
+    def _keep(
+        self,
+        group: Sequence[Loaded],
+        rows: Sequence[int],
+        tensors: dict[str, torch.Tensor],
+        *,
+        in_memory: bool,
+    ) -> None:
+        if self.store is None and not (in_memory and len(self._kept) < self.room):
+            return
+        arrays = {layer: tensor.cpu().numpy() for layer, tensor in tensors.items()}
+        for n, row in enumerate(rows):
+            digest, own = group[row].digest, {layer: array[n] for layer, array in arrays.items()}
+            if self.store is not None:
+                self.store.put(digest, own)
+            elif len(self._kept) < self.room:
+                self._kept[digest] = {layer: array.copy() for layer, array in own.items()}
 
-    def _decoded(self, stack: ExitStack, distinct: bool) -> Iterator[_Decoded]:
-        """Yield the readable images in order, decoded ahead by a few threads."""
-        seen: set[str] = set()
-        pool = stack.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode"))
-        ahead: deque[tuple[ImageItem, Future[_Decoded]]] = deque()
-        stack.callback(lambda: [future.cancel() for _, future in ahead])
-        items = iter([item for item in self.items if item.key not in self.failures])
-        while True:
-            while len(ahead) < 2 * self.batch_size and (item := next(items, None)) is not None:
-                ahead.append((item, pool.submit(self._decode, item)))
-            if not ahead:
-                return
-            item, future = ahead.popleft()
-            try:
-                decoded = future.result()
-            except ImageReadError as error:
-                self._fail(item, error)
-                continue
-            if distinct and decoded.known.digest in seen:
-                continue
-            seen.add(decoded.known.digest)
-            yield decoded
-
-    def _decode(self, item: ImageItem) -> _Decoded:
-        for _ in range(ATTEMPTS):
-            known = self._identify(item)
-            if self.store is not None and self.store.has(known.digest, self._stored_layers()):
-                return _Decoded(item, known, None)
-            with suppress(ImageChangedError):
-                return _Decoded(item, known, self._pixels(_Decoded(item, known, None)))
-        raise ImageChangedError(item.path)
-
-    def _identify(self, item: ImageItem) -> _Known:
-        """Return what is known of an image; it is looked at again when its file has changed.
-
-        One that is gone keeps what was known of it: its features may be all that is needed.
-        """
-        known, stamp = self._known.get(item.key), file_stamp(item.path)
-        for _ in range(ATTEMPTS):
-            if known is not None and stamp in (known.stamp, ""):
-                self._known[item.key] = known
-                return known
-            known = _Known(file_digest(item.path), image_size(item.path), stamp)
-            stamp = file_stamp(item.path)  # it may have changed between the readings
-        raise ImageChangedError(item.path)
+    def forget(self) -> None:
+        """Free the features that are kept in memory."""
+        self._kept.clear()
 
     def changed(self, image: ImageFeatures) -> bool:
         """Tell whether the file of an image that this source gave is another one by now."""
         return file_stamp(self._paths[image.key]) not in (image.stamp, "")
 
-    def _fail(self, item: ImageItem, error: ImageReadError) -> None:
-        self.failures[item.key] = error.reason
-
-    # ------------------------------------------------------------------ crops
-
-    def _crop_cls(self, item: ImageItem, known: _Known, boxes: list[Box]) -> np.ndarray:
+    def _crop_cls(self, loaded: Loaded, boxes: list[Box]) -> np.ndarray:
         """Return (n, D) float32 CLS features of the boxes' crops, batched through the backbone."""
         if not boxes:
             return np.zeros((0, self.backbone.dim), np.float32)
-        image = read_unchanged(item.path, known.stamp)
+        image = read_unchanged(loaded.item.path, loaded.stamp)
         crops = np.stack([crop_square(image, box, self.crop_size) for box in boxes])
         return self._encode_crops(crops, ["cls"])["cls"]
 
 
-def read_unchanged(path: str, stamp: str) -> np.ndarray:
-    """Read an image whose file had this stamp when its features were computed; for use in workers too.
+class _Part:
+    """Some of the images of a source; a :class:`~.types.FeatureSource`."""
 
-    Raises:
-        ImageChangedError: it is another file by now.
-        ImageReadError: as :func:`~fiftyone_plugin.images.reading.read_image`.
-    """
-    try:
-        image = read_image(path)
-    except ImageReadError as error:
-        if file_stamp(path) not in (stamp, ""):  # half written, perhaps
-            raise ImageChangedError(path) from error
-        raise
-    if file_stamp(path) not in (stamp, ""):
-        raise ImageChangedError(path)
-    return image
+    def __init__(self, whole: ImageFeatureSource, items: list[ImageItem]) -> None:
+        self._whole = whole
+        self._items = items
+        self._keys = {item.key for item in items}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[ImageFeatures]:
+        for batch in self.batches():
+            yield from batch.images
+
+    def batches(self, *, skip: Callable[[str], bool] | None = None) -> Iterator[FeatureBatch]:
+        """Yield them in batches."""
+        return self._whole.batches(self._keys, skip=skip)
+
+    def opening(self) -> FeatureSource:
+        """Return as many of them as fit in memory."""
+        room = self._whole.room
+        return self if len(self) <= room else _Part(self._whole, draw(self._items, room, seed=0))
+
+
+class _Row(Mapping[str, np.ndarray]):
+    """The layers of one image of a batch, brought to memory when they are asked for."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], row: int) -> None:
+        self._tensors = tensors
+        self._row = row
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            self._arrays[name] = self._tensors[name][self._row].cpu().numpy()
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _joined(
+    known: list[dict[str, np.ndarray] | None], fresh: dict[str, torch.Tensor], layers: list[str], device: str
+) -> dict[str, torch.Tensor]:
+    """Return the layers of a batch of which some images are known, in their order."""
+    import torch
+
+    joined = {}
+    for layer in layers:
+        rows, n = [], 0
+        for arrays in known:
+            if arrays is None:
+                rows.append(fresh[layer][n])
+                n += 1
+            else:
+                rows.append(torch.from_numpy(np.array(arrays[layer])).to(device))
+        joined[layer] = torch.stack(rows)
+    return joined
+
+
+def draw(items: Sequence[ImageItem], n: int, seed: int) -> list[ImageItem]:
+    """Return ``n`` of the images, or all that there are, drawn uniformly by their content, in their order."""
+    if len(items) <= n:
+        return list(items)
+    ranks = {item.key: content_rank(item.path, seed) for item in items}
+    chosen = {item.key for item in sorted(items, key=lambda item: (ranks[item.key], item.key))[:n]}
+    return [item for item in items if item.key in chosen]
+
+
+def feature_bytes(layers: Collection[str], grid: tuple[int, int], dim: int) -> int:
+    """Return the bytes of the features of one image; layers count once under their canonical names."""
+    patches = grid[0] * grid[1]
+    own = {"cls": 4 * dim, "attn": 4 * patches}
+    return sum(own.get(layer, 2 * patches * dim) for layer in set(layers))
 
 
 def store_spec(backbone: Backbone, size: int) -> dict[str, Any]:

@@ -41,9 +41,11 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageReadError
 from .foreign import describe_unreadable, raw_camera_format, register_heif
+from .modes import to_rgb
 
 __all__ = [
     "MAX_PIXELS",
+    "decoding",
     "file_digest",
     "image_extensions",
     "image_format",
@@ -51,8 +53,10 @@ __all__ = [
     "image_to_rgb",
     "open_image",
     "orientation_turn",
+    "read_file",
     "read_image",
     "resize_image",
+    "upright_size",
 ]
 
 MAX_PIXELS = 178_956_970
@@ -114,7 +118,7 @@ def image_to_rgb(image: Image.Image) -> np.ndarray:
     """
     turn = orientation_turn(image)
     image.load()
-    rgb = _to_rgb(image)
+    rgb = to_rgb(image)
     return np.array(rgb.transpose(turn) if turn is not None else rgb)
 
 
@@ -125,15 +129,19 @@ def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         ImageReadError: as :func:`read_image`, as far as the header tells.
     """
     with open_image(path, max_pixels) as image:
-        if image.format == "TIFF":
-            tags = cast(
-                Any, image
-            ).tag_v2  # Pillow turns TIFF on loading, and versions differ in what size is before
-            width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-        else:
-            width, height = image.size
-            turned = _exif_orientation(image) in _TURNED
+        return upright_size(image)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (height, width) of what :func:`image_to_rgb` makes of an opened image, from its header."""
+    if image.format == "TIFF":
+        # Pillow turns TIFF on loading, and versions differ in what size is before
+        tags = cast(Any, image).tag_v2
+        width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
+        turned = image.getexif().get(_ORIENTATION) in _TURNED
+    else:
+        width, height = image.size
+        turned = _exif_orientation(image) in _TURNED
     return (width, height) if turned else (height, width)
 
 
@@ -180,6 +188,19 @@ def file_digest(path: PathLike) -> str:
         except OSError as error:
             raise ImageReadError(path, _os_reason(error)) from error
     return digest.hexdigest()
+
+
+def read_file(path: PathLike) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        ImageReadError: as :func:`file_digest`.
+    """
+    with _open_file(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise ImageReadError(path, _os_reason(error)) from error
 
 
 def _formats() -> list[str]:
@@ -233,22 +254,33 @@ def open_image(
     Raises:
         ImageReadError: see :func:`read_image`.
     """
-    with _open_file(path) as file:
-        try:
-            with _PILLOW_IS_QUIET, Image.open(file, formats=formats or _formats()) as image:
-                if image.format == "TIFF":
-                    _silence_libtiff()
-                    if camera := raw_camera_format(image, os.fsdecode(path)):
-                        raise ImageReadError(path, camera)
-                width, height = image.size
-                if width * height > max_pixels:
-                    limit = f"more than {max_pixels:,} pixels"
-                    raise ImageReadError(path, f"too large: {width:,} x {height:,} is {limit}")
-                yield image
-        except ImageReadError:
-            raise
-        except Exception as error:  # decoders raise anything from OSError to struct.error on damaged files
-            raise ImageReadError(path, _decoder_reason(error, file, os.fsdecode(path))) from error
+    with _open_file(path) as file, decoding(file, path, max_pixels, formats) as image:
+        yield image
+
+
+@contextmanager
+def decoding(
+    file: BinaryIO,
+    path: PathLike,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> Iterator[Image.Image]:
+    """Do as :func:`open_image` with the content of a file, which the name is only for errors."""
+    try:
+        with _PILLOW_IS_QUIET, Image.open(file, formats=formats or _formats()) as image:
+            if image.format == "TIFF":
+                _silence_libtiff()
+                if camera := raw_camera_format(image, os.fsdecode(path)):
+                    raise ImageReadError(path, camera)
+            width, height = image.size
+            if width * height > max_pixels:
+                limit = f"more than {max_pixels:,} pixels"
+                raise ImageReadError(path, f"too large: {width:,} x {height:,} is {limit}")
+            yield image
+    except ImageReadError:
+        raise
+    except Exception as error:  # decoders raise anything from OSError to struct.error on damaged files
+        raise ImageReadError(path, _decoder_reason(error, file, os.fsdecode(path))) from error
 
 
 def _decoder_reason(error: Exception, file: BinaryIO, path: str) -> str:
@@ -311,45 +343,6 @@ def _exif_orientation(image: Image.Image) -> int:
     except Exception:  # damaged metadata does not make an image unusable
         return 1
     return orientation if orientation in _TRANSPOSE else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_deep_grey_to_8_bit(image)).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(rgba, mask=rgba)
-    return white
-
-
-def _deep_grey_to_8_bit(image: Image.Image) -> np.ndarray:
-    """Return (H, W) uint8 for the modes ``I;16*``, ``I`` and ``F``, as the module says."""
-    values = np.asarray(image)
-    # 16-bit PNG and PNM are opened as "I" by some versions of Pillow
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        grey = (values >> 8).clip(0, 255).astype(np.uint8)
-    else:
-        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN like any other
-            wide = values.astype(np.float64)
-        grey = _stretch(wide, unit_range=image.mode == "F")
-    key = image.info.get("transparency")
-    return np.where(values == key, np.uint8(255), grey) if isinstance(key, int) else grey
-
-
-def _stretch(values: np.ndarray, unit_range: bool) -> np.ndarray:
-    """Map floats linearly to uint8, from [0, 1] if ``unit_range`` and they lie in it, else from min..max."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = float(values[finite].min()), float(values[finite].max())
-    if unit_range and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    if high == low:
-        return np.zeros(values.shape, np.uint8)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    return np.rint((values - low) / (high - low) * 255).astype(np.uint8)
 
 
 class _PillowIsQuiet:

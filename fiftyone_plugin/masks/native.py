@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ImageReadError
 from .argmax import winners
-from .refine import Refiner, refine_image
-from .scores import LabelScores
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["at_most", "device_winners", "label_image", "labels_or_error", "native_labels"]
+__all__ = ["at_most", "device_winners", "native_labels"]
 
 STRIP = 1 << 26  # scores at native size held at a time on a device that is not the CPU, 256 MB in float32
 
@@ -76,38 +72,6 @@ def _narrow(ids: np.ndarray) -> np.ndarray:
     """Return ids in as few bytes as hold them."""
     kinds = (kind for kind in (np.uint8, np.uint16) if ids.min() >= 0 and ids.max() <= np.iinfo(kind).max)
     return ids.astype(next(kinds, np.int64))
-
-
-def label_image(
-    scores: LabelScores, size: tuple[int, int], read_image: Callable[[], np.ndarray], refiner: Refiner
-) -> np.ndarray:
-    """Refine and up-sample the scores of one image in memory, see :func:`native_labels`.
-
-    Args:
-        scores: of the image.
-        size: (H, W).
-        read_image: returns the native (H, W, 3) uint8 image; called only where a refiner needs it.
-        refiner: refines scores that the method has not refined.
-
-    Raises:
-        ImageReadError: the image cannot be read any more.
-    """
-    import torch
-
-    values = np.array(scores.scores, np.float32, order="C")
-    if not scores.refined:
-        values = refine_image(refiner, values, size, read_image)
-    return native_labels(torch.from_numpy(values), scores.labels, size)
-
-
-def labels_or_error(
-    scores: LabelScores, size: tuple[int, int], read_image: Callable[[], np.ndarray], refiner: Refiner
-) -> np.ndarray | ImageReadError:
-    """Call :func:`label_image`; the error is returned, so that it does not end the whole chunk."""
-    try:
-        return label_image(scores, size, read_image, refiner)
-    except ImageReadError as error:
-        return error
 
 
 def at_most(values: np.ndarray, side: int) -> np.ndarray:

@@ -48,6 +48,8 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
     name: ClassVar[str]
     has_background: ClassVar[bool] = False
     """Label 0 is a background that the method finds; without it every pixel gets a class."""
+    refines: ClassVar[bool] = False
+    """Its scores follow the pixels already, so that nothing but up-sampling is left to do."""
     can_recut: ClassVar[bool] = False
     """Fitted, it can be cut into another number of classes without reading any image."""
     config_class: type[C]

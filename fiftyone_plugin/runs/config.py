@@ -25,6 +25,7 @@ NUMBERS = {
     "batch_size": Number(1, optional=True),
     "jobs": Number(0),
     "cache_limit": Number(0),
+    "fit_images": Number(1),
     "recut": Number(1, 65_535, optional=True),
 }
 
@@ -79,11 +80,12 @@ class LabelConfig:
         recut: with a fitted model: cut it into this number of classes, without fitting (mosaic).
         refine: a name of :data:`~..masks.refine.REFINERS`, or ``None`` for the default.
         seed: seed of everything random.
-        device: torch device or ``auto``.
+        device: torch device or ``auto``; ``cuda:0,cuda:1`` or ``all`` GPUs share the images.
         precision: ``auto``, ``float32`` or ``bfloat16``.
-        batch_size: images in a forward pass, ``None`` for 4 on a CPU and 32 on other devices.
+        batch_size: images in a forward pass, ``None`` for what suits the device.
+        fit_images: images that a method learns from at most; of more, so many are drawn by their content.
         jobs: worker processes for per-image work, 0 for all cores.
-        cache: keep features on disk for other runs.
+        cache: keep features on disk for other runs, some 4 MB an image: worth it to try several settings.
         cache_limit: bytes that the cache may take.
         options: further constructor arguments of the method, see ``pseudomask methods NAME``.
 
@@ -102,8 +104,9 @@ class LabelConfig:
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
+    fit_images: int = 4000
     jobs: int = 0
-    cache: bool = True
+    cache: bool = False
     cache_limit: int = 20 * GIB
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -133,8 +136,12 @@ class LabelConfig:
             raise UsageError(f"presets are of the default method, {DEFAULT_METHOD}, not of {self.method}")
         if isinstance(self.classes, str) and self.classes != "auto":
             raise UsageError(f"classes must be a number, or 'auto' to find it, got {self.classes!r:.100}")
-        if not isinstance(self.device, str) or not re.fullmatch(r"[a-z]+(:\d+)?", self.device):
-            raise UsageError(f"device is auto, cpu, cuda, cuda:1, mps or the like, got {self.device!r:.100}")
+        one = r"[a-z]+(:\d+)?"
+        if not isinstance(self.device, str) or not re.fullmatch(f"{one}(,{one})*", self.device):
+            raise UsageError(
+                "device is auto, cpu, cuda, mps or the like, all, or several such as cuda:0,cuda:1, "
+                f"got {self.device!r:.100}"
+            )
         if self.backbone is not None:
             from ..features.backbones import check_backbone
 

@@ -13,9 +13,12 @@ from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
 from ..images.drawing import Panel, draw_panels
 from ..images.listing import ImageItem, list_images
+from ..masks.refine import create_refiner
+from ..methods.base import Method
 from .config import LabelConfig, resolve_refinement
 from .model import FittedModel, create_configured
 from .session import Session
+from .streaming import label_images
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -84,7 +87,7 @@ def explain(
         if given is None:
             method.fit(session.source(learn, method.inputs, Path(memo)), progress=progress or NullProgress())
         source = session.source(listed[:1], method.inputs, Path(memo))
-        return _stages(method, source, session.backbone.name, refine, _words(model, learn))
+        return _stages(method, source, session, refine, _words(model, learn))
 
 
 def _explainable() -> str:
@@ -100,22 +103,19 @@ def _words(model: str | Path | None, items: list[ImageItem]) -> str:
 
 
 def _stages(
-    method: Any, source: ImageFeatureSource, backbone_name: str, refine: str, fitted_on: str
+    method: Method, source: ImageFeatureSource, session: Session, refine: str, fitted_on: str
 ) -> Explanation:
     """Label the one image of ``source`` and collect its panels."""
-    from ..masks.native import label_image
-    from ..masks.refine import create_refiner
-
-    for image in source.lazy():
-        pixels = image.read_image()
-        labels = label_image(method.predict(image), image.size, image.read_image, create_refiner(refine))
-        n = len(np.unique(labels[labels > 0]))
-        panels = [
-            Panel("photo", pixels, "photo"),
-            *method.explain(image),
-            Panel(f"mask: {n} {'class' if n == 1 else 'classes'}", labels, "labels"),
-        ]
-        title = f"{method.name} · {backbone_name} · fitted on {fitted_on}"
-        return Explanation(title, fitted_on, panels, labels)
+    for image in source:
+        for _, labelled in label_images(source, session.replicas(method), create_refiner(refine)):
+            labels = labelled.mask()
+            n = len(np.unique(labels[labels > 0]))
+            panels = [
+                Panel("photo", image.read_image(), "photo"),
+                *method.explain(image),
+                Panel(f"mask: {n} {'class' if n == 1 else 'classes'}", labels, "labels"),
+            ]
+            title = f"{method.name} · {session.backbone.name} · fitted on {fitted_on}"
+            return Explanation(title, fitted_on, panels, labels)
     (key, reason), *_ = source.failures.items()
     raise PseudoMaskError(f"{key}: {reason}; choose another image")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ from .record import RunDocument
 from .result import LabelResult
 from .samples import SampleRow, read_samples
 from .session import Session
-from .stages import Work, all_rows, conclude, extract, fit, none_readable, predict
+from .stages import all_rows, conclude, fit, none_readable, predict
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
@@ -92,12 +91,14 @@ def label_items(
     directory.reserve(resume=resume, restart=restart)
     try:
         with timed.stage("load backbone", total=1, unit="model") as stage:
-            session = Session.open(config, given)
+            session = Session.open(config, given, images=len(items))
             stage.update()
         for layer in method.inputs:  # an impossible one must not cost an earlier run
             session.backbone.resolve_layer(layer)
         wanted = FittedModel.of(method, session.backbone, session.size, refine, seed)
         settings = describe_settings(wanted, session.backbone, items, model)
+        if given is None and len(items) > config.fit_images:
+            settings["fit_images"] = config.fit_images
         folder = directory.open(settings, resume=resume, restart=restart, items=items)
         if (finished := _read_finished(folder, left_out)) is not None:
             folder.finish()
@@ -105,8 +106,8 @@ def label_items(
         source = session.source(folder.items, method.inputs, folder.work / "memo")
         done = _finished_rows(folder)
         todo = {item.key for item in folder.items} - done.keys()
-        fitted, work = _fit_or_load(wanted, given is not None, session, source, folder, todo, timed)
-        for row in predict(fitted, source, folder, todo, jobs=config.jobs, progress=timed):
+        fitted = _fit_or_load(wanted, given is not None, session, source, folder, config, timed)
+        for row in predict(fitted, source, session, folder, todo, timed):
             done[row.image] = row
         if not done:
             raise none_readable(source)
@@ -114,7 +115,7 @@ def label_items(
             settings,
             resources={name: getattr(config, name) for name in RESOURCES},
             versions=versions(),
-            work=asdict(work) if work is not None else {},
+            work={"images": len(todo), "forwards": source.forwards, "fitted": given is None},
             left_out=left_out.to_json(),
             images_root=folder.items[0].root,
         )
@@ -162,24 +163,22 @@ def _fit_or_load(
     session: Session,
     source: ImageFeatureSource,
     folder: RunDirectory,
-    todo: set[str],
+    config: LabelConfig,
     progress: Progress,
-) -> tuple[FittedModel, Work | None]:
-    """Return the model as the run's folder holds it, fitted unless it was, and what was computed for it.
+) -> FittedModel:
+    """Return the model as the run's folder holds it, fitted unless it was.
 
     What a resumed run would load labels the images: the same bytes, interrupted or not.
     """
-    work = None
-    if is_fitted or not FittedModel.is_in(folder.model):
-        if todo:
-            work = extract(source, progress, whole=len(todo) == len(source))
+    if is_fitted:
+        wanted.save(folder.model)
+    elif not FittedModel.is_in(folder.model):
         session.prepare(wanted.method, folder.work / "fit")
-        if not is_fitted:
-            fit(source, wanted.method, progress)
+        fit(source, source.sample(config.fit_images, config.seed), wanted.method, progress)
         wanted.save(folder.model)
     model = FittedModel.load(folder.model)
     session.prepare(model.method)
-    return model, work
+    return model
 
 
 def _in_words(error: Exception, out: Path) -> PseudoMaskError | None:

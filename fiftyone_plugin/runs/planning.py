@@ -24,7 +24,8 @@ def plan_run(
     refine: str | None,
     device: str = "auto",
     fitted: bool = False,
-    kept: bool = True,
+    kept: bool = False,
+    **limits: int,
 ) -> Plan:
     """Complete the settings of a run as the run itself would.
 
@@ -38,6 +39,7 @@ def plan_run(
         device: torch device or ``auto``.
         fitted: a fitted model is used.
         kept: features go to the cache, and come from it.
+        limits: ``fit_images`` and ``cache_limit``, where they are not the defaults.
     """
     from ..features.backbones.presence import default_here
     from ..features.cache import cached_share
@@ -56,6 +58,7 @@ def plan_run(
         cached=cached_share(paths, name, size, cache_dir()) if kept else 0.0,
         fitted=fitted,
         kept=kept,
+        **limits,
     )
 
 

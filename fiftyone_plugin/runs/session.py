@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..common.parallel import usable_cores
 from ..common.paths import cache_dir
 from ..errors import UsageError
 from ..images.listing import ImageItem
@@ -15,14 +17,18 @@ from .config import LabelConfig
 
 if TYPE_CHECKING:
     from ..features.backbones import Backbone
+    from ..features.loading import Loaders
     from ..features.source import ImageFeatureSource
     from ..features.store import FeatureStore
     from ..methods.base import Method
     from .model import FittedModel
+    from .streaming import Replica
 
 __all__ = ["Session"]
 
 logger = logging.getLogger(__name__)
+
+COMPILED_FROM = 4_000  # images: compiling takes a minute, and saves a tenth of a millisecond an image
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Session:
     """A backbone and the store of its features, as one set of settings wants them; nothing to close.
 
     Attributes:
-        backbone: the backbone, on its device.
+        backbones: the backbone, once on each device.
         store: keeps features; ``None`` where the settings want none, or, with a warning, where the disk
             cannot be written and holds nothing of these features.
         size: side of the network input in pixels, as it was asked for.
@@ -38,14 +44,19 @@ class Session:
         jobs: worker processes for per-image work, 0 for all cores.
     """
 
-    backbone: Backbone
+    backbones: tuple[Backbone, ...]
     store: FeatureStore | None
     size: int
     batch_size: int
     jobs: int
 
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone on the first device, where methods are fitted."""
+        return self.backbones[0]
+
     @classmethod
-    def open(cls, config: LabelConfig, model: FittedModel | None = None) -> Session:
+    def open(cls, config: LabelConfig, model: FittedModel | None = None, images: int = 0) -> Session:
         """Load the backbone and open the store.
 
         Args:
@@ -53,22 +64,34 @@ class Session:
             model: a fitted model, whose input size and backbone are used, in the precision that it was fitted
                 in unless ``config`` names one, so that it labels the same images the same everywhere.
                 ``config`` may name another place of the same weights.
+            images: number of images, which tells whether it pays to compile the network on a GPU.
 
         Raises:
             UsageError: other weights than the model's, or the cache is no folder.
             MissingDependencyError: the weights are not there.
         """
-        from ..features.backbones import load_backbone
+        from ..features.backbones import Backbone, load_backbone, pick_batch_size, pick_devices
 
         name, precision, size = config.backbone, config.precision, config.size
         if model is not None:
             name, size = name or model.backbone_here, model.size
             precision = model.precision if model.precision and precision == "auto" else precision
-        backbone = load_backbone(name, cache_dir=cache_dir(), device=config.device, precision=precision)
+        first, *others = pick_devices(config.device)
+        backbone = load_backbone(name, cache_dir=cache_dir(), device=first, precision=precision)
         if model is not None:
             model.check_weights(backbone)
-        batch_size = config.batch_size or (4 if backbone.device == "cpu" else 32)
-        return cls(backbone, _open_store(backbone, size, config), size, batch_size, config.jobs)
+        copies = [
+            Backbone(
+                replace(backbone.loaded, model=copy.deepcopy(backbone.model)), device, backbone.precision
+            )
+            for device in others
+        ]
+        if first.startswith("cuda") and images >= COMPILED_FROM:
+            for each in (backbone, *copies):
+                each.compile()
+        batch_size = config.batch_size or pick_batch_size(backbone, size)
+        store = _open_store(backbone, size, config)
+        return cls((backbone, *copies), store, size, batch_size, config.jobs)
 
     def source(
         self, items: Sequence[ImageItem], layers: Sequence[str], memo_dir: Path | None = None
@@ -84,7 +107,27 @@ class Session:
             batch_size=self.batch_size,
             store=self.store,
             memo_dir=memo_dir,
+            loaders=self._loaders(),
         )
+
+    def _loaders(self) -> Loaders:
+        """Return who decodes: processes where a GPU would wait for threads, unless a store is asked first."""
+        from ..features.loading import Loaders
+
+        on_gpu = self.backbone.device.startswith("cuda") and self.store is None
+        return Loaders(self.jobs or usable_cores(), processes=True) if on_gpu else Loaders(self.jobs)
+
+    def replicas(self, method: Method) -> list[Replica]:
+        """Return what labels on each device: the fitted method, and copies of it."""
+        from .streaming import Replica
+
+        first, *others = self.backbones
+        replicas = [Replica(first, method)]
+        for backbone in others:
+            other = copy.deepcopy(method)
+            other.device = backbone.device
+            replicas.append(Replica(backbone, other))
+        return replicas
 
     def prepare(self, method: Method, work_dir: Path | None = None) -> Method:
         """Tell a method what it may use here, which does not change results."""

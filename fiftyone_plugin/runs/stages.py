@@ -1,28 +1,27 @@
-"""The stages of a run, in order: extract, fit, predict, conclude."""
+"""The stages of a run, in order: fit, predict, conclude."""
 
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..common.parallel import batched, parallel_map
-from ..common.progress import Progress, TimedProgress
+from ..common.progress import Progress, TimedProgress, annotate
 from ..common.stamps import file_stamp
-from ..errors import ImageChangedError, ImageReadError, PseudoMaskError
-from ..features.types import ImageFeatures
+from ..errors import ImageChangedError, PseudoMaskError
 from ..masks.areas import class_shares
 from ..masks.files import write_mask
-from ..masks.native import at_most, labels_or_error
+from ..masks.native import at_most
 from ..masks.quality import confidence_map, image_quality, segment_quality
 from ..masks.refine import create_refiner
 from ..masks.scores import LabelScores
 from ..methods.base import Method
-from .estimate import layer_bytes
 from .exemplars import write_exemplars
 from .folder import RunDirectory
 from .images import describe_images
@@ -31,57 +30,28 @@ from .pictures import draw_evidence, draw_sheet
 from .record import RunDocument
 from .samples import SampleRow, total_areas
 from .session import Session
+from .streaming import Labelled, Stream
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
+    from ..features.types import FeatureSource
 
-__all__ = ["Work", "all_rows", "conclude", "extract", "fit", "none_readable", "predict"]
+__all__ = ["all_rows", "conclude", "fit", "none_readable", "predict"]
 
-PREDICT_CHUNK = 32
 CONFIDENCE_SIDE = 128  # longest side of a confidence map, pixels; patches are coarser
 ATTEMPTS = 3  # at an image that is being changed
 
 
-@dataclass(frozen=True)
-class Work:
-    """What was computed, from which the time of other runs is estimated.
-
-    Attributes:
-        whole: the features of all images passed through the store in this run; else its seconds tell nothing.
-        computed: images whose features were not there.
-        feature_bytes: bytes of the features of one image.
-    """
-
-    whole: bool
-    computed: int
-    feature_bytes: int
-
-
-def extract(source: ImageFeatureSource, progress: Progress, *, whole: bool) -> Work:
-    """Compute the features that the store lacks; without a store, nothing.
-
-    Args:
-        source: the images.
-        progress: where the stage reports to.
-        whole: no image was labelled before.
-    """
-    computed = source.extract(progress)
-    size = layer_bytes(set(source.resolved.values()), source.grid, source.backbone.dim)
-    return Work(whole and source.store is not None, computed, size)
-
-
-def fit(source: ImageFeatureSource, method: Method, progress: Progress) -> Method:
-    """Fit a method.
+def fit(source: ImageFeatureSource, sample: FeatureSource, method: Method, progress: Progress) -> Method:
+    """Fit a method on the images of a source, or some of them.
 
     Raises:
         PseudoMaskError: not one image could be read, or as the method says.
     """
-    if len(source.failures) == len(source):
-        raise none_readable(source)
     try:
-        method.fit(source, progress=progress)
+        method.fit(sample, progress=progress)
     except PseudoMaskError as error:
-        if len(source.failures) == len(source):  # found out only now, without a store
+        if len(source.failures) >= len(sample):
             raise none_readable(source) from error
         raise
     return method
@@ -101,13 +71,12 @@ def none_readable(source: ImageFeatureSource) -> PseudoMaskError:
 def predict(
     model: FittedModel,
     source: ImageFeatureSource,
+    session: Session,
     directory: RunDirectory,
     keys: set[str],
-    *,
-    jobs: int,
     progress: Progress,
 ) -> Iterator[SampleRow]:
-    """Label images and write their masks; yields a row when its files are there.
+    """Label images and write their masks, in one pass; yields a row when its files are there.
 
     What cannot be labelled is in ``source.failures`` afterwards. An image that changes meanwhile is labelled
     again.
@@ -115,27 +84,32 @@ def predict(
     Args:
         model: the fitted model.
         source: the images.
+        session: what labels them.
         directory: the run's folder.
         keys: the images to label.
-        jobs: worker processes for the refinement.
         progress: where the stage reports to.
     """
     names = {item.key: item.mask_name for item in directory.items}
+    finish = partial(_write, directory, names, threading.Lock())
+    stream = Stream(source, session.replicas(model.method), create_refiner(model.refine), finish)
     with progress.stage("masks", total=len(keys)) as stage:
         for _ in range(ATTEMPTS):
             again: set[str] = set()
-            for image, found in _label(model, source, keys, jobs) if keys else ():
+            for image, found in stream.run(keys) if keys else ():
+                annotate(stage, stream.bottleneck)
                 if isinstance(found, ImageChangedError) or (
-                    isinstance(found, _Labelled) and source.changed(image)
+                    isinstance(found, SampleRow) and source.changed(image)
                 ):
                     again.add(image.key)
                     continue
-                if isinstance(found, ImageReadError):
-                    source.failures[image.key] = found.reason
-                elif (row := _write(directory, names[image.key], image, found)) is not None:
-                    yield row
+                if isinstance(found, SampleRow):
+                    yield found
                 else:
-                    source.failures[image.key] = "the path of its mask is too long for this file system"
+                    source.failures[image.key] = (
+                        "the path of its mask is too long for this file system"
+                        if found is None
+                        else found.reason
+                    )
                 stage.update()
             keys = again
         for key in keys:
@@ -143,38 +117,15 @@ def predict(
             stage.update()
 
 
-class _Labelled(NamedTuple):
-    scores: LabelScores
-    mask: np.ndarray
-    seconds: float
-
-
-def _label(
-    model: FittedModel, source: ImageFeatureSource, keys: set[str], jobs: int
-) -> Iterator[tuple[ImageFeatures, _Labelled | ImageReadError]]:
-    """Yield what became of every image; a refiner that takes its time runs in worker processes."""
-    refiner = create_refiner(model.refine)
-    for chunk in batched(source.lazy(keys), PREDICT_CHUNK):
-        model.method.prefetch(chunk)
-        start = time.perf_counter()
-        scored: list[tuple[ImageFeatures, LabelScores]] = []
-        for image in chunk:
-            try:
-                scored.append((image, model.method.predict(image)))
-            except ImageReadError as error:  # noqa: PERF203 - one bad image must not end the run
-                yield image, error
-        tasks = [(scores, image.size, image.read_image, refiner) for image, scores in scored]
-        costly = refiner.guide_side > 0 and not all(scores.refined for _, scores in scored)
-        masks = parallel_map(labels_or_error, tasks, jobs if costly else 1)
-        seconds = (time.perf_counter() - start) / len(chunk)
-        for (image, scores), mask in zip(scored, masks, strict=True):
-            yield image, mask if isinstance(mask, ImageReadError) else _Labelled(scores, mask, seconds)
-
-
-def _write(directory: RunDirectory, name: str, image: ImageFeatures, found: _Labelled) -> SampleRow | None:
+def _write(
+    directory: RunDirectory, names: Mapping[str, str], lock: threading.Lock, labelled: Labelled
+) -> SampleRow | None:
     """Write a mask and its row; ``None`` where the file system takes no path so long."""
-    scores, mask, seconds = found
+    start = time.perf_counter()
+    image, name, mask = labelled.image, names[labelled.image.key], labelled.mask()
+    scores = labelled.scores.to_numpy()
     classes, shares = class_shares(mask)
+    confidence = at_most(confidence_map(scores.scores), CONFIDENCE_SIDE)
     row = SampleRow(
         image=image.key,
         mask=name,
@@ -185,12 +136,12 @@ def _write(directory: RunDirectory, name: str, image: ImageFeatures, found: _Lab
         qualities=_qualities(scores, classes),
         coverage=float((mask > 0).mean()),
         quality=image_quality(scores.scores, scores.agreement),
-        seconds=seconds,
+        seconds=labelled.seconds + time.perf_counter() - start,
         stamp=image.stamp,
     )
-    directory.append([row])
+    with lock:
+        directory.append([row])
     try:
-        confidence = at_most(confidence_map(scores.scores), CONFIDENCE_SIDE)
         write_mask(directory.confidence / name, confidence)
         write_mask(directory.masks / name, mask)
     except OSError as error:

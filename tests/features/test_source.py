@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiftyone_plugin.common.progress import NullProgress
-from fiftyone_plugin.errors import ImageReadError, UsageError
+from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.features.backbones import load_backbone
-from fiftyone_plugin.features.source import DirectoryMemo, ImageFeatureSource, store_spec
+from fiftyone_plugin.features.loading import Loaders
+from fiftyone_plugin.features.source import ImageFeatureSource, draw, feature_bytes, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.images.boxes import PAD_COLOUR, crop_square
 from fiftyone_plugin.images.listing import list_images
@@ -57,13 +57,13 @@ class Calls:
 
     def __init__(self, backbone, monkeypatch) -> None:
         self.batches: list[int] = []
-        real = type(backbone).extract
+        real = type(backbone).extract_tensors
 
-        def extract(this, images, layers):
+        def extract_tensors(this, images, layers):
             self.batches.append(len(images))
             return real(this, images, layers)
 
-        monkeypatch.setattr(type(backbone), "extract", extract)
+        monkeypatch.setattr(type(backbone), "extract_tensors", extract_tensors)
 
 
 @pytest.mark.parametrize("stored", [True, False])
@@ -88,70 +88,109 @@ def test_yields_what_the_backbone_gives_in_order(folder, tiny, tmp_path, stored)
         np.testing.assert_allclose(image["cls"], expected["cls"][0], rtol=1e-6)
 
 
-def test_lazy_features_are_loaded_when_asked_for(folder, tiny, monkeypatch):
+def test_features_are_kept_in_memory_from_pass_to_pass(folder, tiny, monkeypatch):
     calls = Calls(tiny, monkeypatch)
     stream = source(folder, tiny)
-    images = list(stream.lazy())
-    assert calls.batches == []
-    assert [image.key for image in images] == ["astronaut.jpg", "chelsea.jpg", *GOOD[1:]]
-    eager = {image.key: image["k-1"] for image in stream}
-    calls.batches.clear()
-    for image in images:
-        if image.key == "chelsea.jpg":
-            with pytest.raises(ImageReadError, match="truncated file"):
-                image["cls"]
-            continue
-        np.testing.assert_array_equal(image["k-1"], eager[image.key])
-        image["cls"]
+    first = {image.key: image["k-1"].copy() for image in stream}
+    assert (calls.batches, stream.forwards) == ([2, 2], 4)
+    (folder / "coffee.jpg").unlink()  # what is known of it is enough
+    for image in stream:
+        np.testing.assert_array_equal(image["k-1"], first[image.key])
         with pytest.raises(KeyError):
             image["attn"]
-    assert calls.batches == [1] * 4  # once an image, all layers together
-    assert [image.key for image in stream.lazy({"coffee.jpg", "z.png"})] == ["coffee.jpg", "z.png"]
+    assert stream.forwards == 4
+    stream.forget()
+    assert [image.key for image in stream] == ["astronaut.jpg", "rocket.jpg", "z.png"]
+    assert stream.failures == {"chelsea.jpg": "truncated file", "coffee.jpg": "no such file"}
+    assert stream.forwards == 7
 
 
-def test_lazy_names_what_cannot_even_be_opened(folder, tiny):
+def test_a_file_that_changes_between_passes_is_another_image(folder, tiny):
     stream = source(folder, tiny)
-    (folder / "coffee.jpg").unlink()
-    assert [image.key for image in stream.lazy()] == ["astronaut.jpg", "chelsea.jpg", "rocket.jpg", "z.png"]
-    assert stream.failures == {"coffee.jpg": "no such file"}
+    before = {image.key: image for image in stream}
+    shutil.copy(folder / "rocket.jpg", folder / "coffee.jpg")
+    assert stream.changed(before["coffee.jpg"])
+    after = {image.key: image for image in stream}
+    assert after["coffee.jpg"].digest == before["rocket.jpg"].digest
+    np.testing.assert_array_equal(after["coffee.jpg"]["t3"], before["rocket.jpg"]["t3"])
 
 
-def test_extract_computes_what_is_missing(folder, tiny, tmp_path, monkeypatch):
-    calls = Calls(tiny, monkeypatch)
+def test_some_that_are_known_and_some_that_are_not_make_one_batch(folder, tiny):
+    whole = {image.key: image for image in source(folder, tiny)}
+    stream = source(folder, tiny)
+    list(stream.batches({"astronaut.jpg", "z.png"}))
+    group = list(stream.load(set(GOOD)))
+    batch = stream.encode(group)
+    assert [image.key for image in batch.images] == GOOD
+    assert stream.forwards == 4
+    for row, image in enumerate(batch.images):
+        for layer in LAYERS:
+            np.testing.assert_array_equal(image[layer], whole[image.key][layer])
+            np.testing.assert_array_equal(batch.tensors[layer][row].numpy(), whole[image.key][layer])
+
+
+def test_the_opening_is_what_fits_in_memory(folder, tiny):
+    assert source(folder, tiny).opening().opening() is not None
+    one = feature_bytes(["k11", "cls", "t3"], (4, 4), tiny.dim)
+    image = next(iter(source(folder, tiny)))
+    assert one == sum(array.nbytes for array in image.layers.values())
+    stream = source(folder, tiny, kept_bytes=2 * one)
+    opening = stream.opening()
+    assert len(opening) == 2
+    keys = [image.key for image in opening]
+    assert [image.key for image in opening.opening()] == keys
+    before = stream.forwards
+    assert [image.key for image in stream] == GOOD
+    assert stream.forwards - before == 4 - len(keys)
+
+
+def test_a_sample_is_drawn_by_content_alone(folder, tiny):
+    (folder / "chelsea.jpg").unlink()
+    digests = {image.digest for image in source(folder, tiny).sample(2, seed=3)}
+    assert len(digests) == 2
+    for number, path in enumerate(sorted(folder.iterdir(), reverse=True)):
+        path.rename(folder / f"{number}{path.suffix}")
+    assert {image.digest for image in source(folder, tiny).sample(2, seed=3)} == digests
+    stream = source(folder, tiny)
+    assert stream.sample(4, seed=3) is stream
+    drawn = [frozenset(item.key for item in draw(stream.items, 2, seed)) for seed in range(40)]
+    assert len(set(drawn)) == 6  # all pairs of four
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_who_decodes_makes_no_difference(folder, tiny, processes):
+    stream = source(folder, tiny, loaders=Loaders(2, processes=processes))
+    found = list(stream.load(guide_side=80))
+    assert [loaded.item.key for loaded in found] == GOOD
+    assert stream.failures == {"chelsea.jpg": "truncated file"}
+    for loaded in found:
+        pixels = read_image(loaded.item.path)
+        assert (loaded.digest, loaded.size) == (file_digest(loaded.item.path), pixels.shape[:2])
+        np.testing.assert_array_equal(loaded.pixels, resize_image(pixels, 64, 64))
+        np.testing.assert_array_equal(loaded.guide, resize_image(pixels, 80, 80))
+    assert all(loaded.guide is None for loaded in stream.load(guide_side=64))
+
+
+def test_what_is_stored_is_neither_decoded_nor_computed(folder, tiny, tmp_path, monkeypatch):
     first = source(folder, tiny, store=store_of(tmp_path, tiny))
-    assert first.extract(NullProgress()) == 4
-    assert calls.batches == [2, 2]
-    again = source(folder, tiny, store=store_of(tmp_path, tiny))
-    assert again.extract(NullProgress()) == 0
-    assert [image.key for image in again] == GOOD
-    assert calls.batches == [2, 2]
-    shutil.copy(folder / "z.png", folder / "copy of z.png")  # known by its content
-    assert source(folder, tiny, store=store_of(tmp_path, tiny)).extract(NullProgress()) == 0
-    assert source(folder, tiny).extract(NullProgress()) == 0  # nothing to fill without a store
-
-
-def test_copies_of_an_image_are_computed_once_in_a_pass(folder, tiny, tmp_path):
-    for i in range(3):
-        shutil.copy(folder / "coffee.jpg", folder / f"copy{i}.jpg")
-    stream = source(folder, tiny, store=store_of(tmp_path, tiny))
-    assert stream.extract(NullProgress()) == 4
-    found = {image.key: image for image in stream}
-    assert sorted(found) == sorted([*GOOD, "copy0.jpg", "copy1.jpg", "copy2.jpg"])
-    np.testing.assert_array_equal(found["copy2.jpg"]["k-1"], found["coffee.jpg"]["k-1"])
-
-
-def test_an_interrupted_extraction_keeps_what_it_has(folder, tiny, tmp_path, monkeypatch):
-    class Stop(Exception):
-        pass
-
-    stream = source(folder, tiny, store=store_of(tmp_path, tiny))
-    iterator = iter(stream)
-    next(iterator)
-    with pytest.raises(Stop):
-        iterator.throw(Stop)
+    expected = {image.key: (image.size, image["t3"].copy()) for image in first}
     calls = Calls(tiny, monkeypatch)
-    assert source(folder, tiny, store=store_of(tmp_path, tiny)).extract(NullProgress()) == 2
-    assert calls.batches == [2]
+    shutil.copy(folder / "z.png", folder / "copy of z.png")  # known by its content
+    again = source(folder, tiny, store=store_of(tmp_path, tiny))
+    found = {image.key: (image.size, image["t3"]) for image in again}
+    assert (calls.batches, again.forwards) == ([], 0)
+    for key, (size, tokens) in expected.items():
+        assert found[key][0] == size
+        np.testing.assert_array_equal(found[key][1], tokens)
+
+
+def test_an_interrupted_pass_keeps_what_it_has(folder, tiny, tmp_path):
+    stream = source(folder, tiny, store=store_of(tmp_path, tiny))
+    for _ in stream:
+        break
+    again = source(folder, tiny, store=store_of(tmp_path, tiny))
+    list(again)
+    assert again.forwards == 2
 
 
 def test_a_damaged_store_is_computed_again(folder, tiny, tmp_path):
@@ -172,7 +211,6 @@ def test_a_damaged_store_is_computed_again(folder, tiny, tmp_path):
 def test_a_full_store_changes_nothing(folder, tiny, tmp_path):
     plain = {image.key: image["k-1"] for image in source(folder, tiny)}
     stream = source(folder, tiny, store=store_of(tmp_path, tiny, limit=100))
-    stream.extract(NullProgress())
     for image in stream:
         np.testing.assert_array_equal(image["k-1"], plain[image.key])
 
@@ -224,41 +262,3 @@ def test_a_square_crop_is_a_plain_resize(photos):
     image = read_image(photos / "astronaut.jpg")
     expected = resize_image(np.ascontiguousarray(image[100:300, 50:250]), 56, 56)
     np.testing.assert_array_equal(crop_square(image, (100, 50, 300, 250), 56), expected)
-
-
-# --- what is kept beside the features -------------------------------------------------------------
-
-
-def test_memo_keeps_arrays_by_image_and_name(tmp_path):
-    memo = DirectoryMemo(tmp_path, "ab" * 32)
-    assert memo.get("regions") is None
-    arrays = {"a": np.arange(6).reshape(2, 3), "empty": np.zeros((0, 4), np.float32)}
-    memo.put("regions", arrays)
-    found = DirectoryMemo(tmp_path, "ab" * 32).get("regions")
-    assert found.keys() == arrays.keys()
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
-    assert memo.get("other") is None
-    assert DirectoryMemo(tmp_path, "cd" * 32).get("regions") is None
-    memo.put("regions", {"a": np.zeros(1)})
-    assert memo.get("regions").keys() == {"a"}
-
-
-def test_damaged_memos_are_none(tmp_path):
-    memo = DirectoryMemo(tmp_path, "ab" * 32)
-    memo.put("regions", {"a": np.arange(1000), "b": np.ones((50, 50))})
-    (path,) = tmp_path.rglob("*.npz")
-    content = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for cut in (0, 1, 30, len(content) // 2, len(content) - 1):
-        path.write_bytes(content[:cut])
-        assert memo.get("regions") is None
-    for _ in range(300):
-        damaged = bytearray(content)
-        for position in rng.integers(0, len(content), 3):
-            damaged[position] ^= int(rng.integers(1, 256))
-        path.write_bytes(damaged)
-        found = memo.get("regions")  # the bytes that were hit may be harmless ones
-        for array in (found or {}).values():
-            assert array.tobytes() in (np.arange(1000).tobytes(), np.ones((50, 50)).tobytes())

@@ -23,7 +23,7 @@ from .run_helpers import BAD, add_bad, masks_of
 pytestmark = pytest.mark.slow
 
 STAGES = (
-    "load backbone", "features", "sample", "levels", "foreground, regions", "classes", "masks",
+    "load backbone", "sample", "levels", "foreground, regions", "classes", "masks",
     "contact sheet", "exemplars",
 )  # fmt: skip
 
@@ -200,16 +200,16 @@ def test_a_second_run_reads_features_from_the_cache(few, settings, tmp_path, mon
     from fiftyone_plugin.features.backbones import Backbone
 
     calls = []
-    real = Backbone.extract
+    real = Backbone.extract_tensors
     monkeypatch.setattr(
         Backbone,
-        "extract",
+        "extract_tensors",
         lambda self, images, layers: calls.append(tuple(layers)) or real(self, images, layers),
     )
-    label(few, out=tmp_path / "a", **settings)
+    label(few, out=tmp_path / "a", cache=True, **settings)
     assert any(layers != ("cls",) for layers in calls)
     calls.clear()
-    label(few, out=tmp_path / "b", **{**settings, "classes": 2})
+    label(few, out=tmp_path / "b", cache=True, **{**settings, "classes": 2})
     assert calls == []  # crops of regions are known too
 
 

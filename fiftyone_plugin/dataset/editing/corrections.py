@@ -158,12 +158,12 @@ def propagate_corrections(
     with editing(samples, field) as run:
         corrected = _corrected_rows(run)
         rows = run.rows()
-        with open_features(run, rows, backbone) as features:
-            learnt = _learn(run, features, corrected, progress)
-            moves = _Moves()
-            masks = _moved(features, set(corrected), learnt, margin, moves, progress)
-            settings = {"margin": margin, "corrected_images": len(corrected)}
-            return run.apply("propagate", settings, run.names, masks, summarize=moves.to_json)
+        features = open_features(run, rows, backbone)
+        learnt = _learn(run, features, corrected, progress)
+        moves = _Moves()
+        masks = _moved(features, set(corrected), learnt, margin, moves, progress)
+        settings = {"margin": margin, "corrected_images": len(corrected)}
+        return run.apply("propagate", settings, run.names, masks, summarize=moves.to_json)
 
 
 def _corrected_rows(run: EditableRun) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -109,13 +108,10 @@ class Features:
         return {self._rows[key].name for key in self.source.failures}
 
 
-@contextmanager
-def open_features(
-    run: EditableRun, rows: Sequence[MaskRow], backbone: str | None = None
-) -> Iterator[Features]:
-    """Open the features of images with the backbone, input size and patch layers of a run.
+def open_features(run: EditableRun, rows: Sequence[MaskRow], backbone: str | None = None) -> Features:
+    """Return the features of images by the backbone, input size and patch layers of a run.
 
-    What the feature cache still holds from the run is not computed again.
+    What the feature cache still holds from the run, if it was told to use one, is not computed again.
 
     Args:
         run: the run.
@@ -132,10 +128,18 @@ def open_features(
     from ...runs.session import Session
 
     model = FittedModel.load(Path(run.out) / "model")
-    session = Session.open(LabelConfig(backbone=backbone), model)
+    session = Session.open(LabelConfig(backbone=backbone, cache=_uses_cache(Path(run.out))), model)
     layers = [layer for layer in model.method.inputs if layer not in NOT_PATCHES] or ["out"]
     items = list_images(sorted({row.image for row in rows}))
-    yield Features(run, session.source(items, layers), rows, {item.path: item.key for item in items})
+    return Features(run, session.source(items, layers), rows, {item.path: item.key for item in items})
+
+
+def _uses_cache(out: Path) -> bool:
+    """Tell whether a run kept its features on disk."""
+    from ...runs.folder import RunDirectory
+
+    record = RunDirectory(out).read_run()
+    return record is not None and bool(record.resources.get("cache"))
 
 
 class Sampled(Generic[T]):

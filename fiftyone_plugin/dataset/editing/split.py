@@ -141,34 +141,34 @@ def split_class(
         rows = run.rows([class_id])
         if not rows:
             raise UsageError(f"no image shows class {class_id} of {field!r}")
-        with open_features(run, rows, backbone) as features:
-            _fit(features, class_id, parts, progress, field)
-            found = len(parts.centers_)
-            if found < 2:
-                raise UsageError(
-                    f"class {class_id} of {field!r} has only one region, or regions that look all alike"
-                )
-            names = run.names
-            ids = [class_id, *range(names.next_id(), names.next_id() + found - 1)]
-            if ids[-1] > 65_535:
-                raise UsageError("masks hold ids up to 65,535; merge classes first")
-            name = names.shown[class_id]
-            free = [f"{name} {x}" for x in ascii_lowercase if f"{name} {x}" not in names.all.values()]
-            shown = {**names.shown, **dict(zip(ids, free, strict=False))}
-            settings = {"class": class_id, "n_parts": n_parts, "seed": seed}
-            counts = np.zeros(found, np.int64)
-            masks = _split(features, class_id, np.array(ids), parts, counts, progress)
-            return run.apply(
-                "split",
-                settings,
-                ClassNames(shown, names.hidden),
-                masks,
-                summarize=lambda: {
-                    "ids": ids,
-                    "regions": {str(k): int(n) for k, n in zip(ids, counts, strict=True)},
-                    "images_not_read": len(features.failures),
-                },
+        features = open_features(run, rows, backbone)
+        _fit(features, class_id, parts, progress, field)
+        found = len(parts.centers_)
+        if found < 2:
+            raise UsageError(
+                f"class {class_id} of {field!r} has only one region, or regions that look all alike"
             )
+        names = run.names
+        ids = [class_id, *range(names.next_id(), names.next_id() + found - 1)]
+        if ids[-1] > 65_535:
+            raise UsageError("masks hold ids up to 65,535; merge classes first")
+        name = names.shown[class_id]
+        free = [f"{name} {x}" for x in ascii_lowercase if f"{name} {x}" not in names.all.values()]
+        shown = {**names.shown, **dict(zip(ids, free, strict=False))}
+        settings = {"class": class_id, "n_parts": n_parts, "seed": seed}
+        counts = np.zeros(found, np.int64)
+        masks = _split(features, class_id, np.array(ids), parts, counts, progress)
+        return run.apply(
+            "split",
+            settings,
+            ClassNames(shown, names.hidden),
+            masks,
+            summarize=lambda: {
+                "ids": ids,
+                "regions": {str(k): int(n) for k, n in zip(ids, counts, strict=True)},
+                "images_not_read": len(features.failures),
+            },
+        )
 
 
 def _fit(features: Features, class_id: int, parts: RegionParts, progress: Progress, field: str) -> None:

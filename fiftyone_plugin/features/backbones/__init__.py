@@ -1,7 +1,15 @@
 """timm vision transformers, by name or checkpoint, to dense features."""
 
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE, BackboneSpec, list_backbones
-from .vit import Backbone, load_backbone, pick_device, pick_precision
+from .vit import (
+    Backbone,
+    load_backbone,
+    pick_batch_size,
+    pick_device,
+    pick_devices,
+    pick_precision,
+    to_device,
+)
 from .weights import LoadedModel, check_backbone, load_model, weights_origin
 
 __all__ = [
@@ -15,7 +23,10 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "load_model",
+    "pick_batch_size",
     "pick_device",
+    "pick_devices",
     "pick_precision",
+    "to_device",
     "weights_origin",
 ]

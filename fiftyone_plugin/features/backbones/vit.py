@@ -15,6 +15,7 @@ name       meaning                                                            sh
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -23,15 +24,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...common.memory import is_out_of_memory
 from ...errors import UsageError
 from .weights import LoadedModel, load_model
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Backbone", "load_backbone", "pick_device", "pick_precision"]
+__all__ = ["Backbone", "load_backbone", "pick_batch_size", "pick_device", "pick_devices", "pick_precision"]
+__all__ += ["to_device"]
+
+logger = logging.getLogger(__name__)
 
 _LAYER = re.compile(r"(?:out|cls|attn|[tk]-?\d+)")
+POST_NORM = ("EvaBlockPostNorm", "ResPostBlock")  # of timm, which takes seconds to import
+ACTIVATIONS = 40  # vectors a patch that a network and the layers taken from it hold at once
+NEIGHBOURHOODS = 4  # matrices of all pairs of patches that labelling holds at once
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -54,6 +62,20 @@ def pick_device(name: str = "auto") -> str:
     return name
 
 
+def pick_devices(names: str = "auto") -> list[str]:
+    """Resolve a list such as ``"cuda:0,cuda:1"``, or ``"all"`` for all GPUs of one kind; see `pick_device`.
+
+    Raises:
+        UsageError: one of the devices is not there.
+    """
+    import torch
+
+    if names == "all":
+        count = torch.cuda.device_count()
+        return [f"cuda:{i}" for i in range(count)] or [pick_device()]
+    return [pick_device(name) for name in names.split(",")]
+
+
 def pick_precision(device: str) -> str:
     """Return ``"bfloat16"`` where the hardware multiplies it natively, else ``"float32"``.
 
@@ -68,6 +90,22 @@ def pick_precision(device: str) -> str:
         if any(getattr(torch.cpu, probe, lambda: False)() for probe in probes):
             return "bfloat16"
     return "float32"
+
+
+def pick_batch_size(backbone: Backbone, size: int) -> int:
+    """Return how many images to run through a network at once: what fills half of a GPU, fewer elsewhere.
+
+    It depends on the whole memory of the device, not on what is free: rounding depends on the batch there,
+    and a run that goes on has to come out the same. Where memory runs short, batches are halved.
+    """
+    import torch
+
+    if not backbone.device.startswith("cuda"):
+        return 8 if backbone.device == "cpu" else 16
+    patches = (backbone.round_size(size) // backbone.patch_size) ** 2
+    image = ACTIVATIONS * 4 * patches * backbone.dim + NEIGHBOURHOODS * 4 * patches**2
+    whole = torch.cuda.get_device_properties(backbone.device).total_memory
+    return int(np.clip(whole // 2 // image, 1, 128))
 
 
 class Backbone:
@@ -85,6 +123,7 @@ class Backbone:
         self.precision = pick_precision(self.device) if precision == "auto" else precision
         self.model = loaded.model.to(self.device)
         self._check()
+        self._intermediates = self.model.forward_intermediates
         self.patch_size = int(self.model.patch_embed.patch_size[0])
         self.depth = len(self.model.blocks)
         self.dim = int(self.model.embed_dim)
@@ -145,20 +184,44 @@ class Backbone:
         return f"{layer[0]}{block}"
 
     def _is_pre_norm(self) -> bool:
-        from timm.models.eva import EvaBlockPostNorm
-        from timm.models.vision_transformer import ResPostBlock
-
         block = self.model.blocks[-1]
         plain = hasattr(block, "norm1") and hasattr(block, "attn")
-        return plain and not isinstance(block, (EvaBlockPostNorm, ResPostBlock))
+        return plain and type(block).__name__ not in POST_NORM
 
     @property
     def has_cls(self) -> bool:
         """Whether the model has a CLS token."""
         return getattr(self.model, "cls_token", None) is not None
 
+    def compile(self, engine: Any = "inductor") -> None:
+        """Let torch compile the network: half as fast again on a GPU, after a minute for the first batch.
+
+        Where that fails, which shows at the first batch, the network goes on as it is.
+
+        Args:
+            engine: backend of ``torch.compile``.
+        """
+        import torch
+
+        plain = self.model.forward_intermediates
+        compiled = torch.compile(plain, backend=engine, dynamic=False)
+
+        def first(*args: Any, **kwargs: Any) -> Any:
+            try:
+                result = compiled(*args, **kwargs)
+            except Exception as error:  # of the compiler, of what it generates, or for want of either
+                if is_out_of_memory(error):
+                    raise
+                logger.warning("the network is not compiled, as torch cannot do it here: %.200s", error)
+                self._intermediates = plain
+                return plain(*args, **kwargs)
+            self._intermediates = compiled
+            return result
+
+        self._intermediates = first
+
     def extract(self, images: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
-        """Run one batch.
+        """Run one batch and bring what it gives to memory.
 
         Args:
             images: (B, S, S, 3) uint8 RGB, S a multiple of the patch size.
@@ -168,6 +231,11 @@ class Backbone:
             canonical layer name -> array: float16 (B, h*w, D) for tokens and keys, float32 (B, D) for
             ``cls``, float32 (B, h*w) for ``attn``.
         """
+        tensors = self.extract_tensors(images, layers)
+        return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+
+    def extract_tensors(self, images: np.ndarray, layers: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Do as :meth:`extract`, and leave it on the device."""
         import torch
 
         layers = [self.resolve_layer(layer) for layer in layers]
@@ -178,14 +246,14 @@ class Backbone:
         # image is computed by itself there, so that its features do not depend on the rest of the batch.
         alone = self.device == "cpu"
         parts = [images[i : i + 1] for i in range(len(images))] if alone and len(images) > 1 else [images]
-        found: list[dict[str, np.ndarray]] = []
+        found: list[dict[str, torch.Tensor]] = []
         with torch.inference_mode(), autocast:
             for part in parts:
                 tensors = self._forward(self.normalise(part), layers)
-                found.append({name: self._to_numpy(name, tensor) for name, tensor in tensors.items()})
+                found.append({name: _narrow(name, tensor) for name, tensor in tensors.items()})
         if len(found) == 1:
             return found[0]
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
     def normalise(self, images: np.ndarray) -> torch.Tensor:
         """Turn (B, S, S, 3) uint8 RGB into the model's (B, 3, S, S) float32 input on its device."""
@@ -193,12 +261,12 @@ class Backbone:
 
         scale = torch.from_numpy(1.0 / (255.0 * self._std)).to(self.device)
         shift = torch.from_numpy(self._mean / self._std).to(self.device)
-        batch = torch.from_numpy(np.array(images, copy=True)).to(self.device)  # own, writable memory
+        batch = to_device(images, self.device)
         return (batch.float() * scale - shift).permute(0, 3, 1, 2).contiguous()
 
     def _forward(self, x: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
         taps = sorted({_tap(layer, self.depth) for layer in layers} - {None})  # type: ignore[type-var]
-        final, blocks = self.model.forward_intermediates(
+        final, blocks = self._intermediates(
             x, indices=taps or [self.depth - 1], return_prefix_tokens=True, norm=False, output_fmt="NLC"
         )
         prefix = int(self.model.num_prefix_tokens)
@@ -269,12 +337,21 @@ class Backbone:
         logits = (query.float() * key.float()).sum(-1) * attention.scale
         return logits.softmax(1)[:, prefix:].mean(2)
 
-    @staticmethod
-    def _to_numpy(name: str, tensor: torch.Tensor) -> np.ndarray:
-        array = tensor.float()
-        if name in ("cls", "attn"):
-            return array.cpu().numpy()
-        return array.clamp(-FLOAT16_MAX, FLOAT16_MAX).half().cpu().numpy()
+
+def to_device(pixels: np.ndarray, device: str) -> torch.Tensor:
+    """Copy an array to a device; to a GPU without waiting for it."""
+    import torch
+
+    tensor = torch.from_numpy(np.array(pixels, copy=True))  # own, writable memory
+    if device.startswith("cuda"):
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _narrow(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Return a layer in the type that it is kept in."""
+    tensor = tensor.float()
+    return tensor if name in ("cls", "attn") else tensor.clamp(-FLOAT16_MAX, FLOAT16_MAX).half()
 
 
 def torch_cat(block: tuple[Any, Any]) -> torch.Tensor:

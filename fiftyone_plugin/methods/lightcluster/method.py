@@ -48,6 +48,7 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
 
     name = "lightcluster"
     has_background = True
+    refines = True
     config_class = LightClusterConfig
 
     levels_: Levels
