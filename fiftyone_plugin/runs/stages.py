@@ -17,8 +17,9 @@ from ..common.stamps import file_stamp
 from ..errors import ImageChangedError, PseudoMaskError
 from ..masks.areas import class_shares
 from ..masks.files import write_mask
+from ..masks.native import at_most
 from ..masks.quality import confidence_map, image_quality, segment_quality
-from ..masks.refine import at_most, create_refiner
+from ..masks.refine import create_refiner
 from ..masks.scores import LabelScores
 from ..methods.base import Method
 from .exemplars import write_exemplars
