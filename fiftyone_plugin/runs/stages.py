@@ -209,6 +209,8 @@ def conclude(
         areas={str(id_): share for id_, share in total_areas(labelled).items()},
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
     )
+    if method.kept_name is not None:
+        directory.keep_tokens(method.kept_name)
     directory.write_samples(rows)
     directory.write_run(record)
     directory.finish()
