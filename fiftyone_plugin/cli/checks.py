@@ -211,7 +211,7 @@ def check_weights() -> Check:
 
 
 def check_crf() -> Check:
-    """The optional dense CRF."""
+    """The optional refinement by pydensecrf."""
     if importlib.util.find_spec("pydensecrf") is None:
         mend = f"pip install '{DISTRIBUTION}[crf]' (needs a C++ compiler)"
         return Check("missing", "pydensecrf is not installed (optional)", mend)
@@ -264,9 +264,9 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "database": check_database,
     "torch": check_torch,
     "weights": check_weights,
-    "dense CRF": check_crf,
+    "pydensecrf": check_crf,
     "plugin": check_plugin,
     "cache": check_cache,
 }
 
-OPTIONAL = ("dense CRF", "plugin")
+OPTIONAL = ("pydensecrf", "plugin")

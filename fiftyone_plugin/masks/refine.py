@@ -28,7 +28,8 @@ __all__ = [
     "refine_image",
 ]
 
-TOGETHER = 1 << 28  # scores refined at a time, 1 GB in float32; a refiner holds some three times that
+TOGETHER = 1 << 28  # numbers that a refiner may hold, 1 GB in float32: of each pixel some OWN and its scores
+OWN = 32
 
 
 class Refiner(Protocol):
@@ -135,7 +136,7 @@ def _first(todo: list[int], values: list[torch.Tensor], side: int) -> list[int]:
     area = max(side * side, first.shape[1] * first.shape[2])
     count = 1
     for i in todo[1:]:
-        if values[i].shape[1:] != first.shape[1:] or (count + 1) * len(values[i]) * area > TOGETHER:
+        if values[i].shape[1:] != first.shape[1:] or (count + 1) * (OWN + len(values[i])) * area > TOGETHER:
             break
         count += 1
     return todo[:count]

@@ -44,7 +44,7 @@ class FittedModel:
         backbone: name in timm's registry, or a weights file by its absolute path.
         weights_sha256: of the backbone's weights.
         size: side of the network input in pixels.
-        refine: ``crf`` or ``none``.
+        refine: a name of :data:`~..masks.refine.REFINERS`.
         seed: seed of the fit.
         precision: ``float32`` or ``bfloat16``; ``None`` in models of versions that did not record it.
     """

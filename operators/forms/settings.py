@@ -187,7 +187,7 @@ def form_values(
         classes: number of classes, or ``auto`` where the method can find it.
         method: name of the method.
         backbone: backbone name or checkpoint path, ``None`` for the default.
-        refine: ``crf`` or ``none``, ``None`` for the best that is here.
+        refine: a refinement, ``None`` for the default.
         size: side of the network input in pixels.
     """
     from fiftyone_plugin.features.backbones.registry import BACKBONES

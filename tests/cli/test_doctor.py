@@ -13,7 +13,7 @@ from fiftyone_plugin.cli import plugin_install
 from fiftyone_plugin.cli.checks import Check
 from fiftyone_plugin.features.backbones import weights
 
-NAMES = ["python", "pseudomask", "fiftyone", "database", "torch", "weights", "dense CRF", "plugin", "cache"]
+NAMES = ["python", "pseudomask", "fiftyone", "database", "torch", "weights", "pydensecrf", "plugin", "cache"]
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -32,7 +32,7 @@ def test_every_check_answers_here(mongo):
     assert list(checks) == NAMES
     assert {check.status for check in checks.values()} <= {"ok", "warn", "missing"}
     assert all(bool(check.mend) == (check.status != "ok") for check in checks.values())
-    assert [name for name, check in checks.items() if not check.essential] == ["dense CRF", "plugin"]
+    assert [name for name, check in checks.items() if not check.essential] == ["pydensecrf", "plugin"]
     assert checks["database"].status == "ok"
     assert checks["database"].detail.endswith(f" at {mongo}")
     assert checks["torch"].status == "ok"
@@ -50,7 +50,7 @@ def test_lines_and_exit_code(mongo, capsys):
 
 
 def test_one_failing_check_hides_no_other(monkeypatch, capsys):
-    checks = {"torch": fail, "cache": lambda: Check("ok", "fine"), "dense CRF": fail}
+    checks = {"torch": fail, "cache": lambda: Check("ok", "fine"), "pydensecrf": fail}
     monkeypatch.setattr(doctor, "CHECKS", checks)
 
     assert command.run(parse("--json")) == 1
@@ -58,14 +58,14 @@ def test_one_failing_check_hides_no_other(monkeypatch, capsys):
     assert [(answer["name"], answer["status"]) for answer in answers] == [
         ("torch", "missing"),
         ("cache", "ok"),
-        ("dense CRF", "missing"),
+        ("pydensecrf", "missing"),
     ]
     assert answers[0]["detail"] == "OSError: cannot open shared object file"
 
 
 def test_what_is_optional_does_not_fail(monkeypatch, capsys):
     monkeypatch.setattr(
-        doctor, "CHECKS", {"dense CRF": fail, "plugin": fail, "cache": lambda: Check("warn", "x")}
+        doctor, "CHECKS", {"pydensecrf": fail, "plugin": fail, "cache": lambda: Check("warn", "x")}
     )
 
     assert command.run(parse()) == 0

@@ -160,3 +160,31 @@ def test_a_guide_is_the_mean_over_areas():
 def test_the_guide_of_a_photograph_is_squeezed_to_a_square():
     image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     np.testing.assert_array_equal(guide_of(image, 16)[0].numpy(), resize_image(image, 16, 16))
+
+
+def test_batches_off_the_cpu_hold_equal_grids_and_as_many_images_as_fit():
+    """On the meta device, where tensors have shapes alone."""
+
+    class Recording:
+        guide_side = 64
+
+        def __init__(self) -> None:
+            self.batches: list[tuple[int, ...]] = []
+
+        def __call__(self, scores, guide, sizes):
+            assert guide.shape == (len(scores), 64, 64, 3)
+            assert len(sizes) == len(scores)
+            self.batches.append(tuple(scores.shape))
+            return scores.new_zeros((*scores.shape[:2], 64, 64))
+
+    shapes = [(2, 8, 8), (9, 8, 8), (3, 4, 4), (1, 8, 8), (5, 8, 8), (2, 8, 8)]
+    scores = [DeviceScores(np.arange(s[0]), torch.empty(s, device="meta")) for s in shapes]
+    guide = torch.empty((len(shapes), 64, 64, 3), dtype=torch.uint8, device="meta")
+    refiner = Recording()
+    found = refine_all(refiner, scores, guide, [(9, 9)] * len(shapes))
+    assert sorted(refiner.batches) == [(1, 3, 4, 4), (4, 9, 8, 8)]
+    assert [tuple(f.shape) for f in found] == [(n, 64, 64) if n > 1 else (n, *grid) for n, *grid in shapes]
+    many = Recording()
+    large = [DeviceScores(np.arange(200), torch.empty((200, 512, 512), device="meta"))] * 9
+    refine_all(many, large, torch.empty((9, 64, 64, 3), device="meta"), [(9, 9)] * 9)
+    assert [batch[0] for batch in many.batches] == [4, 4, 1]
