@@ -58,7 +58,7 @@ def _start(x: torch.Tensor, columns: torch.Tensor, draws: torch.Tensor) -> torch
     """Return (B, K, d) centres, which are rows of ``x``; ``columns`` is its transpose."""
     import torch
 
-    b, n, d = x.shape
+    _, n, d = x.shape
     norm = (x * x).sum(2)
 
     def distances(rows: torch.Tensor) -> torch.Tensor:
