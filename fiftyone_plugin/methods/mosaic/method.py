@@ -114,7 +114,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         widths: list[int] = []
 
         def stacked(image: ImageFeatures) -> np.ndarray:
-            parts = [np.asarray(image[layer], np.float32) for layer in names]
+            parts = [image[layer] for layer in names]
             widths[:] = [part.shape[1] for part in parts]
             return np.concatenate(parts, axis=1)
 
