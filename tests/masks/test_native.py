@@ -8,16 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiftyone_plugin.errors import ImageReadError
 from fiftyone_plugin.masks.argmax import winners
-from fiftyone_plugin.masks.native import (
-    at_most,
-    device_winners,
-    label_image,
-    labels_or_error,
-    native_labels,
-)
-from fiftyone_plugin.masks.refine import create_refiner
+from fiftyone_plugin.masks.native import at_most, device_winners, native_labels
 from fiftyone_plugin.masks.scores import LabelScores
 
 from .scenes import random_scores
@@ -77,27 +69,12 @@ def halves() -> LabelScores:
     return LabelScores(np.array([3, 7]), values)
 
 
-def refuse() -> np.ndarray:
-    raise ImageReadError("a.jpg", "gone")
-
-
 def test_scores_become_class_ids_at_native_size():
     mask = native_labels(torch.from_numpy(halves().scores), np.array([3, 7]), (40, 60))
     assert mask.shape == (40, 60)
     assert mask.dtype == np.uint8
     assert (mask[:, :29] == 3).all()
     assert (mask[:, 31:] == 7).all()
-    one_by_one = label_image(halves(), (40, 60), refuse, create_refiner("none"))
-    np.testing.assert_array_equal(mask, one_by_one)
-
-
-def test_the_image_is_read_only_where_it_is_needed_and_an_error_is_handed_back():
-    done = halves()
-    done.refined = True
-    assert label_image(done, (8, 8), refuse, create_refiner("crf")).shape == (8, 8)
-    error = labels_or_error(halves(), (8, 8), refuse, create_refiner("crf"))
-    assert isinstance(error, ImageReadError)
-    assert error.reason == "gone"
 
 
 def test_class_ids_above_255_take_two_bytes():
