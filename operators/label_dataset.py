@@ -57,7 +57,7 @@ class LabelDataset(PseudoMaskOperator):
             return
         _check_field(ctx, inputs, params)
         images, found = estimate_run(labelled_view(ctx), params)
-        label, text = f"{count_of(images)}: {found}", found.origin.capitalize()
+        label, text = f"{count_of(images)}: {found}", ". ".join([found.origin.capitalize(), *found.notes])
         if found.seconds > DELEGATE_ABOVE_S:
             text += f". Too long for the App, so it is scheduled. {SCHEDULED}"
             inputs.view("estimate", types.Warning(label=label, description=text))

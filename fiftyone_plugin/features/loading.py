@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -110,9 +111,9 @@ class Loaders:
             return stack.enter_context(pool)
         from joblib.externals.loky import ProcessPoolExecutor  # needs no guard in the caller's script
 
-        pool = ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),))
-        stack.callback(pool.shutdown, wait=True, kill_workers=True)
-        return pool
+        processes = ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),))
+        stack.callback(partial(processes.shutdown, wait=True, kill_workers=True))
+        return cast(Executor, processes)
 
 
 def _each(function: Callable[[T], R], items: list[T]) -> list[R]:

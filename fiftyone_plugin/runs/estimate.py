@@ -1,14 +1,9 @@
 """How long a run will take here and what it will need on disk, learnt from the runs that ended here.
 
-Every finished run leaves its counts and seconds in ``rates.json`` of the cache folder. A run of ``n`` images
-is then predicted as the sum of
-
-* the backbone's work: seconds an image, over the images whose features are not cached, from all runs with the
-  same backbone, input size and device, whatever their method;
-* masks: seconds an image, refinement included, from runs of the same method and settings;
-* the rest (loading, fitting, pictures): a constant and a part an image, fitted to these runs.
-
-What no run has taught yet is a guess. Nothing heavy is imported: forms ask at every keystroke.
+A run reads a sample of the images to fit, and every image once to label it. Both parts have a guess: seconds
+to start, for an image of the sample, for one to label, and for one through the network. Every run that ended
+leaves in ``rates.json`` of the cache folder how many times as long as guessed either part took here; those of
+about the same size count most. Nothing heavy is imported: forms ask at every keystroke.
 """
 
 from __future__ import annotations
@@ -16,13 +11,14 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..common.paths import cache_dir
 from ..errors import PseudoMaskError
@@ -30,41 +26,44 @@ from ..errors import PseudoMaskError
 if TYPE_CHECKING:
     from .result import LabelResult
 
-__all__ = [
-    "Estimate",
-    "Plan",
-    "estimate",
-    "format_bytes",
-    "format_seconds",
-    "layer_bytes",
-    "learn",
-    "likely_device",
-]
+__all__ = ["Estimate", "Plan", "estimate", "format_bytes", "format_seconds", "learn", "likely_device"]
 
 logger = logging.getLogger(__name__)
 
 RATES_NAME = "rates.json"
-FORMAT = 1
+FORMAT = 2
 KEPT = 12  # runs that are remembered for one set of settings
-SPREAD = 3.0  # largest run / smallest, from which on a line is fitted
 
-# What a run costs where none has ended yet, seconds. Measured with the offline ViT-S/14 at 448 pixels on two
-# CPU cores, with the 100 images of coco27 (docs/benchmarks.md, speed), split between constant and image by
-# runs of 8 images; the backbone's share is scaled by width and patches, see _guess_forward. Not measured, but
-# rough guesses: other devices than the CPU, and alignseg.
-FORWARD_S = {"cpu": 0.56, "mps": 0.08, "cuda": 0.02}
-START_S = 8.0
-CRF_S = 0.085
-COSTS: dict[str, tuple[float, float, float]] = {  # method -> (constant, an image in the fit, an image's mask)
-    "mosaic": (24.0, 0.25, 0.1),
-    "lightcluster": (0.5, 0.15, 0.05),
-    "datus": (0.5, 0.06, 0.01),
-    "alignseg": (300.0, 0.3, 0.1),
+
+class _Cost(NamedTuple):
+    """What a method costs: seconds, on two cores, besides the network; passes; layers of features."""
+
+    constant: float
+    fit: float  # an image of the sample
+    mask: float  # an image that is labelled
+    passes: int  # over the sample
+    layers: int
+
+
+# What a run costs where none has ended yet. Measured with the offline ViT-S/14 at 448 pixels on two CPU cores,
+# with the 100 images of coco27, split between constant and image by runs of 8 images; the network's share is
+# scaled by width and patches, see _forward. Not measured, but rough guesses: other devices, and alignseg.
+FORWARD_S = {"cpu": 0.45, "mps": 0.05, "cuda": 0.002}
+START_S = 5.0
+REFINE_S = 0.1
+COSTS = {
+    "mosaic": _Cost(24.0, 0.25, 0.1, 1, 5),
+    "lightcluster": _Cost(0.5, 0.15, 0.05, 2, 1),
+    "datus": _Cost(0.5, 0.06, 0.01, 1, 4),
+    "alignseg": _Cost(300.0, 0.3, 0.1, 3, 4),
 }
-UNKNOWN_COST = (10.0, 0.5, 0.1)
+UNKNOWN_COST = _Cost(10.0, 0.5, 0.1, 2, 4)
 MASK_BYTES = 9_000  # a mask and its confidence map, PNG
-LAYERS = 4  # of the feature cache
+REDUCED_BYTES = 230_000  # kept of an image of the sample while the run lasts; of mosaic, at 1,024 patches
+REDUCED_LIMIT = 1 << 30
+IN_MEMORY = 3 << 29  # bytes of features that are kept from one pass over the sample to the next
 WIDTHS = {"tiny": (192, 0.3), "small": (384, 1.0), "base": (768, 3.6), "large": (1024, 12.0)}
+KEEPS_REDUCED = "mosaic"
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,13 @@ class Plan:
         backbone: name of the backbone that will be used, see
             :func:`fiftyone_plugin.features.backbones.presence.default_here`.
         size: side of the network input in pixels.
-        refine: ``crf`` or ``none``.
+        refine: name of the refinement.
         device: ``cpu``, ``cuda`` or ``mps``.
+        fit_images: images that a method learns from at most.
         cached: share of the images whose features are cached, 0..1.
         fitted: a model is there, nothing is fitted.
         kept: features go to the cache.
+        cache_limit: bytes that the cache may take.
     """
 
     images: int
@@ -90,9 +91,11 @@ class Plan:
     size: int = 448
     refine: str = "crf"
     device: str = "cpu"
+    fit_images: int = 4000
     cached: float = 0.0
     fitted: bool = False
-    kept: bool = True
+    kept: bool = False
+    cache_limit: int = 20 << 30
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,21 @@ class Estimate:
         seconds: wall-clock time.
         bytes: disk for masks, confidence maps and cached features.
         runs: number of runs with the same settings on this machine that the figures rest on; 0: a guess.
+        working_bytes: disk besides while the run lasts.
+        notes: what is good to know beforehand, a line each.
     """
 
     seconds: float
     bytes: int
     runs: int
+    working_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """One line, such as ``about 4 min, 120 MB on disk``."""
-        return f"about {format_seconds(self.seconds)}, {format_bytes(self.bytes)} on disk"
+        """One line, such as ``about 4 min, 120 MB on disk, 23 MB more while it runs``."""
+        text = f"about {format_seconds(self.seconds)}, {format_bytes(self.bytes)} on disk"
+        more = f", {format_bytes(self.working_bytes)} more while it runs"
+        return text + more if self.working_bytes > 0.05 * self.bytes else text
 
     @property
     def origin(self) -> str:
@@ -123,15 +132,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Observation:
-    """One finished run: what it did, and the seconds that took."""
+    """A finished run: its images, how many times longer than guessed it took, bytes of its results an image."""
 
     images: int
-    computed: int
-    features: float
-    masks: float
-    rest: float
-    mask_bytes: int
-    feature_bytes: int
+    fit: float
+    label: float
+    mask_bytes: float
 
 
 def format_seconds(seconds: float) -> str:
@@ -184,70 +190,91 @@ def estimate(plan: Plan, folder: Path | None = None) -> Estimate:
         folder: where the rates are kept, ``None`` for the cache folder.
     """
     rates = _read(folder or cache_dir())
-    same = rates.get(_method_key(plan.method, plan.backbone, plan.size, plan.device, plan.refine), [])
-    shared = rates.get(_backbone_key(plan.backbone, plan.size, plan.device), [])
-    to_compute = plan.images * (1.0 - min(1.0, max(0.0, plan.cached)))
-    forward = _ratio([(o.features, o.computed) for o in shared])
-    seconds = to_compute * (_guess_forward(plan) if forward is None else forward)
-    constant, fit, mask = COSTS.get(plan.method, UNKNOWN_COST)
-    masks = _ratio([(o.masks, o.images) for o in same])
-    seconds += plan.images * (mask + (CRF_S if plan.refine == "crf" else 0.0) if masks is None else masks)
-    guess = (START_S, 0.0) if plan.fitted else (START_S + constant, fit)
-    rest = [] if plan.fitted else [(o.images, o.rest) for o in same]
-    a, b = _line(rest, guess)
-    mask_bytes = _ratio([(o.mask_bytes, o.images) for o in same]) or MASK_BYTES
-    feature_bytes = _ratio([(o.feature_bytes, o.computed) for o in shared]) or _guess_feature_bytes(plan)
-    size = round(plan.images * mask_bytes + (to_compute * feature_bytes if plan.kept else 0))
-    return Estimate(seconds + a + b * plan.images, size, len(same))
+    same = rates.get(_key(plan), [])
+    place = _key(plan).split("|", 1)[1]
+    # what other methods have taught of the same machine and network is better than nothing
+    taught = same or [one for key, rows in rates.items() if key.endswith(place) for one in rows]
+    seconds = _near(taught, plan.images, lambda one: one.label) * _guess_label(plan)
+    seconds += START_S if plan.fitted else _near(taught, plan.images, lambda one: one.fit) * _guess_fit(plan)
+    results = plan.images * (_near(same, plan.images, lambda one: one.mask_bytes) if same else MASK_BYTES)
+    features = plan.images * (1.0 - plan.cached) * _feature_bytes(plan) if plan.kept else 0.0
+    size = round(results + min(features, plan.cache_limit))
+    return Estimate(seconds, size, len(same), _working_bytes(plan), tuple(_notes(plan, features)))
 
 
-def _ratio(pairs: Sequence[tuple[float, int]]) -> float | None:
-    """Return sum / sum of the pairs, ``None`` where they count nothing."""
-    count = sum(n for _, n in pairs)
-    return sum(value for value, _ in pairs) / count if count else None
-
-
-def _line(points: Sequence[tuple[int, float]], guess: tuple[float, float]) -> tuple[float, float]:
-    """Fit seconds = a + b * images with a, b >= 0, relative errors weighing the same.
-
-    Runs of about the same size cannot tell the constant from the part an image: the guess says how they share
-    the time, and the runs how much slower than it this machine is.
-
-    Args:
-        points: (images, seconds) of runs, perhaps none.
-        guess: a and b.
-    """
-    if not points:
-        return guess
-    sizes = [n for n, _ in points]
-    if max(sizes) < SPREAD * min(sizes):
-        ratio = sum(s / (guess[0] + guess[1] * n) for n, s in points) / len(points)
-        return ratio * guess[0], ratio * guess[1]
-    weights = [1.0 / max(seconds, 1e-3) ** 2 for _, seconds in points]
+def _near(rows: Sequence[_Observation], images: int, value: Callable[[_Observation], float]) -> float:
+    """Return the mean of a value over runs, those of about as many images first; 1 where there are none."""
+    weights = [math.exp(-abs(math.log(max(1, images) / one.images))) for one in rows]
     total = sum(weights)
-    mean_n = sum(w * n for w, (n, _) in zip(weights, points, strict=True)) / total
-    mean_s = sum(w * s for w, (_, s) in zip(weights, points, strict=True)) / total
-    spread = sum(w * (n - mean_n) ** 2 for w, (n, _) in zip(weights, points, strict=True)) / total
-    joint = sum(w * (n - mean_n) * (s - mean_s) for w, (n, s) in zip(weights, points, strict=True)) / total
-    slope = max(0.0, joint / spread)
-    constant = mean_s - slope * mean_n
-    return (constant, slope) if constant > 0 else (0.0, mean_s / mean_n)
+    return sum(w * value(one) for w, one in zip(weights, rows, strict=True)) / total if total else 1.0
 
 
-def _guess_forward(plan: Plan) -> float:
+def _guess_fit(plan: Plan) -> float:
+    cost, sample = COSTS.get(plan.method, UNKNOWN_COST), _sample(plan)
+    again = (cost.passes - 1) * max(0.0, sample - IN_MEMORY / _feature_bytes(plan))
+    return (
+        START_S + cost.constant + sample * cost.fit + _forward(plan) * (sample + again) * (1 - _known(plan))
+    )
+
+
+def _guess_label(plan: Plan) -> float:
+    cost, kept = COSTS.get(plan.method, UNKNOWN_COST), 0.0 if plan.fitted else float(_sample(plan))
+    if plan.method != KEEPS_REDUCED:
+        kept = min(kept, IN_MEMORY / _feature_bytes(plan))
+    refine = REFINE_S if plan.refine != "none" else 0.0
+    through = max(0.0, plan.images - kept) * (1 - _known(plan))
+    return plan.images * (cost.mask + refine) + _forward(plan) * through
+
+
+def _sample(plan: Plan) -> int:
+    return min(plan.images, plan.fit_images)
+
+
+def _known(plan: Plan) -> float:
+    """Share of the images of which features are in the cache."""
+    return min(1.0, max(0.0, plan.cached)) if plan.kept else 0.0
+
+
+def _working_bytes(plan: Plan) -> int:
+    if plan.fitted or plan.method != KEEPS_REDUCED:
+        return 0
+    return round(min(REDUCED_LIMIT, _sample(plan) * REDUCED_BYTES * _patches(plan) / 1024))
+
+
+def _notes(plan: Plan, features: float) -> list[str]:
+    notes = []
+    if plan.images > plan.fit_images and not plan.fitted:
+        notes.append(
+            f"classes are learnt from {plan.fit_images:,} of the {plan.images:,} images, drawn by their content"
+        )
+    if features > plan.cache_limit:
+        notes.append(
+            f"the cache takes {format_bytes(plan.cache_limit)} of {format_bytes(features)} of features: those of "
+            f"{1 - plan.cache_limit / features:.0%} of the images are computed again where they are needed"
+        )
+    return notes
+
+
+def _backbone(plan: Plan) -> tuple[int, float, int]:
+    """Return the width of tokens, the cost relative to the default's, and the side of a patch."""
+    found = re.search(r"vit_(\w+?)_patch(\d+)", plan.backbone)
+    width, factor = WIDTHS.get(found.group(1), (384, 1.0)) if found else (384, 1.0)
+    return width, factor, int(found.group(2)) if found else 14
+
+
+def _patches(plan: Plan) -> float:
+    return (plan.size / _backbone(plan)[2]) ** 2
+
+
+def _forward(plan: Plan) -> float:
     """Scale the default backbone's seconds by width, and by the number of patches."""
-    width = re.search(r"vit_(\w+?)_patch(\d+)", plan.backbone)
-    factor = WIDTHS.get(width.group(1), (384, 1.0))[1] if width else 1.0
-    patch = int(width.group(2)) if width else 14
-    return FORWARD_S.get(plan.device, FORWARD_S["cpu"]) * factor * (plan.size / 448 * 14 / patch) ** 2
+    return FORWARD_S.get(plan.device, FORWARD_S["cpu"]) * _backbone(plan)[1] * _patches(plan) / 1024
 
 
-def _guess_feature_bytes(plan: Plan) -> float:
-    """Float16 tokens of the layers that methods ask for."""
-    width = re.search(r"vit_(\w+?)_patch(\d+)", plan.backbone)
-    dim = WIDTHS.get(width.group(1), (384, 1.0))[0] if width else 384
-    patch = int(width.group(2)) if width else 14
-    return LAYERS * 2 * dim * (plan.size / patch) ** 2
+def _feature_bytes(plan: Plan) -> float:
+    """Float16 tokens of the layers that the method asks for."""
+    layers = COSTS.get(plan.method, UNKNOWN_COST).layers
+    return layers * 2 * _backbone(plan)[0] * _patches(plan)
 
 
 # ---------------------------------------------------------------------- learning
@@ -268,44 +295,31 @@ def learn(result: LabelResult, folder: Path | None = None) -> None:
 
 def _learn(result: LabelResult, folder: Path) -> None:
     run, work = result.run, result.run.get("work") or {}
-    seconds, settings = run["seconds"], run["settings"]
-    images = run["counts"]["labelled"]
-    if not work.get("whole") or settings.get("model") or not images:
+    seconds, settings, images = run["seconds"], run["settings"], run["counts"]["labelled"]
+    if not work.get("fitted") or work["images"] != run["counts"]["images"] or not images:
         return
     backbone = settings["backbone"]
-    place = (backbone["backbone"], settings["size"], backbone["device"])
-    features, masks = seconds.get("features", 0.0), seconds.get("masks", 0.0)
+    plan = Plan(
+        images,
+        settings["method"],
+        backbone["backbone"],
+        settings["size"],
+        settings["refine"],
+        backbone["device"],
+        settings.get("fit_images", images),
+    )
+    if work["forwards"] < images:  # some features were in the cache
+        plan = replace(plan, kept=True, cached=1 - work["forwards"] / images)
+    paths = [path(row) for row in result.labelled for path in (result.mask_path, result.confidence_path)]
     observation = _Observation(
-        images=images,
-        computed=work["computed"],
-        features=features if work["computed"] else 0.0,
-        masks=masks,
-        rest=max(0.0, seconds["total"] - features - masks),
-        mask_bytes=sum(
-            _size(path(row)) for row in result.labelled for path in (result.mask_path, result.confidence_path)
-        ),
-        feature_bytes=work["computed"] * work["feature_bytes"],
+        images,
+        fit=(seconds["total"] - seconds["masks"]) / _guess_fit(plan),
+        label=seconds["masks"] / _guess_label(plan),
+        mask_bytes=sum(map(_size, paths)) / images,
     )
     rates = _read(folder)
-    keys = [_method_key(settings["method"], *place, settings["refine"])]
-    if observation.computed:
-        keys.append(_backbone_key(*place))
-    for key in keys:
-        rates[key] = [*rates.get(key, []), observation][-KEPT:]
+    rates[_key(plan)] = [*rates.get(_key(plan), []), observation][-KEPT:]
     _write(folder, rates)
-
-
-def layer_bytes(layers: Iterable[str], grid: tuple[int, int], dim: int) -> int:
-    """Return the bytes that the feature cache takes for one image, float16.
-
-    Args:
-        layers: layer names, see :mod:`fiftyone_plugin.features.backbones.vit`.
-        grid: patches, (h, w).
-        dim: width D of the tokens.
-    """
-    patches = grid[0] * grid[1]
-    known = {"cls": dim, "attn": patches}
-    return 2 * sum(known.get(layer, patches * dim) for layer in layers)
 
 
 def _size(path: Path) -> int:
@@ -315,12 +329,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _method_key(method: str, backbone: str, size: int, device: str, refine: str) -> str:
-    return f"{method}|{_backbone_key(backbone, size, device)}|{refine}"
-
-
-def _backbone_key(backbone: str, size: int, device: str) -> str:
-    return f"{backbone}|{size}|{device}"
+def _key(plan: Plan) -> str:
+    return f"{plan.method}|{plan.backbone}|{plan.size}|{plan.device}|{plan.refine}"
 
 
 def _read(folder: Path) -> dict[str, list[_Observation]]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import heapq
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..common.files import atomic
-from ..common.parallel import batched
+from ..common.parallel import batched, usable_cores
 from ..common.untrusted import read_bytes
 from ..errors import ImageReadError, UsageError
 from ..images.drawing import class_color
-from ..images.reading import read_image, resize_image
+from ..images.reading import resize_image
+from ..images.reduced import read_reduced
 from .folder import RunDirectory
 from .samples import SampleRow
 
@@ -29,6 +32,7 @@ COARSE = 160  # longest side of the mask in which regions are looked for
 CLASSES_AT_ONCE = 64  # their crops are held: 64 x 6 x 96 x 96 x 3 bytes are 11 MB
 QUALITY = 85
 MAX_BYTES = 1 << 20  # of a strip, which has about 20,000
+THREADS = 4  # each holds an image and its mask
 OUTSIDE = 0.4  # brightness of what is not of the class
 
 
@@ -84,8 +88,10 @@ def write_exemplars(directory: RunDirectory, rows: Iterable[SampleRow], paths: M
             for row in chosen[id_]:
                 wanted.setdefault(row.image, (row, []))[1].append(id_)
         crops: dict[tuple[int, str], np.ndarray] = {}
-        for row, ids in wanted.values():
-            crops |= {(id_, row.image): part for id_, part in _crops(directory, row, ids, paths).items()}
+        with ThreadPoolExecutor(min(THREADS, usable_cores())) as pool:
+            cut = pool.map(partial(_crops, directory, paths), *zip(*wanted.values(), strict=True))
+            for (row, _), parts in zip(wanted.values(), cut, strict=True):
+                crops |= {(id_, row.image): part for id_, part in parts.items()}
         for id_ in classes:
             found = [crops[id_, row.image] for row in chosen[id_] if (id_, row.image) in crops]
             if found:
@@ -93,43 +99,65 @@ def write_exemplars(directory: RunDirectory, rows: Iterable[SampleRow], paths: M
 
 
 def _crops(
-    directory: RunDirectory, row: SampleRow, ids: list[int], paths: Mapping[str, str]
+    directory: RunDirectory, paths: Mapping[str, str], row: SampleRow, ids: list[int]
 ) -> dict[int, np.ndarray]:
     from ..masks.files import read_mask
 
     try:
-        image, mask = read_image(paths[row.image]), read_mask(directory.masks / row.mask)
+        mask = read_mask(directory.masks / row.mask)
+        boxes = {id_: box for id_ in ids if (box := _box(mask, id_)) is not None}
+        if not boxes:
+            return {}
+        # a crop needs few pixels; twice its own, as boxes do not begin where those of the copy do
+        scale = max(2 * SIDE / (box[0].stop - box[0].start) for box in boxes.values())
+        height, width = (min(n, max(1, round(n * scale))) for n in mask.shape)
+        image, native = read_reduced(paths[row.image], height, width)
     except ImageReadError:  # gone since it was labelled
         return {}
-    if image.shape[:2] != mask.shape:
+    if native != mask.shape:
         return {}
-    return {id_: part for id_ in ids if (part := crop(image, mask, id_)) is not None}
+    return {id_: _draw(image, mask, id_, box) for id_, box in boxes.items()}
 
 
-def crop(image: np.ndarray, mask: np.ndarray, class_id: int, side: int = SIDE) -> np.ndarray | None:
+def crop(image: np.ndarray, mask: np.ndarray, class_id: int) -> np.ndarray | None:
     """Cut a square around the largest region of a class; what is not of the class is grey and dark.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or a smaller copy.
         mask: (H, W) int.
         class_id: the class.
-        side: pixels of the result.
 
     Returns:
-        (side, side, 3) uint8; ``None`` where the mask does not show the class.
+        (96, 96, 3) uint8; ``None`` where the mask does not show the class.
     """
+    box = _box(mask, class_id)
+    return None if box is None else _draw(image, mask, class_id, box)
+
+
+def _box(mask: np.ndarray, class_id: int) -> tuple[slice, slice] | None:
+    """Return the rows and columns of the square around a class in its mask."""
     box = _region(mask == class_id)
-    if box is None:
-        return None
-    rows, columns = _square(box, mask.shape)
-    part, inside = image[rows, columns], mask[rows, columns] == class_id
-    small = resize_image(part, side, side).astype(np.float32)
-    shape = Image.fromarray(inside.view(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
+    return None if box is None else _square(box, mask.shape)
+
+
+def _draw(image: np.ndarray, mask: np.ndarray, class_id: int, box: tuple[slice, slice]) -> np.ndarray:
+    part, inside = image[_scaled(box, image.shape, mask.shape)], mask[box] == class_id
+    small = resize_image(part, SIDE, SIDE).astype(np.float32)
+    shape = Image.fromarray(inside.view(np.uint8)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     inside = np.asarray(shape).astype(bool)
     grey = OUTSIDE * small.mean(axis=2, keepdims=True)
     drawn = np.where(inside[..., None], small, grey)
     drawn[_outline(inside)] = class_color(class_id)
     return drawn.round().clip(0, 255).astype(np.uint8)
+
+
+def _scaled(box: tuple[slice, slice], shape: tuple[int, ...], native: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return where a box of the native image lies in a copy of another size."""
+    rows, columns = (
+        slice(round(part.start * new / old), round(part.stop * new / old))
+        for part, new, old in zip(box, shape, native, strict=False)
+    )
+    return rows, columns
 
 
 def _region(inside: np.ndarray) -> tuple[int, int, int, int] | None:

@@ -10,13 +10,14 @@ import numpy as np
 from ..common.files import atomic
 from ..errors import ImageReadError
 from ..images.drawing import contact_sheet
-from ..images.reading import read_image
+from ..images.reduced import read_reduced
 from .folder import RunDirectory
 from .samples import SampleRow
 
 __all__ = ["draw_evidence", "draw_sheet"]
 
 SHEET_IMAGES = 12
+CELL = (230, 172)  # width and height of a picture, pixels
 
 
 def draw_sheet(
@@ -39,7 +40,7 @@ def draw_sheet(
     picks = np.unique(np.linspace(0, len(labelled) - 1, min(SHEET_IMAGES, len(labelled))).round().astype(int))
     pairs = filter(None, (_read_pair(directory, labelled[i], paths) for i in picks))
     with atomic(directory.root / "contact_sheet.png") as partial:
-        contact_sheet(pairs, names, title).save(partial, format="PNG")
+        contact_sheet(pairs, names, title, cell=CELL).save(partial, format="PNG")
 
 
 def draw_evidence(directory: RunDirectory, method: Any) -> None:
@@ -58,6 +59,9 @@ def _read_pair(
     from ..masks.files import read_mask
 
     try:
-        return row.image, read_image(paths[row.image]), read_mask(directory.masks / row.mask)
+        mask = read_mask(directory.masks / row.mask)
+        scale = min(1.0, max(CELL[0] / mask.shape[1], CELL[1] / mask.shape[0]))
+        height, width = (max(1, round(n * scale)) for n in mask.shape)
+        return row.image, read_reduced(paths[row.image], height, width)[0], mask
     except ImageReadError:
         return None  # gone since it was labelled: its mask stays, the sheet shows the others

@@ -7,7 +7,7 @@ that both halves of the work overlap; a few threads do what is left to do for si
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,8 +21,9 @@ from ..common.parallel import batched, usable_cores
 from ..errors import ImageReadError
 from ..features.loading import Loaded
 from ..features.types import FeatureBatch, ImageFeatures
+from ..masks.guides import make_guide
 from ..masks.native import native_labels
-from ..masks.refine import Refiner, make_guide, refine_all
+from ..masks.refine import Refiner, refine_all
 from ..masks.scores import DeviceScores
 from ..methods.base import Method
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Labelled", "Replica", "Stream", "label_images"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 BATCHES_AHEAD = 2  # on each device
 WORDS = {"decode": "files", "device": "the network", "write": "masks"}
 IMAGES_AHEAD = 8  # for each thread that finishes images
@@ -103,7 +105,7 @@ class Stream(Generic[T]):
     replicas: Sequence[Replica]
     refiner: Refiner
     finish: Callable[[Labelled], T]
-    waited: Counter[str] = field(default_factory=Counter)
+    waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _most: int | None = field(default=None, init=False)  # images in a batch, since memory ran short
 
     def run(self, keys: Collection[str]) -> Iterator[tuple[ImageFeatures, T | ImageReadError]]:
@@ -130,10 +132,10 @@ class Stream(Generic[T]):
                     n += 1
                 while scored and (group is None or len(scored) > BATCHES_AHEAD * len(lanes)):
                     for image, outcome in self._timed("device", scored.popleft().result):
-                        is_error = isinstance(outcome, ImageReadError)
-                        finished.append(
-                            (image, outcome if is_error else finishers.submit(self.finish, outcome))
-                        )
+                        if isinstance(outcome, Labelled):
+                            finished.append((image, finishers.submit(self.finish, outcome)))
+                        else:
+                            finished.append((image, outcome))
                     while len(finished) > IMAGES_AHEAD * threads:
                         yield self._finished(finished.popleft())
                 while finished and (group is None or _is_done(finished[0][1])):
@@ -150,8 +152,9 @@ class Stream(Generic[T]):
         """What the pass has waited for most, in words; empty before anything came out."""
         if not self.waited:
             return ""
-        what, seconds = self.waited.most_common(1)[0]
-        return f"{seconds / max(1e-9, self.waited.total()):.0%} of the time waiting for {WORDS[what]}"
+        what = max(self.waited, key=lambda name: self.waited[name])
+        share = self.waited[what] / max(1e-9, sum(self.waited.values()))
+        return f"{share:.0%} of the time waiting for {WORDS[what]}"
 
     def _finished(
         self, pair: tuple[ImageFeatures, Future[T] | ImageReadError]
@@ -166,7 +169,7 @@ class Stream(Generic[T]):
                 raise
             return image, _too_large(image)
 
-    def _timed(self, what: str, function: Callable[[], T]) -> T:
+    def _timed(self, what: str, function: Callable[[], R]) -> R:
         start = time.perf_counter()
         result = function()
         self.waited[what] += time.perf_counter() - start
@@ -253,15 +256,19 @@ class Stream(Generic[T]):
     def _refine(
         self, scored: Sequence[tuple[Loaded, ImageFeatures, DeviceScores]], device: str
     ) -> list[torch.Tensor]:
-        if not scored:
-            return []
-        guide = None
-        if side := self._guide_side:
-            from ..features.backbones import to_device
+        """Return the final scores of images; of a batch that needs no guide they are the method's."""
+        side, found = self._guide_side, [one for _, _, one in scored]
+        if not side or not scored:
+            return [one.scores for one in found]
+        import torch
 
-            pixels = [loaded.guide if loaded.guide is not None else loaded.pixels for loaded, _, _ in scored]
-            guide = make_guide(to_device(np.stack(pixels), device), side)
-        return refine_all(self.refiner, [one for _, _, one in scored], guide, [x.size for _, x, _ in scored])
+        from ..features.backbones import to_device
+
+        pixels = [loaded.guide if loaded.guide is not None else loaded.pixels for loaded, _, _ in scored]
+        stacked = np.stack([array for array in pixels if array is not None])  # all are decoded
+        with torch.inference_mode():
+            guide = make_guide(to_device(stacked, device), side)
+            return refine_all(self.refiner, found, guide, [image.size for _, image, _ in scored])
 
 
 def label_images(

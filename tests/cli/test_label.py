@@ -75,7 +75,7 @@ def test_a_run(images, options, tmp_path, capfd, finished):
     for name in ("masks", "samples.csv", "contact_sheet.png"):
         assert str(out / name) in printed
     assert re.search(r"skipped broken.jpg: \S+", err)
-    for stage in ("load backbone", "features", "sample", "regions", "masks"):
+    for stage in ("load backbone", "sample", "regions", "masks"):
         assert re.search(rf"{stage} +: 100%.*<00:00", err), stage
     assert "Traceback" not in err
     assert masks_of(out) == masks_of(finished)
@@ -193,7 +193,7 @@ def test_usage_errors_are_one_line_and_exit_code_2(images, options, tmp_path, ca
 def test_a_cache_that_cannot_be_written(backbone, images, options, tmp_path, monkeypatch, capfd):
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("PSEUDOMASK_CACHE", str(tmp_path / "file"))
-    for named in (options, ["--backbone", "offline-vits14"]):
+    for named in ([*options, "--cache"], ["--backbone", "offline-vits14", "--cache"]):
         assert main(["label", str(images), "--out", str(tmp_path / "run"), "-q", *named]) == 2
         err = capfd.readouterr().err
         assert "PSEUDOMASK_CACHE" in err
@@ -255,8 +255,8 @@ def read_until(process: subprocess.Popen, pattern: str) -> str:
 
 @pytest.mark.parametrize(
     ("pattern", "jobs"),
-    [("features +:.* 0/5", "1"), ("regions +:.* 0/5", "2")],
-    ids=["features", "regions"],
+    [("sample +:.* 0/5", "1"), ("regions +:.* 0/5", "2")],
+    ids=["sample", "regions"],
 )
 def test_ctrl_c_leaves_what_resume_completes(images, options, finished, tmp_path, pattern, jobs):
     """The signal goes to the whole process group, workers included, as from a terminal."""

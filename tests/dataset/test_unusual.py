@@ -245,7 +245,7 @@ class TestFiles:
         assert dataset.get_run_info("pseudomask_mask").config.status == "complete"
 
 
-STAGES = ["load backbone", "features", "masks", "contact sheet", "write fields"]
+STAGES = ["load backbone", "sample", "masks", "contact sheet", "write fields"]
 
 
 class TestDeletedWhileRunning:

