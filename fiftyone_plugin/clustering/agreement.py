@@ -2,69 +2,82 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from ..common.parallel import one_thread
-from .normalize import l2_normalize
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Witnesses", "cohesion"]
 
 
 class Witnesses:
-    """Regions of known class and image, that are asked about the segments of one image at a time.
-
-    What does not depend on that image, the sums of the classes above all, is computed once.
+    """Regions of known class and image, that are asked about the segments of other images.
 
     Args:
         vectors: (m, d) unit vectors of the regions.
-        embedding: (m, E) their unit rows of the embedding that the classes were cut from.
+        embedding: (m, E) float32 their unit rows of the embedding that the classes were cut from.
         labels: (m,) int their classes 0..K-1.
-        owners: (m,) int the images that they are from.
+        owners: (m,) int64 the images that they are from.
+        device: torch device to work on.
     """
 
     def __init__(
-        self, vectors: np.ndarray, embedding: np.ndarray, labels: np.ndarray, owners: np.ndarray
+        self, vectors: np.ndarray, embedding: np.ndarray, labels: np.ndarray, owners: np.ndarray, device: str
     ) -> None:
-        self.vectors = np.asarray(vectors, np.float32)
-        self.embedding, self.labels, self.owners = embedding, labels, owners
+        import torch
+
         k = int(labels.max(initial=-1)) + 1
-        self.counts = np.bincount(labels, minlength=k)
-        self.sums = np.zeros((k, embedding.shape[1]))
-        np.add.at(self.sums, labels, embedding)
+        self.vectors = torch.from_numpy(np.array(vectors, np.float32)).to(device)
+        self.embedding = torch.from_numpy(np.array(embedding, np.float32)).to(device)
+        self.labels = torch.from_numpy(np.array(labels, np.int64)).to(device)
+        self.owners = np.asarray(owners, np.int64)
+        sums = np.zeros((k, embedding.shape[1]))
+        np.add.at(sums, labels, embedding)
+        self.counts = torch.from_numpy(np.bincount(labels, minlength=k)).to(device)
+        self.sums = torch.from_numpy(sums.astype(np.float32)).to(device)
 
     def agreement(
-        self, segments: np.ndarray, classes: np.ndarray, owner: int, neighbours: int
-    ) -> np.ndarray | None:
+        self, segments: torch.Tensor, classes: torch.Tensor, owners: np.ndarray, neighbours: int
+    ) -> torch.Tensor:
         """Return how near the regions most similar to a segment are to its class; its own image is not asked.
 
         Nearness is the cosine of the mean of their rows of the embedding to the mean row of the class:
         regions that lie far apart in the graph count for little even where all of them have the class.
 
         Args:
-            segments: (L, d) float32 unit vectors.
-            classes: (L,) their classes.
-            owner: the image that the segments are from.
+            segments: (S, d) float32 unit vectors.
+            classes: (S,) int64 their classes.
+            owners: (S,) int64 the images that they are from.
             neighbours: regions that are asked about each segment; no more than half of those that a class has
                 on average, but at least 5.
 
         Returns:
-            (L,) float32 in [0, 1], 0 for a class that no other image has; ``None`` without another image.
+            (S,) float32 in [0, 1], 0 for a class that no other image has; NaN without another image.
         """
-        own = np.flatnonzero(self.owners == owner)
-        others = len(self.owners) - len(own)
-        if not others:
-            return None
-        sums, counts = self.sums.copy(), self.counts.copy()
-        np.subtract.at(sums, self.labels[own], self.embedding[own])
-        np.subtract.at(counts, self.labels[own], 1)
-        asked = min(max(5, min(neighbours, others // (2 * len(counts)))), others)
-        with one_thread():
-            similarity = segments @ self.vectors.T
-            similarity[:, own] = -np.inf
-            found = np.argpartition(-similarity, asked - 1, axis=1)[:, :asked]
-            centers = l2_normalize(sums / np.maximum(counts, 1)[:, None])[classes]
-            nearness = (self.embedding[found].mean(1) * centers).sum(1) * (counts[classes] > 0)
-        return np.asarray(np.clip(nearness, 0, 1), np.float32)
+        import torch
+        from torch.nn.functional import normalize
+
+        device = segments.device
+        own = np.flatnonzero(np.isin(self.owners, owners))
+        mine = torch.from_numpy(self.owners[own] == owners[:, None]).to(device)  # (S, own regions)
+        rows = torch.from_numpy(own).to(device)
+        others = len(self.owners) - mine.sum(1)
+        asked = (others // (2 * len(self.counts))).clamp(5, max(5, neighbours)).minimum(others)
+
+        similarity = segments @ self.vectors.T
+        similarity[:, rows] = similarity[:, rows].masked_fill(mine, -torch.inf)
+        most = min(max(5, neighbours), len(self.owners))
+        found = similarity.topk(most, dim=1).indices
+        counted = torch.arange(most, device=device) < asked[:, None]
+        mean = (counted / asked[:, None]).unsqueeze(1) @ self.embedding[found]
+
+        same = mine & (self.labels[rows] == classes[:, None])
+        center = normalize(self.sums[classes] - same.float() @ self.embedding[rows], dim=1)
+        nearness = (mean.squeeze(1) * center).sum(1).clamp(0, 1)
+        known = self.counts[classes] > same.sum(1)
+        return torch.where(others > 0, nearness * known, torch.nan)
 
 
 def cohesion(edges: np.ndarray, weights: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..errors import UsageError
 
-__all__ = ["VectorNormalizer", "blur_patches", "l2_normalize", "normalizer_arrays"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "DeviceNormalizer",
+    "VectorNormalizer",
+    "blur_patches",
+    "blur_tensors",
+    "l2_normalize",
+    "normalizer_arrays",
+]
 
 CHUNK = 16_384
 
@@ -28,6 +41,28 @@ def blur_patches(vectors: np.ndarray, grid: tuple[int, int], sigma: float) -> np
 
     blurred = gaussian_filter(vectors.reshape(*grid, -1), (sigma, sigma, 0), mode="nearest")
     return l2_normalize(blurred.reshape(vectors.shape))
+
+
+def blur_tensors(vectors: torch.Tensor, grid: tuple[int, int], sigma: float) -> torch.Tensor:
+    """Do what :func:`blur_patches` does, to (B, h*w, D) float32 tensors."""
+    from torch.nn.functional import normalize
+
+    b, n, d = vectors.shape
+    if sigma:
+        down, across = (_blurring(side, sigma, str(vectors.device)) for side in grid)
+        vectors = down @ vectors.reshape(b, grid[0], -1)
+        vectors = across @ vectors.reshape(b * grid[0], grid[1], d)
+    return normalize(vectors.reshape(b, n, d), dim=2)
+
+
+@lru_cache(maxsize=16)
+def _blurring(side: int, sigma: float, device: str) -> torch.Tensor:
+    """Return the (side, side) matrix that blurs a column; beyond its ends it goes on as it ends."""
+    import torch
+    from scipy.ndimage import gaussian_filter1d
+
+    rows = gaussian_filter1d(np.eye(side), sigma, axis=0, mode="nearest")
+    return torch.from_numpy(rows.astype(np.float32)).to(device)
 
 
 class VectorNormalizer(TransformerMixin, BaseEstimator):
@@ -109,6 +144,29 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
         if self.projection_ is not None:
             x = x @ self.projection_
         return l2_normalize(x)
+
+
+class DeviceNormalizer:
+    """:meth:`VectorNormalizer.transform` of a fitted normalizer on a torch device.
+
+    Args:
+        normalizer: the fitted normalizer.
+        device: torch device to work on.
+    """
+
+    def __init__(self, normalizer: VectorNormalizer, device: str) -> None:
+        import torch
+
+        mean, projection = normalizer.mean_, normalizer.projection_
+        self.mean = torch.from_numpy(np.array(mean)).to(device)
+        self.projection = None if projection is None else torch.from_numpy(np.array(projection)).to(device)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., D) float32 to (..., d) rows of unit length."""
+        from torch.nn.functional import normalize
+
+        x = normalize(x, dim=-1) - self.mean
+        return normalize(x if self.projection is None else x @ self.projection, dim=-1)
 
 
 def _whitening(x: np.ndarray, n_components: int) -> np.ndarray:

@@ -164,6 +164,8 @@ class Options:
 
     retired: ClassVar[Mapping[str, object]] = {}
     """Options of earlier versions and the one value that is left; saved files have them still."""
+    ignored: ClassVar[tuple[str, ...]] = ()
+    """Options of earlier versions, in saved files, that change nothing any more, whatever they are."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -203,6 +205,8 @@ class Options:
         for name, value in values.items():
             if name in names:
                 kept[name] = value
+            elif name in cls.ignored:
+                continue
             elif name not in cls.retired:
                 near = did_you_mean(name, names) or "."
                 raise UsageError(f"there is no option {name}{near} The options are: {', '.join(names)}")

@@ -103,13 +103,20 @@ class ImageFeatureSource:
         for batch in self.batches():
             yield from batch.images
 
-    def batches(self, keys: Collection[str] | None = None) -> Iterator[FeatureBatch]:
+    def batches(
+        self, keys: Collection[str] | None = None, *, skip: Callable[[str], bool] | None = None
+    ) -> Iterator[FeatureBatch]:
         """Yield the readable images, or those of these keys, in batches; features are kept as there is room.
+
+        Those of which ``skip`` is true are left out, see :class:`~.types.FeatureSource`.
 
         Batches are cut from the list of readable images, in order, whatever is kept of them: on devices where
         rounding depends on the batch, an interrupted pass comes out the same.
         """
-        for group in batched(self.load(keys, known=self.knows), self.batch_size):
+        loaded = self.load(keys, known=self.knows)
+        for group in batched(
+            (one for one in loaded if skip is None or not skip(one.digest)), self.batch_size
+        ):
             if len(batch := self.encode(group, keep=True)):
                 yield batch
 
@@ -301,9 +308,9 @@ class _Part:
         for batch in self.batches():
             yield from batch.images
 
-    def batches(self) -> Iterator[FeatureBatch]:
+    def batches(self, *, skip: Callable[[str], bool] | None = None) -> Iterator[FeatureBatch]:
         """Yield them in batches."""
-        return self._whole.batches(self._keys)
+        return self._whole.batches(self._keys, skip=skip)
 
     def opening(self) -> FeatureSource:
         """Return as many of them as fit in memory."""

@@ -99,8 +99,13 @@ class FeatureSource(Protocol):
     def __iter__(self) -> Iterator[ImageFeatures]:
         """Yield the features of one image after the other."""
 
-    def batches(self) -> Iterator[FeatureBatch]:
-        """Yield the same images in batches, on the device of the network."""
+    def batches(self, *, skip: Callable[[str], bool] | None = None) -> Iterator[FeatureBatch]:
+        """Yield the same images in batches, on the device of the network.
+
+        Args:
+            skip: is asked about the digest of every image, in order and each once; images for which it is
+                true are left out, and need not go through the network.
+        """
 
     def opening(self) -> FeatureSource:
         """Return a uniform part of the images: as many as can be kept in memory for the pass that follows.

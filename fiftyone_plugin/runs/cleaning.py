@@ -42,6 +42,7 @@ MODEL = ("method.json", "arrays.safetensors", "pipeline.json")
 WORK = re.compile(
     r"journal\.jsonl|images\.json|stop"
     r"|fit/training\.(pt|partial)"
+    r"|fit/regions-[0-9a-f]{16}-[0-9]{5}\.npz"
     r"|memo/[\w-]+/[0-9a-f]{2}/[0-9a-f]{64}\.(npz|partial)"
 )
 EXEMPLAR = re.compile(r"class_([0-9]{4}|[1-9][0-9]{4})\.jpg")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
+import torch
 
+from fiftyone_plugin.common.parallel import batched
 from fiftyone_plugin.errors import ImageReadError
-from fiftyone_plugin.features.types import ImageFeatures, NoMemo
+from fiftyone_plugin.features.types import FeatureBatch, ImageFeatures, NoMemo
 from fiftyone_plugin.images.boxes import Box
 
 GRID = 8
@@ -113,8 +115,25 @@ def scene(index: int, size: tuple[int, int] = (64, 64), kinds: int = 3) -> np.nd
 class MemorySource(list):
     """A list of images is a source; it can be iterated again, in the same order."""
 
+    batch_size = 3
+
     def __iter__(self) -> Iterator[ImageFeatures]:
         return super().__iter__()
+
+    def batches(self, *, skip: Callable[[str], bool] | None = None) -> Iterator[FeatureBatch]:
+        wanted = (image for image in self if skip is None or not skip(image.digest))
+        for images in batched(wanted, self.batch_size):
+            yield batch_of(images)
+
+    def opening(self) -> MemorySource:
+        return self
+
+
+def batch_of(images: Sequence[ImageFeatures]) -> FeatureBatch:
+    """Return images as they come from the network together."""
+    names = images[0].layers.keys()
+    tensors = {n: torch.stack([torch.from_numpy(np.array(i[n])) for i in images]) for n in names}
+    return FeatureBatch(list(images), tensors)
 
 
 def scenes(n: int = 12, **options) -> MemorySource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ...common.checks import DIMENSIONS, ROWS, Flag, Number, Several, option
 from ...errors import UsageError
@@ -31,6 +31,8 @@ class _Cut:
 @dataclass(frozen=True)
 class MosaicConfig(MethodConfig):
     """Options of :class:`~.method.Mosaic`; the same stand in a saved model."""
+
+    ignored: ClassVar[tuple[str, ...]] = ("max_images",)
 
     n_classes: int | Literal["auto"] = option(
         20,
@@ -68,9 +70,6 @@ class MosaicConfig(MethodConfig):
     )
     sample_size: int = option(
         65_536, Number(1, ROWS), "patches that the whitening and the foreground cue are fitted on"
-    )
-    max_images: int = option(
-        4_000, Number(1, ROWS), "images whose regions make the graph; beyond, a random subset"
     )
     max_landmarks: int = option(
         12_000, Number(4, ROWS), "regions in the graph; the others follow their nearest neighbours in it"

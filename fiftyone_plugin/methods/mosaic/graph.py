@@ -162,14 +162,14 @@ class RegionGraph:
             votes[np.arange(p), labels[regions]] += 1 / cuts
         return votes
 
-    def witnesses(self, clusters: np.ndarray) -> Witnesses | None:
+    def witnesses(self, clusters: np.ndarray, device: str) -> Witnesses | None:
         """Return the landmarks as witnesses of (m,) classes; ``None`` if they were too few for a graph."""
         if not self.embedding.shape[1]:
             return None
         # more eigenvectors than the classes were cut from: they tell kinds within a class apart
         columns = min(2 * (int(clusters.max()) + 1), self.embedding.shape[1])
         rows = diffusion_rows(self.embedding, self.eigenvalues, columns)
-        return Witnesses(self.vectors, rows, clusters, self.owners)
+        return Witnesses(self.vectors, rows, clusters, self.owners, device)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""

@@ -13,36 +13,43 @@ Gansbeke et al., 2022), a head trained on its own clusters (self-training, e.g. 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ...clustering.agreement import cohesion
 from ...clustering.head import SoftmaxHead
-from ...clustering.normalize import VectorNormalizer, blur_patches, l2_normalize, normalizer_arrays
-from ...clustering.region_classes import pool_regions, stack_layers
-from ...clustering.spreading import spread_scores
-from ...common.parallel import batched, one_thread, parallel_map
+from ...clustering.normalize import VectorNormalizer, l2_normalize, normalizer_arrays
+from ...clustering.region_classes import stack_layers
+from ...common.parallel import one_thread
 from ...common.progress import Progress
-from ...features.sampling import image_rng
-from ...features.types import FeatureSource, ImageFeatures
+from ...errors import ImageReadError, PseudoMaskError, UsageError
+from ...features.types import FeatureBatch, FeatureSource, ImageFeatures
 from ...images.drawing import Panel
-from ...masks.scores import LabelScores
+from ...masks.scores import DeviceScores, LabelScores
 from ..base import SegmentationMethod, sample_features
 from ..lightcluster.config import LightClusterConfig
 from ..lightcluster.votes import Levels
 from ..saved import SavedArrays
+from .checkpoint import RegionStore
 from .config import STACK, MosaicConfig
+from .cutting import CUT_COMPONENTS, Cutting
 from .graph import RegionGraph, cluster_regions, foreground_weight, links_between_images
-from .regions import CutTask, RegionTable, cut_image, cut_labels, owner_of
+from .labelling import Labelling
+from .reduction import DETAIL, Reduced, Reduction
+from .regions import RegionTable
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Mosaic"]
 
-CHUNK = 32  # images handed to the workers at once
-CUT_COMPONENTS = 64  # PCA components that images are cut by
+logger = logging.getLogger(__name__)
+
 AUTO_GUESS = 20  # classes, where their number is yet to be found
-ASKED = 60  # regions of other images about a segment
 
 
 class Mosaic(SegmentationMethod[MosaicConfig]):
@@ -91,7 +98,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     # ------------------------------------------------------------------ fitting
 
     def _fit(self, features: FeatureSource, progress: Progress) -> None:
-        """Learn whitening, regions, classes and the head, in two passes over the stream."""
+        """Learn whitening, regions, classes and the head: a pass over a part of the stream, one over all."""
         self.fit_features(features, progress)
         regions = self.collect_regions(features, progress)
         with progress.stage("classes", total=2, unit="fit") as stage:
@@ -112,20 +119,15 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             return np.concatenate(parts, axis=1)
 
         budget, seed = config.sample_size, config.random_state
-        sample = sample_features(features, stacked, progress, budget=budget, seed=seed)
+        sample = sample_features(features.opening(), stacked, progress, budget=budget, seed=seed)
         parts = dict(zip(names, np.split(sample.vectors, np.cumsum(widths)[:-1], axis=1), strict=True))
         tokens = stack_layers([parts[layer] for layer in config.layers])
-        self.normalizer_ = VectorNormalizer(whiten=config.whiten).fit(tokens)
-        cut_by = dict.fromkeys(layer for layer, _ in config.cuts)
+        self.normalizer_ = VectorNormalizer(whiten=config.whiten + DETAIL).fit(tokens)
         self.cut_normalizers_ = {
             layer: VectorNormalizer(whiten=CUT_COMPONENTS).fit(parts[layer])
-            for layer in cut_by
+            for layer in dict.fromkeys(layer for layer, _ in config.cuts)
             if layer != STACK
         }
-        if STACK in cut_by:  # the covariance of many thousand stacked tokens takes seconds: once is enough
-            enough = config.whiten >= CUT_COMPONENTS
-            stack = self.normalizer_ if enough else VectorNormalizer(whiten=CUT_COMPONENTS).fit(tokens)
-            self.cut_normalizers_[STACK] = stack.first(CUT_COMPONENTS)
         self.levels_ = None
         if self._foreground_weight:
             cue = LightClusterConfig(random_state=config.random_state)
@@ -136,77 +138,60 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
                 image=sample.image[::step],
                 border=sample.border[::step],
             )
-            self.levels_ = Levels.fit(thinned, len(features), cue, self.n_jobs, lambda: None)
+            self.levels_ = Levels.fit(thinned, len(features), cue, 1, lambda: None)
         return self
 
     def collect_regions(self, features: FeatureSource, progress: Progress) -> RegionTable:
-        """Cut a bounded subset of the images into regions, in worker processes."""
-        config = self.config
-        keep = min(1.0, config.max_images / max(1, len(features)))
-        n_images = min(len(features), config.max_images)
-        n_patches = -(-config.head_patches // max(1, n_images))
-        regions = RegionTable(len(config.cuts) + (config.cue_regions > 0))
-        passed_over: ImageFeatures | None = None
+        """Cut the images into regions; what labels them later without the network stays in their memos.
+
+        With a ``work_dir``, regions of images that an interrupted fit has cut already are taken from there.
+
+        Raises:
+            PseudoMaskError: not one image could be read.
+        """
+        reduction = self._reduction(min(self.config.whiten, self.normalizer_.dim_), self.device)
+        cutting = Cutting(self.config, reduction, self.cut_normalizers_, self.levels_, len(features))
+        kept = RegionStore(self.work_dir, cutting.name)
+        seen: list[str] = []
         with progress.stage("regions", total=len(features)) as stage:
-            for chunk in batched(features, CHUNK):
-                stage.update(len(chunk))
-                tasks = []
-                for image in chunk:
-                    rng = image_rng(config.random_state + 1, image.digest)
-                    if rng.random() <= keep:
-                        tasks.append((self.levels_, self._task(image, n_patches)))
-                    else:
-                        passed_over = passed_over or image
-                for cut in parallel_map(cut_image, tasks, self.n_jobs):
-                    regions.add(cut)
-        if not regions.descriptors and passed_over is not None:
-            regions.add(cut_image(self.levels_, self._task(passed_over, n_patches)))
-        return regions
 
-    def _task(self, image: ImageFeatures, n_patches: int) -> CutTask:
-        """Gather what a worker needs to cut one image."""
-        config = self.config
-        cuts = [(self._cut_vectors(image, layer), number) for layer, number in config.cuts]
-        if config.cue_regions:
-            cuts.append((l2_normalize(image[config.cue]), config.cue_regions))
-        return CutTask(
-            tokens=self._tokens(image),
-            cuts=cuts,
-            cue=np.asarray(image[config.cue]) if self.levels_ is not None else None,
-            cls=np.asarray(image["cls"]),
-            grid=image.grid,
-            digest=image.digest,
-            n_patches=n_patches,
-            seed=int(image_rng(config.random_state, image.digest).integers(2**31)),
-        )
+            def is_done(digest: str) -> bool:
+                seen.append(digest)
+                stage.update()
+                return digest in kept
 
-    def _tokens(self, image: ImageFeatures) -> np.ndarray:
-        """Return the (h*w, D) float32 stacked tokens of an image."""
-        return stack_layers([image[layer] for layer in self.config.layers])
-
-    def _cut_vectors(self, image: ImageFeatures, layer: str) -> np.ndarray:
-        """Return the (h*w, d) float32 whitened, blurred unit vectors that an image is cut by."""
-        tokens = self._tokens(image) if layer == STACK else image[layer]
-        with one_thread():
-            vectors = self.cut_normalizers_[layer].transform(tokens)
-        return blur_patches(vectors, image.grid, self.config.blur)
+            try:
+                for batch in features.batches(skip=is_done):
+                    for part in _parts(batch):
+                        with one_thread():
+                            regions = cutting(part)
+                        for image, own in zip(part.images, regions, strict=True):
+                            kept.add(image.digest, own)
+            finally:
+                kept.flush()
+        found = [kept.found[digest] for digest in seen if digest in kept]  # one may be gone by its turn
+        if not found:
+            raise PseudoMaskError("no image could be read, so there is nothing to learn from")
+        return RegionTable(found)
 
     def _cluster(self, regions: RegionTable) -> np.ndarray:
         """Build the graph, keep what is needed to cut it again, and return the clusters of its landmarks."""
         config = self.config
-        descriptors = regions.join_descriptors()
+        descriptors = regions.descriptors
         spectral, self.region_normalizer_ = cluster_regions(
             descriptors,
-            np.concatenate(regions.foreground),
+            regions.foreground,
             config.n_classes,
             whiten=config.graph_whiten,
             foreground_weight=self._foreground_weight,
-            neighbours=self._neighbours(min(len(descriptors), config.max_landmarks), regions.n_cuts),
+            neighbours=self._neighbours(
+                min(len(descriptors), config.max_landmarks), regions.region_of_patch.shape[1]
+            ),
             max_landmarks=config.max_landmarks,
             random_state=config.random_state,
         )
         rows = spectral.landmark_rows_
-        owners = np.concatenate(regions.owners)[rows]
+        owners = regions.owners[rows]
         self.graph_ = RegionGraph(
             np.ascontiguousarray(spectral.embedding_),  # as it is loaded: sums depend on the order in memory
             spectral.eigenvalues_,
@@ -214,8 +199,8 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             self.region_normalizer_.transform(descriptors[rows]).astype(np.float16),
             owners,
             *links_between_images(spectral.graph_, owners),
-            np.concatenate(regions.region_of_patch).astype(np.int32),
-            self._head_vectors(np.concatenate(regions.patches)).astype(np.float16),
+            regions.region_of_patch,
+            _head_vectors(regions.patches),
         )
         return spectral.landmark_labels_
 
@@ -239,78 +224,115 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         )
 
     def _bear_witness(self, clusters: np.ndarray) -> None:
-        """Keep the (m,) classes of the landmarks, and what the agreement of every image needs of them."""
+        """Keep the (m,) classes of the landmarks, and forget what was derived from others."""
         self.clusters_ = clusters
-        self._witnesses = self.graph_.witnesses(clusters)
-        self._cohesion = cohesion(self.graph_.links, self.graph_.link_weights, clusters)
+        self._labelling: dict[str, Labelling] = {}
 
     def _recut(self, n_classes: int) -> Mosaic:
         """Cut the same graph anew; K is at most the number of eigenvectors that were kept, 61 or K + 1."""
         other = Mosaic(**{**self.get_params(), "n_classes": n_classes})
+        other.device = self.device
         other.normalizer_, other.cut_normalizers_ = self.normalizer_, self.cut_normalizers_
         other.graph_, other.region_normalizer_ = self.graph_, self.region_normalizer_
         other._fit_head(self.graph_.cut(n_classes))
         return other
 
-    # ------------------------------------------------------------------ one image
+    # ------------------------------------------------------------------ labelling
+
+    def predict_batch(self, batch: FeatureBatch) -> list[DeviceScores | ImageReadError]:
+        """Label several images on their device.
+
+        Raises:
+            NotFittedError: before :meth:`fit`.
+        """
+        self._require_fitted()
+        found: list[DeviceScores | ImageReadError] = []
+        for part in _parts(batch):
+            with one_thread():
+                labelling = self._labelling_on(str(part.tensors[self.config.layers[0]].device))
+                reduction = labelling.reduction
+                reduced = reduction(reduction.whiten(reduction.stacked(part.tensors)))
+                found += labelling(reduced, part.images)
+        return found
+
+    def predict_kept(self, images: list[ImageFeatures]) -> list[DeviceScores | None]:
+        """Label images from what the fit has left in their ``memo``, without the network.
+
+        Returns:
+            For each image what :meth:`predict_batch` would, on a CPU to the byte; ``None`` where the memo
+            lacks it.
+
+        Raises:
+            NotFittedError: before :meth:`fit`.
+        """
+        self._require_fitted()
+        labelling = self._labelling_on(self.device)
+        reduction = labelling.reduction
+        found: list[DeviceScores | None] = [None] * len(images)
+        kept = {}
+        for i, image in enumerate(images):
+            arrays = image.memo.get(reduction.name)
+            if arrays is not None and reduction.fits(arrays, image.grid):
+                kept[i] = arrays
+        for rows in _groups(list(kept), self.device):
+            with one_thread():
+                reduced = Reduced.of([kept[i] for i in rows], self.device)
+                for i, scores in zip(rows, labelling(reduced, [images[i] for i in rows]), strict=True):
+                    found[i] = scores
+        return found
 
     def _predict(self, image: ImageFeatures) -> LabelScores:
-        """Label one image at patch resolution, with the classes that win somewhere.
+        """Label one image at patch resolution, with the classes that win somewhere."""
+        (scores,) = self.predict_batch(self._batch_of(image))
+        assert isinstance(scores, DeviceScores)
+        return scores.to_numpy()
 
-        The (L, h, w) scores are probabilities of the head, scaled to sum to 1 over those classes.
-        """
-        tokens = self._tokens(image)
-        with one_thread():
-            probability = self._spread(self._by_head(tokens), tokens)
-            present, descriptors, _ = pool_regions(tokens, probability.argmax(1))
-            segments = self.region_normalizer_.transform(descriptors)
-        scores = probability[:, present].T.reshape(len(present), *image.grid)
-        agreement = self._agreement(segments, present, owner_of(image.digest))
-        return LabelScores(1 + present, np.ascontiguousarray(scores / scores.sum(0)), agreement=agreement)
+    def _batch_of(self, image: ImageFeatures) -> FeatureBatch:
+        """Return one image as a batch on the device of the method."""
+        import torch
 
-    def _agreement(self, segments: np.ndarray, classes: np.ndarray, owner: int) -> np.ndarray | None:
-        """Return how far the landmarks of other images bear (L, d) whitened segments out, in [0, 1].
+        layers = [layer for layer in self.inputs if layer in image.layers]
+        tensors = {layer: torch.from_numpy(np.array(image[layer]))[None].to(self.device) for layer in layers}
+        return FeatureBatch([image], tensors)
 
-        That is the geometric mean of :meth:`~fiftyone_plugin.clustering.agreement.Witnesses.agreement` and of
-        the cohesion of the class: of classes that blend into others, good segments are rarer.
-        """
-        if self._witnesses is None:
-            return None
-        nearness = self._witnesses.agreement(segments, classes, owner, ASKED)
-        return None if nearness is None else np.asarray(np.sqrt(nearness * self._cohesion[classes]))
+    def _labelling_on(self, device: str) -> Labelling:
+        """Return what labels on a device, which is made once."""
+        if device not in self._labelling:
+            self._labelling[device] = Labelling.of(
+                self._reduction(len(self.head_.weight_), device),
+                self.head_,
+                self.config.spread,
+                self.region_normalizer_,
+                self.graph_.witnesses(self.clusters_, device),
+                cohesion(self.graph_.links, self.graph_.link_weights, self.clusters_),
+            )
+        return self._labelling[device]
 
-    def _by_head(self, tokens: np.ndarray) -> np.ndarray:
-        """Return the (n, K) float32 probabilities that the head gives (n, D) stacked tokens."""
-        return self.head_.predict_proba(self._head_vectors(tokens))
-
-    def _spread(self, probability: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Share the (n, K) probabilities among similar patches of the image, where that is asked for."""
-        if not self.config.spread:
-            return probability
-        present = np.unique(probability.argmax(1))  # few of K, and the others cannot win
-        spread = np.zeros_like(probability)
-        spread[:, present] = spread_scores(probability[:, present], l2_normalize(tokens))
-        return spread
-
-    def _head_vectors(self, tokens: np.ndarray) -> np.ndarray:
-        """Whiten (n, D) stacked tokens; scaled to a variance of about 1, as the head's C expects."""
-        with one_thread():
-            vectors = self.normalizer_.transform(tokens)
-        return np.asarray(vectors * np.float32(np.sqrt(vectors.shape[1])))
+    def _reduction(self, n_head: int, device: str) -> Reduction:
+        return Reduction(self.normalizer_, n_head, self.config.layers, device)
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
-        tokens = self._tokens(image)
-        head = self._by_head(tokens)
+        labelling = self._labelling_on(self.device)
+        reduction, config = labelling.reduction, self.config
+        batch = self._batch_of(image)
         panels = []
-        seed = int(image_rng(self.config.random_state, image.digest).integers(2**31))
-        for layer, number in self.config.cuts:
-            labels = cut_labels(self._cut_vectors(image, layer), number, seed)
-            panels.append(Panel(f"{labels.max() + 1} regions by {layer}", _grid(1 + labels, image), "labels"))
-        panels.append(Panel("confidence of the head", _grid(head.max(1), image), "heat"))
-        panels.append(Panel("classes by the head", _grid(1 + head.argmax(1), image), "labels"))
-        if self.config.spread:
-            spread = self._spread(head, tokens).argmax(1)
-            panels.append(Panel("spread in the image", _grid(1 + spread, image), "labels"))
+
+        def add(title: str, values: torch.Tensor, kind: Literal["labels", "heat"] = "labels") -> None:
+            panels.append(Panel(title, values.reshape(image.grid).cpu().numpy(), kind))
+
+        with one_thread():
+            whitened = reduction.whiten(reduction.stacked(batch.tensors))
+            reduced = reduction(whitened)
+            cutting = Cutting(config, reduction, self.cut_normalizers_, None, 1)
+            cuts = cutting.cut(batch.tensors, whitened, batch.images)
+            for (layer, _), labels in zip(config.cuts, cuts, strict=False):
+                add(f"{len(np.unique(labels.cpu().numpy()))} regions by {layer}", 1 + labels)
+            head = labelling.by_head(reduced)
+            add("confidence of the head", head.amax(2), "heat")
+            add("classes by the head", 1 + head.argmax(2))
+            if config.spread:
+                present, scores = labelling.winners(reduced)
+                add("spread in the image", 1 + present.gather(1, scores.argmax(2)))
         return panels
 
     # ------------------------------------------------------------------ saving
@@ -329,19 +351,41 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         saved = SavedArrays(arrays)
         self.normalizer_ = saved.below("features.").normalizer()
         self.cut_normalizers_ = {
-            layer: saved.below(f"cut.{layer}.").normalizer() for layer, _ in self.config.cuts
+            layer: saved.below(f"cut.{layer}.").normalizer()
+            for layer, _ in self.config.cuts
+            if layer != STACK
         }
         self.head_ = SoftmaxHead(self.config.regularization)
-        self.head_.weight_ = saved.floats("head.weight", self.normalizer_.dim_, None)
+        self.head_.weight_ = saved.floats("head.weight", None, None)
+        d = len(self.head_.weight_)
+        if not 1 <= d <= self.normalizer_.dim_:
+            raise UsageError(f"its head reads {d} components, of which there are {self.normalizer_.dim_}")
         self.head_.bias_ = saved.floats("head.bias", self.head_.weight_.shape[1])
         saved.require_ids(self.n_classes_)
         self.region_normalizer_ = saved.below("regions.").normalizer()
-        self.graph_ = RegionGraph.restore(
-            saved.below("graph."), self.region_normalizer_.dim_, self.normalizer_.dim_
-        )
+        self.graph_ = RegionGraph.restore(saved.below("graph."), self.region_normalizer_.dim_, d)
         regions = len(self.graph_.vectors)
         self._bear_witness(saved.indices("clusters", regions, below=self.n_classes_))
 
 
-def _grid(values: np.ndarray, image: ImageFeatures) -> np.ndarray:
-    return values.reshape(image.grid)
+def _parts(batch: FeatureBatch) -> Iterator[FeatureBatch]:
+    """Yield what of a batch is worked on at once: all of it, or on a CPU image by image.
+
+    There the libraries choose other kernels, which round otherwise, for other numbers of rows; an image that
+    is treated alone does not depend on the rest of its batch.
+    """
+    for rows in _groups(range(len(batch)), str(next(iter(batch.tensors.values())).device)):
+        tensors = {name: tensor[rows[0] : rows[-1] + 1] for name, tensor in batch.tensors.items()}
+        yield FeatureBatch([batch.images[row] for row in rows], tensors)
+
+
+def _groups(rows: Sequence[int], device: str) -> list[Sequence[int]]:
+    """Return the rows that are worked on at once, see :func:`_parts`."""
+    if device == "cpu" or not rows:
+        return [[row] for row in rows]
+    return [rows]
+
+
+def _head_vectors(whitened: np.ndarray) -> np.ndarray:
+    """Return (n, d) float16 vectors for the head; of a variance of about 1, as its C expects."""
+    return np.asarray(l2_normalize(whitened) * np.float32(np.sqrt(whitened.shape[1])), np.float16)

@@ -2,110 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...clustering.kmeans import ReproducibleKMeans
-from ...clustering.region_classes import pool_regions
-from ..lightcluster.votes import Levels
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["CutTask", "ImageRegions", "RegionTable", "cut_image", "cut_labels", "owner_of"]
-
-
-@dataclass
-class CutTask:
-    """One image to cut.
-
-    Attributes:
-        tokens: (n, D) float32 stacked tokens.
-        cuts: for each cut the (n, d) vectors to cut by, and the number of regions.
-        cue: (n, D') features of the foreground cue, ``None`` for none.
-        cls: CLS feature.
-        grid: (h, w), h * w = n.
-        digest: of the image.
-        n_patches: patches to draw for the head.
-        seed: of this image.
-    """
-
-    tokens: np.ndarray
-    cuts: list[tuple[np.ndarray, int]]
-    cue: np.ndarray | None
-    cls: np.ndarray
-    grid: tuple[int, int]
-    digest: str
-    n_patches: int
-    seed: int
+__all__ = ["ImageRegions", "RegionTable", "describe_regions", "owner_of"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class ImageRegions:
     """What is kept of one image.
 
     Attributes:
         descriptors: (R, D) float16 mean tokens of the regions of all cuts.
         foreground: (R,) float32 mean foreground probability.
-        patches: (m, D) float16 drawn patches.
-        region_of_patch: (m, cuts) int64 regions they lie in.
-        owner: number of the image, from its digest.
+        patches: (m, d) float16 drawn patches, whitened.
+        region_of_patch: (m, cuts) int32 regions that they lie in.
+        owner: () int64 number of the image, from its digest.
     """
 
     descriptors: np.ndarray
     foreground: np.ndarray
     patches: np.ndarray
     region_of_patch: np.ndarray
-    owner: int
+    owner: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class RegionTable:
-    """Descriptors of all regions of all cuts, and sampled patches with the regions they lie in."""
+    """Regions of all images.
 
-    def __init__(self, n_cuts: int) -> None:
-        self.n_cuts = n_cuts
-        self.descriptors: list[np.ndarray] = []
-        self.foreground: list[np.ndarray] = []
-        self.patches: list[np.ndarray] = []
-        self.region_of_patch: list[np.ndarray] = []
-        self.owners: list[np.ndarray] = []
-        self._count = 0
+    Args:
+        images: in their order.
 
-    def add(self, cut: ImageRegions) -> None:
-        """Add one image."""
-        self.descriptors.append(cut.descriptors)
-        self.foreground.append(cut.foreground)
-        self.patches.append(cut.patches)
-        self.region_of_patch.append(cut.region_of_patch + self._count)
-        self.owners.append(np.full(len(cut.descriptors), cut.owner, np.int64))
-        self._count += len(cut.descriptors)
+    Attributes:
+        descriptors: (n, D) float16.
+        foreground: (n,) float32.
+        owners: (n,) int64 images that the regions are from.
+        patches: (p, d) float16.
+        region_of_patch: (p, cuts) int32 rows of the descriptors.
+    """
 
-    def join_descriptors(self) -> np.ndarray:
-        """Return the (n, D) float16 descriptors of all images."""
-        return np.concatenate(self.descriptors)
-
-
-def cut_image(levels: Levels | None, task: CutTask) -> ImageRegions:
-    """Cut one image into regions in every way; runs in a worker process."""
-    n = len(task.tokens)
-    foreground = np.zeros(n, np.float32)
-    if levels is not None and task.cue is not None:
-        foreground = levels.vote(task.cue, task.cls, task.grid, task.digest)[1].ravel()
-    take = np.sort(np.random.default_rng(task.seed).permutation(n)[: task.n_patches])
-    descriptors, inside, region_of_patch = [], [], []
-    count = 0
-    for vectors, number in task.cuts:
-        labels = cut_labels(vectors, number, task.seed)
-        _, pooled, share = pool_regions(task.tokens, labels)
-        descriptors.append(pooled)
-        inside.append(np.bincount(labels, weights=foreground) / (share * n))
-        region_of_patch.append(labels[take] + count)
-        count += len(pooled)
-    return ImageRegions(
-        np.concatenate(descriptors).astype(np.float16),
-        np.concatenate(inside).astype(np.float32),
-        task.tokens[take].astype(np.float16),
-        np.stack(region_of_patch, axis=1),
-        owner_of(task.digest),
-    )
+    def __init__(self, images: Sequence[ImageRegions]) -> None:
+        counts = [len(image.descriptors) for image in images]
+        first = np.cumsum([0, *counts[:-1]])
+        self.descriptors = np.concatenate([image.descriptors for image in images])
+        self.foreground = np.concatenate([image.foreground for image in images])
+        self.owners = np.repeat([int(image.owner) for image in images], counts)
+        self.patches = np.concatenate([image.patches for image in images])
+        self.region_of_patch = np.concatenate(
+            [image.region_of_patch + start for image, start in zip(images, first, strict=True)]
+        ).astype(np.int32)
 
 
 def owner_of(digest: str) -> int:
@@ -113,7 +68,45 @@ def owner_of(digest: str) -> int:
     return int(digest[:15], 16)
 
 
-def cut_labels(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
-    """Return (n,) int64 regions 0..R-1, each of which occurs."""
-    kmeans = ReproducibleKMeans(n_clusters, n_init=1, max_iter=30, random_state=seed)
-    return kmeans.fit(vectors).labels_.astype(np.int64)
+def describe_regions(
+    tokens: torch.Tensor,
+    cuts: Sequence[torch.Tensor],
+    foreground: np.ndarray,
+    patches: torch.Tensor,
+    take: np.ndarray,
+    owners: Sequence[int],
+) -> list[ImageRegions]:
+    """Describe the regions of images.
+
+    Args:
+        tokens: (B, n, D) float32 stacked tokens.
+        cuts: for each cut the (B, n) regions of the patches.
+        foreground: (B, n) float32 probabilities.
+        patches: (B, n, d) float16 whitened tokens.
+        take: (B, m) drawn patches.
+        owners: numbers of the images.
+    """
+    import torch
+    from torch.nn.functional import normalize, one_hot
+
+    inside = torch.cat([one_hot(labels).float() for labels in cuts], dim=2)  # (B, n, R)
+    offsets = np.cumsum([0, *(int(labels.max()) + 1 for labels in cuts)])[:-1]
+    count = inside.sum(1).cpu().numpy()
+    descriptors = normalize(inside.mT @ tokens, dim=2).half().cpu().numpy()
+    within = (torch.from_numpy(foreground).to(tokens.device)[:, None] @ inside).squeeze(1).cpu().numpy()
+    rows = torch.from_numpy(take).to(tokens.device)
+    drawn = patches.gather(1, rows[:, :, None].expand(-1, -1, patches.shape[2])).cpu().numpy()
+    regions = np.stack([labels.gather(1, rows).cpu().numpy() for labels in cuts], axis=2) + offsets
+    found = []
+    for i, owner in enumerate(owners):
+        used = count[i] > 0
+        found.append(
+            ImageRegions(
+                descriptors[i][used],
+                (within[i][used] / count[i][used]).astype(np.float32),
+                drawn[i],
+                (np.cumsum(used) - 1)[regions[i]].astype(np.int32),
+                np.array(owner, np.int64),
+            )
+        )
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -105,6 +107,16 @@ def test_a_model_that_lacks_something_is_refused_by_name(fitted, tmp_path):
         load_method(tmp_path)
 
 
+def test_a_model_of_a_version_that_drew_images_itself_is_loaded(fitted, tmp_path):
+    save_method(fitted, tmp_path)
+    path = tmp_path / "method.json"
+    document = json.loads(path.read_text())
+    document["config"]["max_images"] = 321
+    path.write_text(json.dumps(document))
+    image = scenes(1)[0]
+    np.testing.assert_array_equal(load_method(tmp_path).predict(image).scores, fitted.predict(image).scores)
+
+
 def test_links_are_between_images_and_strong():
     rng = np.random.default_rng(0)
     weights = np.triu(rng.random((12, 12)) ** 3 * (rng.random((12, 12)) < 0.6), 1)
@@ -178,7 +190,7 @@ def test_the_number_of_classes_can_be_found():
 
 
 def test_a_bounded_subset_is_enough():
-    method = Mosaic(5, **{**SMALL, "max_landmarks": 40}, max_images=20).fit(scenes(60))
+    method = Mosaic(5, **{**SMALL, "max_landmarks": 40}).fit(scenes(60))
     images = scenes(60)
     expected = np.stack([truth(i) for i in range(60)])
     assert adjusted_rand_score(expected.ravel(), predicted(method, images).ravel()) > 0.8

@@ -1,0 +1,150 @@
+"""From reduced images to scores: head, spreading, segments, agreement; all images of a batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...clustering.agreement import Witnesses
+from ...clustering.head import SoftmaxHead
+from ...clustering.normalize import DeviceNormalizer, VectorNormalizer
+from ...clustering.spreading import spread_scores
+from ...features.types import ImageFeatures
+from ...masks.scores import DeviceScores
+from .reduction import Reduced, Reduction
+from .regions import owner_of
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Labelling"]
+
+ASKED = 60  # regions of other images about a segment
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Everything that labels images on one device.
+
+    Attributes:
+        reduction: how images were reduced.
+        weight: (d, K) float32 of the head.
+        bias: (K,) float32.
+        spread: share probabilities among similar patches.
+        segments: maps mean tokens of segments to the vectors of the witnesses.
+        witnesses: regions of the fit; ``None`` if they were too few for a graph.
+        cohesion: (K,) float32, see :func:`~fiftyone_plugin.clustering.agreement.cohesion`.
+    """
+
+    reduction: Reduction
+    weight: torch.Tensor
+    bias: torch.Tensor
+    spread: bool
+    segments: DeviceNormalizer
+    witnesses: Witnesses | None
+    cohesion: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        reduction: Reduction,
+        head: SoftmaxHead,
+        spread: bool,
+        segments: VectorNormalizer,
+        witnesses: Witnesses | None,
+        cohesion: np.ndarray,
+    ) -> Labelling:
+        """Bring what was fitted to the device of the reduction."""
+        import torch
+
+        def sent(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.array(array)).to(reduction.mean.device)
+
+        device = str(reduction.mean.device)
+        weight, bias = sent(head.weight_), sent(head.bias_)
+        normalizer = DeviceNormalizer(segments, device)
+        return cls(reduction, weight, bias, spread, normalizer, witnesses, sent(cohesion))
+
+    def __call__(self, reduced: Reduced, images: Sequence[ImageFeatures]) -> list[DeviceScores]:
+        """Label images at patch resolution, each with the classes that win somewhere in it.
+
+        Scores are probabilities of the head, spread and scaled to sum to 1 over those classes.
+
+        Args:
+            reduced: what was made of them.
+            images: the B images.
+        """
+        import torch
+
+        present, scores = self.winners(reduced)
+        inside = torch.nn.functional.one_hot(scores.argmax(2), scores.shape[2]).float()
+        area = inside.sum(1)
+        wins = area > 0
+        pooled = inside.mT @ reduced.whitened() / area.clamp_min(1)[:, :, None]
+        agreement = self._agreement(pooled[wins], present[wins], wins, images)
+        scores = scores * wins[:, None]
+        scores = (scores / scores.sum(2, keepdim=True)).mT.contiguous()
+
+        won, ids = wins.cpu().numpy(), present.cpu().numpy()
+        asked = None if agreement is None else np.split(agreement, np.cumsum(won.sum(1))[:-1])
+        found = []
+        for i, image in enumerate(images):
+            own = scores[i] if won[i].all() else scores[i, wins[i]]
+            known = asked is not None and not np.isnan(asked[i]).any()
+            found.append(
+                DeviceScores(
+                    1 + ids[i][won[i]],
+                    own.reshape(-1, *image.grid),
+                    agreement=asked[i] if asked is not None and known else None,
+                )
+            )
+        return found
+
+    def by_head(self, reduced: Reduced) -> torch.Tensor:
+        """Return the (B, n, K) float32 probabilities that the head gives."""
+        import torch
+        from torch.nn.functional import normalize
+
+        b, n, d = reduced.head.shape
+        vectors = normalize(reduced.head.float(), dim=2).reshape(b * n, d) * d**0.5
+        return torch.addmm(self.bias, vectors, self.weight).softmax(1).reshape(b, n, -1)
+
+    def winners(self, reduced: Reduced) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the few classes of the many that win somewhere: the others cannot after spreading, either.
+
+        Returns:
+            (B, L) int64 ascending classes, L the most that an image has, and (B, n, L) their probabilities,
+            spread where that is asked for; 0 in the columns that an image does not need.
+        """
+        import torch
+
+        probability = self.by_head(reduced)
+        b, n, k = probability.shape
+        won = torch.zeros((b, k), dtype=torch.bool, device=probability.device)
+        won.scatter_(1, probability.argmax(2), True)
+        most = int(won.sum(1).max())
+        ids = torch.arange(k, device=probability.device).where(won, k).sort(dim=1).values[:, :most]
+        present = ids.clamp_max(k - 1)
+        scores = probability.gather(2, present[:, None].expand(b, n, most))
+        scores = scores * (ids < k)[:, None]
+        return present, spread_scores(scores, reduced.neighbours) if self.spread else scores
+
+    def _agreement(
+        self, pooled: torch.Tensor, classes: torch.Tensor, wins: torch.Tensor, images: Sequence[ImageFeatures]
+    ) -> np.ndarray | None:
+        """Return how far the landmarks of other images bear (S, d + e) segments out, in [0, 1].
+
+        That is the geometric mean of :meth:`~fiftyone_plugin.clustering.agreement.Witnesses.agreement` and of
+        the cohesion of the class: of classes that blend into others, good segments are rarer.
+        """
+        if self.witnesses is None:
+            return None
+        owners = np.array([owner_of(image.digest) for image in images], np.int64)
+        owners = owners[wins.nonzero()[:, 0].cpu().numpy()]
+        vectors = self.segments(self.reduction.lift(pooled))
+        nearness = self.witnesses.agreement(vectors, classes, owners, ASKED)
+        agreement: np.ndarray = (nearness * self.cohesion[classes]).sqrt().cpu().numpy()
+        return agreement
