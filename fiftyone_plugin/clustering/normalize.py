@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from ..common.parallel import one_thread
 from ..errors import UsageError
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def _whitening(x: np.ndarray, n_components: int) -> np.ndarray:
     for start in range(0, len(x), CHUNK):  # a float64 copy of everything would double the memory of the fit
         rows = x[start : start + CHUNK].astype(np.float64)
         covariance += rows.T @ rows
-    variance, directions = np.linalg.eigh(covariance / len(x))
+    with one_thread():  # several wait for each other most of the time
+        variance, directions = np.linalg.eigh(covariance / len(x))
     directions = directions[:, ::-1][:, :n_components]
     scale = _inverse(np.sqrt(np.maximum(variance[::-1][:n_components], 0.0)))
     # eigh leaves the signs open
