@@ -33,7 +33,7 @@ from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.masks.refine import create_refiner, crf_available
+from fiftyone_plugin.masks.refine import DEFAULT_REFINER, REFINERS, create_refiner
 from fiftyone_plugin.methods.base import Method
 from fiftyone_plugin.methods.registry import create_method, list_methods
 from fiftyone_plugin.runs.streaming import Replica, label_images
@@ -184,7 +184,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocol", default="iou-hungarian")
     parser.add_argument("--backbone")
     parser.add_argument("--size", type=int, default=448)
-    parser.add_argument("--refine", choices=["crf", "none"], default="crf" if crf_available() else "none")
+    parser.add_argument("--refine", choices=list(REFINERS), default=DEFAULT_REFINER)
     parser.add_argument("--limit", type=int, help="first N images of every data set only")
     parser.add_argument("--set", dest="options", nargs="*", default=[], help="OPTION=VALUE of the methods")
     parser.add_argument("--json", type=Path, help="keep scores here; a rerun adds what is missing")

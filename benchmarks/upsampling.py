@@ -32,8 +32,8 @@ def measure(labels: int, grid: tuple[int, int], size: tuple[int, int], whole: bo
     import resource
 
     from fiftyone_plugin.common.parallel import one_thread
-    from fiftyone_plugin.masks import argmax as winners
-    from fiftyone_plugin.masks.refine import resize_scores
+    from fiftyone_plugin.masks.argmax import winners
+    from fiftyone_plugin.masks.upsample import resize_scores
 
     scores = smooth_scores(labels, *grid)
     winners(scores, 300, 400)  # imports and buffers

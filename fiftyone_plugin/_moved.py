@@ -61,7 +61,7 @@ MOVED: dict[str, tuple[str, ...]] = {
         "runs.model",
     ),
     "quality": ("runs.calibration",),
-    "refinement": ("masks.refine",),
+    "refinement": ("masks.refine", "masks.native", "masks.upsample"),
     "run_keys": ("dataset.keys",),
     "rundir": ("runs.folder",),
     "saved_views": (

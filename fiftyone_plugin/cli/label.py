@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.console import say
 from ..common.text import printable
+from ..masks.refine import DEFAULT_REFINER, REFINERS
 from ..methods import DEFAULT_METHOD
 from . import shared
 from .exits import Exit
@@ -105,7 +106,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)")
     add("--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)")
-    add("--refine", choices=["crf", "none"], help="refinement (default: crf where installed)")
+    add("--refine", choices=list(REFINERS), help=f"refinement (default: {DEFAULT_REFINER})")
     add("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, mps; cuda:0,cuda:1; all (default: %(default)s)")
     add("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")

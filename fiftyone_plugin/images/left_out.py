@@ -22,7 +22,7 @@ EXPORT_RECORD = "export.json"  # tells the folder of an export or import from ot
 RECORDS = frozenset({"run.json", EXPORT_RECORD})
 MAX_RECORD_BYTES = 8 << 20
 RUN_OUTPUTS = frozenset(
-    {"masks", "confidence", "exemplars", "edits", "model", "contact_sheet.png", "eigenvalues.png"}
+    {"masks", "confidence", "exemplars", "edits", "model", "tokens", "contact_sheet.png", "eigenvalues.png"}
     | {"filtering.png", "given_images"}
 )
 """What a run writes of pictures and folders of them."""

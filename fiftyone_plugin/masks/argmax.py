@@ -15,7 +15,7 @@ from .upsample import resize_scores
 
 __all__ = ["winners"]
 
-SMALL = 1 << 23  # scores at native size that are quicker to hold at once (32 MB)
+ROW = 1 << 15  # scores at native size that take as long, label by label, as a row of the coarse map here
 BLOCK = 1 << 14  # pixels computed at a time: what stays in a core's cache
 
 
@@ -23,7 +23,7 @@ def winners(scores: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return ``resize_scores(scores, height, width).argmax(0)`` in bounded memory.
 
     Beside the result, memory grows with ``L * width`` and, where an image is smaller than its scores along
-    one side, by 10 bytes a pixel; never with ``L * height * width`` above some 40 MB.
+    one side or little larger than them, by 10 bytes a pixel; never with ``L * height * width``.
 
     Args:
         scores: (L, h, w) float, finite, L < 65,536.
@@ -35,9 +35,8 @@ def winners(scores: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     scores = np.asarray(scores, dtype=np.float32)
     kind = np.uint8 if len(scores) <= 256 else np.uint16
-    if len(scores) * height * width <= SMALL:
-        return np.asarray(resize_scores(scores, height, width).argmax(0), kind)
-    if height < scores.shape[1] or width < scores.shape[2]:
+    shrinks = height < scores.shape[1] or width < scores.shape[2]
+    if shrinks or len(scores) * height * width <= scores.shape[1] * ROW:
         return _label_by_label(scores, height, width, kind)
     return _band_by_band(scores, height, width, kind)
 

@@ -1,54 +1,81 @@
-"""From soft scores at patch level and an image to soft scores that follow the pixels."""
+"""From soft scores at patch level and photographs to soft scores that follow the pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..common.parallel import one_thread
-from ..errors import ImageReadError, unknown
-from .argmax import winners
-from .crf import DenseCRF, crf_available
-from .scores import LabelScores
-from .upsample import fit_within, resize_scores
+from ..errors import unknown
+from .guides import guide_of
+from .meanfield import MeanField
+from .pydense import PyDenseCRF
+from .scores import DeviceScores
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
+    "DEFAULT_REFINER",
     "REFINERS",
-    "DenseCRF",
     "Refiner",
-    "Upsample",
-    "at_most",
+    "Unrefined",
     "create_refiner",
-    "crf_available",
-    "fit_within",
-    "labels_or_error",
-    "native_labels",
-    "resize_scores",
-    "winners",
+    "refine_all",
+    "refine_image",
 ]
 
-Refiner = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(scores (L, h, w), image (H, W, 3) uint8) -> scores (L, h', w') float32 that sum to 1 over L."""
+TOGETHER = 1 << 28  # scores refined at a time, 1 GB in float32; a refiner holds some three times that
 
 
-class Upsample:
-    """No refinement: bilinear scores at a working resolution.
+class Refiner(Protocol):
+    """Brings patch scores to the pixels of the photographs, in batches, on the device of the scores.
 
-    Args:
-        max_side: longer side of the working resolution in pixels.
+    Attributes:
+        guide_side: side in pixels of the guides that it takes, 0 for one that takes none.
     """
 
-    def __init__(self, max_side: int = 240) -> None:
-        self.max_side = max_side
+    @property
+    def guide_side(self) -> int:
+        """Side of the guides in pixels, 0 for none."""
 
-    def __call__(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Return the scores at the working resolution, see :data:`Refiner`."""
-        height, width = fit_within(image.shape[0], image.shape[1], self.max_side)
-        return resize_scores(scores, height, width)
+    def __call__(
+        self, scores: torch.Tensor, guide: torch.Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> torch.Tensor:
+        """Refine a batch.
+
+        Args:
+            scores: (B, L, h, w) float32, >= 0, sums to 1 over L; zero everywhere for labels that an image
+                has not.
+            guide: (B, G, G, 3) uint8, G = :attr:`guide_side`: the photographs, squeezed to a square.
+            sizes: native (height, width) of each.
+
+        Returns:
+            (B, L, h', w') float32, sums to 1 over L. Does not depend on the other images of the batch.
+        """
 
 
-REFINERS: dict[str, Callable[[], Refiner]] = {"crf": DenseCRF, "none": Upsample}
+class Unrefined:
+    """No refinement: the scores as they are; what makes labels of them enlarges them."""
+
+    guide_side = 0
+
+    def __call__(
+        self, scores: torch.Tensor, guide: torch.Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> torch.Tensor:
+        """Return the scores, see :class:`Refiner`."""
+        return scores
+
+
+REFINERS: dict[str, Callable[[], Refiner]] = {
+    "crf": MeanField,
+    "pydensecrf": PyDenseCRF,
+    "none": Unrefined,
+}
+DEFAULT_REFINER = "crf"
 
 
 def create_refiner(name: str) -> Refiner:
@@ -62,46 +89,78 @@ def create_refiner(name: str) -> Refiner:
     return REFINERS[name]()
 
 
-def at_most(values: np.ndarray, side: int) -> np.ndarray:
-    """Thin (h, w) values out so that neither side exceeds ``side``."""
-    step = max(1, -(-max(values.shape) // side))
-    rows, columns = (np.arange(min(step // 2, n - 1), n, step) for n in values.shape)
-    return np.asarray(values[np.ix_(rows, columns)])
-
-
-def labels_or_error(
-    scores: LabelScores, size: tuple[int, int], read_image: Callable[[], np.ndarray], refiner: Refiner
-) -> np.ndarray | ImageReadError:
-    """Call :func:`native_labels`; the error is returned, so that it does not end the whole chunk."""
-    try:
-        return native_labels(scores, size, read_image, refiner)
-    except ImageReadError as error:
-        return error
-
-
-def native_labels(
-    scores: LabelScores, size: tuple[int, int], read_image: Callable[[], np.ndarray], refiner: Refiner
-) -> np.ndarray:
-    """Refine and up-sample soft scores to the class ids of the native image, in bounded memory.
+def refine_all(
+    refiner: Refiner,
+    scores: Sequence[DeviceScores],
+    guide: torch.Tensor,
+    sizes: Sequence[tuple[int, int]],
+) -> list[torch.Tensor]:
+    """Refine the scores of several images: one by one on a CPU, else in as large batches as fit.
 
     Args:
-        scores: of the image.
-        size: (H, W).
-        read_image: returns the native (H, W, 3) uint8 image; called only where a refiner needs it.
-        refiner: refines scores that the method has not refined.
+        refiner: what to do.
+        scores: of B images; those that are refined, or have one label, pass as they are.
+        guide: (B, G, G, 3) uint8, G = ``refiner.guide_side``, on the device of the scores; where that is 0,
+            anything.
+        sizes: native (height, width) of each.
 
     Returns:
-        (H, W) class ids, in the smallest of uint8, uint16 and int64 that holds those of the scores.
+        B times (L, h', w') float32, sums to 1 over L, on the same device.
+    """
+    import torch
+
+    found = [each.scores for each in scores]
+    todo = [i for i, each in enumerate(scores) if not each.refined and len(each.labels) > 1]
+    todo.sort(key=lambda i: (found[i].shape[1:], len(found[i])))  # equal shapes side by side
+    while todo:
+        some = _first(todo, found, refiner.guide_side)
+        del todo[: len(some)]
+        batch = found[some[0]].new_zeros((len(some), len(found[some[-1]]), *found[some[0]].shape[1:]))
+        for row, i in enumerate(some):
+            batch[row, : len(found[i])] = found[i]
+        which = torch.tensor(some, device=guide.device) if refiner.guide_side else slice(0)
+        with one_thread() if batch.device.type == "cpu" else nullcontext():  # the last bits depend on threads
+            refined = refiner(batch, guide[which], [sizes[i] for i in some])
+        for row, i in enumerate(some):
+            found[i] = refined[row, : len(found[i])]
+    return found
+
+
+def _first(todo: list[int], values: list[torch.Tensor], side: int) -> list[int]:
+    """Return as many of the first images as can be refined together."""
+    first = values[todo[0]]
+    if first.device.type == "cpu":  # what follows does not depend on the batch, to the byte
+        return todo[:1]
+    area = max(side * side, first.shape[1] * first.shape[2])
+    count = 1
+    for i in todo[1:]:
+        if values[i].shape[1:] != first.shape[1:] or (count + 1) * len(values[i]) * area > TOGETHER:
+            break
+        count += 1
+    return todo[:count]
+
+
+def refine_image(
+    refiner: Refiner, scores: np.ndarray, size: tuple[int, int], read_image: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """Refine the scores of one image in memory.
+
+    Args:
+        refiner: what to do.
+        scores: (L, h, w) float, >= 0, sums to 1 over L.
+        size: native (height, width).
+        read_image: returns the native (H, W, 3) uint8 image; not called where the refiner needs none.
+
+    Returns:
+        (L, h', w') float32, sums to 1 over L.
 
     Raises:
         ImageReadError: the image cannot be read any more.
     """
-    with one_thread():
-        values = scores.scores if scores.refined else refiner(scores.scores, read_image())
-        return np.asarray(_narrow(scores.labels)[winners(values, *size)])
+    import torch
 
-
-def _narrow(ids: np.ndarray) -> np.ndarray:
-    """Return ids in as few bytes as hold them."""
-    kinds = (kind for kind in (np.uint8, np.uint16) if ids.min() >= 0 and ids.max() <= np.iinfo(kind).max)
-    return ids.astype(next(kinds, np.int64))
+    values = torch.from_numpy(np.array(scores, np.float32, order="C"))
+    guide = guide_of(read_image(), refiner.guide_side) if refiner.guide_side else torch.empty(1)
+    with torch.inference_mode():
+        found = refine_all(refiner, [DeviceScores(np.arange(len(values)), values)], guide, [size])
+    return np.asarray(found[0].numpy())

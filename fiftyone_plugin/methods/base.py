@@ -196,6 +196,11 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
         return [None] * len(images)
 
     @property
+    def kept_name(self) -> str | None:
+        """Name in the memos of images under which a fit keeps what labels them without the network."""
+        return None
+
+    @property
     def can_explain(self) -> bool:
         """It shows its stages on one image."""
         return type(self)._explain is not SegmentationMethod._explain

@@ -26,6 +26,7 @@ __all__ = [
     "JOURNAL",
     "LOCK",
     "PICTURES",
+    "TOKENS",
     "refuse_links",
     "remove_run_files",
     "remove_work",
@@ -34,7 +35,8 @@ __all__ = [
 
 LOCK, JOURNAL, IMAGES = "lock", "journal.jsonl", "images.json"
 EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.dataset.editing
-FOLDERS = ("masks", "confidence", "exemplars", "model", EDITS, ".work")
+TOKENS = "tokens"  # folder of what labels images of the fit anew, without the network
+FOLDERS = ("masks", "confidence", "exemplars", "model", TOKENS, EDITS, ".work")
 PICTURES = ("contact_sheet.png", "eigenvalues.png")
 CALIBRATION = ("calibration.json", "expected_iou.csv", "filtering.png")
 """What `pseudomask evaluate --calibrate` adds to a run."""
@@ -45,6 +47,7 @@ WORK = re.compile(
     r"|fit/regions-[0-9a-f]{16}-[0-9]{5}\.npz"
     r"|memo/[\w-]+/[0-9a-f]{2}/[0-9a-f]{64}\.(npz|partial)"
 )
+TOKEN_FILE = re.compile(r"[\w-]+/[0-9a-f]{2}/[0-9a-f]{64}\.npz")
 EXEMPLAR = re.compile(r"class_([0-9]{4}|[1-9][0-9]{4})\.jpg")
 EDIT = re.compile(r"[0-9]{3,9}")
 
@@ -115,6 +118,8 @@ def remove_run_files(root: Path, rows: Iterable[SampleRow]) -> None:
             run.remove(f"{folder}/{mask}")
     for name in filter(EXEMPLAR.fullmatch, _files(root / "exemplars")):
         run.remove(f"exemplars/{name}")
+    for name in filter(TOKEN_FILE.fullmatch, _files(root / TOKENS)):
+        run.remove(f"{TOKENS}/{name}")
     _remove_edits(run, masks)
     for path in run_files(root):
         run.remove(path.relative_to(root).as_posix())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from dataclasses import dataclass, field, fields
@@ -10,17 +9,14 @@ from functools import wraps
 from typing import Any, Literal, TypeVar, cast
 
 from ..common.checks import Number, check_numbers
-from ..errors import MissingDependencyError, UsageError, unknown
-from ..masks.crf import INSTALL_HINT
-from ..masks.refine import REFINERS, create_refiner, crf_available
+from ..errors import UsageError, unknown
+from ..masks.refine import DEFAULT_REFINER, REFINERS, create_refiner
 from ..methods import DEFAULT_METHOD
 from ..methods.registry import CATALOG
 
 __all__ = ["PRESETS", "LabelConfig", "resolve_refinement"]
 
 T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 GIB = 1024**3
 NUMBERS = {
@@ -82,7 +78,7 @@ class LabelConfig:
         backbone: backbone name or checkpoint path, ``None`` for the default.
         size: side of the network input in pixels.
         recut: with a fitted model: cut it into this number of classes, without fitting (mosaic).
-        refine: ``crf``, ``none``, or ``None`` for crf where it is installed.
+        refine: a name of :data:`~..masks.refine.REFINERS`, or ``None`` for the default.
         seed: seed of everything random.
         device: torch device or ``auto``; ``cuda:0,cuda:1`` or ``all`` GPUs share the images.
         precision: ``auto``, ``float32`` or ``bfloat16``.
@@ -156,20 +152,12 @@ class LabelConfig:
 
 
 def resolve_refinement(refine: str | None) -> str:
-    """Return the refiner to use; without a wish, ``crf`` where pydensecrf is installed.
-
-    Where it is not, one line says that refinement is skipped.
+    """Return the refiner to use.
 
     Raises:
-        MissingDependencyError: ``crf`` was asked for and is not installed.
+        UsageError: an unknown name.
+        MissingDependencyError: what was asked for is not installed.
     """
-    if refine is None:
-        if not crf_available():
-            logger.warning("refinement is skipped: pydensecrf is not installed; to add it: %s", INSTALL_HINT)
-        return "crf" if crf_available() else "none"
-    create_refiner(refine)
-    if refine == "crf" and not crf_available():
-        raise MissingDependencyError(
-            f"refinement 'crf' needs pydensecrf: {INSTALL_HINT}; or use --refine none"
-        )
-    return refine
+    name = refine or DEFAULT_REFINER
+    create_refiner(name)
+    return name

@@ -22,6 +22,7 @@ from .cleaning import (
     IMAGES,
     JOURNAL,
     LOCK,
+    TOKENS,
     refuse_links,
     remove_run_files,
     remove_work,
@@ -52,7 +53,7 @@ LOCK_WAIT_S = 0.3
 class RunDirectory:
     """Files of one run below ``root``.
 
-    These are masks/, confidence/, exemplars/, model/, run.json, samples.csv, classes.json,
+    These are masks/, confidence/, exemplars/, model/, tokens/, run.json, samples.csv, classes.json,
     contact_sheet.png and, where the number of classes was found, eigenvalues.png.
 
     While the run is not complete, ``.work`` holds the list of its images, a journal (one JSON line a finished
@@ -345,6 +346,14 @@ class RunDirectory:
     def write_samples(self, rows: Iterable[SampleRow]) -> None:
         """Write ``samples.csv``, a row an image."""
         write_samples(self.samples_csv, rows)
+
+    def keep_tokens(self, name: str) -> None:
+        """Keep what a fit has left of its images under this name, for other numbers of classes."""
+        kept = self.work / "memo" / name
+        for path in kept.rglob("*.npz"):
+            target = self.root / TOKENS / name / path.relative_to(kept)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
 
     def remove_unlisted(self, rows: Iterable[SampleRow]) -> None:
         """Remove masks that the journal knows and ``rows`` do not, such as those of images that are gone."""

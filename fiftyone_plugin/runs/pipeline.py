@@ -16,7 +16,7 @@ from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import LeftOut
 from ..images.listing import ImageItem
 from ..masks.files import is_whole
-from .cleaning import FOLDERS
+from .cleaning import FOLDERS, TOKENS
 from .config import LabelConfig, resolve_refinement
 from .estimate import learn
 from .folder import RunDirectory
@@ -103,7 +103,9 @@ def label_items(
         if (finished := _read_finished(folder, left_out)) is not None:
             folder.finish()
             return finished
-        source = session.source(folder.items, method.inputs, folder.work / "memo")
+        # what another run has kept of its images is read, and nothing is added to it
+        memos = folder.work / "memo" if model is None else model.parent / TOKENS
+        source = session.source(folder.items, method.inputs, memos)
         done = _finished_rows(folder)
         todo = {item.key for item in folder.items} - done.keys()
         fitted = _fit_or_load(wanted, given is not None, session, source, folder, config, timed)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..common.paths import cache_dir
+from ..masks.refine import DEFAULT_REFINER
 from .estimate import Plan, likely_device
 
 __all__ = ["plan_run", "spread"]
@@ -34,7 +35,7 @@ def plan_run(
         method: as in :class:`~fiftyone_plugin.runs.config.LabelConfig`; so are the others.
         backbone: name, file, or ``None`` for the default.
         size: side of the network input in pixels.
-        refine: ``crf``, ``none``, or ``None`` for crf where it is installed.
+        refine: a name of :data:`~..masks.refine.REFINERS`, or ``None`` for the default.
         device: torch device or ``auto``.
         fitted: a fitted model is used.
         kept: features go to the cache, and come from it.
@@ -42,7 +43,6 @@ def plan_run(
     """
     from ..features.backbones.presence import default_here
     from ..features.cache import cached_share
-    from ..masks.crf import crf_available
 
     name = backbone or default_here()
     found = re.search(r"_patch(\d+)", name)
@@ -53,7 +53,7 @@ def plan_run(
         method=method,
         backbone=name,
         size=size,
-        refine=refine or ("crf" if crf_available() else "none"),
+        refine=refine or DEFAULT_REFINER,
         device=likely_device() if device == "auto" else device.split(":")[0],
         cached=cached_share(paths, name, size, cache_dir()) if kept else 0.0,
         fitted=fitted,

@@ -17,8 +17,9 @@ from ..common.stamps import file_stamp
 from ..errors import ImageChangedError, PseudoMaskError
 from ..masks.areas import class_shares
 from ..masks.files import write_mask
+from ..masks.native import at_most
 from ..masks.quality import confidence_map, image_quality, segment_quality
-from ..masks.refine import at_most, create_refiner
+from ..masks.refine import create_refiner
 from ..masks.scores import LabelScores
 from ..methods.base import Method
 from .exemplars import write_exemplars
@@ -208,6 +209,8 @@ def conclude(
         areas={str(id_): share for id_, share in total_areas(labelled).items()},
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
     )
+    if method.kept_name is not None:
+        directory.keep_tokens(method.kept_name)
     directory.write_samples(rows)
     directory.write_run(record)
     directory.finish()

@@ -21,8 +21,9 @@ from ..common.parallel import batched, usable_cores
 from ..errors import ImageReadError
 from ..features.loading import Loaded
 from ..features.types import FeatureBatch, ImageFeatures
+from ..masks.guides import make_guide
 from ..masks.native import native_labels
-from ..masks.refine import Refiner, make_guide, refine_all
+from ..masks.refine import Refiner, refine_all
 from ..masks.scores import DeviceScores
 from ..methods.base import Method
 
@@ -255,16 +256,19 @@ class Stream(Generic[T]):
     def _refine(
         self, scored: Sequence[tuple[Loaded, ImageFeatures, DeviceScores]], device: str
     ) -> list[torch.Tensor]:
-        if not scored:
-            return []
-        guide = None
-        if side := self._guide_side:
-            from ..features.backbones import to_device
+        """Return the final scores of images; of a batch that needs no guide they are the method's."""
+        side, found = self._guide_side, [one for _, _, one in scored]
+        if not side or not scored:
+            return [one.scores for one in found]
+        import torch
 
-            pixels = [loaded.guide if loaded.guide is not None else loaded.pixels for loaded, _, _ in scored]
-            stacked = np.stack([array for array in pixels if array is not None])  # all are decoded
+        from ..features.backbones import to_device
+
+        pixels = [loaded.guide if loaded.guide is not None else loaded.pixels for loaded, _, _ in scored]
+        stacked = np.stack([array for array in pixels if array is not None])  # all are decoded
+        with torch.inference_mode():
             guide = make_guide(to_device(stacked, device), side)
-        return refine_all(self.refiner, [one for _, _, one in scored], guide, [x.size for _, x, _ in scored])
+            return refine_all(self.refiner, found, guide, [image.size for _, image, _ in scored])
 
 
 def label_images(

@@ -36,6 +36,11 @@ CLASSES = (1, 65_535)  # fewest and most
 SIZES = (14, 4096)
 OF_FILE = "file"
 BY_DEFAULT = "default"
+REFINEMENTS = {
+    "crf": "dense CRF",
+    "pydensecrf": "dense CRF of pydensecrf, on the CPU",
+    "none": "none, quicker",
+}
 KEPT_S = 2.0  # an estimate: a keystroke asks for it in two requests, the form's and that for where to run
 SHOWN = {
     "field": "Field",
@@ -131,15 +136,17 @@ def _add_backbone(inputs: Any, params: Params) -> None:
 
 
 def _add_refinement(inputs: Any, params: Params) -> None:
-    from fiftyone_plugin.masks.crf import INSTALL_HINT, crf_available
-
-    there = crf_available()
-    best = "dense CRF" if there else "none, as pydensecrf is not installed"
-    choices = {BY_DEFAULT: f"best that is here ({best})", "crf": "dense CRF", "none": "none, faster"}
+    choices = {BY_DEFAULT: "as recommended (dense CRF)", **REFINEMENTS}
     text = "Makes the masks follow the edges of the photo"
     choose(inputs, "refine", choices, default=BY_DEFAULT, label="Refinement", description=text)
-    if params.one_of("refine", choices, BY_DEFAULT) == "crf" and not there:
-        refuse(inputs, "refine", f"the dense CRF is not installed: {INSTALL_HINT}")
+    if params.one_of("refine", choices, BY_DEFAULT) == "pydensecrf":
+        from fiftyone_plugin.errors import MissingDependencyError
+        from fiftyone_plugin.masks.refine import create_refiner
+
+        try:
+            create_refiner("pydensecrf")
+        except MissingDependencyError as error:
+            refuse(inputs, "refine", str(error))
 
 
 # ---------------------------------------------------------------------- reading it
@@ -153,7 +160,7 @@ def read_settings(params: Params) -> dict[str, Any]:
     backbone = params.one_of("backbone", [BY_DEFAULT, OF_FILE, *BACKBONES], BY_DEFAULT)
     classes = params.whole("classes", DEFAULT_CLASSES, *CLASSES)
     find = params.flag("auto_classes") and CATALOG[method].finds_classes
-    refine = params.one_of("refine", (BY_DEFAULT, "crf", "none"), BY_DEFAULT)
+    refine = params.one_of("refine", (BY_DEFAULT, *REFINEMENTS), BY_DEFAULT)
     size = params.whole("size", DEFAULT_SIZE, *SIZES)
     weights = params.text("weights") or None
     if backbone == OF_FILE and weights is None and not params.lenient:

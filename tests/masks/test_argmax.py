@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fiftyone_plugin.masks.argmax import winners
-from fiftyone_plugin.masks.refine import resize_scores
+from fiftyone_plugin.masks.upsample import resize_scores
 
 # the module, whose name is also that of its function
 module = sys.modules[winners.__module__]
@@ -20,7 +20,7 @@ module = sys.modules[winners.__module__]
 def nothing_is_small():
     """Small maps too go the way of large ones, and blocks end within them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SMALL", 0)
+        patch.setattr(module, "ROW", 0)
         patch.setattr(module, "BLOCK", 50)
         yield
 

@@ -1,12 +1,26 @@
+"""Scores to class ids at native size, on the CPU and as on any other device."""
+
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+import pytest
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fiftyone_plugin.errors import ImageReadError
-from fiftyone_plugin.masks.refine import at_most, create_refiner, labels_or_error, native_labels
+from fiftyone_plugin.masks.argmax import winners
+from fiftyone_plugin.masks.native import (
+    at_most,
+    device_winners,
+    label_image,
+    labels_or_error,
+    native_labels,
+)
+from fiftyone_plugin.masks.refine import create_refiner
 from fiftyone_plugin.masks.scores import LabelScores
+
+from .scenes import random_scores
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 128))
@@ -20,7 +34,44 @@ def test_thinned_values_are_some_of_the_values_and_few_enough(height, width, sid
         np.testing.assert_array_equal(thin, values)
 
 
-def scores() -> LabelScores:
+@settings(max_examples=80, deadline=None)
+@given(
+    st.tuples(st.integers(1, 6), st.integers(1, 12), st.integers(1, 12)),
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.integers(1, 3000),
+)
+def test_strips_on_a_device_are_bilinear(shape, height, width, strip):
+    """Where rounding decides, the winner need not be the same, but its score is."""
+    scores = random_scores(*shape)
+    found = device_winners(torch.from_numpy(scores), height, width, strip).numpy()
+    shrinks = height < shape[1] or width < shape[2]
+    full = torch.nn.functional.interpolate(
+        torch.from_numpy(scores)[None], size=(height, width), mode="bilinear", antialias=shrinks
+    )[0].numpy()
+    assert found.dtype == np.uint8
+    assert found.shape == (height, width)
+    if not (shrinks and (height > shape[1] or width > shape[2])):  # one axis at a time is not both at once
+        won = np.take_along_axis(full, found[None].astype(int), 0)[0]
+        np.testing.assert_allclose(won, full.max(0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (333, 251), (20, 900), (5, 5)])
+def test_strips_on_a_device_give_the_labels_of_the_cpu(height, width):
+    scores = random_scores(7, 32, 32)
+    found = device_winners(torch.from_numpy(scores), height, width, strip=50_000)
+    assert (found.numpy() == winners(scores, height, width)).mean() >= 0.999
+    assert torch.equal(found, device_winners(torch.from_numpy(scores), height, width))
+
+
+def test_more_than_256_labels_on_a_device():
+    scores = random_scores(300, 3, 4)
+    found = device_winners(torch.from_numpy(scores), 40, 50)
+    assert found.max() > 255
+    assert (found.numpy() == winners(scores, 40, 50)).mean() >= 0.999
+
+
+def halves() -> LabelScores:
     values = np.zeros((2, 4, 4), np.float32)
     values[0, :, :2] = values[1, :, 2:] = 1
     return LabelScores(np.array([3, 7]), values)
@@ -31,25 +82,25 @@ def refuse() -> np.ndarray:
 
 
 def test_scores_become_class_ids_at_native_size():
-    image = np.zeros((40, 60, 3), np.uint8)
-    mask = native_labels(scores(), (40, 60), lambda: image, create_refiner("none"))
+    mask = native_labels(torch.from_numpy(halves().scores), np.array([3, 7]), (40, 60))
     assert mask.shape == (40, 60)
     assert mask.dtype == np.uint8
     assert (mask[:, :29] == 3).all()
     assert (mask[:, 31:] == 7).all()
+    one_by_one = label_image(halves(), (40, 60), refuse, create_refiner("none"))
+    np.testing.assert_array_equal(mask, one_by_one)
 
 
 def test_the_image_is_read_only_where_it_is_needed_and_an_error_is_handed_back():
-    done = scores()
+    done = halves()
     done.refined = True
-    assert native_labels(done, (8, 8), refuse, create_refiner("none")).shape == (8, 8)
-    error = labels_or_error(scores(), (8, 8), refuse, create_refiner("none"))
+    assert label_image(done, (8, 8), refuse, create_refiner("crf")).shape == (8, 8)
+    error = labels_or_error(halves(), (8, 8), refuse, create_refiner("crf"))
     assert isinstance(error, ImageReadError)
     assert error.reason == "gone"
 
 
 def test_class_ids_above_255_take_two_bytes():
-    given = LabelScores(np.array([3, 700]), scores().scores)
-    mask = native_labels(given, (40, 60), lambda: np.zeros((40, 60, 3), np.uint8), create_refiner("none"))
+    mask = native_labels(torch.from_numpy(halves().scores), np.array([3, 700]), (40, 60))
     assert mask.dtype == np.uint16
     assert np.unique(mask).tolist() == [3, 700]

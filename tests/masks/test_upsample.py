@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.masks.refine import REFINERS, Upsample, create_refiner, fit_within, resize_scores
+from fiftyone_plugin.masks.upsample import fit_within, resize_scores
 
 
 def slow_bilinear(scores: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -83,18 +82,3 @@ def test_fit_within(height, width, side):
         scale = side / max(height, width)
         assert abs(found[0] - max(1, height * scale)) <= 0.5 + 1e-6
         assert abs(found[1] - max(1, width * scale)) <= 0.5 + 1e-6
-
-
-def test_no_refinement_is_bilinear_at_the_working_resolution():
-    scores = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
-    for height, width, expected in ((640, 427, (320, 214)), (100, 60, (100, 60)), (20, 30_000, (1, 320))):
-        found = Upsample(max_side=320)(scores, np.zeros((height, width, 3), np.uint8))
-        assert found.shape == (2, *expected)
-        np.testing.assert_array_equal(found, resize_scores(scores, *expected))
-
-
-def test_refiners_by_name():
-    assert set(REFINERS) == {"crf", "none"}
-    assert isinstance(create_refiner("none"), Upsample)
-    with pytest.raises(UsageError, match="unknown refinement 'blur'; known: crf, none"):
-        create_refiner("blur")

@@ -178,9 +178,11 @@ class TestForm:
         finally:
             directory.close()
 
-    def test_the_crf_is_refused_where_it_is_not_installed(self, form, monkeypatch):
-        monkeypatch.setattr("fiftyone_plugin.masks.crf.crf_available", lambda: False)
-        assert "not installed" in form(refine="crf")["refine"].error_message
+    def test_pydensecrf_is_refused_where_it_is_not_installed(self, form, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pydensecrf", None)
+        monkeypatch.delitem(sys.modules, "pydensecrf.densecrf", raising=False)
+        assert "needs its package" in form(refine="pydensecrf")["refine"].error_message
+        assert not form(refine="crf")["refine"].invalid
         assert not form()["refine"].invalid
 
 

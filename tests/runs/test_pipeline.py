@@ -16,7 +16,6 @@ from fiftyone_plugin.common.progress import CallbackProgress
 from fiftyone_plugin.errors import ImageReadError, PseudoMaskError, UsageError
 from fiftyone_plugin.features.backbones import OFFLINE_BACKBONE
 from fiftyone_plugin.images.reading import image_size, read_image
-from fiftyone_plugin.masks.refine import crf_available
 from fiftyone_plugin.runs.samples import read_samples
 
 from .run_helpers import BAD, add_bad, masks_of
@@ -241,9 +240,8 @@ def test_impossible_settings_are_refused_before_anything_is_written(few, setting
     assert not (tmp_path / "run").exists()
 
 
-def test_refinement_follows_what_is_installed(few, settings, tmp_path, finished):
-    expected = "crf" if crf_available() else "none"
-    assert finished.run["settings"]["refine"] == expected
+def test_refinement_by_default_and_without(few, settings, tmp_path, finished):
+    assert finished.run["settings"]["refine"] == "crf"
     plain = label(few, out=tmp_path / "run", refine="none", **settings)
     assert plain.run["settings"]["refine"] == "none"
     assert plain.run["settings"]["method_config"]["refine"] == "none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -73,9 +75,35 @@ def test_every_image_passes_the_network_once(few, settings, mosaic, tmp_path):
     sampled = label(few, out=tmp_path / "sampled", **chosen)
     assert sampled.run["work"]["forwards"] == 4
     assert sampled.run["settings"]["fit_images"] == 2
-    again = label(few, out=tmp_path / "again", model=mosaic.out / "model", **settings)
-    assert again.run["work"] == {"images": 4, "forwards": 4, "fitted": False}
-    assert masks_of(again.out) == masks_of(mosaic.out)
+
+
+def test_images_of_the_fit_are_labelled_anew_without_the_network(few, settings, mosaic, tmp_path, photos):
+    shutil.copytree(few, tmp_path / "images")
+    shutil.copy(photos / "camera.png", tmp_path / "images" / "new.png")
+    again = label(tmp_path / "images", out=tmp_path / "again", model=mosaic.out / "model", **settings)
+    assert again.run["work"] == {"images": 5, "forwards": 1, "fitted": False}
+    found = masks_of(again.out)
+    assert found.pop("new.png")
+    assert found == masks_of(mosaic.out)
+    assert not (again.out / "tokens").exists()
+    other = label(few, out=tmp_path / "other", model=mosaic.out / "model", recut=2, **settings)
+    assert other.run["work"]["forwards"] == 0
+    for path in (mosaic.out / "tokens").rglob("*.npz"):
+        path.write_bytes(b"damaged")
+    damaged = label(few, out=tmp_path / "damaged", model=mosaic.out / "model", **settings)
+    assert damaged.run["work"]["forwards"] == 4
+    assert masks_of(damaged.out) == masks_of(mosaic.out)
+
+
+def test_tokens_belong_to_their_run(few, settings, tmp_path):
+    chosen = {**settings, "method": "mosaic", "options": {}}
+    label(few, out=tmp_path / "run", **chosen)
+    first = {path.name for path in (tmp_path / "run" / "tokens").rglob("*.npz")}
+    assert len(first) == 4
+    mine = tmp_path / "run" / "tokens" / "mine.npz"
+    mine.write_text("mine")
+    label(few, out=tmp_path / "run", overwrite=True, **settings)
+    assert [path.name for path in (tmp_path / "run" / "tokens").rglob("*") if path.is_file()] == ["mine.npz"]
 
 
 class ShortOfMemory:
@@ -158,8 +186,6 @@ def test_an_error_in_a_thread_ends_the_pass(few, settings, mosaic):
 
 
 def test_bad_images_are_left_out_and_the_others_come_in_order(few, settings, mosaic, tmp_path, photos):
-    import shutil
-
     shutil.copytree(few, tmp_path / "images")
     add_bad(tmp_path / "images", photos / "rocket.jpg")
     session, model = opened(mosaic, settings, batch_size=2)

@@ -23,9 +23,9 @@ from ...features.sampling import image_rng
 from ...features.types import FeatureSource, ImageFeatures
 from ...images.boxes import expand_box
 from ...images.drawing import Panel
-from ...masks.refine import resize_scores
 from ...masks.regions import connected_regions, region_boxes
 from ...masks.scores import LabelScores
+from ...masks.upsample import resize_scores
 from ..base import SegmentationMethod, sample_features
 from ..limits import tell_part
 from ..remembered import Found, found_in_all, found_in_one, remember, warn_fewer_classes
@@ -143,7 +143,7 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
         return remember(
             images,
             f"regions-{self._fingerprint()}",
-            prepare=lambda x: (levels, x[layer], x["cls"], x.grid, x.digest, x.read_image),
+            prepare=lambda x: (levels, x[layer], x["cls"], x.grid, x.digest, x.size, x.read_image),
             work=foreground_map,
             describe=self._describe,
             n_jobs=self.n_jobs,

@@ -11,7 +11,7 @@ from ...clustering.normalize import VectorNormalizer, normalizer_arrays
 from ...common.parallel import one_thread
 from ...errors import ImageReadError, UsageError
 from ...features.sampling import PatchSample, image_rng
-from ...masks.refine import create_refiner
+from ...masks.refine import create_refiner, refine_image
 from ..saved import SavedArrays
 from .config import LightClusterConfig
 from .levels import CategoryLevels, ForegroundClusters, fit_category_levels, fit_dataset_level, image_level
@@ -163,6 +163,7 @@ def foreground_map(
     cls: np.ndarray,
     grid: tuple[int, int],
     digest: str,
+    size: tuple[int, int],
     read_image: Callable[[], np.ndarray],
 ) -> np.ndarray | ImageReadError:
     """Foreground of one image: vote of the three levels, refined; runs in a worker process.
@@ -174,7 +175,7 @@ def foreground_map(
     with one_thread():
         scores = levels.vote(patches, cls, grid, digest)
         try:
-            refined = create_refiner(levels.config.refine)(scores, read_image())
+            refined = refine_image(create_refiner(levels.config.refine), scores, size, read_image)
         except ImageReadError as error:
             return error
     return np.asarray(np.round(refined[1] * 255), np.uint8)

@@ -281,6 +281,11 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
                     found[i] = scores
         return found
 
+    @property
+    def kept_name(self) -> str:
+        """Name of the reduced tokens in the memos of images."""
+        return self._labelling_on(self.device).reduction.name
+
     def _predict(self, image: ImageFeatures) -> LabelScores:
         """Label one image at patch resolution, with the classes that win somewhere."""
         (scores,) = self.predict_batch(self._batch_of(image))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fiftyone_plugin.errors import ImageReadError
-from fiftyone_plugin.masks.refine import crf_available
 from fiftyone_plugin.methods.lightcluster.levels import ForegroundClusters
 from fiftyone_plugin.methods.lightcluster.method import LightCluster
 from fiftyone_plugin.runs.model import load_method, save_method
@@ -114,8 +113,6 @@ def test_all_levels_for_nothing_is_background(fitted):
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (2, 300)])
 @pytest.mark.parametrize("refine", ["none", "crf"])
 def test_tiny_and_thin_images(size, refine):
-    if refine == "crf" and not crf_available():
-        pytest.skip("pydensecrf is not installed")
     odd = make_image(np.full(size, 3, np.int64), "odd.png")
     source = MemorySource([*scenes(6), odd])
     fitted = method(refine=refine).fit(source)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from fiftyone_plugin.masks.refine import crf_available, resize_scores
+from fiftyone_plugin.masks.upsample import resize_scores
 from fiftyone_plugin.methods.lightcluster.method import LightCluster
 
 from ..synthetic import GRID, MemorySource, make_image, scene, scenes
@@ -22,8 +22,6 @@ from .helpers import check_scores, method, state_bytes
 @pytest.mark.parametrize("rule", ["border", "attention", "both"])
 @pytest.mark.parametrize("refine", ["none", "crf"])
 def test_finds_objects_and_tells_their_kinds_apart(rule, refine):
-    if refine == "crf" and not crf_available():
-        pytest.skip("pydensecrf is not installed")
     source = scenes(12)
     fitted = method(foreground_rule=rule, refine=refine).fit(source)
     assert fitted.n_classes_ == 3
