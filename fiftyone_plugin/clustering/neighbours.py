@@ -38,7 +38,7 @@ def largest(values: torch.Tensor, k: int) -> torch.Tensor:
         return values.topk(k, dim=-1, sorted=False).indices
     if rest := -m % size:
         values = pad(values, (0, rest), value=-torch.inf)
-    groups = values.unflatten(-1, (size, -1))
+    groups = values.reshape(*values.shape[:-1], size, -1)
     best = groups.amax(-2).topk(k, dim=-1, sorted=False).indices
     steps = groups.shape[-1] * torch.arange(size, device=values.device)
     tried = (best[..., None, :] + steps[:, None]).flatten(-2)
