@@ -30,7 +30,7 @@ from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.images.plots import plot_filtering
 from fiftyone_plugin.masks.quality import image_quality
-from fiftyone_plugin.masks.refine import create_refiner
+from fiftyone_plugin.masks.refine import REFINERS, create_refiner
 from fiftyone_plugin.masks.scores import LabelScores
 from fiftyone_plugin.runs.calibration import KEPT, filtering_curve
 from fiftyone_plugin.runs.streaming import Replica, label_images
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, nargs="+", default=default)
     parser.add_argument("--methods", nargs="+", default=["mosaic"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--refine", choices=["crf", "none"], default="none")
+    parser.add_argument("--refine", choices=list(REFINERS), default="none")
     parser.add_argument("--size", type=int, default=448)
     parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the filtering of each data set")
     args = parser.parse_args(argv)

@@ -1,6 +1,9 @@
-"""Foreground IoU and cost of the dense CRF by working resolution, on salient-object data.
+"""Refiners side by side: mIoU, pixel accuracy, boundary F and CPU time, on the same scores of Mosaic.
 
-python -m benchmarks.refinement --data ../shared/data/ecssd [--sides 160 240 320 480]
+    python -m benchmarks.refinement [--data FOLDER...] [--refiners NAME...] [--seeds 0 1 2]
+
+K is the number of classes of the data set. ``jbu`` and ``pamr`` are of :mod:`benchmarks.refiners`; a number
+after a name is the side of its guide: ``crf-160``.
 """
 
 from __future__ import annotations
@@ -8,62 +11,122 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import default_folder, load_folder
-from fiftyone_plugin.common.parallel import parallel_map
+from benchmarks.data import BenchmarkData, default_folder, load_folder
+from benchmarks.refiners import JointBilateral, PixelAdaptive
+from fiftyone_plugin.common.parallel import one_thread
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.common.tables import format_table
+from fiftyone_plugin.evaluation import evaluate_pairs
+from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
 from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
-from fiftyone_plugin.images.reading import read_image
-from fiftyone_plugin.masks.refine import DenseCRF, Upsample, resize_scores
-from fiftyone_plugin.methods.lightcluster.method import LightCluster
+from fiftyone_plugin.images.reading import read_image, resize_image
+from fiftyone_plugin.masks.guides import make_guide
+from fiftyone_plugin.masks.native import native_labels
+from fiftyone_plugin.masks.refine import REFINERS, Refiner, refine_all
+from fiftyone_plugin.masks.scores import DeviceScores
+from fiftyone_plugin.methods.mosaic.method import Mosaic
+
+SETS = ("ecssd", "coco27", "msrc_v2", "camvid")
+SIZE = 448
+CANDIDATES: dict[str, Callable[..., Refiner]] = {**REFINERS, "jbu": JointBilateral, "pamr": PixelAdaptive}
+
+Scored = list[tuple[DeviceScores, tuple[int, int], np.ndarray, np.ndarray]]
+"""scores, native size, (448, 448, 3) pixels of the network's input and ground truth of every image"""
 
 
-def refine_one(scores: np.ndarray, path: str, truth: np.ndarray, side: int | None) -> tuple[int, int, float]:
-    """Return intersection, union, and seconds of the refinement alone, for one image."""
-    image = read_image(path)
-    refiner = Upsample(max(image.shape)) if side == 0 else DenseCRF(max_side=side)
-    start = time.perf_counter()
-    refined = refiner(scores, image)
-    seconds = time.perf_counter() - start
-    mask = resize_scores(refined, *truth.shape).argmax(0) == 1
-    true = truth > 0
-    return int((mask & true).sum()), int((mask | true).sum()), seconds
+def candidate(name: str) -> Refiner:
+    """Return the refiner of a name, e.g. ``crf`` or ``crf-160``."""
+    kind, _, side = name.partition("-")
+    return CANDIDATES[kind](guide_side=int(side)) if side else CANDIDATES[kind]()
+
+
+def score_images(data: BenchmarkData, seed: int) -> Scored:
+    """Fit Mosaic to a data set and return its unrefined scores."""
+    backbone = load_backbone(cache_dir=cache_dir(), precision="float32")
+    method = Mosaic(n_classes=data.n_classes, random_state=seed)
+    store = FeatureStore(cache_dir(), store_spec(backbone, SIZE), limit_bytes=None)
+    source = ImageFeatureSource(data.items, backbone, method.inputs, size=SIZE, store=store)
+    method.fit(source, progress=NullProgress())
+    items = {item.key: item for item in data.items}
+    return [
+        (
+            DeviceScores.of(method.predict(image), "cpu"),
+            image.size,
+            resize_image(read_image(items[image.key].path), SIZE, SIZE),
+            data.truth(items[image.key]),
+        )
+        for image in source
+    ]
+
+
+def measure(data: BenchmarkData, scored: Scored, refiner: Refiner, seed: int) -> list[float]:
+    """Return mIoU (of salient objects: of the foreground), pixel accuracy and boundary F, %, and CPU ms."""
+    import torch
+
+    seconds = []
+
+    def pairs() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        for i, (scores, size, pixels, truth) in enumerate(scored):
+            start = time.process_time()
+            with torch.inference_mode(), one_thread():
+                side = refiner.guide_side
+                guide = make_guide(torch.from_numpy(pixels[None]), side) if side else None
+                (refined,) = refine_all(refiner, [scores], guide, [size])
+            seconds.append(time.process_time() - start)
+            yield str(i), native_labels(refined, scores.labels, size), truth
+
+    found = evaluate_pairs(
+        pairs(),
+        data.classes,
+        data.ignore,
+        "iou-hungarian",
+        boundary=BOUNDARY_TOLERANCE,
+        replicates=0,
+        seed=seed,
+    )
+    iou = found.per_class[1]["iou"] if data.foreground else found.scores["miou"]
+    quality = (iou, found.scores["pixel_accuracy"], found.scores["boundary_f"])
+    return [*(100 * value for value in quality), 1000 * float(np.mean(seconds))]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print a table."""
-    default = default_folder() / "ecssd"
+    """Measure and print a table a data set."""
+    default = [default_folder() / name for name in SETS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.refinement", description=__doc__)
-    parser.add_argument("--data", type=Path, default=default)
-    parser.add_argument("--sides", nargs="+", type=int, default=[160, 240, 320, 480])
+    parser.add_argument("--data", type=Path, nargs="+", default=default)
+    parser.add_argument("--refiners", nargs="+", default=list(CANDIDATES), metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--limit", type=int, help="first N images of every data set only")
     args = parser.parse_args(argv)
-    data = load_folder(args.data)
-    backbone = load_backbone(cache_dir=cache_dir())
-    store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
-    method = LightCluster(refine="none")
-    source = ImageFeatureSource(data.items, backbone, method.inputs, store=store)
-    source.extract(NullProgress())
-    votes = method.fit_foreground(source, progress=NullProgress()).vote
-    inputs = [
-        (votes(image), item.path, data.truth(item)) for image, item in zip(source, data.items, strict=True)
-    ]
-    rows = []
-    for side in (0, *args.sides, None):
-        done = parallel_map(refine_one, [(*entry, side) for entry in inputs], n_jobs=0)
-        intersection, union, seconds = (np.array(column) for column in zip(*done, strict=True))
-        name = {0: "no CRF", None: "native"}.get(side, f"{side} px")
-        rows.append(
-            [name, f"{100 * intersection.sum() / union.sum():.1f}", f"{1000 * np.median(seconds):.0f}"]
+    for folder in args.data:
+        data = load_folder(folder, args.limit)
+        rows: dict[str, list[list[float]]] = {name: [] for name in args.refiners}
+        for seed in args.seeds:
+            scored = score_images(data, seed)
+            for name in args.refiners:
+                rows[name].append(measure(data, scored, candidate(name), seed))
+        labels = np.mean([len(scores.labels) for scores, *_ in scored])
+        print(
+            f"\n{data.name}: {len(scored)} images, Mosaic, K = {data.n_classes}, {labels:.1f} labels an "
+            f"image, {SIZE} px, float32; means over seeds {' '.join(map(str, args.seeds))}"
         )
-    print(f"{data.name}: {len(inputs)} images, vote of LightCluster, 2 labels, seed 0")
-    print(format_table(["longer side", "foreground IoU %", "CRF ms an image, one core"], rows))
+        header = [
+            "refinement",
+            "IoU" if data.foreground else "mIoU",
+            "pixel accuracy",
+            "boundary F",
+            "CPU ms",
+        ]
+        table = [[name, *(f"{v:.1f}" for v in np.mean(each, axis=0))] for name, each in rows.items()]
+        print(format_table(header, table), flush=True)
     return 0
 
 

@@ -79,16 +79,15 @@ class MeanField:
     confidence: float = 0.9
 
     def __call__(
-        self, scores: torch.Tensor, guide: torch.Tensor, sizes: Sequence[tuple[int, int]]
+        self, scores: torch.Tensor, guide: torch.Tensor | None, sizes: Sequence[tuple[int, int]]
     ) -> torch.Tensor:
         """Refine, see :class:`~fiftyone_plugin.masks.refine.Refiner`; (B, L, guide_side, guide_side)."""
-        import torch
-
+        assert guide is not None
         side = self.guide_side
         unary = self._unary(scores)
         batch, labels = unary.shape[:2]
         cells = self._cells(guide, sizes)
-        smooth = self._smooth(torch.ones_like(unary[:1, :1])).reciprocal_().mul_(self.gaussian_compat)
+        smooth = self._smooth(unary.new_ones((1, 1, side, side))).reciprocal_().mul_(self.gaussian_compat)
         beliefs = unary.softmax(1)
         for _ in range(self.n_iter):
             rows = beliefs.permute(0, 2, 3, 1).contiguous().view(-1, labels)  # quick where contiguous

@@ -65,11 +65,12 @@ class PyDenseCRF:
             ) from error
 
     def __call__(
-        self, scores: torch.Tensor, guide: torch.Tensor, sizes: Sequence[tuple[int, int]]
+        self, scores: torch.Tensor, guide: torch.Tensor | None, sizes: Sequence[tuple[int, int]]
     ) -> torch.Tensor:
         """Refine, see :class:`~fiftyone_plugin.masks.refine.Refiner`; (B, L, side, side)."""
         import torch
 
+        assert guide is not None
         values, pixels = scores.cpu().numpy(), guide.cpu().numpy()
         found = np.zeros((*values.shape[:2], self.side, self.side), np.float32)
         for row, (own, image, size) in enumerate(zip(values, pixels, sizes, strict=True)):

@@ -43,14 +43,15 @@ class Refiner(Protocol):
         """Side of the guides in pixels, 0 for none."""
 
     def __call__(
-        self, scores: torch.Tensor, guide: torch.Tensor, sizes: Sequence[tuple[int, int]]
+        self, scores: torch.Tensor, guide: torch.Tensor | None, sizes: Sequence[tuple[int, int]]
     ) -> torch.Tensor:
         """Refine a batch.
 
         Args:
             scores: (B, L, h, w) float32, >= 0, sums to 1 over L; zero everywhere for labels that an image
                 has not.
-            guide: (B, G, G, 3) uint8, G = :attr:`guide_side`: the photographs, squeezed to a square.
+            guide: (B, G, G, 3) uint8, G = :attr:`guide_side`: the photographs, squeezed to a square;
+                ``None`` where that is 0.
             sizes: native (height, width) of each.
 
         Returns:
@@ -64,7 +65,7 @@ class Unrefined:
     guide_side = 0
 
     def __call__(
-        self, scores: torch.Tensor, guide: torch.Tensor, sizes: Sequence[tuple[int, int]]
+        self, scores: torch.Tensor, guide: torch.Tensor | None, sizes: Sequence[tuple[int, int]]
     ) -> torch.Tensor:
         """Return the scores, see :class:`Refiner`."""
         return scores
@@ -92,7 +93,7 @@ def create_refiner(name: str) -> Refiner:
 def refine_all(
     refiner: Refiner,
     scores: Sequence[DeviceScores],
-    guide: torch.Tensor,
+    guide: torch.Tensor | None,
     sizes: Sequence[tuple[int, int]],
 ) -> list[torch.Tensor]:
     """Refine the scores of several images: one by one on a CPU, else in as large batches as fit.
@@ -100,8 +101,8 @@ def refine_all(
     Args:
         refiner: what to do.
         scores: of B images; those that are refined, or have one label, pass as they are.
-        guide: (B, G, G, 3) uint8, G = ``refiner.guide_side``, on the device of the scores; where that is 0,
-            anything.
+        guide: (B, G, G, 3) uint8, G = ``refiner.guide_side``, on the device of the scores; ``None`` for
+            a refiner that takes none.
         sizes: native (height, width) of each.
 
     Returns:
@@ -118,9 +119,9 @@ def refine_all(
         batch = found[some[0]].new_zeros((len(some), len(found[some[-1]]), *found[some[0]].shape[1:]))
         for row, i in enumerate(some):
             batch[row, : len(found[i])] = found[i]
-        which = torch.tensor(some, device=guide.device) if refiner.guide_side else slice(0)
+        own = None if guide is None else guide[torch.tensor(some, device=guide.device)]
         with one_thread() if batch.device.type == "cpu" else nullcontext():  # the last bits depend on threads
-            refined = refiner(batch, guide[which], [sizes[i] for i in some])
+            refined = refiner(batch, own, [sizes[i] for i in some])
         for row, i in enumerate(some):
             found[i] = refined[row, : len(found[i])]
     return found
@@ -160,7 +161,7 @@ def refine_image(
     import torch
 
     values = torch.from_numpy(np.array(scores, np.float32, order="C"))
-    guide = guide_of(read_image(), refiner.guide_side) if refiner.guide_side else torch.empty(1)
+    guide = guide_of(read_image(), refiner.guide_side) if refiner.guide_side else None
     with torch.inference_mode():
         found = refine_all(refiner, [DeviceScores(np.arange(len(values)), values)], guide, [size])
     return np.asarray(found[0].numpy())

@@ -29,7 +29,7 @@ def test_finds_objects_and_tells_their_kinds_apart(rule, refine):
     for i, image in enumerate(source):
         mask, truth = check_scores(fitted.predict(image), image.size, 3), scene(i)
         overlap = ((mask > 0) & (truth > 1)).sum() / ((mask > 0) | (truth > 1)).sum()
-        assert overlap > (0.85 if refine == "crf" else 0.6)  # patches are 8 pixels wide
+        assert overlap > (0.77 if refine == "crf" else 0.6)  # patches are 8 of 64 pixels wide
         (found,) = set(np.unique(mask)) - {0}
         kinds.append(truth.max())
         classes.append(found)
