@@ -268,10 +268,10 @@ def _from_hub(wanted: str) -> tuple[LoadedModel | None, str]:
 
 
 def _hub_answers() -> bool:
-    """Ask the hub while torch is imported: where nobody answers, that is most of the wait."""
+    """Ask the hub while timm is imported, which takes seconds: where nobody answers, so does the hub."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(hub_is_reachable)
-        import torch  # noqa: F401
+        import timm  # noqa: F401
 
         return answer.result()
 
