@@ -39,9 +39,8 @@ def describe(folder: Path, path: Path) -> int:
     store = FeatureStore(cache_dir(), store_spec(backbone, 448), limit_bytes=None)
     source = ImageFeatureSource(data.items, backbone, method.inputs, size=448, store=store)
     regions = method.fit_features(source, NullProgress()).collect_regions(source, NullProgress())
-    descriptors = regions.join_descriptors()
-    np.savez(path, descriptors=descriptors, foreground=np.concatenate(regions.foreground))
-    return len(descriptors)
+    np.savez(path, descriptors=regions.descriptors, foreground=regions.foreground)
+    return len(regions.descriptors)
 
 
 def resample(descriptors: np.ndarray, count: int) -> np.ndarray:

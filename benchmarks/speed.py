@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -312,6 +313,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Time both and print a table of medians over the runs, as ratios of the bare forward pass."""
     args = build_parser().parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as the command does
     if args.table:
         on_cpu = pick_device(args.device.split(",")[0]) == "cpu"
         lines = table_of_cpu(args) if on_cpu else table_of_gpu(args)

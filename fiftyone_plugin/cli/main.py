@@ -39,12 +39,12 @@ COMMANDS = (
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with every subcommand; each module offers ``add_parser`` and ``run``."""
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser with these subcommands; each module offers ``add_parser`` and ``run``."""
     parser = shared.Parser(prog="pseudomask", description="Semantic pseudo-masks without labels.")
     parser.add_argument("--version", action="version", version=f"pseudomask {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
+    for name in commands:
         module = importlib.import_module(f".{name}", __package__)
         module.add_parser(subparsers).set_defaults(run=module.run)
     return parser
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     SIGTERM ends a command as Ctrl-C does: in order, with the exit code of an interruption.
     """
-    args = build_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = build_parser(_asked_for(argv)).parse_args(argv)
     with _interruptible() as interrupts:
         try:
             return int(args.run(args))
@@ -64,6 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:
             # an interrupt in the middle of importing a compiled module comes out as that module's own error
             return _interrupted(args) if interrupts else _in_one_line(error)
+
+
+def _asked_for(argv: Sequence[str]) -> Sequence[str]:
+    """Return the module of the command that is named, so that no other is imported; all where none is."""
+    if argv[:1] == ["--version"]:
+        return ()
+    return [name for name in COMMANDS if argv and name.rstrip("_") == argv[0]] or COMMANDS
 
 
 def _interrupted(args: argparse.Namespace) -> int:

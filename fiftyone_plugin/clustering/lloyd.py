@@ -39,11 +39,13 @@ def lloyd(x: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     from torch.nn.functional import one_hot
 
     k = draws.shape[1]
-    centers = _start(x, draws)
+    columns = x.mT.contiguous()  # few rows times many columns is several times as fast as the reverse
+    centers = _start(x, columns, draws)
     labels = torch.full(x.shape[:2], -1, dtype=torch.int64, device=x.device)
     for _ in range(MAX_ITER):
-        norm = (centers * centers).sum(2)[:, None]
-        before, labels = labels, torch.baddbmm(norm, x, centers.mT, beta=-1, alpha=2).argmax(2)
+        norm = (centers * centers).sum(2, keepdim=True)
+        nearness = torch.baddbmm(norm, centers, columns, beta=-1, alpha=2)
+        before, labels = labels, nearness.mT.contiguous().argmax(2)
         if torch.equal(labels, before):
             break
         inside = one_hot(labels, k).to(x.dtype)
@@ -52,24 +54,26 @@ def lloyd(x: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     return labels
 
 
-def _start(x: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Return (B, K, d) centres, which are rows of ``x``."""
+def _start(x: torch.Tensor, columns: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Return (B, K, d) centres, which are rows of ``x``; ``columns`` is its transpose."""
     import torch
 
-    b, n, _ = x.shape
-    sets = torch.arange(b, device=x.device)
+    _, n, d = x.shape
     norm = (x * x).sum(2)
-    chosen = [(draws[:, 0, 0] * n).long().clamp_max(n - 1)]
-    nearest = (
-        norm + norm[sets, chosen[0], None] - 2 * (x @ x[sets, chosen[0], :, None]).squeeze(2)
-    ).clamp_min(0)
+
+    def distances(rows: torch.Tensor) -> torch.Tensor:
+        """Return the (B, T, n) squared distances from (B, T) rows."""
+        own = x.gather(1, rows[:, :, None].expand(-1, -1, d))
+        cross = torch.baddbmm(norm[:, None], own, columns, alpha=-2)
+        return (cross + norm.gather(1, rows)[:, :, None]).clamp_min(0)
+
+    chosen = [(draws[:, 0, :1] * n).long().clamp_max(n - 1)]
+    nearest = distances(chosen[0]).squeeze(1)
     for draw in draws.unbind(1)[1:]:
         mass = nearest.cumsum(1)
         tried = torch.searchsorted(mass, draw * mass[:, -1:]).clamp_max(n - 1)
-        rows = x.gather(1, tried[:, :, None].expand(-1, -1, x.shape[2]))
-        distance = norm[:, None] + norm.gather(1, tried)[:, :, None] - 2 * rows @ x.mT
-        after = distance.clamp_min(0).minimum(nearest[:, None])
-        best = after.sum(2).argmin(1)
-        nearest = after[sets, best]
-        chosen.append(tried[sets, best])
-    return x[sets[:, None], torch.stack(chosen, 1)]
+        after = distances(tried).minimum(nearest[:, None])
+        best = after.sum(2).argmin(1, keepdim=True)
+        nearest = after.gather(1, best[:, :, None].expand(-1, -1, n)).squeeze(1)
+        chosen.append(tried.gather(1, best))
+    return x.gather(1, torch.cat(chosen, 1)[:, :, None].expand(-1, -1, d))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from ..common.parallel import one_thread
 from ..errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,6 +134,14 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
         Raises:
             UsageError: D is not that of the data it was fitted on.
         """
+        return l2_normalize(self.project(x))
+
+    def project(self, x: np.ndarray) -> np.ndarray:
+        """Map (n, D) to (n, d) float32 rows, as :meth:`transform` does before it scales them.
+
+        Raises:
+            UsageError: D is not that of the data it was fitted on.
+        """
         if x.shape[1] != len(self.mean_):
             raise UsageError(
                 f"vectors of {x.shape[1]} numbers where {len(self.mean_)} were learnt: the model was fitted "
@@ -141,9 +150,7 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
         x = l2_normalize(x)
         if self.mean_.any():
             x = x - self.mean_
-        if self.projection_ is not None:
-            x = x @ self.projection_
-        return l2_normalize(x)
+        return x if self.projection_ is None else x @ self.projection_
 
 
 class DeviceNormalizer:
@@ -175,7 +182,8 @@ def _whitening(x: np.ndarray, n_components: int) -> np.ndarray:
     for start in range(0, len(x), CHUNK):  # a float64 copy of everything would double the memory of the fit
         rows = x[start : start + CHUNK].astype(np.float64)
         covariance += rows.T @ rows
-    variance, directions = np.linalg.eigh(covariance / len(x))
+    with one_thread():  # on a busy machine, threads that wait for each other take 30 times as long
+        variance, directions = np.linalg.eigh(covariance / len(x))
     directions = directions[:, ::-1][:, :n_components]
     scale = _inverse(np.sqrt(np.maximum(variance[::-1][:n_components], 0.0)))
     # eigh leaves the signs open

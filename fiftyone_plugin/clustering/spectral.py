@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from ..common.parallel import one_thread
 from ..errors import UsageError
 from .kmeans import ReproducibleKMeans
+from .neighbours import nearest, neighbour_graph
 from .normalize import l2_normalize
 
 if TYPE_CHECKING:
@@ -30,58 +31,16 @@ __all__ = [
     "cut_embedding",
     "diffusion_rows",
     "majority",
-    "nearest",
-    "neighbour_graph",
     "scale_edges",
 ]
 
 View = Callable[[np.ndarray], np.ndarray]
 
-BLOCK = 2048  # rows of the similarity matrix at a time: 160 MB against 20,000 landmarks
 VOTERS = 5
 SHARPNESS = 3
 DIFFUSION = 4  # steps of the random walk; 3 to 8 were much alike, from 15 on small classes are lost
 SMALLEST = 0.2  # smallest cluster, as a share of the mean size
 MAX_LINKAGE = 8_000  # rows in average linkage, which takes memory for all pairs: 1 GB
-
-
-def nearest(x: np.ndarray, to: np.ndarray, k: int, *, skip_self: bool = False) -> np.ndarray:
-    """Return the ``k`` rows of ``to`` most similar to every row of ``x``, by inner product.
-
-    Args:
-        x: (n, d) float32.
-        to: (m, d) float32.
-        k: neighbours, at most m (m - 1 with ``skip_self``).
-        skip_self: ``x`` is ``to``, and no row is its own neighbour.
-
-    Returns:
-        (n, k) int64 row numbers, ascending; which of equals is taken is arbitrary, but the same in every run.
-    """
-    found = np.empty((len(x), k), np.int64)
-    for start in range(0, len(x), BLOCK):
-        similarity = x[start : start + BLOCK] @ to.T
-        if skip_self:
-            rows = np.arange(len(similarity))
-            similarity[rows, start + rows] = -np.inf
-        top = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        found[start : start + BLOCK] = np.sort(top, axis=1)
-    return found
-
-
-def neighbour_graph(x: np.ndarray, k: int) -> csr_matrix:
-    """Return the symmetric (n, n) graph of the ``k`` nearest neighbours of unit vectors.
-
-    An edge weighs 1 if each is a neighbour of the other, 1/2 if only one is. Such edges were better here than
-    edges weighted by similarity: whitened descriptors of one class are often not much alike.
-    """
-    from scipy.sparse import csr_matrix
-
-    n = len(x)
-    k = min(k, n - 1)
-    columns = nearest(x, x, k, skip_self=True).ravel()
-    rows = np.repeat(np.arange(n), k)
-    directed = csr_matrix((np.ones(n * k, np.float64), (rows, columns)), shape=(n, n))
-    return (directed + directed.T) * 0.5
 
 
 def scale_edges(graph: csr_matrix, factors: np.ndarray) -> csr_matrix:
@@ -224,6 +183,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         auto_range: smallest and largest K of ``auto``; eigenvectors are kept up to the largest, so that the
             rows can be cut at another K later.
         random_state: seed.
+        device: torch device that neighbours are looked for on.
 
     Attributes:
         n_clusters_: clusters found.
@@ -245,12 +205,14 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         max_landmarks: int = 20_000,
         auto_range: tuple[int, int] = (5, 60),
         random_state: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.n_clusters = n_clusters
         self.neighbours = neighbours
         self.max_landmarks = max_landmarks
         self.auto_range = auto_range
         self.random_state = random_state
+        self.device = device
 
     def fit(self, x: np.ndarray, y: None = None, *, views: Sequence[View] = ()) -> LandmarkSpectral:
         """Cluster the unit rows of (n, d) ``x``, n >= 1.
@@ -292,7 +254,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
             self.graph_ = csr_matrix((len(x), len(x)))
             kmeans = ReproducibleKMeans(min(wanted, distinct), random_state=self.random_state)
             return kmeans.fit(x).labels_
-        self.graph_ = agreement([neighbour_graph(view, self.neighbours) for view in (x, *views)])
+        self.graph_ = agreement([neighbour_graph(v, self.neighbours, self.device) for v in (x, *views)])
         self.eigenvalues_, vectors = _laplacian_eigenvectors(
             self.graph_, max(wanted, self.auto_range[1]) + 1, self.random_state
         )
@@ -306,7 +268,7 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
 
     def _nearest_landmarks(self, x: np.ndarray) -> np.ndarray:
         with one_thread():
-            return nearest(np.asarray(x, np.float32), self.landmarks_, min(VOTERS, len(self.landmarks_)))
+            return nearest(x, self.landmarks_, min(VOTERS, len(self.landmarks_)), device=self.device)
 
 
 def _laplacian_eigenvectors(graph: csr_matrix, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .neighbours import largest
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,8 +32,8 @@ def nearest_patches(vectors: torch.Tensor) -> torch.Tensor:
         vectors: (B, n, d) float32.
 
     Returns:
-        (B, n, k) int64 numbers below n, k of :func:`n_neighbours`, the nearest first; which of equals is
-        taken is arbitrary. The memory does not grow with the square of n.
+        (B, n, k) int64 numbers below n, k of :func:`n_neighbours`, in no order; which of equals is taken
+        is arbitrary. The memory does not grow with the square of n.
     """
     import torch
 
@@ -45,7 +47,7 @@ def nearest_patches(vectors: torch.Tensor) -> torch.Tensor:
         nearness = torch.baddbmm(norm, vectors[:, start : start + step], vectors.mT, beta=-1, alpha=2)
         rows = torch.arange(nearness.shape[1], device=vectors.device)
         nearness[:, rows, start + rows] = -torch.inf
-        found[:, start : start + step] = nearness.topk(k, dim=2).indices
+        found[:, start : start + step] = largest(nearness, k)
     return found
 
 

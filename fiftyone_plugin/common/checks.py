@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-import numpy as np
-
 from ..errors import UsageError, did_you_mean
 
 __all__ = [
@@ -106,7 +104,7 @@ class Flag:
 
     def check(self, name: str, value: object) -> bool:
         """Return a plain ``bool``, see :class:`Rule`."""
-        if not isinstance(value, (bool, np.bool_)):
+        if type(value).__name__ not in ("bool", "bool_"):  # Python's or numpy's, which is not imported for it
             raise UsageError(f"{name} must be {self}, got {value!r:.200}")
         return bool(value)
 

@@ -44,40 +44,30 @@ def sample_patches(
     vectors: Callable[[ImageFeatures], np.ndarray],
     *,
     budget: int,
-    max_images: int = 8192,
     seed: int = 0,
     advance: Callable[[], object] = lambda: None,
 ) -> PatchSample:
-    """Draw about ``budget`` patches, the same number from every image.
+    """Draw about ``budget`` patches, the same number from every image, and at least one.
 
     Every image is treated alone (its own generator), so what is drawn does not depend on the order of the
-    images. Memory is bounded by ``budget`` and ``max_images``, not by ``n_images``.
+    images.
 
     Args:
         images: stream of features with the layers ``vectors`` needs and ``cls``; ``attn`` is kept if there.
         n_images: number of images listed, known before the stream is read.
         vectors: returns the (h*w, D) array to sample from.
         budget: number of patches to aim for.
-        max_images: beyond this many images, a random subset of about this size is read.
         seed: seed.
         advance: called once an image.
 
     Returns:
         The sample, at least one image if the stream yields one.
     """
-    keep_probability = min(1.0, max_images / max(1, n_images))
-    per_image = math.ceil(budget / max(1, min(n_images, max_images)))
+    per_image = math.ceil(budget / max(1, n_images))
     drawn: list[_Drawn] = []
-    passed_over: ImageFeatures | None = None
     for features in images:
         advance()
-        rng = image_rng(seed, features.digest)
-        if rng.random() > keep_probability:
-            passed_over = passed_over or features
-            continue
-        drawn.append(_draw(features, vectors, per_image, rng))
-    if not drawn and passed_over is not None:
-        drawn.append(_draw(passed_over, vectors, per_image, image_rng(seed, passed_over.digest)))
+        drawn.append(_draw(features, vectors, per_image, image_rng(seed, features.digest)))
     return _join(drawn)
 
 

@@ -45,9 +45,9 @@ class _Cost(NamedTuple):
     layers: int
 
 
-# What a run costs where none has ended yet. Measured with the offline ViT-S/14 at 448 pixels on two CPU cores,
-# with the 100 images of coco27, split between constant and image by runs of 8 images; the network's share is
-# scaled by width and patches, see _forward. Not measured, but rough guesses: other devices, and alignseg.
+# What a run costs where none has ended yet. Measured with the offline ViT-S/14 at 448 pixels on two CPU
+# cores, with the 100 images of coco27, split between constant and image by runs of 8 images; the share of the
+# network is scaled by width and patches, see _forward. Rough guesses: other devices, and alignseg.
 FORWARD_S = {"cpu": 0.45, "mps": 0.05, "cuda": 0.002}
 START_S = 5.0
 REFINE_S = 0.1
@@ -132,7 +132,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Observation:
-    """A finished run: its images, how many times longer than guessed it took, bytes of its results an image."""
+    """A finished run: its images, how often the guessed time it took, bytes of results an image."""
 
     images: int
     fit: float
@@ -245,12 +245,12 @@ def _notes(plan: Plan, features: float) -> list[str]:
     notes = []
     if plan.images > plan.fit_images and not plan.fitted:
         notes.append(
-            f"classes are learnt from {plan.fit_images:,} of the {plan.images:,} images, drawn by their content"
+            f"classes are learnt from {plan.fit_images:,} of the {plan.images:,} images, drawn by content"
         )
     if features > plan.cache_limit:
         notes.append(
-            f"the cache takes {format_bytes(plan.cache_limit)} of {format_bytes(features)} of features: those of "
-            f"{1 - plan.cache_limit / features:.0%} of the images are computed again where they are needed"
+            f"the cache takes {format_bytes(plan.cache_limit)} of {format_bytes(features)} of features: "
+            f"those of {1 - plan.cache_limit / features:.0%} of the images are computed again where needed"
         )
     return notes
 

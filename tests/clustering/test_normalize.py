@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler, normalize
 
-from fiftyone_plugin.clustering.normalize import VectorNormalizer, l2_normalize
+from fiftyone_plugin.clustering.normalize import (
+    DeviceNormalizer,
+    VectorNormalizer,
+    blur_patches,
+    blur_tensors,
+    l2_normalize,
+)
 from fiftyone_plugin.errors import UsageError
 
 
@@ -115,3 +122,21 @@ def test_the_first_components_are_those_of_a_smaller_fit():
         large.first(9)
     with pytest.raises(UsageError, match="None components"):
         VectorNormalizer(center=True).fit(x).first(2)
+
+
+@pytest.mark.parametrize("options", [{}, {"center": True}, {"whiten": 6}, {"standardize": True}])
+def test_on_a_device_it_is_the_same(options):
+    x = correlated()
+    x[3] = 0
+    normalizer = VectorNormalizer(**options).fit(x)
+    found = DeviceNormalizer(normalizer, "cpu")(torch.from_numpy(x).reshape(4, 100, -1))
+    np.testing.assert_allclose(found.reshape(400, -1), normalizer.transform(x), atol=2e-5)
+
+
+@pytest.mark.parametrize("sigma", [0, 0.7, 3])
+@pytest.mark.parametrize("grid", [(5, 7), (1, 35), (2, 2)])
+def test_blurring_many_images_is_blurring_each(grid, sigma):
+    images = np.random.default_rng(0).normal(size=(3, grid[0] * grid[1], 4)).astype(np.float32)
+    found = blur_tensors(torch.from_numpy(images), grid, sigma)
+    for one, image in zip(found, images, strict=True):
+        np.testing.assert_allclose(one, blur_patches(image, grid, sigma), atol=1e-5)

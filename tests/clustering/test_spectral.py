@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import AgglomerativeClustering, KMeans, SpectralClustering
 from sklearn.metrics import adjusted_rand_score, completeness_score, homogeneity_score
-from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from fiftyone_plugin.clustering import spectral
+from fiftyone_plugin.clustering.neighbours import neighbour_graph
 from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.clustering.spectral import (
     DIFFUSION,
@@ -21,8 +21,6 @@ from fiftyone_plugin.clustering.spectral import (
     cut_embedding,
     diffusion_rows,
     majority,
-    nearest,
-    neighbour_graph,
 )
 from fiftyone_plugin.errors import UsageError
 
@@ -36,22 +34,6 @@ def blobs(n_clusters=5, per_cluster=60, dim=12, noise=0.25, seed=0):
     )
     order = rng.permutation(len(x))
     return x[order], truth[order]
-
-
-@given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
-def test_nearest_against_scikit_learn(n, k, seed):
-    x = l2_normalize(np.random.default_rng(seed).normal(size=(n, 6)).astype(np.float32))
-    k = min(k, n - 1)
-    found = nearest(x, x, k, skip_self=True)
-    expected = NearestNeighbors(n_neighbors=k).fit(x).kneighbors(return_distance=False)
-    np.testing.assert_array_equal(found, np.sort(expected, axis=1))
-
-
-def test_the_graph_is_scikit_learns_made_symmetric():
-    x, _ = blobs()
-    theirs = kneighbors_graph(x, 10, mode="connectivity")
-    np.testing.assert_array_equal(neighbour_graph(x, 10).toarray(), (0.5 * (theirs + theirs.T)).toarray())
 
 
 def test_clusters_are_found_as_by_scikit_learn():

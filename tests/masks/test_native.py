@@ -9,11 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fiftyone_plugin.masks.argmax import winners
-from fiftyone_plugin.masks.native import (
-    at_most,
-    device_winners,
-    native_labels,
-)
+from fiftyone_plugin.masks.native import at_most, device_winners, native_labels
+from fiftyone_plugin.masks.scores import LabelScores
 
 from .scenes import random_scores
 
@@ -66,14 +63,14 @@ def test_more_than_256_labels_on_a_device():
     assert (found.numpy() == winners(scores, 40, 50)).mean() >= 0.999
 
 
-def halves() -> torch.Tensor:
-    values = torch.zeros((2, 4, 4))
+def halves() -> LabelScores:
+    values = np.zeros((2, 4, 4), np.float32)
     values[0, :, :2] = values[1, :, 2:] = 1
-    return values
+    return LabelScores(np.array([3, 7]), values)
 
 
 def test_scores_become_class_ids_at_native_size():
-    mask = native_labels(halves(), np.array([3, 7]), (40, 60))
+    mask = native_labels(torch.from_numpy(halves().scores), np.array([3, 7]), (40, 60))
     assert mask.shape == (40, 60)
     assert mask.dtype == np.uint8
     assert (mask[:, :29] == 3).all()
@@ -81,6 +78,6 @@ def test_scores_become_class_ids_at_native_size():
 
 
 def test_class_ids_above_255_take_two_bytes():
-    mask = native_labels(halves(), np.array([3, 700]), (40, 60))
+    mask = native_labels(torch.from_numpy(halves().scores), np.array([3, 700]), (40, 60))
     assert mask.dtype == np.uint16
     assert np.unique(mask).tolist() == [3, 700]

@@ -145,7 +145,13 @@ def test_a_run_may_be_reached_through_a_link(tmp_path):
 def test_the_end_of_a_run_removes_its_working_files_only(tmp_path):
     work = tmp_path / ".work"
     digest = "ab" * 32
-    own = ("journal.jsonl", "stop", "fit/training.pt", f"memo/regions-1a/ab/{digest}.npz")
+    own = (
+        "journal.jsonl",
+        "stop",
+        "fit/training.pt",
+        "fit/regions-0123456789abcdef-00007.npz",
+        f"memo/regions-1a/ab/{digest}.npz",
+    )
     partial = ".pseudomask-1-0a1b2c3d.partial"
     mine = (
         "notes.txt",

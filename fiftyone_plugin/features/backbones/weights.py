@@ -38,7 +38,7 @@ class LoadedModel:
     """A model in eval mode and where its weights came from.
 
     Attributes:
-        model: the ``torch.nn.Module``: timm's, or :class:`~.plain.PlainViT`, which is called as timm's are.
+        model: the ``torch.nn.Module``, as timm builds it.
         name: the backbone name, as recorded in runs.
         timm_name: the timm architecture.
         origin: ``"file"``, ``"hub"`` or ``"offline"``.
@@ -140,17 +140,13 @@ def _create(timm_name: str, **kwargs: Any) -> Any:
 
 
 def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
-    from .plain import plain_vit
-
     state = read_checkpoint(path)
     try:
         timm_name = timm_name or guess_architecture(state)
-        model = plain_vit(timm_name, state)
-        empty = _create(timm_name) if model is None else None
+        empty = _create(timm_name)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    if empty is not None:
-        model = _fill(path, empty, state, timm_name)
+    model = _fill(path, empty, state, timm_name)
     _check_finite(path, model)
     return model, timm_name
 
@@ -247,11 +243,10 @@ def _offline(cache_dir: Path) -> LoadedModel:
     """Return the offline checkpoint; the digest of its tensors is that of what was read."""
     import torch
 
-    from .plain import plain_vit
-
     path, arrays = read_offline_checkpoint(cache_dir)
     spec = BACKBONES[OFFLINE_BACKBONE]
-    model = plain_vit(spec.timm_name, {name: torch.from_numpy(array) for name, array in arrays.items()})
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    model = _fill(path, _create(spec.timm_name), state, spec.timm_name)
     digests = _file_sha256(path), STATE_SHA256
     return LoadedModel(model, spec.name, spec.timm_name, "offline", spec.licence, *digests, spec.name)
 
@@ -265,7 +260,7 @@ def _from_hub(wanted: str) -> tuple[LoadedModel | None, str]:
     if not is_cached(timm_name) and not _hub_answers():
         return None, "the model hub cannot be reached and nothing is cached"
     try:
-        model = _from_cache(timm_name) or _create(timm_name, pretrained=True)
+        model = _create(timm_name, pretrained=True)
     except OSError as error:  # all of the hub's own errors: gated, not found, connection lost
         return None, f"the model hub does not give them ({_first_line(error)})"
     licence = spec.licence if spec else "see the model's card"
@@ -273,20 +268,12 @@ def _from_hub(wanted: str) -> tuple[LoadedModel | None, str]:
 
 
 def _hub_answers() -> bool:
-    """Ask the hub while torch is imported: where nobody answers, that is most of the wait."""
+    """Ask the hub while timm is imported, which takes seconds: where nobody answers, so does the hub."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(hub_is_reachable)
-        import torch  # noqa: F401
+        import timm  # noqa: F401
 
         return answer.result()
-
-
-def _from_cache(timm_name: str) -> Any:
-    """Return the model around weights in the hub's cache; ``None`` where only timm can build it."""
-    from .plain import plain_vit
-
-    path = hub_file(timm_name) if timm_name in BACKBONES else None
-    return plain_vit(timm_name, read_checkpoint(path)) if path is not None else None
 
 
 def check_backbone(name: str) -> None:

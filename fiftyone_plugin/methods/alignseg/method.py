@@ -20,6 +20,7 @@ from ...features.types import FeatureSource, ImageFeatures
 from ...images.drawing import Panel
 from ...masks.scores import LabelScores
 from ..base import SegmentationMethod, sample_features
+from ..limits import tell_clustering, tell_part
 from ..remembered import warn_fewer_classes
 from ..saved import SavedArrays
 from .config import AlignSegConfig
@@ -95,6 +96,7 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         )
         normalizer = VectorNormalizer(config.center, config.whiten).fit(sample.vectors)
         self.tokens_ = self._embedding(normalizer)
+        tell_part(config.max_images / max(1, len(features)), len(features), "regions are learnt from tokens")
         with progress.stage("crops", total=len(features)) as stage:
             images = collect_images(
                 features,
@@ -125,6 +127,7 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         keep = MAX_REGIONS_FOR_FIT / (config.n_prototypes * max(1, len(features)))
         descriptors: list[np.ndarray] = []
         areas: list[np.ndarray] = []
+        tell_part(keep, len(features), "classes are learnt from the regions")
         with progress.stage("regions", total=len(features)) as stage:
             for image in features:
                 stage.update()
@@ -145,6 +148,7 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
 
     def _fit_classes(self, descriptors: np.ndarray, area: np.ndarray) -> None:
         config = self.config
+        tell_clustering(config.class_clustering, len(descriptors), "regions")
         self.classes_ = RegionClasses(
             config.n_classes,
             whiten=config.class_whiten,

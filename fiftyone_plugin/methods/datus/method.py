@@ -25,6 +25,7 @@ from ...features.types import FeatureSource, ImageFeatures
 from ...images.drawing import Panel
 from ...masks.scores import LabelScores
 from ..base import SegmentationMethod, hard_scores
+from ..limits import tell_clustering, tell_part
 from ..remembered import Found, found_in_all, found_in_one, remember, warn_fewer_classes
 from ..saved import SavedArrays
 from .config import DatUSConfig, SegmentSettings
@@ -75,6 +76,7 @@ class DatUS(SegmentationMethod[DatUSConfig]):
         areas: list[np.ndarray] = []
         images = segments = fallbacks = 0
         keep = min(1.0, MAX_SEGMENTS_FOR_FIT / (TYPICAL_SEGMENTS * max(1, len(features))))
+        tell_part(keep, len(features), "classes are learnt from the segments")
         for image, found in found_in_all(features, self._segments_of, progress, "segments"):
             images += 1
             segments += len(found["descriptors"])
@@ -89,6 +91,7 @@ class DatUS(SegmentationMethod[DatUSConfig]):
         with progress.stage("classes", total=1, unit="fit") as stage:
             vectors = [v for v in vectors if len(v)] or [np.zeros((0, 1), np.float32)]
             self.classes_ = self._region_classes()
+            tell_clustering(self.config.clustering, sum(map(len, vectors)), "segments")
             self.classes_.fit(np.concatenate(vectors), area=np.concatenate([*areas, np.zeros(0)]))
             warn_fewer_classes(self.config.n_classes, self.n_classes_, "segments")
             stage.update()

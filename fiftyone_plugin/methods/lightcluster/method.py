@@ -27,6 +27,7 @@ from ...masks.regions import connected_regions, region_boxes
 from ...masks.scores import LabelScores
 from ...masks.upsample import resize_scores
 from ..base import SegmentationMethod, sample_features
+from ..limits import tell_part
 from ..remembered import Found, found_in_all, found_in_one, remember, warn_fewer_classes
 from ..saved import SavedArrays
 from .config import LightClusterConfig
@@ -97,6 +98,7 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
         cls: list[np.ndarray] = []
         area: list[np.ndarray] = []
         keep = min(1.0, MAX_REGIONS_FOR_FIT / (2.0 * max(1, len(features))))
+        tell_part(keep, len(features), "classes are learnt from the regions")
         for image, found in found_in_all(features, self._regions_of, progress, "foreground, regions"):
             if image_rng(self.config.random_state + 1, image.digest).random() <= keep:
                 cls.append(np.asarray(found["cls"], np.float32))

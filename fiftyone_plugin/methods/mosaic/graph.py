@@ -45,6 +45,7 @@ def cluster_regions(
     neighbours: int,
     max_landmarks: int = 12_000,
     random_state: int = 0,
+    device: str = "cpu",
 ) -> tuple[LandmarkSpectral, VectorNormalizer]:
     """Cluster region descriptors on what their neighbour graphs under several whitenings agree on.
 
@@ -62,6 +63,7 @@ def cluster_regions(
         neighbours: of every region in each graph.
         max_landmarks: regions in the graphs.
         random_state: seed.
+        device: torch device that neighbours are looked for on.
 
     Returns:
         The clusters, and the first whitening.
@@ -72,9 +74,14 @@ def cluster_regions(
     # n centred vectors span n - 1 dimensions, and few regions say little about many of them
     limit = max(1, len(sample) // 4)
 
-    def view(normalizer: VectorNormalizer) -> View:
+    with one_thread():
+        widest = VectorNormalizer(whiten=min(max(whiten), limit)).fit(sample)
+        starts = range(0, len(descriptors), CHUNK)
+        whitened = np.concatenate([widest.project(descriptors[i : i + CHUNK]) for i in starts])
+
+    def view(n_components: int) -> View:
         def describe(rows: np.ndarray) -> np.ndarray:
-            vectors = normalizer.transform(descriptors[rows])
+            vectors = l2_normalize(whitened[rows, : min(n_components, limit)])
             if not foreground_weight:
                 return vectors
             inside = foreground_weight * foreground[rows]
@@ -82,16 +89,16 @@ def cluster_regions(
 
         return describe
 
-    with one_thread():
-        widest = VectorNormalizer(whiten=min(max(whiten), limit)).fit(sample)
-        normalizers = [widest.first(min(n, limit)) for n in whiten]
-        first, *others = map(view, normalizers)
-        starts = range(0, len(descriptors), CHUNK)
-        x = np.concatenate([first(np.arange(i, min(i + CHUNK, len(descriptors)))) for i in starts])
+    first, *others = map(view, whiten)
     spectral = LandmarkSpectral(
-        n_classes, neighbours=neighbours, max_landmarks=max_landmarks, random_state=random_state
+        n_classes,
+        neighbours=neighbours,
+        max_landmarks=max_landmarks,
+        random_state=random_state,
+        device=device,
     )
-    return spectral.fit(x, views=others), normalizers[0]
+    spectral.fit(first(np.arange(len(descriptors))), views=others)
+    return spectral, widest.first(min(whiten[0], limit))
 
 
 def links_between_images(graph: csr_matrix, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

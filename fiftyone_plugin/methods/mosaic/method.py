@@ -114,7 +114,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         widths: list[int] = []
 
         def stacked(image: ImageFeatures) -> np.ndarray:
-            parts = [np.asarray(image[layer], np.float32) for layer in names]
+            parts = [image[layer] for layer in names]
             widths[:] = [part.shape[1] for part in parts]
             return np.concatenate(parts, axis=1)
 
@@ -189,7 +189,9 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             ),
             max_landmarks=config.max_landmarks,
             random_state=config.random_state,
+            device=self.device,
         )
+        self._speak_of_caps(len(descriptors))
         rows = spectral.landmark_rows_
         owners = regions.owners[rows]
         self.graph_ = RegionGraph(
@@ -203,6 +205,16 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             _head_vectors(regions.patches),
         )
         return spectral.landmark_labels_
+
+    def _speak_of_caps(self, n_regions: int) -> None:
+        most = self.config.max_landmarks
+        if n_regions > most:
+            logger.info(
+                "%s regions: the classes are found on %s of them, drawn at random, and the others follow the "
+                "most similar of these; max_landmarks sets how many",
+                f"{n_regions:,}",
+                f"{most:,}",
+            )
 
     def _neighbours(self, n_regions: int, n_cuts: int) -> int:
         """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
@@ -219,7 +231,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         order = np.argsort(-votes.sum(0), kind="stable")
         votes = votes[:, order]
         self._bear_witness(np.argsort(order)[clusters].astype(np.int32))
-        self.head_ = SoftmaxHead(self.config.regularization).fit(
+        self.head_ = SoftmaxHead(self.config.regularization, device=self.device).fit(
             self.graph_.patches, votes.argmax(1), votes.shape[1], sample_weight=votes.max(1)
         )
 

@@ -312,22 +312,6 @@ class TestResolution:
         with torch.inference_mode():
             torch.testing.assert_close(found.model.forward_features(x), dinov2.forward_features(x))
 
-    def test_without_timm_where_it_is_not_needed(self, backbone):
-        """Importing it takes longer than labelling some images."""
-        code = (
-            "from pathlib import Path; import sys\n"
-            "from fiftyone_plugin.features.backbones import load_backbone\n"
-            "backbone = load_backbone(None, cache_dir=Path(sys.argv[1]), device='cpu')\n"
-            "backbone.resolve_layer('attn')\n"
-            "print(backbone.name, {'timm', 'torchvision', 'torch._dynamo'} & set(sys.modules))\n"
-        )
-        from fiftyone_plugin.common.paths import cache_dir
-
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(cache_dir())], capture_output=True, text=True, check=True
-        )
-        assert done.stdout.split() == [OFFLINE_BACKBONE, "set()"]
-
     def test_a_hub_that_answers_but_gives_nothing(self, tmp_path, monkeypatch, backbone):
         """As behind a proxy that refuses, or for gated weights: timm's own request fails in earnest here."""
         from fiftyone_plugin.common.paths import cache_dir

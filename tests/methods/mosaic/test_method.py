@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -194,6 +195,15 @@ def test_a_bounded_subset_is_enough():
     images = scenes(60)
     expected = np.stack([truth(i) for i in range(60)])
     assert adjusted_rand_score(expected.ravel(), predicted(method, images).ravel()) > 0.8
+
+
+def test_a_graph_of_some_of_the_regions_says_so(caplog):
+    caplog.set_level("INFO", "fiftyone_plugin")
+    Mosaic(3, **{**SMALL, "max_landmarks": 1000}).fit(scenes(12))
+    assert "drawn at random" not in caplog.text
+    Mosaic(3, **{**SMALL, "max_landmarks": 30}).fit(scenes(12))
+    (line,) = [r.getMessage() for r in caplog.records if "drawn at random" in r.getMessage()]
+    assert re.match(r"\d+ regions: the classes are found on 30 of them", line)
 
 
 def test_constant_images_get_one_class():
