@@ -66,7 +66,7 @@ class Labelled:
         cpu: of all cores, workers included.
         stages: stage -> seconds, as the run tells them.
         memory: bytes at most, workers included.
-        disk: bytes beyond the results at most: cache and working files.
+        disk: bytes beyond the results at most: cache, working files, and what is kept of images.
         forwards: images that went through the network; ``None`` where the run does not tell.
     """
 
@@ -149,7 +149,7 @@ def label(images: Path, method: str, args: argparse.Namespace) -> Labelled:
             if (value := getattr(args, name)) is not None:
                 command += [f"--{name.replace('_', '-')}", str(value)]
         command += ["--cache"] if args.cache else []
-        watched = watch(command, [cache, out / ".work"], {CACHE_ENV: str(cache)})
+        watched = watch(command, [cache, out / ".work", out / "tokens"], {CACHE_ENV: str(cache)})
         run = json.loads((out / "run.json").read_text())
     stages = {name: value for name, value in run["seconds"].items() if name != "total"}
     images_done, work = run["counts"]["labelled"], run.get("work") or {}

@@ -59,8 +59,9 @@ COSTS = {
 }
 UNKNOWN_COST = _Cost(10.0, 0.5, 0.1, 2, 4)
 MASK_BYTES = 9_000  # a mask and its confidence map, PNG
-REDUCED_BYTES = 230_000  # kept of an image of the sample while the run lasts; of mosaic, at 1,024 patches
+REDUCED_BYTES = 328_000  # what labels an image of the sample anew stays in the run; mosaic, 1,024 patches
 REDUCED_LIMIT = 1 << 30
+WORKING_BYTES = 150_000  # of an image of the sample while it is fitted; mosaic
 IN_MEMORY = 3 << 29  # bytes of features that are kept from one pass over the sample to the next
 WIDTHS = {"tiny": (192, 0.3), "small": (384, 1.0), "base": (768, 3.6), "large": (1024, 12.0)}
 KEEPS_REDUCED = "mosaic"
@@ -104,7 +105,7 @@ class Estimate:
 
     Attributes:
         seconds: wall-clock time.
-        bytes: disk for masks, confidence maps and cached features.
+        bytes: disk for masks, confidence maps, what is kept of the sample, and cached features.
         runs: number of runs with the same settings on this machine that the figures rest on; 0: a guess.
         working_bytes: disk besides while the run lasts.
         notes: what is good to know beforehand, a line each.
@@ -117,7 +118,7 @@ class Estimate:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """One line, such as ``about 4 min, 120 MB on disk, 23 MB more while it runs``."""
+        """One line, such as ``about 4 min, 120 MB on disk, 15 MB more while it runs``."""
         text = f"about {format_seconds(self.seconds)}, {format_bytes(self.bytes)} on disk"
         more = f", {format_bytes(self.working_bytes)} more while it runs"
         return text + more if self.working_bytes > 0.05 * self.bytes else text
@@ -198,8 +199,9 @@ def estimate(plan: Plan, folder: Path | None = None) -> Estimate:
     seconds += START_S if plan.fitted else _near(taught, plan.images, lambda one: one.fit) * _guess_fit(plan)
     results = plan.images * (_near(same, plan.images, lambda one: one.mask_bytes) if same else MASK_BYTES)
     features = plan.images * (1.0 - plan.cached) * _feature_bytes(plan) if plan.kept else 0.0
-    size = round(results + min(features, plan.cache_limit))
-    return Estimate(seconds, size, len(same), _working_bytes(plan), tuple(_notes(plan, features)))
+    size = round(results + _reduced_bytes(plan) + min(features, plan.cache_limit))
+    working = WORKING_BYTES * _sample(plan) if _keeps(plan) else 0
+    return Estimate(seconds, size, len(same), working, tuple(_notes(plan, features)))
 
 
 def _near(rows: Sequence[_Observation], images: int, value: Callable[[_Observation], float]) -> float:
@@ -219,8 +221,8 @@ def _guess_fit(plan: Plan) -> float:
 
 def _guess_label(plan: Plan) -> float:
     cost, kept = COSTS.get(plan.method, UNKNOWN_COST), 0.0 if plan.fitted else float(_sample(plan))
-    if plan.method != KEEPS_REDUCED:
-        kept = min(kept, IN_MEMORY / _feature_bytes(plan))
+    each = REDUCED_BYTES * _patches(plan) / 1024 if _keeps(plan) else _feature_bytes(plan)
+    kept = min(kept, (REDUCED_LIMIT if _keeps(plan) else IN_MEMORY) / each)
     refine = REFINE_S if plan.refine != "none" else 0.0
     through = max(0.0, plan.images - kept) * (1 - _known(plan))
     return plan.images * (cost.mask + refine) + _forward(plan) * through
@@ -235,10 +237,12 @@ def _known(plan: Plan) -> float:
     return min(1.0, max(0.0, plan.cached)) if plan.kept else 0.0
 
 
-def _working_bytes(plan: Plan) -> int:
-    if plan.fitted or plan.method != KEEPS_REDUCED:
-        return 0
-    return round(min(REDUCED_LIMIT, _sample(plan) * REDUCED_BYTES * _patches(plan) / 1024))
+def _keeps(plan: Plan) -> bool:
+    return plan.method == KEEPS_REDUCED and not plan.fitted
+
+
+def _reduced_bytes(plan: Plan) -> float:
+    return min(REDUCED_LIMIT, _sample(plan) * REDUCED_BYTES * _patches(plan) / 1024) if _keeps(plan) else 0.0
 
 
 def _notes(plan: Plan, features: float) -> list[str]:

@@ -108,7 +108,10 @@ def test_a_guess_scales_with_images_width_size_and_device(tmp_path):
 
 @pytest.mark.parametrize(("method", "passes"), [("mosaic", 1), ("lightcluster", 2), ("alignseg", 3)])
 def test_images_pass_the_network_once_but_for_the_sample(tmp_path, method, passes):
-    """Features of 3,000 images at 56 px fit in memory, of 3,000 at 448 px those of a part do."""
+    """Features of 3,000 images at 56 px fit in memory, of 3,000 at 448 px those of a part do.
+
+    What mosaic keeps of 3,000 images fits on disk.
+    """
     forward = {"backbone": "offline-vits14", "method": method, "fit_images": 3000}
     for size, again in ((56, False), (448, True)):
         plan = replace(PLAN, images=100_000, size=size, **forward)
@@ -125,11 +128,11 @@ def test_disk_is_results_what_is_kept_meanwhile_and_the_cache_up_to_its_limit(tm
     def of(**changes):
         return estimate(replace(PLAN, **changes), tmp_path)
 
-    assert of().bytes == 100 * module.MASK_BYTES
-    assert of().working_bytes == 100 * module.REDUCED_BYTES
-    assert of(images=100_000).working_bytes == pytest.approx(4000 * module.REDUCED_BYTES, rel=0.01)
-    assert of(images=100_000, fit_images=10_000).working_bytes == module.REDUCED_LIMIT
-    assert of(size=224).working_bytes == 25 * module.REDUCED_BYTES
+    assert of(fitted=True).bytes == of(method="datus").bytes == 100 * module.MASK_BYTES
+    assert of().bytes == 100 * (module.MASK_BYTES + module.REDUCED_BYTES)
+    assert of(size=224).bytes == 100 * module.MASK_BYTES + 25 * module.REDUCED_BYTES
+    assert of(images=100_000).bytes == 100_000 * module.MASK_BYTES + module.REDUCED_LIMIT
+    assert of(images=100_000).working_bytes == 4000 * module.WORKING_BYTES
     assert of(method="datus").working_bytes == of(fitted=True).working_bytes == 0
     cached = of(kept=True)
     assert cached.bytes - of().bytes == 100 * 5 * 2 * 384 * 32 * 32
@@ -149,7 +152,7 @@ def test_what_is_good_to_know_beforehand(tmp_path):
     assert "4,000 of the 100,000 images" in note
     assert estimate(replace(plan, fitted=True), tmp_path).notes == ()
     assert estimate(PLAN, tmp_path).notes == ()
-    assert str(estimate(PLAN, tmp_path)).endswith("900 kB on disk, 23 MB more while it runs")
+    assert str(estimate(PLAN, tmp_path)).endswith("34 MB on disk, 15 MB more while it runs")
     assert str(estimate(replace(PLAN, fitted=True), tmp_path)).endswith("900 kB on disk")
 
 
@@ -163,7 +166,7 @@ def test_a_run_teaches_its_own_rates(tmp_path, factor):
     assert found.seconds == pytest.approx(
         run.run["seconds"]["total"]
     )  # the same run again takes what it took
-    assert found.bytes == 50 * 200
+    assert found.bytes == 50 * (200 + module.REDUCED_BYTES)
     guess = estimate(replace(PLAN, images=7000), tmp_path / "nowhere").seconds
     assert estimate(replace(PLAN, images=7000), tmp_path).seconds == pytest.approx(factor * guess)
 
