@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,10 +105,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, nargs="+", default=default)
     parser.add_argument("--refiners", nargs="+", default=list(CANDIDATES), metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--limit", type=int, help="first N images of every data set only")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th image only")
     args = parser.parse_args(argv)
     for folder in args.data:
-        data = load_folder(folder, args.limit)
+        data = load_folder(folder)
+        data = replace(data, items=data.items[:: args.every])
         rows: dict[str, list[list[float]]] = {name: [] for name in args.refiners}
         for seed in args.seeds:
             scored = score_images(data, seed)

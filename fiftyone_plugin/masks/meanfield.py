@@ -52,8 +52,9 @@ class _Cells(NamedTuple):
 class MeanField:
     """Mean-field inference over soft scores and the photograph.
 
-    The constants are those that unsupervised segmentation shares (MaskContrast, STEGO, CAUSE, PriMaPs), with
-    half the iterations.
+    Iterations and weights are those of :class:`~fiftyone_plugin.masks.pydense.PyDenseCRF`. The appearance
+    kernel is a little narrower in place and wider in colour, which few grids meet better; docs/refinement.md
+    has the comparison.
 
     Args:
         guide_side: side in pixels of the guide and of the result.
@@ -68,13 +69,13 @@ class MeanField:
             patch can still be overruled by the pixels.
     """
 
-    guide_side: int = 160
-    grids: int = 8
+    guide_side: int = 224
+    grids: int = 6
     n_iter: int = 5
     gaussian_sxy: float = 1.0
     gaussian_compat: float = 3.0
-    bilateral_sxy: float = 67 / 640
-    bilateral_srgb: float = 3.0
+    bilateral_sxy: float = 0.08
+    bilateral_srgb: float = 3.5
     bilateral_compat: float = 4.0
     confidence: float = 0.9
 

@@ -62,7 +62,7 @@ def test_nearly_the_labels_of_pydensecrf():
     image, truth = two_colours(side=240, noise=8)
     scores = patch_scores(truth, grid=16)
     theirs = refine_one(PyDenseCRF(), scores, image)
-    ours = refine_one(MeanField(guide_side=240, bilateral_srgb=3.0), scores, image)
+    ours = refine_one(MeanField(guide_side=240, bilateral_sxy=67 / 640, bilateral_srgb=3.0), scores, image)
     coarse = resize_scores(scores, 240, 240)
     assert np.abs(ours - theirs).mean() < np.abs(coarse - theirs).mean() / 5
     assert (ours.argmax(0) == theirs.argmax(0)).mean() > 0.98
