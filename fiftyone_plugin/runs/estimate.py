@@ -46,13 +46,14 @@ class _Cost(NamedTuple):
 
 
 # What a run costs where none has ended yet. Measured with the offline ViT-S/14 at 448 pixels on two CPU
-# cores, with the 100 images of coco27, split between constant and image by runs of 8 images; the share of the
-# network is scaled by width and patches, see _forward. Rough guesses: other devices, and alignseg.
+# cores, with 4, 24 and 100 images of coco27, beside other work: shares hold, and seconds are scaled to the 0.45
+# of the network on a quiet machine. The network is scaled by width and patches, see _forward. lightcluster and
+# datus are as measured in the former design; rough guesses: other devices, and alignseg.
 FORWARD_S = {"cpu": 0.45, "mps": 0.05, "cuda": 0.002}
 START_S = 5.0
-REFINE_S = 0.1
+REFINE_S = 0.02
 COSTS = {
-    "mosaic": _Cost(24.0, 0.25, 0.1, 1, 5),
+    "mosaic": _Cost(1.0, 0.04, 0.015, 1, 5),
     "lightcluster": _Cost(0.5, 0.15, 0.05, 2, 1),
     "datus": _Cost(0.5, 0.06, 0.01, 1, 4),
     "alignseg": _Cost(300.0, 0.3, 0.1, 3, 4),

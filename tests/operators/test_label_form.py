@@ -211,7 +211,7 @@ class TestEstimate:
         paths = dataset.values("filepath")
         assert cached_share(paths, "tiny", 64, cache_dir()) == 0.0
         settings = {"backbone": tiny_weights, "size": 64, "classes": 3, "refine": "none", "jobs": 1}
-        label(paths[:3], out=tmp_path / "run", method="lightcluster", **settings)
+        label(paths[:3], out=tmp_path / "run", method="lightcluster", cache=True, **settings)
         assert cached_share(paths[:3], "tiny", 64, cache_dir()) == 1.0
         assert cached_share(paths[3:], "tiny", 64, cache_dir()) == 0.0
         assert cached_share(paths, "tiny", 96, cache_dir()) == 0.0
