@@ -46,8 +46,8 @@ class _Cost(NamedTuple):
 
 
 # What a run costs where none has ended yet. Measured with the offline ViT-S/14 at 448 pixels on two CPU
-# cores, with 4, 24 and 100 images of coco27, beside other work: shares hold, and seconds are scaled to the 0.45
-# of the network on a quiet machine. The network is scaled by width and patches, see _forward. lightcluster and
+# cores, with 4, 24 and 100 images of coco27, beside other work: shares hold, and seconds are scaled to the
+# 0.45 of the network on a quiet machine, itself scaled by width and patches, see _forward. lightcluster and
 # datus are as measured in the former design; rough guesses: other devices, and alignseg.
 FORWARD_S = {"cpu": 0.45, "mps": 0.05, "cuda": 0.002}
 START_S = 5.0
