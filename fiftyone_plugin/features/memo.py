@@ -15,7 +15,7 @@ __all__ = ["MEMO_BYTES", "DirectoryMemo", "MemoFolder", "ScratchMemo"]
 
 logger = logging.getLogger(__name__)
 
-MEMO_BYTES = 1 << 30  # of a run: some 4,500 images of the default method at 448 px
+MEMO_BYTES = 3 << 29  # of a run: some 4,900 images of the default method at 448 px
 
 
 class MemoFolder:
