@@ -77,8 +77,11 @@ class TestWeights:
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
         assert not is_here(DEFAULT_BACKBONE)
         assert "not here" in describe_weights(DEFAULT_BACKBONE)
-        folder = tmp_path / f"models--timm--{DEFAULT_BACKBONE}" / "snapshots" / "0123"
+        repository = tmp_path / f"models--timm--{DEFAULT_BACKBONE}"
+        folder = repository / "snapshots" / "0123"
         folder.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0123")  # as the hub's client does, and asks for
         assert not is_here(DEFAULT_BACKBONE)
         (folder / "model.safetensors").write_bytes(b"0")
         assert is_here(DEFAULT_BACKBONE)
