@@ -184,6 +184,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocol", default="iou-hungarian")
     parser.add_argument("--backbone")
     parser.add_argument("--size", type=int, default=448)
+    parser.add_argument("--precision", default="float32", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--refine", choices=list(REFINERS), default=DEFAULT_REFINER)
     parser.add_argument("--limit", type=int, help="first N images of every data set only")
     parser.add_argument("--set", dest="options", nargs="*", default=[], help="OPTION=VALUE of the methods")
@@ -241,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
     results = Results(args.json)
     text = []
     try:
-        backbone = load_backbone(args.backbone, cache_dir=cache_dir())
+        backbone = load_backbone(args.backbone, cache_dir=cache_dir(), precision=args.precision)
         if any(name in ZOO for name in args.data):
             require_genuine_weights(backbone, named=args.backbone is not None)
         for name in args.data:

@@ -108,6 +108,7 @@ def label_items(
         source = session.source(folder.items, method.inputs, memos)
         done = _finished_rows(folder)
         todo = {item.key for item in folder.items} - done.keys()
+        fits = given is None and not FittedModel.is_in(folder.model)
         fitted = _fit_or_load(wanted, given is not None, session, source, folder, config, timed)
         for row in predict(fitted, source, session, folder, todo, timed):
             done[row.image] = row
@@ -117,7 +118,7 @@ def label_items(
             settings,
             resources={name: getattr(config, name) for name in RESOURCES},
             versions=versions(),
-            work={"images": len(todo), "forwards": source.forwards, "fitted": given is None},
+            work={"images": len(todo), "forwards": source.forwards, "fitted": fits},
             left_out=left_out.to_json(),
             images_root=folder.items[0].root,
         )

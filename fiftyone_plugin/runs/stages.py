@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["all_rows", "conclude", "fit", "none_readable", "predict"]
 
+logger = logging.getLogger(__name__)
+
 CONFIDENCE_SIDE = 128  # longest side of a confidence map, pixels; patches are coarser
 ATTEMPTS = 3  # at an image that is being changed
 
@@ -48,6 +51,12 @@ def fit(source: ImageFeatureSource, sample: FeatureSource, method: Method, progr
     Raises:
         PseudoMaskError: not one image could be read, or as the method says.
     """
+    if len(sample) < len(source):
+        logger.warning(
+            "classes are learnt from %s of the %s images, drawn by their content; --fit-images takes more",
+            f"{len(sample):,}",
+            f"{len(source):,}",
+        )
     try:
         method.fit(sample, progress=progress)
     except PseudoMaskError as error:

@@ -69,12 +69,13 @@ def test_two_devices_write_the_same_run(few, settings, mosaic, tmp_path):
     assert masks_of(result.out) == masks_of(mosaic.out)
 
 
-def test_every_image_passes_the_network_once(few, settings, mosaic, tmp_path):
+def test_every_image_passes_the_network_once(few, settings, mosaic, tmp_path, caplog):
     assert mosaic.run["work"] == {"images": 4, "forwards": 4, "fitted": True}
     chosen = {**settings, "method": "mosaic", "options": {}, "fit_images": 2}
     sampled = label(few, out=tmp_path / "sampled", **chosen)
     assert sampled.run["work"]["forwards"] == 4
     assert sampled.run["settings"]["fit_images"] == 2
+    assert "learnt from 2 of the 4 images" in caplog.text
 
 
 def test_images_of_the_fit_are_labelled_anew_without_the_network(few, settings, mosaic, tmp_path, photos):
