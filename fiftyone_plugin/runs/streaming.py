@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -39,7 +40,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 BATCHES_AHEAD = 2  # on each device
 WORDS = {"decode": "files", "device": "the network", "write": "masks"}
-IMAGES_AHEAD = 8  # for each thread that finishes images
 
 
 @dataclass(frozen=True)
@@ -123,25 +123,15 @@ class Stream(Generic[T]):
             loaded = self.source.load(keys, guide_side=self._guide_side, known=known)
             groups = batched(loaded, self.source.batch_size)
             scored: deque[Future[list[Outcome]]] = deque()
-            finished: deque[tuple[ImageFeatures, Future[T] | ImageReadError]] = deque()
-            n = 0
-            while True:
+            for n in count():
                 group = self._timed("decode", lambda: next(groups, None))
-                if group is not None:
-                    scored.append(lanes[n % len(lanes)](group))
-                    n += 1
-                while scored and (group is None or len(scored) > BATCHES_AHEAD * len(lanes)):
-                    for image, outcome in self._timed("device", scored.popleft().result):
-                        if isinstance(outcome, Labelled):
-                            finished.append((image, finishers.submit(self.finish, outcome)))
-                        else:
-                            finished.append((image, outcome))
-                    while len(finished) > IMAGES_AHEAD * threads:
-                        yield self._finished(finished.popleft())
-                while finished and (group is None or _is_done(finished[0][1])):
-                    yield self._finished(finished.popleft())
                 if group is None:
-                    return
+                    break
+                scored.append(lanes[n % len(lanes)](group))
+                if len(scored) > BATCHES_AHEAD * len(lanes):
+                    yield from self._finished(scored.popleft(), finishers)
+            while scored:
+                yield from self._finished(scored.popleft(), finishers)
 
     @property
     def _guide_side(self) -> int:
@@ -157,17 +147,24 @@ class Stream(Generic[T]):
         return f"{share:.0%} of the time waiting for {WORDS[what]}"
 
     def _finished(
-        self, pair: tuple[ImageFeatures, Future[T] | ImageReadError]
-    ) -> tuple[ImageFeatures, T | ImageReadError]:
-        image, outcome = pair
-        if isinstance(outcome, ImageReadError):
-            return image, outcome
-        try:
-            return image, self._timed("write", outcome.result)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            return image, _too_large(image)
+        self, scored: Future[list[Outcome]], finishers: Executor
+    ) -> Iterator[tuple[ImageFeatures, T | ImageReadError]]:
+        """Finish the images of a batch; meanwhile the devices work at the next ones."""
+        begun = [
+            (image, finishers.submit(self.finish, outcome) if isinstance(outcome, Labelled) else outcome)
+            for image, outcome in self._timed("device", scored.result)
+        ]
+        for image, outcome in begun:
+            if isinstance(outcome, ImageReadError):
+                yield image, outcome
+                continue
+            try:
+                result: T | ImageReadError = self._timed("write", outcome.result)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                result = _too_large(image)
+            yield image, result
 
     def _timed(self, what: str, function: Callable[[], R]) -> R:
         start = time.perf_counter()
@@ -281,10 +278,6 @@ def label_images(
             source.failures[image.key] = outcome.reason
         else:
             yield image, outcome
-
-
-def _is_done(outcome: Future[T] | ImageReadError) -> bool:
-    return isinstance(outcome, ImageReadError) or outcome.done()
 
 
 def _open_pool(name: str, threads: int, stack: ExitStack) -> Executor:

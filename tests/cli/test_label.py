@@ -377,7 +377,7 @@ def test_workers_end_with_the_command(images, options, tmp_path, number, code):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     process = subprocess.Popen(
-        [*command, "--jobs", "2", "--method", "mosaic", "--no-cache"],
+        [*command, "--jobs", "2", "--method", "lightcluster"],
         stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
         env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip

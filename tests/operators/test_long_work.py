@@ -17,6 +17,7 @@ from fiftyone_plugin import label_dataset, undo
 from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.dataset.summary import list_runs
 from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.features import backbones
 from fiftyone_plugin.runs.stopping import RunStopped, is_at_work
 
 pytestmark = pytest.mark.slow
@@ -36,6 +37,7 @@ def slow(stage, done, total):
         time.sleep(0.4)
 
 settings = dict(method="lightcluster", size=96, classes=3, refine="none", jobs=1, backbone=sys.argv[2])
+settings["batch_size"] = 1
 label_dataset(fo.load_dataset(sys.argv[1]), "auto", progress=CallbackProgress(slow, 0), **settings)
 """
 
@@ -202,6 +204,7 @@ class TestOperators:
 
         module = sys.modules[type(foo.get_operator(URI)).__module__.replace("label_dataset", "running")]
         monkeypatch.setattr(module, "INTERVAL_S", 0.0)
+        monkeypatch.setattr(backbones, "pick_batch_size", lambda backbone, size: 1)
         service = DelegatedOperationService()
         original = ExecutionContext.set_progress
         seen = []

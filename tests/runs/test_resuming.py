@@ -20,7 +20,7 @@ from .run_helpers import BAD, add_bad, at, interrupt, masks_of, table_of
 
 @pytest.mark.parametrize(
     ("stage", "after"),
-    [("load backbone", 0), ("sample", 0), ("sample", 2), ("levels", 1), ("foreground, regions", 2),
+    [("sample", 0), ("sample", 2), ("levels", 1), ("foreground, regions", 2),
      ("classes", 1), ("masks", 0), ("masks", 2), ("contact sheet", 0)],
 )  # fmt: skip
 def test_resumed_it_writes_the_same_bytes(finished, few, settings, tmp_path, monkeypatch, stage, after):
@@ -41,10 +41,9 @@ def test_resumed_it_writes_the_same_bytes(finished, few, settings, tmp_path, mon
 
 
 def test_finished_masks_are_not_made_again(few, settings, tmp_path):
+    settings = {**settings, "batch_size": 1}  # of a larger one, some may be in hand
     with pytest.raises(KeyboardInterrupt):
         label(few, out=tmp_path / "run", progress=interrupt("masks", 2), **settings)
-    for name in ("chelsea.png", "sub/rocket.png"):  # they may have been in hand
-        (tmp_path / "run" / "masks" / name).unlink(missing_ok=True)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "masks").rglob("*.png")}
     assert len(before) == 2
     seen = []
@@ -72,14 +71,13 @@ def test_tables_are_the_same_however_the_model_came(few, settings, tmp_path, met
 
 def test_changed_images_are_labelled_anew_and_gone_ones_listed(few, settings, tmp_path):
     """While the run was stopped: one whose mask is there, and one whose mask is not, of either kind."""
+    settings = {**settings, "batch_size": 1}
     images = tmp_path / "images"
     shutil.copytree(few, images)
     for number in range(2):
         shutil.copy(few / "chelsea.jpg", images / f"x{number}.jpg")
     with pytest.raises(KeyboardInterrupt):
         label(images, out=tmp_path / "run", progress=interrupt("masks", 3), **settings)
-    for name in ("sub/rocket.png", "x0.png", "x1.png"):  # they may have been in hand
-        (tmp_path / "run" / "masks" / name).unlink(missing_ok=True)
     done = {path.stem for path in (tmp_path / "run" / "masks").rglob("*.png")}
     assert done == {"astronaut", "chelsea", "coffee"}
     identity = json.loads((tmp_path / "run" / "run.json").read_text())["run_id"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from .offline import find_offline_onnx
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 
-__all__ = ["default_here", "describe_weights", "hub_file", "is_here"]
+__all__ = ["default_here", "describe_weights", "is_here"]
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -17,17 +17,11 @@ def is_here(name: str) -> bool:
     """Tell whether a registered backbone can be loaded without a network."""
     if name == OFFLINE_BACKBONE:
         return find_offline_onnx() is not None
-    return hub_file(BACKBONES[name].timm_name) is not None
-
-
-def hub_file(timm_name: str) -> Path | None:
-    """Return the weights of a registered model in the cache of the model hub, ``None`` where they are not."""
-    repository = _hub_cache() / f"models--timm--{timm_name}"
+    snapshots = _hub_cache() / f"models--timm--{BACKBONES[name].timm_name}" / "snapshots"
     try:
-        snapshot = repository / "snapshots" / (repository / "refs" / "main").read_text().strip()
-    except (OSError, ValueError):
-        return None
-    return next((snapshot / name for name in HUB_FILES if (snapshot / name).is_file()), None)
+        return any((folder / file).is_file() for folder in snapshots.iterdir() for file in HUB_FILES)
+    except OSError:
+        return False
 
 
 def default_here() -> str:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...common.memory import is_out_of_memory
+from ...common.parallel import usable_cores
 from ...errors import UsageError
 from .weights import LoadedModel, load_model
 
@@ -101,7 +102,7 @@ def pick_batch_size(backbone: Backbone, size: int) -> int:
     import torch
 
     if not backbone.device.startswith("cuda"):
-        return 8 if backbone.device == "cpu" else 16
+        return max(2, min(16, usable_cores())) if backbone.device == "cpu" else 16
     patches = (backbone.round_size(size) // backbone.patch_size) ** 2
     image = ACTIVATIONS * 4 * patches * backbone.dim + NEIGHBOURHOODS * 4 * patches**2
     whole = torch.cuda.get_device_properties(backbone.device).total_memory

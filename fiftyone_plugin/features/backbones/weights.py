@@ -16,7 +16,6 @@ from typing import Any
 from ...errors import MissingDependencyError, UsageError, unknown
 from .checkpoints import guess_architecture, read_checkpoint
 from .offline import HOW_TO_INSTALL, STATE_SHA256, find_offline_onnx, read_offline_checkpoint, tensors_sha256
-from .presence import hub_file
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 
 __all__ = [
@@ -79,8 +78,6 @@ def hub_is_reachable(timeout: float = HUB_TIMEOUT_S) -> bool:
 
 def is_cached(timm_name: str) -> bool:
     """Tell whether timm's weights for ``timm_name`` are already on this machine."""
-    if timm_name in BACKBONES:
-        return hub_file(timm_name) is not None
     import timm
     from huggingface_hub import try_to_load_from_cache
 

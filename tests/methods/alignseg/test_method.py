@@ -287,7 +287,7 @@ def test_memory_is_bounded_by_max_images():
         ({"attention": 2}, "attention must"), ({"token_layers": []}, "token_layers must"),
         ({"token_layers": "cls"}, "token_layers must"), ({"class_layers": [3]}, "class_layers must"),
         ({"chained": 1}, "chained can only be True"), ({"crop": "token"}, "did you mean 'crops'"),
-        ({"refine": "blur"}, "refine must be one of crf, none"),
+        ({"refine": "blur"}, "refine must be one of crf, pydensecrf, none"),
         ({"colour": 1}, "colour"), ({"loss": "sum"}, "loss can only be 'mean' any more"),
     ],
     ids=str,
