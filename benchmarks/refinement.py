@@ -35,7 +35,7 @@ from fiftyone_plugin.masks.refine import REFINERS, Refiner, refine_all
 from fiftyone_plugin.masks.scores import DeviceScores
 from fiftyone_plugin.methods.mosaic.method import Mosaic
 
-SETS = ("ecssd", "coco27", "msrc_v2", "camvid")
+SETS = ("ecssd", "coco27", "msrc_v2", "camvid", "cwfid")
 SIZE = 448
 CANDIDATES: dict[str, Callable[..., Refiner]] = {**REFINERS, "jbu": JointBilateral, "pamr": PixelAdaptive}
 

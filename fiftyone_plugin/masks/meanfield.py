@@ -40,12 +40,11 @@ class _Cells(NamedTuple):
     weight: torch.Tensor
 
     def message(self, beliefs: torch.Tensor) -> torch.Tensor:
-        """Return the sum over all pixels of their (B * N, L) beliefs, by the kernel, normalised."""
+        """Return P times the sum over all pixels of their weighted (B * N, L) beliefs, by the kernel."""
         import torch.nn.functional as F
 
         sums = F.embedding_bag(self.members, beliefs * self.weight, self.starts, mode="sum")
-        heard = F.embedding_bag(self.of_pixel, sums, mode="sum")
-        return heard.mul_(self.weight / self.of_pixel.shape[1])
+        return F.embedding_bag(self.of_pixel, sums, mode="sum")
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ class MeanField:
     """Mean-field inference over soft scores and the photograph.
 
     Iterations and weights are those of :class:`~fiftyone_plugin.masks.pydense.PyDenseCRF`. The appearance
-    kernel is a little narrower in place and wider in colour, which few grids meet better; docs/refinement.md
-    has the comparison.
+    kernel is a little wider in colour, which few grids meet better; docs/refinement.md has the comparison.
 
     Args:
         guide_side: side in pixels of the guide and of the result.
@@ -74,7 +72,7 @@ class MeanField:
     n_iter: int = 5
     gaussian_sxy: float = 1.0
     gaussian_compat: float = 3.0
-    bilateral_sxy: float = 0.08
+    bilateral_sxy: float = 67 / 640
     bilateral_srgb: float = 3.5
     bilateral_compat: float = 4.0
     confidence: float = 0.9
@@ -83,17 +81,20 @@ class MeanField:
         self, scores: torch.Tensor, guide: torch.Tensor | None, sizes: Sequence[tuple[int, int]]
     ) -> torch.Tensor:
         """Refine, see :class:`~fiftyone_plugin.masks.refine.Refiner`; (B, L, guide_side, guide_side)."""
+        import torch
+
         assert guide is not None
         side = self.guide_side
         unary = self._unary(scores)
         batch, labels = unary.shape[:2]
         cells = self._cells(guide, sizes)
         smooth = self._smooth(unary.new_ones((1, 1, side, side))).reciprocal_().mul_(self.gaussian_compat)
+        loudness = cells.weight.view(batch, 1, side, side) * (self.bilateral_compat / self.grids)
         beliefs = unary.softmax(1)
         for _ in range(self.n_iter):
             rows = beliefs.permute(0, 2, 3, 1).contiguous().view(-1, labels)  # quick where contiguous
-            heard = cells.message(rows).mul_(self.bilateral_compat)
-            energy = heard.view(batch, side, side, labels).permute(0, 3, 1, 2) + unary
+            heard = cells.message(rows).view(batch, side, side, labels).permute(0, 3, 1, 2)
+            energy = torch.addcmul(unary, heard, loudness)
             energy.addcmul_(self._smooth(beliefs), smooth)
             beliefs = energy.softmax(1)
         return beliefs.contiguous()
@@ -142,7 +143,7 @@ class MeanField:
         of_pixel = cell.view(n_grids, n_pixels).T.contiguous()
         ends = torch.cat([starts[1:], starts.new_full((1,), len(order))])
         total = F.embedding_bag(of_pixel, (ends - starts).float()[:, None], mode="sum") / n_grids
-        return _Cells((order % n_pixels).int(), starts, of_pixel, total.rsqrt_())
+        return _Cells(order.int() % n_pixels, starts, of_pixel, total.rsqrt_())
 
     def _keys(self, guide: torch.Tensor, sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Return (P, B * N) numbers, equal for pixels of one image that share a cell of a grid."""
