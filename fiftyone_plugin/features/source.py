@@ -44,7 +44,7 @@ class ImageFeatureSource:
         layers: layers that the method wants, as it names them.
         size: side of the square network input in pixels; rounded to a multiple of the patch size.
         crop_size: side of the square input for region crops.
-        batch_size: images in one forward pass.
+        batch_size: images in one forward pass; may be lowered meanwhile, where memory runs short.
         store: keeps features on disk between passes and runs; ``None`` for none.
         memo_dir: where a fit keeps arrays that it derives from images; ``None`` keeps none.
         kept_bytes: features that are kept in memory from one pass to the next.

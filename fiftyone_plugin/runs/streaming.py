@@ -106,7 +106,6 @@ class Stream(Generic[T]):
     refiner: Refiner
     finish: Callable[[Labelled], T]
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _most: int | None = field(default=None, init=False)  # images in a batch, since memory ran short
 
     def run(self, keys: Collection[str]) -> Iterator[tuple[ImageFeatures, T | ImageReadError]]:
         """Yield what became of the images of these keys, in order.
@@ -186,7 +185,7 @@ class Stream(Generic[T]):
 
     def _encode(self, group: list[Loaded], replica: Replica) -> list[_Encoded]:
         """Label what the fit has kept, and run the others through the network, as many as fit."""
-        if self._most is not None and len(group) > self._most:
+        if len(group) > self.source.batch_size:  # cut before memory ran short
             return self._halves(group, replica)
         start = time.perf_counter()
         try:
@@ -208,7 +207,7 @@ class Stream(Generic[T]):
     def _less(self, group: list[Loaded], replica: Replica) -> list[_Encoded]:
         """Go on with smaller batches; an image that is too large alone gets its error."""
         if len(group) > 1:
-            self._most = len(group) // 2
+            self.source.batch_size = len(group) // 2  # of the source, which fills batches up to it on a GPU
             return self._halves(group, replica)
         image = self.source.describe(group[0])
         return [_Encoded(group, FeatureBatch([], {}), {image.key: (image, _too_large(image))}, 0.0)]
