@@ -5,12 +5,8 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 from .._version import __version__
 from ..common.console import say
@@ -19,6 +15,7 @@ from ..dataset.database import database_problem
 from ..errors import PseudoMaskError
 from . import shared
 from .exits import Exit
+from .interrupts import interruptible
 
 __all__ = ["build_parser", "main"]
 
@@ -57,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser(_asked_for(argv)).parse_args(argv)
-    with _interruptible() as interrupts:
+    with interruptible() as interrupts:
         try:
             return int(args.run(args))
         except KeyboardInterrupt:
@@ -100,32 +97,6 @@ def _problem(error: Exception) -> str | None:
     if is_out_of_memory(error):
         return "not enough memory; close other programs, or give this one more"
     return database_problem(error)
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Let SIGTERM raise ``KeyboardInterrupt`` as SIGINT does, where nobody has set other handlers.
-
-    Yields:
-        the signals that have come, filled as they come.
-    """
-    received: list[int] = []
-
-    def interrupt(number: int, frame: Any) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    ours = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
-    before = {number: handler for number, handler in ours.items() if signal.getsignal(number) is handler}
-    if threading.current_thread() is not threading.main_thread():  # others may not set handlers
-        before = {}
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

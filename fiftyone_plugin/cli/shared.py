@@ -110,9 +110,10 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 def progress_of(args: argparse.Namespace) -> Progress:
     """Return where progress goes: to stderr, unless ``--quiet``."""
-    from ..common.progress import ConsoleProgress, NullProgress
+    from ..common.progress import CheckedProgress, ConsoleProgress, NullProgress
+    from .interrupts import raise_if_interrupted
 
-    return NullProgress() if args.quiet else ConsoleProgress()
+    return CheckedProgress(NullProgress() if args.quiet else ConsoleProgress(), raise_if_interrupted)
 
 
 def finish(args: argparse.Namespace, document: Callable[[], Any]) -> bool:

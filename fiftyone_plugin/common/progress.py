@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = [
     "CallbackProgress",
+    "CheckedProgress",
     "ConsoleProgress",
     "NullProgress",
     "Progress",
@@ -122,3 +123,33 @@ class TimedProgress:
                 yield stage
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class CheckedProgress:
+    """Passes everything on to ``inner``; ``check`` is called at every update, and ends work by raising."""
+
+    def __init__(self, inner: Progress, check: Callable[[], object]) -> None:
+        self.inner = inner
+        self.check = check
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "img") -> Iterator[Stage]:
+        """Open a stage of the wrapped progress."""
+        self.check()
+        with self.inner.stage(name, total, unit) as stage:
+            yield _CheckedStage(stage, self.check)
+
+
+class _CheckedStage:
+    """A stage that checks at every update; everything else is the wrapped stage's."""
+
+    def __init__(self, stage: Stage, check: Callable[[], object]) -> None:
+        self._stage = stage
+        self._check = check
+
+    def update(self, n: int = 1) -> None:
+        self._stage.update(n)
+        self._check()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)

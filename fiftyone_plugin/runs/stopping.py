@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ..common.locks import is_held
-from ..common.progress import Progress, Stage
+from ..common.progress import CheckedProgress, Progress
 from ..errors import PseudoMaskError
 from .cleaning import LOCK
 from .folder import RunDirectory
@@ -44,33 +41,23 @@ def request_stop(out: Path) -> bool:
     return True
 
 
-class StoppableProgress:
+class StoppableProgress(CheckedProgress):
     """Passes everything on to ``inner``, and ends the run in ``out`` once :func:`request_stop` was called.
 
-    A request that is older than the run's first stage is forgotten: it was meant for another one.
+    Its stages raise :class:`RunStopped` then. A request that is older than the run's first stage was meant
+    for another one, and is forgotten.
     """
 
     def __init__(self, inner: Progress, out: Path) -> None:
-        self.inner = inner
+        super().__init__(inner, self._look)
         self._request = RunDirectory(out).work / REQUEST
         self._begun = False
         self._looked = 0.0
 
-    @contextmanager
-    def stage(self, name: str, total: int | None = None, unit: str = "img") -> Iterator[Stage]:
-        """Open a stage of the wrapped progress.
-
-        Raises:
-            RunStopped: somebody asked for it.
-        """
+    def _look(self) -> None:
         if not self._begun:  # the run holds its folder by now
             self._begun = True
             self._request.unlink(missing_ok=True)
-        self._check()
-        with self.inner.stage(name, total, unit) as stage:
-            yield _Checked(stage, self)
-
-    def _check(self) -> None:
         now = time.monotonic()
         if now - self._looked < INTERVAL_S:
             return
@@ -78,18 +65,3 @@ class StoppableProgress:
         if self._request.exists():
             self._request.unlink(missing_ok=True)
             raise RunStopped("stopped as asked")
-
-
-class _Checked:
-    """A stage that looks for a request at every update; everything else is the wrapped stage's."""
-
-    def __init__(self, stage: Stage, progress: StoppableProgress) -> None:
-        self._stage = stage
-        self._progress = progress
-
-    def update(self, n: int = 1) -> None:
-        self._stage.update(n)
-        self._progress._check()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stage, name)

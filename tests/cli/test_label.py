@@ -24,6 +24,10 @@ pytestmark = pytest.mark.slow
 
 LINES = re.compile(r"[\r\n]+")
 
+# Python ends itself with the signal where the interrupt met code that was compiled from text, e.g. of a
+# dataclass; a shell shows 130 for both.
+INTERRUPTED = (130, -signal.SIGINT)
+
 
 @pytest.fixture(autouse=True)
 def process_as_found():
@@ -267,7 +271,7 @@ def test_ctrl_c_leaves_what_resume_completes(images, options, finished, tmp_path
     time.sleep(0.1)  # within the very call that draws the bar, the line that says so would not be a new one
     os.killpg(process.pid, signal.SIGINT)
     printed, rest = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode in INTERRUPTED
     assert printed == b""
     lines = [
         line for line in LINES.split(seen + rest.decode()) if line and not re.search(r"\d+/\d+ \[", line)
@@ -294,7 +298,7 @@ def test_ctrl_c_while_masks_are_written(images, options, tmp_path):
     read_until(process, "masks +:.* [1-9]/16")
     os.killpg(process.pid, signal.SIGINT)
     _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode in INTERRUPTED
     assert rest.decode().count("pseudomask: interrupted; run the same command with --resume to go on") == 1
     assert b"Traceback" not in rest
     assert 0 < len(masks_of(out)) < 16

@@ -7,7 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from fiftyone_plugin.common.progress import CallbackProgress, ConsoleProgress, NullProgress, TimedProgress
+from fiftyone_plugin.common.progress import (
+    CallbackProgress,
+    CheckedProgress,
+    ConsoleProgress,
+    NullProgress,
+    TimedProgress,
+)
 
 
 def test_callback_at_both_ends_and_not_more_often_than_asked():
@@ -104,3 +110,21 @@ def test_console_shows_rate_and_time_left_on_stderr(capsys):
     assert "img/s" in err
     assert "4/4" in err
     assert "<00:0" in err  # elapsed<left
+
+
+def test_a_check_ends_the_work_at_the_next_update():
+    done, wanted = [], []
+
+    def check():
+        if wanted:
+            raise Cancelled
+
+    progress = CheckedProgress(CallbackProgress(lambda *args: done.append(args), interval=0), check)
+    with progress.stage("masks", total=3) as stage:
+        stage.update()
+        wanted.append(True)
+        with pytest.raises(Cancelled):
+            stage.update()
+        assert done[-1] == ("masks", 2, 3)  # what was done is said all the same
+    with pytest.raises(Cancelled), progress.stage("the next"):
+        raise AssertionError("it begins")

@@ -21,6 +21,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TWO = {1: "sky", 2: "sea"}
 PAIR = np.array([[0, 1, 1], [2, 2, 1]], np.uint8)
 
+# Python ends itself with the signal where the interrupt met code that was compiled from text, e.g. of a
+# dataclass; a shell shows 130 for both.
+INTERRUPTED = (130, -signal.SIGINT)
+
 
 def test_the_command_knows_every_format():
     assert tuple(formats()) == FORMATS
@@ -160,6 +164,6 @@ def test_ctrl_c_leaves_nothing(small, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)
-    assert process.returncode == 130, printed
+    assert process.returncode in INTERRUPTED, printed
     assert printed.splitlines()[-1] == "pseudomask: interrupted; nothing was exported"
     assert [path.name for path in tmp_path.iterdir()] == ["small"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import uuid
 import zipfile
 from pathlib import Path
@@ -58,7 +59,8 @@ def defaults(properties):
 
 
 def folder_offered(properties):
-    return Path(properties["out"].view.description.rsplit("empty: ")[1])
+    shown = properties["out"].view.description.rsplit("empty: ")[1]
+    return Path(re.sub(r"\\(?=\W|_)", "", shown))  # Markdown has a backslash before what is not layout
 
 
 def refused(properties):
