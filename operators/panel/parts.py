@@ -26,6 +26,9 @@ __all__ = [
     "plot",
     "plot_labels",
     "show",
+    "size_of",
+    "sized",
+    "sizes",
     "stage_bars",
     "strips",
     "table",
@@ -84,6 +87,7 @@ def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
                 name = show_name(row.name)
                 name = name if len(row.ids) == 1 else f"{name} (id {id_})"
                 images = f"{row.images} image" + ("" if row.images == 1 else "s")
+                images += "" if len(row.ids) == 1 else " of all its ids"
                 found.append({"row": number, "name": name, "images": images, "uri": uri})
     return found
 
@@ -133,6 +137,26 @@ def plot_labels(names: list[str]) -> list[str]:
             label, number = plain_plot_label(f"{shorten(name, LABEL_LENGTH)} ({number})"), number + 1
         labels.append(label)
     return labels
+
+
+def size_of(rows: list[dict[str, Any]]) -> int:
+    """Return the number of rows of a table, or of bars of a plot."""
+    return len(rows[0]["x"]) if rows and "x" in rows[0] else len(rows)
+
+
+def sizes(ctx: Any) -> dict[str, int]:
+    """Return what the panel's state says of the sizes of tables and plots; it comes from the browser."""
+    known = ctx.panel.state.sizes
+    return {k: v for k, v in known.items() if type(v) is int} if isinstance(known, dict) else {}
+
+
+def sized(ctx: Any, name: str) -> str:
+    """Return the key of a table or plot in the panel's data: another one for another number of rows.
+
+    The App copies data into the state when an input of the panel changes, and shows both merged, row by row:
+    under one key the last rows of a longer list would stay below a shorter one.
+    """
+    return f"{name}_{sizes(ctx).get(name, 0)}"
 
 
 def plot(panel: Any, key: str, title: str, *, y: str | None = None, bars: int = 0, **events: Any) -> None:
