@@ -23,6 +23,7 @@ __all__ = [
     "execution_options",
     "in_app",
     "run_with_progress",
+    "show_colours",
     "stream_or_run",
 ]
 
@@ -54,6 +55,13 @@ def execution_options(seconds: float) -> Any:
 def in_app(ctx: Any) -> bool:
     """Tell whether a person waits for this execution in the App: neither delegated nor called from Python."""
     return not ctx.delegated and "operator_uri" in ctx.request_params  # the App's requests name it
+
+
+def show_colours(ctx: Any) -> Any:
+    """Return the request that paints this session's masks as the dataset has it saved."""
+    from fiftyone_plugin.dataset.colours import saved_scheme
+
+    return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
 
 
 # ---------------------------------------------------------------------- running

@@ -14,7 +14,7 @@ from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.errors import UsageError
 
 from ..forms.fields import show_name
-from .colours import color_scheme
+from ..running import show_colours
 
 __all__ = [
     "STRIPS",
@@ -47,8 +47,7 @@ def show(ctx: Any, run: RunRecord, view: Any) -> None:
     else:
         ctx.ops.set_view(view)
     ctx.ops.set_active_fields([run.field])
-    ids = summary.ids_by_name(ctx.dataset.mask_targets.get(run.field) or {}).values()
-    ctx.trigger("set_color_scheme", color_scheme(sorted(id_ for group in ids for id_ in group)))
+    show_colours(ctx)
 
 
 def histogram(dataset: Any, path: str | None) -> summary.Histogram | None:
