@@ -19,7 +19,6 @@ from .forms.fields import show_text
 
 __all__ = [
     "DELEGATE_ABOVE_S",
-    "count_images",
     "execution_options",
     "in_app",
     "run_with_progress",
@@ -36,11 +35,6 @@ INTERVAL_S = 1.0  # the App freezes when it is told more often
 SAFE_SHARE = 0.9  # of the App's limit for an operator
 RATE_AFTER_S = 2.0  # before that, a rate says nothing
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
-
-
-def count_images(ctx: Any) -> int:
-    """Return the number of samples in the current view."""
-    return len(ctx.view)
 
 
 def execution_options(seconds: float) -> Any:
