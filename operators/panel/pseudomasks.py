@@ -18,6 +18,7 @@ from . import parts
 from .comparison import ComparisonSection
 from .edits import EditSection
 from .guard import GuardedPanel, row_of, text_of
+from .unfinished import UnfinishedSection
 
 __all__ = ["PseudoMasksPanel"]
 
@@ -25,7 +26,7 @@ REASON = 300  # characters of what is told of files that stay
 NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
 
 
-class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
+class PseudoMasksPanel(ComparisonSection, EditSection, UnfinishedSection, GuardedPanel):
     """What :mod:`fiftyone_plugin.dataset.summary` says of the dataset's runs.
 
     Several hooks may be called at once with an empty state after the panel opens, so every value that is read
@@ -187,6 +188,9 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
             panel.message("none", NO_RUN)
             return types.Property(panel, view=view)
         self._head(ctx, panel, runs, run)
+        if not run.is_complete:
+            self.render_unfinished(panel, run)
+            return show_text(types.Property(panel, view=view))
         self._views(ctx, panel, run)
         self._classes(ctx, panel)
         self.render_edits(panel, run)
@@ -203,8 +207,6 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
 
     def _views(self, ctx: Any, panel: Any, run: RunRecord) -> None:
         """Offer the saved views of the run, or to make them."""
-        if not run.is_complete:
-            return
         row = panel.h_stack("views", gap=2, align_y="center")
         own = list_views(ctx.dataset, run.key)
         for number, each in enumerate(own):
@@ -262,7 +264,8 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
             buttons.btn("delete", label="Delete it", on_click=self.delete, variant="contained", color="error")
             buttons.btn("keep", label="Keep it", on_click=self.keep, variant="outlined")
             return
-        buttons.btn("rename", label="Rename classes", on_click=self.rename, variant="outlined")
+        if run.is_complete:
+            buttons.btn("rename", label="Rename classes", on_click=self.rename, variant="outlined")
         buttons.btn("show_all", label="Show all images", on_click=self.show_all, variant="outlined")
         buttons.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
         buttons.btn("ask_delete", label="Delete this run", on_click=self.ask_delete, variant="outlined")
