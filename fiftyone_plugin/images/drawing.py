@@ -32,25 +32,26 @@ def class_color(label: int) -> tuple[int, int, int]:
     The palette is colorcet's (CC-BY), made by the algorithm of Glasbey et al., "Colour displays for
     categorical images" (2007): each colour is far from those before it, from white and from black.
     """
-    return _palette()[(label - 1) % len(_palette())]
+    return _palette()[hex_color(label)]
 
 
 def hex_color(label: int) -> str:
     """Return :func:`class_color` as ``#rrggbb``."""
-    return "#{:02x}{:02x}{:02x}".format(*class_color(label))
+    return list(_palette())[(label - 1) % len(_palette())]
 
 
 def is_class_color(color: str) -> bool:
     """Tell whether ``#rrggbb`` is a colour of classes."""
-    return color.lower() in {"#{:02x}{:02x}{:02x}".format(*rgb) for rgb in _palette()}
+    return color.lower() in _palette()
 
 
 @lru_cache(maxsize=1)
-def _palette() -> tuple[tuple[int, int, int], ...]:
+def _palette() -> dict[str, tuple[int, int, int]]:
+    """Return ``#rrggbb`` -> red, green, blue, in order."""
     import colorcet
 
-    colours = (color.lstrip("#") for color in colorcet.b_glasbey_bw_minc_20_minl_30)
-    return tuple((int(c[0:2], 16), int(c[2:4], 16), int(c[4:6], 16)) for c in colours)
+    colours = [color.lower() for color in colorcet.b_glasbey_bw_minc_20_minl_30]
+    return {c: (int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colours}
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndarray:

@@ -160,7 +160,7 @@ def start(then: str, **options) -> tuple[subprocess.Popen, list[int]]:
     return process, [int(word) for word in process.stdout.readline().split()[1:]]
 
 
-WORK = "import time; print('at work', flush=True); time.sleep(60)"  # of a worker, or of the process itself
+WORK = "import os, time; os.write(1, b'at work\\n'); time.sleep(60)"  # of a worker, or of the process itself
 
 
 def is_alive(pid: int) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
@@ -26,7 +26,9 @@ __all__ = [
     "Edit",
     "checked_name",
     "list_edits",
+    "pack",
     "run_names",
+    "unpack",
 ]
 
 WRITING, DONE, UNDOING, UNDONE = "writing", "done", "undoing", "undone"
@@ -56,7 +58,7 @@ class ClassNames:
 
     def to_json(self) -> dict[str, dict[str, str]]:
         """Return what :meth:`from_json` takes; keys of a database are text."""
-        return {part: {str(k): v for k, v in names.items()} for part, names in asdict(self).items()}
+        return {part: {str(k): v for k, v in names.items()} for part, names in vars(self).items()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Mapping[str, str]]) -> ClassNames:
@@ -115,15 +117,105 @@ def list_edits(samples: View, field: str) -> list[Edit]:
     """
     dataset, key = samples._dataset, run_key(field)
     documents = stored(dataset, key, "edits") if dataset.has_run(key) else None
-    found = map(_read, documents if isinstance(documents, list) else [])
-    return [edit for edit in found if edit is not None]
+    return unpack(documents if isinstance(documents, list) else [])
 
 
-def _read(document: Any) -> Edit | None:
-    try:
-        edit = Edit.from_json(document)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
+def pack(edits: Sequence[Edit]) -> list[dict[str, Any]]:
+    """Return the edits of a run as its record holds them: each as what differs from the one before it.
+
+    Names and areas of a thousand classes in every edit would fill a document of the database, of 16 MB, with
+    some two hundred edits, and make each slower than the last.
+    """
+    documents: list[dict[str, Any]] = []
+    known = _State()
+    for edit in edits:
+        before = _State(edit.before.shown, edit.before.hidden, edit.areas)
+        after = _State(edit.after.shown, edit.after.hidden, edit.areas)
+        document = {name: value for name, value in vars(edit).items() if name in SCALARS}
+        document |= {"before": known.differences(before), "after": before.differences(after)}
+        documents.append({**document, "packed": True})
+        known = after
+    return documents
+
+
+def unpack(documents: Sequence[Any]) -> list[Edit]:
+    """Restore what :func:`pack` returned; edits of earlier versions stand there whole.
+
+    What cannot be read is left out, and what is told by its difference from that with it.
+    """
+    edits: list[Edit] = []
+    known = _State()
+    for document in documents:
+        try:
+            if document.get("packed"):
+                before = known.changed(plain(document["before"]))
+                known = before.changed(plain(document["after"]))
+                values = {name: plain(document[name]) for name in SCALARS}
+                names = {"before": before.names, "after": known.names, "areas": before.areas}
+                edit = _sound(Edit(**{**values, **names}))
+            else:
+                edit = _sound(Edit.from_json(document))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            edit = None
+        if edit is None and getattr(document, "get", lambda _: True)("packed"):
+            break
+        if edit is not None:
+            edits.append(edit)
+            known = _State(edit.after.shown, edit.after.hidden, edit.areas)
+    return edits
+
+
+SCALARS = ("number", "kind", "time", "status", "settings", "summary")
+
+
+@dataclass(frozen=True)
+class _State:
+    """Names and areas between two edits; mappings that an edit leaves alone are one object."""
+
+    shown: dict[int, str] = field(default_factory=dict)
+    hidden: dict[int, str] = field(default_factory=dict)
+    areas: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> ClassNames:
+        return ClassNames(self.shown, self.hidden)
+
+    def differences(self, new: _State) -> dict[str, Any]:
+        """Return what :meth:`changed` takes; a part that is the same is not in it."""
+        parts = ((name, getattr(self, name), value) for name, value in vars(new).items())
+        return {name: _difference(old, value) for name, old, value in parts if old != value}
+
+    def changed(self, differences: Mapping[str, Any]) -> _State:
+        """Return the state after the differences."""
+        return replace(
+            self,
+            **{name: _applied(getattr(self, name), each, TYPES[name]) for name, each in differences.items()},
+        )
+
+
+TYPES: dict[str, tuple[Callable[[str], Any], Callable[[Any], Any]]] = {
+    "shown": (int, str), "hidden": (int, str), "areas": (str, float),
+}  # fmt: skip
+"""Types of the keys and values of each part of a state."""
+
+
+def _difference(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> dict[str, Any]:
+    changed = {str(key): value for key, value in new.items() if key not in old or old[key] != value}
+    return {"changed": changed, "gone": [str(key) for key in old if key not in new]}
+
+
+def _applied(
+    old: Mapping[Any, Any],
+    difference: Mapping[str, Any],
+    types: tuple[Callable[[str], Any], Callable[[Any], Any]],
+) -> dict[Any, Any]:
+    key, value = types
+    gone = {key(text) for text in difference["gone"]}
+    changed = {key(text): value(each) for text, each in difference["changed"].items()}
+    return {k: v for k, v in old.items() if k not in gone} | changed
+
+
+def _sound(edit: Edit) -> Edit | None:
     is_number = type(edit.number) is int and edit.number > 0
     maps = (edit.settings, edit.summary, edit.areas)
     return edit if is_number and all(isinstance(value, dict) for value in maps) else None

@@ -32,7 +32,7 @@ from ..record import RunFields, RunRecord, finished_run, update_record
 from ..summary import ids_of
 from ..views import follow_classes, rare_view
 from .fields import AreaChange, FieldWriter, MaskContent
-from .history import DONE, UNDOING, UNDONE, WRITING, ClassNames, Edit, list_edits, run_names
+from .history import DONE, UNDOING, UNDONE, WRITING, ClassNames, Edit, list_edits, pack, run_names
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -341,7 +341,7 @@ class EditableRun:
         following: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep the records, the areas of classes where they changed, and what is to follow, in one write."""
-        changes: dict[str, Any] = {"edits": [edit.to_json() for edit in edits]}
+        changes: dict[str, Any] = {"edits": pack(edits)}
         if following:
             changes["pending"] = {**pending(self.dataset, self.key), **following}
         if areas:
