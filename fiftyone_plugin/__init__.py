@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .formats import export, import_masks
     from .runs.api import label
     from .runs.config import LabelConfig
+    from .runs.joining import join
     from .runs.result import LabelResult
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "evaluate",
     "export",
     "import_masks",
+    "join",
     "label",
     "label_dataset",
     "undo",
@@ -47,6 +49,7 @@ _LAZY = {
     "evaluate": "evaluation",
     "export": "formats",
     "import_masks": "formats",
+    "join": "runs.joining",
     "label": "runs.api",
     "label_dataset": "dataset.labelling",
     "undo": "dataset.api",

@@ -6,7 +6,9 @@ which file or sample, and what to do next. The shell prints that message alone, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "ImageChangedError",
@@ -16,11 +18,49 @@ __all__ = [
     "UsageError",
     "did_you_mean",
     "unknown",
+    "without_secrets",
 ]
+
+_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://([^\s'\"<>]*)")
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_HARMLESS = re.compile(r"\?versionId=[\w.-]+")
+_NAMED = re.compile(
+    r"(?i)\b(x-(?:amz|goog)-[\w-]+|[\w-]*(?:token|secret|password|passwd|signature|credential|api[_-]?key|"
+    r"access[_-]?key(?:[_-]?id)?)|sig)=[^\s&'\"<>)]+"
+)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which no address shows what gives access: passwords, signatures, tokens.
+
+    Of an address stay scheme, host and path: the query and the fragment become ``?...`` (a ``versionId`` is
+    no secret), the user and password of a host go, and so do values like ``token=...`` anywhere else.
+
+    Example:
+        >>> without_secrets("no such file: https://me:key@host/a.jpg?X-Amz-Signature=0ab")
+        'no such file: https://host/a.jpg?...'
+    """
+    if "=" not in text and "://" not in text:
+        return text
+
+    def clean(found: re.Match[str]) -> str:
+        scheme, rest = found[1], found[2].rstrip(":;,)")
+        end = found[2][len(rest) :]
+        place = rest if _HARMLESS.fullmatch(rest[rest.find("?") :]) else _QUERY.sub("?...", rest)
+        host, slash, path = place.partition("/")
+        user, at, server = host.rpartition("@")
+        if at and (":" in user or scheme.lower() in ("http", "https")):
+            host = server
+        return f"{scheme}://{host}{slash}{path}{end}"
+
+    return _NAMED.sub(r"\1=...", _URL.sub(clean, text))
 
 
 class PseudoMaskError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all errors raised on purpose by this package; addresses in it show no secrets."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(without_secrets(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(PseudoMaskError, ValueError):
@@ -40,9 +80,9 @@ class ImageReadError(PseudoMaskError):
     """
 
     def __init__(self, path: object, reason: str) -> None:
-        self.path = str(path)
-        self.reason = reason
-        super().__init__(f"{self.path}: {reason}")
+        self.path = without_secrets(str(path))
+        self.reason = without_secrets(reason)
+        super().__init__(f"{self.path}: {self.reason}")
 
     def __reduce__(self) -> tuple[type[ImageReadError], tuple[str, str]]:
         # the default would call ``ImageReadError(message)`` and break in worker processes

@@ -20,6 +20,9 @@ from pathlib import Path
 import pytest
 
 from tests.servers import ROOT, Port, spawn, wait_until_ready
+from tests.stores import store
+
+__all__ = ["store"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MONGO_PORT = Port()

@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         notes=NOTES,
     )
     out = Path("pseudomask-demo")
-    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--out", type=shared.here, default=out, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--method", default=DEFAULT_METHOD, metavar="NAME", help="default: %(default)s")
     add_report_arguments(parser)
     return parser

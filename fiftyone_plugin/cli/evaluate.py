@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.console import say, say_text
+from ..common.remote import url_of
 from ..errors import UsageError
 from ..evaluation.geometry import BOUNDARY_TOLERANCE
 from ..evaluation.protocols import DEFAULT, PROTOCOLS
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation import Mapping, evaluate_folders
     from ..evaluation.report import format_result
 
+    if args.calibrate and url_of(args.pred) is not None:
+        raise UsageError("--calibrate writes into the run, which must be a folder of this machine")
     result = evaluate_folders(
         args.pred,
         args.true,

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("image", metavar="IMAGE", help="image; of a folder or glob, the first is drawn")
-    add("--out", type=Path, default=Path("explain.png"), metavar="FILE", help="default: %(default)s")
+    add("--out", type=shared.here, default=Path("explain.png"), metavar="FILE", help="default: %(default)s")
     add("--model", type=Path, metavar="DIR", help="RUN/model of an earlier run, instead of fitting")
     add("--fit-on", metavar="IMAGES", help="folder, glob or list to fit the method on")
     add_method_arguments(parser)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.console import say
@@ -30,10 +29,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("source", metavar="SOURCE", help="folder, or fiftyone:NAME")
     parser.add_argument("--format", choices=FORMATS, default="coco-instances", help="default: %(default)s")
-    shared.add_out(parser, "the export")
+    shared.add_out(parser, "the export", stores=True)
 
     add = parser.add_argument_group("what").add_argument
-    add("--images-dir", type=Path, metavar="DIR", help="where the images of a run are")
+    add("--images-dir", type=shared.folder, metavar="DIR", help="where the images of a run are")
     add("--field", help="with fiftyone:NAME: the Segmentation field, if there are several")
     add("--instances-field", help="with fiftyone:NAME: field of instance ids")
     add("--quality-field", help="with fiftyone:NAME: quality of masks, if not <field>_quality")

@@ -8,11 +8,11 @@ import os
 import sys
 import warnings
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.console import say
 from ..common.text import printable
+from ..errors import without_secrets
 from ..masks.refine import DEFAULT_REFINER, REFINERS
 from ..methods import DEFAULT_METHOD
 from . import shared
@@ -44,9 +44,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         notes=NOTES,
     )
     add = parser.add_argument
-    add("images", metavar="IMAGES", help="folder (recursive), glob, text file of paths, or fiftyone:NAME")
+    text = "folder (recursive), glob, text file of paths, or fiftyone:NAME; here or in a store (s3://...)"
+    add("images", metavar="IMAGES", help=text)
     again = parser.add_mutually_exclusive_group()
-    shared.add_out(parser, "masks and records of the run", group=again, old="--restart")
+    shared.add_out(parser, "masks and records of the run", group=again, old="--restart", stores=True)
     again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
     add_method_arguments(parser)
     add("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
@@ -63,7 +64,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="N",
         help="images to learn from (default: %(default)s)",
     )
-    add("--model", type=Path, metavar="DIR", help="label with the fitted model of an earlier run")
+    add("--model", type=shared.folder, metavar="DIR", help="label with the fitted model of an earlier run")
+    add("--root", metavar="DIR", help="folder that the names of images begin at, whatever else is labelled")
+    add("--shard", metavar="I/N", help="with --model: label part I of N; `join` makes one run of the parts")
     add("--recut", type=int, metavar="K", help="with --model: cut it into K other classes, without fitting")
     add(
         "--cache-limit",
@@ -163,11 +166,12 @@ def _estimate(args: argparse.Namespace) -> int:
     from ..runs.estimate import estimate
     from ..runs.model import FittedModel
     from ..runs.planning import plan_run, spread
+    from ..runs.spool import fetch_model
 
-    paths = [item.path for item in _list(args.images)]
+    paths = [item.path for item in _list(args)]
     settings = {name: getattr(args, name) for name in ("method", "backbone", "size", "refine", "device")}
     if args.model:
-        model = FittedModel.load(args.model)
+        model = FittedModel.load(fetch_model(args.model))
         settings |= {"size": model.size, "refine": model.refine}
     some = [paths[i] for i in spread(len(paths))]
     limits = {name: getattr(args, name) for name in ("fit_images", "cache_limit")}
@@ -178,11 +182,12 @@ def _estimate(args: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _list(images: str) -> Any:
-    from ..images.listing import list_images, list_view
+def _list(args: argparse.Namespace) -> Any:
+    from ..images.listing import list_images, listed_view
 
-    dataset = shared.dataset_named(images)
-    return list_images(images) if dataset is None else [entry.item for entry in list_view(dataset)]
+    dataset = shared.dataset_named(args.images)
+    listed = list_images if dataset is None else listed_view
+    return listed(args.images if dataset is None else dataset, root=args.root, shard=args.shard)
 
 
 def _label(args: argparse.Namespace) -> LabelResult:
@@ -199,7 +204,9 @@ def _label(args: argparse.Namespace) -> LabelResult:
         "progress": shared.progress_of(args),
     }
     if not args.field:
-        return label_items(_list(args.images), args.out, config, **how)
+        return label_items(_list(args), args.out, config, **how)
+    if args.root or args.shard:
+        raise UsageError("--field labels the whole dataset under its own names; leave out --root and --shard")
     from ..dataset.labelling import label_dataset
 
     dataset = shared.dataset_named(args.images)
@@ -257,7 +264,7 @@ class AboveBars(logging.Handler):
         """Print one line."""
         from tqdm.auto import tqdm
 
-        tqdm.write(printable(self.format(record)), file=sys.stderr)
+        tqdm.write(printable(without_secrets(self.format(record))), file=sys.stderr)
 
 
 def report(result: LabelResult, args: argparse.Namespace) -> bool:
@@ -266,7 +273,7 @@ def report(result: LabelResult, args: argparse.Namespace) -> bool:
         say(f"skipped {row.image}: {row.error}", error=True)
     say(*result.left_out.describe(), error=True)
     document = {
-        "out": str(result.out),
+        "out": without_secrets(str(result.out)),
         "labelled": len(result.labelled),
         "skipped": len(result.skipped),
         "classes": result.class_names,

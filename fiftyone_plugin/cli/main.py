@@ -21,6 +21,7 @@ __all__ = ["build_parser", "main"]
 
 COMMANDS = (
     "label",
+    "join",
     "evaluate",
     "compare",
     "export",

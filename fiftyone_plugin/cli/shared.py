@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..common.console import say
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError, did_you_mean, without_secrets
 from .exits import EXIT_CODES, Exit
 
 if TYPE_CHECKING:
@@ -84,14 +84,40 @@ def add_command(
     return parser
 
 
+def folder(text: str) -> Path:
+    """Return a folder, here or in a store, as its option's type."""
+    from ..common.remote import folder_of
+
+    return folder_of(text)
+
+
+def here(text: str) -> Path:
+    """Return a folder of this machine, as its option's type."""
+    from ..common.remote import url_of
+
+    if url_of(text) is not None:
+        raise argparse.ArgumentTypeError(
+            f"{without_secrets(text)} is in a store; name a folder of this machine"
+        )
+    return Path(text)
+
+
 def add_out(
-    parser: argparse.ArgumentParser, what: str, *, required: bool = True, group: Any = None, old: str = ""
+    parser: argparse.ArgumentParser,
+    what: str,
+    *,
+    required: bool = True,
+    group: Any = None,
+    old: str = "",
+    stores: bool = False,
 ) -> None:
     """Add ``--out`` and, to ``group``, ``--overwrite``, of which ``old`` is another name.
 
-    The last word of ``what``, which is written there, is what ``--overwrite`` replaces.
+    The last word of ``what``, which is written there, is what ``--overwrite`` replaces. With ``stores`` the
+    folder may be an address.
     """
-    parser.add_argument("--out", required=required, type=Path, metavar="DIR", help=f"folder for {what}")
+    kind = folder if stores else here
+    parser.add_argument("--out", required=required, type=kind, metavar="DIR", help=f"folder for {what}")
     names = ["--overwrite", *([old] if old else [])]
     text = f"replace an earlier {what.split()[-1]} in DIR"
     (group or parser).add_argument(*names, action="store_true", help=text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ..errors import without_secrets
 from .text import printable
 
 __all__ = ["say", "say_text"]
@@ -18,7 +19,7 @@ def say(*lines: object, error: bool = False) -> None:
     """
     stream = sys.stderr if error else sys.stdout
     for line in lines:
-        print(_encodable(printable(str(line)), stream), file=stream)
+        print(_encodable(printable(without_secrets(str(line))), stream), file=stream)
 
 
 def say_text(text: str) -> None:

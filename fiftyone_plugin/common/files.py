@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from ..errors import PseudoMaskError, UsageError
+from .remote import url_of
 
 __all__ = [
     "atomic",
@@ -108,7 +109,12 @@ def is_below(name: str) -> bool:
 
 
 def real_path(path: str | os.PathLike[str]) -> str:
-    """Return where a path leads through links; a path that no file system takes is returned as it is."""
+    """Return where a path leads through links; a path that no file system takes is returned as it is.
+
+    So is an address in a store.
+    """
+    if (url := url_of(path)) is not None:
+        return url.rstrip("/")
     try:
         return os.path.realpath(path)
     except ValueError:  # a null byte

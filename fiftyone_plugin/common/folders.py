@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
 from ..errors import UsageError
+from . import remote
+from .remote import url_of
 
 __all__ = ["files_below"]
 
@@ -29,13 +31,18 @@ def files_below(root: str | os.PathLike[str], prune: Prune = _keep_all) -> Itera
     folders come before linked ones, so that a path without links wins.
 
     Args:
-        root: the folder.
-        prune: asked for every folder, with its path below ``root``, its path and the names in it, which of
-            these names are passed over; ``None`` passes over the whole folder.
+        root: the folder; of one in a store, what lies below it is known from one listing.
+        prune: asked for every folder on the disk, with its path below ``root``, its path and the names in it,
+            which of these names are passed over; ``None`` passes over the whole folder.
 
     Raises:
         UsageError: ``root`` cannot be listed.
     """
+    if (url := url_of(root)) is not None:
+        yield from (
+            name for name in remote.listing(url) if not any(p.startswith(".") for p in name.split("/"))
+        )
+        return
     root = os.fspath(root)
     seen: set[tuple[int, int]] = set()
     real, linked = deque([""]), list[str]()

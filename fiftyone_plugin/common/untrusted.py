@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import UsageError
+from .remote import StoreError, read_object, remote_stamp, url_of
 
 __all__ = ["MAX_JSON_BYTES", "check_arrays", "parse_json", "read_bytes", "read_json", "read_text", "validate"]
 
@@ -38,6 +39,8 @@ def read_bytes(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_
     Raises:
         UsageError: it is missing, no regular file, too large or not readable.
     """
+    if (url := url_of(path)) is not None:
+        return _from_store(url, what, max_bytes)
     try:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
@@ -57,6 +60,17 @@ def read_bytes(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_
         raise UsageError(f"cannot read {os.fspath(path)!r}, {what}: {error}") from error
 
 
+def _from_store(url: str, what: str, max_bytes: int) -> bytes:
+    """Do as :func:`read_bytes` with an object of a store."""
+    try:
+        size = remote_stamp(url).partition(":")[0]
+        if size.isdigit() and int(size) > max_bytes:
+            raise UsageError(f"{url} is not {what}: it has {int(size):,} bytes, more than {max_bytes:,}")
+        return read_object(url)
+    except StoreError as error:
+        raise UsageError(f"cannot read {url}, {what}: {error.reason}") from None
+
+
 def read_text(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_JSON_BYTES) -> str:
     """Return the text of a UTF-8 file, with or without a byte order mark.
 
@@ -67,7 +81,8 @@ def read_text(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_J
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{os.fspath(path)} is not {what}: not UTF-8 text ({error.reason})") from error
+        name = url_of(path) or os.fspath(path)
+        raise UsageError(f"{name} is not {what}: not UTF-8 text ({error.reason})") from error
 
 
 def parse_json(text: str, *, path: object, what: str, finite: bool = True) -> Any:
@@ -115,7 +130,7 @@ def read_json(
         UsageError: it cannot be read or is not such a file; one line that names it.
     """
     text = read_text(path, what=what, max_bytes=max_bytes)
-    return parse_json(text, path=os.fspath(path), what=what, finite=finite)
+    return parse_json(text, path=url_of(path) or os.fspath(path), what=what, finite=finite)
 
 
 def _depth(document: Any) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.progress import NullProgress, Progress
+from ..common.remote import folder_of, url_of
 from ..errors import PseudoMaskError, UsageError
 from ..images.listing import ViewItem, list_view
 from ..runs.config import LabelConfig
@@ -86,6 +87,8 @@ def label_dataset(
         MissingDependencyError: FiftyOne's database does not answer; masks that are done are kept.
         RunStopped: somebody stopped it, see :mod:`fiftyone_plugin.runs.stopping`.
     """
+    if url_of(out) is not None:
+        raise UsageError(f"a dataset shows masks of this machine; choose a folder here, not {out}")
     safe = "Masks that are done are kept. Once it does, label the same images into the same field again"
     with database_errors(safe):
         entries = list_view(view)
@@ -100,7 +103,7 @@ def label_dataset(
         record, new = claim(dataset, field, out, overwrite=overwrite, restart=restart, asked=asked, view=view)
         stoppable = StoppableProgress(progress or NullProgress(), Path(record.out))
         try:
-            folder = Path(model) if model is not None else None
+            folder = folder_of(model) if model is not None else None
             unfinished = RunDirectory(Path(record.out)).read_run() is not None
             result = _made_before(dataset, record, entries, asked) or label_items(
                 [entry.item for entry in entries],

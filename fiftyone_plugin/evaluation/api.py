@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ..common.progress import NullProgress, Progress, Stage
+from ..common.remote import ahead, folder_of, url_of
 from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
 from ..masks.files import read_mask
@@ -65,7 +66,7 @@ def evaluate(*sources: Any, **options: Any) -> Any:
         >>> evaluate(dataset, "pseudo_mask", "ground_truth", eval_key="eval")  # doctest: +SKIP
     """
     first = sources[0] if sources else options.get("pred")
-    if isinstance(first, (str, os.PathLike)):
+    if isinstance(first, (str, os.PathLike)) or url_of(first) is not None:
         return evaluate_folders(*sources, **options)
     if first is None and "samples" not in options:
         raise UsageError("name what is evaluated: two folders, or a FiftyOne dataset and its fields")
@@ -88,7 +89,7 @@ def evaluate_folders(
     """Evaluate a folder of masks against a folder of ground truth; they pair by their stems.
 
     Args:
-        pred: folder of predicted masks, or the output of ``label``.
+        pred: folder of predicted masks, or the output of ``label``; here or in a store.
         true: folder of ground-truth masks.
         classes: names by id, a list of names by position, or a file that holds either.
         ignore: ground-truth ids that take no part, e.g. 255.
@@ -105,8 +106,9 @@ def evaluate_folders(
         UsageError: a folder is missing or empty, no masks pair, or options that contradict one another.
     """
     name = get_protocol(protocol or (mapping.protocol if mapping else DEFAULT)).name
-    names = read_classes(Path(classes)) if isinstance(classes, (str, os.PathLike)) else parse_classes(classes)
-    found = pair_masks(Path(pred), Path(true))
+    is_file = isinstance(classes, (str, os.PathLike))
+    names = read_classes(url_of(classes) or Path(classes)) if is_file else parse_classes(classes)  # type: ignore[arg-type]
+    found = pair_masks(folder_of(pred), folder_of(true))
     skipped: list[Skipped] = []
     with (progress or NullProgress()).stage("comparing masks", len(found.pairs)) as stage:
         pairs = _read(found, names, skipped, stage)
@@ -123,11 +125,18 @@ def _read(
     found: FolderPairs, names: dict[int, str] | None, skipped: list[Skipped], stage: Stage
 ) -> Iterator[Pair]:
     rules = MaskRules(colours=False, ids=frozenset(names or ()))
-    for name, pred_path, true_path in found.pairs:
-        stage.update()
+
+    def read(pair: tuple[str, str | Path, str | Path]) -> Pair | Skipped:
+        name, pred, true = pair
         try:
-            pred, true = read_mask(pred_path), read_mask(true_path, rules)
+            return name, read_mask(pred), read_mask(true, rules)
         except ImageReadError as error:
-            skipped.append(Skipped(name, str(error)))
-            continue
-        yield name, pred, true
+            return Skipped(name, str(error))
+
+    in_store = any(url_of(path) is not None for path in found.pairs[0][1:])
+    for result in ahead(read, found.pairs) if in_store else map(read, found.pairs):
+        stage.update()
+        if isinstance(result, Skipped):
+            skipped.append(result)
+        else:
+            yield result

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..common.classes import read_class_names
 from ..common.folders import files_below
 from ..common.matching import match_names
+from ..common.remote import folder_of, join_url, url_of
 from ..common.workshop import settle
 from ..errors import UsageError
 from ..masks.files import read_mask
@@ -30,12 +31,12 @@ class FolderPairs:
         only_true: ground truth without prediction, by name.
     """
 
-    pairs: list[tuple[str, Path, Path]]
+    pairs: list[tuple[str, str | Path, str | Path]]
     only_pred: list[str]
     only_true: list[str]
 
 
-def mask_files(folder: Path) -> dict[str, str]:
+def mask_files(folder: str | Path) -> dict[str, str]:
     """Return the mask files below a folder, without extension -> with it, as sorted relative POSIX paths.
 
     Raises:
@@ -46,19 +47,33 @@ def mask_files(folder: Path) -> dict[str, str]:
         name, suffix = os.path.splitext(path)
         if suffix.lower() in SUFFIXES:
             if name in found:
-                both = f"{folder / found[name]} and {folder / path}"
+                both = f"{folder}/{found[name]} and {folder}/{path}"
                 raise UsageError(f"{both} have the same stem: masks pair by stem, so remove one")
             found[name] = path
     return found
 
 
-def _masks(folder: Path, what: str) -> dict[str, Path]:
+def _masks(folder: Path, what: str) -> dict[str, str | Path]:
     """Return relative POSIX path without extension -> file."""
+    if (url := url_of(folder)) is not None:
+        return _masks_in_store(url, what)
     settle(folder)
     if not folder.is_dir():
         raise UsageError(f"the folder of {what} does not exist: {folder}")
     root = folder / "masks" if (folder / "masks").is_dir() else folder
-    found = {name: root / path for name, path in mask_files(root).items()}
+    return {name: root / path for name, path in _some(mask_files(root), root, what).items()}
+
+
+def _masks_in_store(url: str, what: str) -> dict[str, str | Path]:
+    """Do as :func:`_masks` with an address."""
+    below = join_url(url, "masks")
+    root, found = below, mask_files(below)
+    if not found:
+        root, found = url, mask_files(url)
+    return {name: join_url(root, path) for name, path in _some(found, url, what).items()}
+
+
+def _some(found: dict[str, str], root: str | Path, what: str) -> dict[str, str]:
     if not found:
         raise UsageError(f"no masks ({', '.join(sorted(SUFFIXES))}) in {root}, the folder of {what}")
     return found
@@ -73,7 +88,8 @@ def pair_masks(pred_dir: str | Path, true_dir: str | Path) -> FolderPairs:
     Raises:
         UsageError: a folder is missing or without masks, a stem is not unique, or no masks pair.
     """
-    pred, true = _masks(Path(pred_dir), "predictions"), _masks(Path(true_dir), "ground truth")
+    pred = _masks(folder_of(pred_dir), "predictions")
+    true = _masks(folder_of(true_dir), "ground truth")
     matches = match_names(pred, [(name, name) for name in true], whole=True)
     common = matches.found | _named_after_images(pred, true, matches.found)
     if not common:

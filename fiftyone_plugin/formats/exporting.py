@@ -16,6 +16,7 @@ from .._version import DISTRIBUTION, __version__
 from ..common.files import write_json
 from ..common.parallel import batched, parallel_map, usable_cores
 from ..common.progress import NullProgress, Progress
+from ..common.remote import url_of
 from ..common.skipped import Skipped
 from ..errors import ImageReadError, PseudoMaskError, UsageError
 from ..images.reading import image_size
@@ -27,7 +28,8 @@ from .categories import Categories, default_names
 from .coco import coco_categories
 from .media import fitting_suffix, place_image
 from .registry import get_format
-from .staging import RECORD, ExportFolder, WriteError
+from .staging import RECORD, WriteError
+from .store_export import export_folder
 
 __all__ = ["ExportResult", "export"]
 
@@ -143,10 +145,10 @@ def export(
     choices give the same files, whatever the number of processes.
 
     Args:
-        source: FiftyOne dataset or view, or a folder: the output of ``label``, or images/ and masks/; or an
-            :class:`~fiftyone_plugin.formats.base.ExportSource`.
+        source: FiftyOne dataset or view, or a folder, here or in a store: the output of ``label``, or images/
+            and masks/; or an :class:`~fiftyone_plugin.formats.base.ExportSource`.
         field: with a dataset or view, its Segmentation field; ``None`` if there is only one.
-        out: folder of the export; must not exist, or be empty; made if absent.
+        out: folder of the export, here or in a store; must not exist, or be empty; made if absent.
         format: ``coco-instances``, ``coco-results``, ``coco-panoptic``, ``coco-stuff``, ``voc``, ``masks`` or
             ``yolo``.
         classes: names or mask ids to export; ``None`` for all. Other classes become unlabelled.
@@ -185,7 +187,7 @@ def export(
     kind = get_format(format)
     jobs = _processes(jobs, source.total)
     skipped = list(source.skipped)
-    with ExportFolder(Path(out), overwrite=overwrite, sources=source.folders) as folder:
+    with export_folder(out, overwrite=overwrite, sources=source.folders) as folder:
         names = source.names if source.names is not None else _scan(source, jobs, progress)
         categories = Categories.build(
             names,
@@ -208,12 +210,12 @@ def export(
 
 
 def _opened(source: Any, field: str | None, instances: str | None, quality: str | None) -> ExportSource:
-    if isinstance(source, (str, os.PathLike, ExportSource)):
+    if isinstance(source, (str, os.PathLike, ExportSource)) or url_of(source) is not None:
         from .sources import folder_source
 
         if field or instances or quality:
             raise UsageError("fields belong to a FiftyOne dataset; a folder has masks/ and instances/")
-        return source if isinstance(source, ExportSource) else folder_source(Path(source))
+        return source if isinstance(source, ExportSource) else folder_source(source)
     from .fiftyone_source import view_source
 
     return view_source(source, field, instances_field=instances, quality_field=quality)

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..images.reading import image_format, open_image, orientation_turn
-from .staging import writing
+from ..common.remote import url_of
+from ..images.reading import image_format, open_image, orientation_turn, read_file
+from .staging import WriteError, writing
 
 __all__ = ["MEDIA_MODES", "fitting_suffix", "place_image"]
 
@@ -60,6 +61,8 @@ def place_image(source: str, target: Path, mode: str) -> None:
     if mode == "copy" and _place_upright(source, target):
         return
     with writing(target, make_folder=True):
+        if mode == "symlink" and url_of(source) is not None:
+            raise WriteError(f"no link can lead to {source}, which is in a store: choose --images copy")
         if mode == "symlink":
             target.symlink_to(source)
         else:
@@ -68,6 +71,9 @@ def place_image(source: str, target: Path, mode: str) -> None:
 
 def _copy(source: str, target: Path) -> None:
     """Copy the bytes, and neither mode nor times."""
+    if (url := url_of(source)) is not None:
+        target.write_bytes(read_file(url))
+        return
     with open(source, "rb") as read, target.open("wb") as write:
         shutil.copyfileobj(read, write, 1 << 20)
 

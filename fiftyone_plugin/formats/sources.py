@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import posixpath
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from ..common.files import is_safe_name
 from ..common.matching import match_names
+from ..common.remote import exists, folder_of, join_url, listing, read_object, url_of
 from ..common.skipped import Skipped
 from ..common.text import from_spreadsheet_cell
 from ..common.workshop import settle
@@ -46,17 +48,28 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
     Raises:
         UsageError: no masks or images, or their place is not known.
     """
-    folder = Path(root)
-    settle(folder)
-    if not (folder / "masks").is_dir():
+    folder = folder_of(root)
+    if (url := url_of(folder)) is None:
+        settle(folder)
+        return _folder_source(folder, folder, images)
+    with tempfile.TemporaryDirectory(prefix="pseudomask-records-") as records:
+        for name in (CLASSES, "run.json", "samples.csv"):
+            if exists(join_url(url, name)):
+                (Path(records) / name).write_bytes(read_object(join_url(url, name)))
+        return _folder_source(folder, Path(records), images)
+
+
+def _folder_source(folder: Path, records: Path, images: str | Path | None) -> ExportSource:
+    """Do as :func:`folder_source`, with the records of a run in a folder of this machine."""
+    if not _is_folder(folder / "masks"):
         raise UsageError(f"{folder} has no folder masks/: give the output of `label`, or images/ and masks/")
-    names, groups = read_class_file(folder / CLASSES) if (folder / CLASSES).is_file() else (None, {})
-    run = RunDirectory(folder).read_run() if (folder / "run.json").is_file() else None
+    names, groups = read_class_file(records / CLASSES) if (records / CLASSES).is_file() else (None, {})
+    run = RunDirectory(records).read_run() if (records / "run.json").is_file() else None
     if run is not None and not run.is_complete:
         raise UsageError(
             f"the run in {folder} is not finished; resume it first: pseudomask label ... --resume"
         )
-    table = _read_table(folder / "samples.csv") if run is not None else None
+    table = _read_table(records / "samples.csv") if run is not None else None
     image_root = _image_root(folder, images, run)
     skipped: list[Skipped] = []
     listing = _from_table(table, folder, image_root, skipped) if table else None
@@ -65,13 +78,13 @@ def folder_source(root: str | Path, *, images: str | Path | None = None) -> Expo
         reason = f", e.g. {skipped[0]}" if skipped else ""
         raise UsageError(f"{folder} has no image with a mask{reason}")
     return ExportSource(
-        name=folder.resolve().name,
+        name=folder.name if url_of(folder) else folder.resolve().name,
         items=lambda: (entry.item() for entry in entries),
         total=len(entries),
         names=names,
         rules=MaskRules.of(names),
         supercategories=groups,
-        folders=(folder, image_root),
+        folders=tuple(path for path in (folder, image_root) if url_of(path) is None),
         skipped=skipped,
         provenance={name: getattr(run, name) for name in ("settings", "versions", "counts")} if run else {},
     )
@@ -103,11 +116,19 @@ class _Entry(NamedTuple):
 def _image_root(folder: Path, images: str | Path | None, run: RunDocument | None) -> Path:
     candidates = [images, folder / "images", run.images_root if run else None]
     for candidate in candidates:
-        if candidate is not None and Path(candidate).is_dir():
+        if candidate is not None and url_of(candidate) is not None and _is_folder(folder_of(candidate)):
+            return folder_of(candidate)
+        if candidate is not None and url_of(candidate) is None and Path(candidate).is_dir():
             return Path(os.path.abspath(candidate))
         if candidate is not None and candidate == images:
             raise UsageError(f"the folder of images does not exist: {images}")
     raise UsageError(f"where the images of {folder} are is not known; name their folder (--images-dir DIR)")
+
+
+def _is_folder(folder: Path) -> bool:
+    """Tell whether there is a folder; in a store, whether anything is below the address."""
+    url = url_of(folder)
+    return folder.is_dir() if url is None else next(iter(listing(url)), None) is not None
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
@@ -146,8 +167,8 @@ def _from_table(
 
 def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> list[_Entry]:
     masks = mask_files(folder / "masks")
-    instances = mask_files(folder / "instances") if (folder / "instances").is_dir() else {}
-    items = list_images(image_root)
+    instances = mask_files(folder / "instances") if _is_folder(folder / "instances") else {}
+    items = list_images(url_of(image_root) or image_root)
     # the mask of a.jpg is a.png, or what a run calls it beside an a.tif, or named after all of it
     names = [
         (name, item.key)

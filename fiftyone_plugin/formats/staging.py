@@ -18,7 +18,7 @@ from ..common.workshop import Busy, Workshop, settle
 from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import EXPORT_RECORD, is_export_folder
 
-__all__ = ["NAMES", "RECORD", "ExportFolder", "JsonDocument", "WriteError", "writing"]
+__all__ = ["FILES", "NAMES", "RECORD", "ExportFolder", "JsonDocument", "WriteError", "writing"]
 
 RECORD = EXPORT_RECORD
 FILES = "files"  # how many there are, in that record

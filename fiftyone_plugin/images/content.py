@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.remote import url_of
 from ..common.stamps import file_stamp
 from ..errors import ImageChangedError, ImageReadError
 from .reading import decoding, image_to_rgb, read_file, upright_size
@@ -88,8 +89,12 @@ def content_rank(path: str, seed: int) -> bytes:
     """Return what to sort files by to draw some of them uniformly, whatever their names and order.
 
     It depends on the seed, the size of the file and both of its ends: reading every file of a large data set
-    as a whole would take longer than what it is drawn for. What cannot be read comes last.
+    as a whole would take longer than what it is drawn for. What cannot be read comes last. In a store the tag
+    of an object stands for its ends.
     """
+    if url_of(path) is not None:
+        length, _, tag = file_stamp(path).partition(":")
+        return _rank(tag.encode(), length, seed)
     try:
         size = os.stat(path).st_size
         with open(path, "rb") as file:
@@ -99,4 +104,8 @@ def content_rank(path: str, seed: int) -> bytes:
                 ends += file.read(ENDS)
     except (OSError, ValueError):
         return b"\xff" * 17
-    return hashlib.blake2b(ends, digest_size=16, salt=f"{seed}".encode(), person=f"{size}".encode()).digest()
+    return _rank(ends, f"{size}", seed)
+
+
+def _rank(ends: bytes, size: str, seed: int) -> bytes:
+    return hashlib.blake2b(ends, digest_size=16, salt=f"{seed}".encode(), person=size.encode()).digest()

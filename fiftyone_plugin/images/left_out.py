@@ -12,10 +12,11 @@ from typing import Any
 
 from .._version import DISTRIBUTION
 from ..common.untrusted import read_json
-from ..errors import UsageError
+from ..errors import UsageError, without_secrets
 from .reading import image_extensions
 
-__all__ = ["EXPORT_RECORD", "RECORDS", "RUN_OUTPUTS", "LeftOut", "is_export_folder", "is_result_folder"]
+__all__ = ["EXPORT_RECORD", "RECORDS", "RUN_OUTPUTS", "LeftOut", "is_export_folder", "is_export_record"]
+__all__ += ["is_result_folder", "is_run_folder", "is_run_record"]
 
 EXAMPLES = 5
 EXPORT_RECORD = "export.json"  # tells the folder of an export or import from others
@@ -57,13 +58,13 @@ class LeftOut:
         """Yield the paths of images that can be decoded, and count the pictures that cannot."""
         readable = image_extensions()
         for path in paths:
-            extension = os.path.splitext(path)[1].lower()
+            extension = os.path.splitext(path)[1].lower().partition("?")[0]
             if extension in readable:
                 yield path
             elif extension in _PICTURES:
                 self.extensions[extension] += 1
                 if len(self.examples) < EXAMPLES:
-                    self.examples.append(path)
+                    self.examples.append(without_secrets(path))
 
     def to_json(self) -> dict[str, object]:
         """Return it for ``run.json``."""
@@ -93,14 +94,22 @@ def is_result_folder(folder: str) -> bool:
 
 def is_run_folder(folder: str) -> bool:
     """Tell whether a folder holds a run of this package, finished or not."""
-    document = _read(folder, "run.json")
+    return is_run_record(_read(folder, "run.json"))
+
+
+def is_run_record(document: dict[str, Any]) -> bool:
+    """Tell whether this is the content of a ``run.json`` of this package."""
     settings = document.get("settings")
     return isinstance(settings, dict) and isinstance(settings.get("method"), str) and "status" in document
 
 
 def is_export_folder(folder: str) -> bool:
     """Tell whether a folder holds an export or an import of this package, by its record."""
-    document = _read(folder, "export.json")
+    return is_export_record(_read(folder, "export.json"))
+
+
+def is_export_record(document: dict[str, Any]) -> bool:
+    """Tell whether this is the content of an ``export.json`` of this package."""
     ours = str(document.get("made_by", "")).startswith(DISTRIBUTION) or "imported_from" in document
     return ours and "counts" in document
 

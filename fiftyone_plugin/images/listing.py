@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
-import hashlib
 import io
 import os
-import posixpath
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import PurePath, PureWindowsPath
+from pathlib import PurePath
 from typing import Any
 
 from ..common.folders import files_below
-from ..common.matching import shared_depth
+from ..common.remote import exists, stamp_all, url_of
 from ..common.untrusted import read_text
-from ..errors import UsageError
+from ..errors import UsageError, without_secrets
 from .left_out import RECORDS, RUN_OUTPUTS, LeftOut, is_result_folder, is_run_folder
+from .naming import keys_below, mask_names, place_of, relative_keys
+from .shards import Shard
+from .stores import find_in_store, glob_store, is_glob, is_one_image, matches
 
 __all__ = [
     "ADVICE",
@@ -34,6 +33,7 @@ __all__ = [
     "labelled_slices",
     "list_images",
     "list_view",
+    "listed_view",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -41,8 +41,6 @@ FIFTYONE_PREFIX = "fiftyone:"
 LIST_SUFFIX = ".txt"
 LIST = "a list of images, one path a line"
 MAX_LIST_BYTES = 1 << 30
-ROOT = "(root)"  # key of the root of a file system, should somebody name it as an image
-LONGEST_NAME = 255  # bytes of a file name that the usual file systems take
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,8 @@ class ImageItem:
     @property
     def root(self) -> str:
         """Folder that the key is relative to; empty where images lie on several drives."""
+        if url_of(self.path) is not None:
+            return without_secrets(self.path).rsplit("/", self.key.count("/") + 1)[0] + "/"
         root, separator, rest = PurePath(self.path).as_posix().rpartition(self.key)
         return root if separator and not rest else ""
 
@@ -72,15 +72,25 @@ class ImageList(list[ImageItem]):
     Attributes:
         left_out: pictures that cannot be decoded here, and results of earlier runs.
         folder: the folder that was listed as a whole, ``None`` for every other kind of list.
+        shard: the part of the images that this list is, ``None`` for all of them.
     """
 
-    def __init__(self, items: Iterable[ImageItem], left_out: LeftOut, folder: str | None) -> None:
+    def __init__(
+        self,
+        items: Iterable[ImageItem],
+        left_out: LeftOut,
+        folder: str | None = None,
+        shard: Shard | None = None,
+    ) -> None:
         super().__init__(items)
         self.left_out = left_out
         self.folder = folder
+        self.shard = shard
 
 
-def list_images(spec: PathLike | Sequence[PathLike]) -> ImageList:
+def list_images(
+    spec: PathLike | Sequence[PathLike], *, root: PathLike | None = None, shard: str | Shard | None = None
+) -> ImageList:
     """List the images that ``spec`` names, sorted by key; the order of the file system plays no part.
 
     Args:
@@ -98,30 +108,39 @@ def list_images(spec: PathLike | Sequence[PathLike]) -> ImageList:
 
             Files that a person named one by one are listed whatever their extension, also if they are
             missing: they fail as bad images when they are read.
+        root: folder that keys are relative to, so that a key does not depend on what else is listed.
+        shard: ``I/N``, to list that part of the images alone; masks are called as in the whole list.
 
     Returns:
-        The images, each path once. Keys are relative to the folder, or to the deepest folder that holds all
-        images. What looks like a picture but cannot be decoded is counted in ``left_out``.
+        The images, each path once. Without ``root``, keys are relative to the folder, or to the deepest
+        folder that holds all images. What looks like a picture but cannot be decoded is counted in
+        ``left_out``.
 
     Raises:
-        UsageError: no such path, no image found, a text file that cannot be read, or a ``fiftyone:`` name.
+        UsageError: no such path, no image found or none in the shard, one outside ``root``, a text file that
+            cannot be read, or a ``fiftyone:`` name.
     """
+    part = Shard.parse(shard) if shard is not None else None
     left_out, folder = LeftOut(), None
-    if isinstance(spec, (str, os.PathLike)):
-        text = os.path.expanduser(os.fsdecode(spec))
+    if isinstance(spec, (str, os.PathLike)) or url_of(spec) is not None:
+        text = _text(spec)
         if text.startswith(FIFTYONE_PREFIX):
             raise UsageError(
                 f"{text} names a FiftyOne dataset; what can be listed: a folder, a glob, a .txt list, a file"
             )
-        if os.path.isdir(text):
+        if url_of(text) is not None:
+            folder, found = _in_store(text, left_out, root)
+        elif os.path.isdir(text):
             folder = os.path.abspath(text)
             below = left_out.images_of(_walk(folder, left_out))
             found = {rel: os.path.join(folder, *rel.split("/")) for rel in below}
         else:
-            found = _key_by_common_folder(_named_paths(text, left_out))
+            found = _by_key(_named_paths(text, left_out), root)
+        if folder is not None and root is not None:
+            found = _by_key(found.values(), root, listed=True)
         origin = text
     else:
-        found = _key_by_common_folder(os.path.expanduser(os.fsdecode(path)) for path in spec)
+        found = _by_key(map(_text, spec), root)
         origin = "the sequence of paths"
     if not found:
         reason = "; ".join(left_out.describe()) or (
@@ -132,8 +151,31 @@ def list_images(spec: PathLike | Sequence[PathLike]) -> ImageList:
             "line"
         )
     keys = sorted(found)
-    items = (ImageItem(key, found[key], name) for key, name in zip(keys, _mask_names(keys), strict=True))
-    return ImageList(items, left_out, folder)
+    items = (
+        ImageItem(key, found[key], name)
+        for key, name in zip(keys, mask_names(keys), strict=True)
+        if part is None or key in part
+    )
+    listed = ImageList(items, left_out, folder, part)
+    if not listed:
+        raise UsageError(f"none of the {len(keys)} images in {origin} is in shard {part}; use fewer shards")
+    return listed
+
+
+def _text(path: object) -> str:
+    """Return a path or an address as text, ``~`` expanded."""
+    return url_of(path) or os.path.expanduser(os.fsdecode(path))  # type: ignore[arg-type]
+
+
+def _in_store(url: str, left_out: LeftOut, root: PathLike | None) -> tuple[str | None, dict[str, str]]:
+    """Return the folder that an address names, ``None`` for a file, list or glob, and key -> address."""
+    if url.partition("?")[0].lower().endswith(LIST_SUFFIX):
+        return None, _by_key(_lines(read_text(url, what=LIST, max_bytes=MAX_LIST_BYTES), url), root)
+    if is_glob(url) and not exists(url):
+        return None, _by_key(glob_store(url, left_out), root, listed=True)
+    if is_one_image(url):
+        return None, _by_key([url], root)
+    return url, find_in_store(url, left_out)
 
 
 def _named_paths(text: str, left_out: LeftOut) -> Iterable[str]:
@@ -145,13 +187,18 @@ def _named_paths(text: str, left_out: LeftOut) -> Iterable[str]:
 
 
 def _read_list(list_path: str) -> list[str]:
-    text = read_text(list_path, what=LIST, max_bytes=MAX_LIST_BYTES)
+    return _lines(read_text(list_path, what=LIST, max_bytes=MAX_LIST_BYTES), list_path)
+
+
+def _lines(text: str, list_path: str) -> list[str]:
+    """Return the paths in a list, which are relative to the place of the list."""
     if "\0" in text:  # no path holds one, but every other byte of UTF-16 does
         raise UsageError(f"{list_path} is not {LIST}: not UTF-8 text")
     lines = [line.strip() for line in io.StringIO(text, newline=None)]
-    folder = os.path.dirname(list_path)
+    url = url_of(list_path)
+    folder = os.path.dirname(url.partition("?")[0] if url is not None else list_path)
     named = (line for line in lines if line and not line.startswith("#"))
-    return [os.path.join(folder, os.path.expanduser(line)) for line in named]
+    return [line if url_of(line) else os.path.join(folder, os.path.expanduser(line)) for line in named]
 
 
 def _walk(root: str, left_out: LeftOut) -> Iterator[str]:
@@ -181,7 +228,7 @@ def _glob(pattern: str, left_out: LeftOut) -> Iterator[str]:
     folders = sorted(glob.iglob(os.path.join(head, ""))) if head else [os.curdir]
     for folder in _outside_results(folders, parts, left_out):
         below = _walk(folder, left_out)
-        yield from (os.path.join(folder, path) for path in below if _matches(path.split("/"), rest))
+        yield from (os.path.join(folder, path) for path in below if matches(path.split("/"), rest))
 
 
 def _outside_results(paths: Iterable[str], pattern: Sequence[str], left_out: LeftOut) -> Iterator[str]:
@@ -201,112 +248,31 @@ def _outside_results(paths: Iterable[str], pattern: Sequence[str], left_out: Lef
             yield path
 
 
-def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Match path components against pattern components; ``**`` stands for any number of folders."""
-    if not pattern:
-        return not path
-    if pattern[0] == "**":
-        if len(pattern) == 1:
-            return bool(path)
-        return any(_matches(path[i:], pattern[1:]) for i in range(len(path)))
-    return bool(path) and fnmatch.fnmatch(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
+def _by_key(paths: Iterable[str], root: PathLike | None, listed: bool = False) -> dict[str, str]:
+    """Return key -> absolute path; a path named twice counts once.
 
-
-def _key_by_common_folder(paths: Iterable[str]) -> dict[str, str]:
-    """Return key -> absolute path; a path named twice counts once."""
+    Addresses that no listing has told are looked at.
+    """
     unique: dict[str, str] = {}
     for path in paths:
-        absolute = os.path.abspath(path)
-        unique.setdefault(os.path.normcase(absolute), absolute)
-    keys = _relative_keys([PurePath(path) for path in unique.values()])
-    return dict(zip(keys, unique.values(), strict=True))
-
-
-def _relative_keys(paths: Sequence[PurePath]) -> list[str]:
-    """Return POSIX paths relative to the deepest folder that holds all of ``paths`` (absolute, normalised).
-
-    Paths on several Windows drives or shares have no such folder: their keys begin with the drive's letter or
-    the share's name.
-    """
-    if not paths:
-        return []
-
-    def same(part: str) -> str:
-        return part.lower() if isinstance(paths[0], PureWindowsPath) else part
-
-    common = shared_depth([tuple(map(same, path.parts)) for path in paths])
-    keys = []
-    for path in paths:
-        anchor = [] if common else [path.anchor.replace("\\", "/").replace(":", "").strip("/")]
-        parts = [*anchor, *path.parts[max(common, 1) :]]
-        keys.append("/".join(parts) or ROOT)
-    return keys
-
-
-def _mask_names(keys: Sequence[str]) -> list[str]:
-    """Name the mask of every key: ``a/b.jpg`` -> ``a/b.png``.
-
-    Names are unique also on file systems that ignore case or normalise Unicode, and none is the name of a
-    folder that another needs. Images whose names clash take ``key + ".png"``, and if that clashes too (keys
-    that differ in case alone) a piece of the key's sha256 goes in between.
-    """
-    attempts = [0] * len(keys)
-    while True:
-        names = [_mask_name(key, attempt) for key, attempt in zip(keys, attempts, strict=True)]
-        users: defaultdict[str, list[int]] = defaultdict(list)
-        folders: set[str] = set()
-        for index, name in enumerate(names):
-            plain = _without_case(name)
-            users[plain].append(index)
-            while (plain := posixpath.dirname(plain)) and plain not in folders:
-                folders.add(plain)
-        clashing: list[int] = []
-        for name, indices in users.items():
-            if name in folders:
-                clashing += indices
-            elif len(indices) > 1:
-                # who has taken the longer name already may keep it
-                least = min(attempts[index] for index in indices)
-                clashing += [index for index in indices if attempts[index] == least]
-        if not clashing:
-            return names
-        for index in clashing:
-            attempts[index] += 1
-
-
-def _mask_name(key: str, attempt: int) -> str:
-    if attempt == 0:
-        return _short_enough(posixpath.splitext(key)[0], ".png", key)
-    if attempt == 1:
-        return _short_enough(key, ".png", key)
-    return _short_enough(key, f".{_digest(key)[: 8 * (attempt - 1)]}.png", key)
-
-
-def _short_enough(name: str, ending: str, key: str) -> str:
-    """Return ``name + ending``; where its last part is longer than file names may be, it is cut.
-
-    A piece of the key's sha256 then tells it from others that begin alike.
-    """
-    folder, stem = posixpath.split(name.replace("\0", "_"))  # nobody finds that image, and it has a row
-    if len(_bytes(stem + ending)) > LONGEST_NAME:
-        ending = f".{_digest(key)[:16]}{ending}"
-        while len(_bytes(stem + ending)) > LONGEST_NAME:
-            stem = stem[:-1]
-    return posixpath.join(folder, stem + ending)
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(_bytes(key)).hexdigest()
-
-
-def _bytes(text: str) -> bytes:
-    # names on the disk may hold bytes that are not UTF-8
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _without_case(name: str) -> str:
-    decomposed = unicodedata.normalize("NFD", name)
-    return unicodedata.normalize("NFC", decomposed.casefold())
+        if url_of(path) is not None:
+            unique.setdefault(f"//{place_of(path)}", path)
+        else:
+            absolute = os.path.abspath(path)
+            unique.setdefault(os.path.normcase(absolute), absolute)
+    files = list(unique.values())
+    if 0 < len(urls := [path for path in files if url_of(path) is not None]) < len(files):
+        raise UsageError(
+            f"{urls[0]} is in a store and others are not: label them in two runs, and join those"
+        )
+    if not listed:
+        stamp_all(urls)
+    if root is None:
+        keys = relative_keys([place_of(path) for path in files])
+    else:
+        text = _text(root)
+        keys = keys_below(text if url_of(text) is not None else os.path.abspath(text), files)
+    return dict(zip(keys, files, strict=True))
 
 
 @dataclass(frozen=True)
@@ -322,8 +288,13 @@ class ViewItem:
     sample_ids: tuple[str, ...]
 
 
-def list_view(view: Any) -> list[ViewItem]:
+def list_view(view: Any, *, root: PathLike | None = None, shard: str | Shard | None = None) -> list[ViewItem]:
     """List the image files of a dataset or view; paths with ``..`` count under their normal form.
+
+    Args:
+        view: the dataset or view.
+        root: as of :func:`list_images`.
+        shard: the same.
 
     Raises:
         UsageError: the view is empty, or its samples are not plain images.
@@ -335,8 +306,14 @@ def list_view(view: Any) -> list[ViewItem]:
         path = os.path.abspath(filepath)
         paths.setdefault(os.path.normcase(path), path)
         samples[os.path.normcase(path)].append(sample_id)
-    items = list_images(list(paths.values()))
+    items = list_images(list(paths.values()), root=root, shard=shard)
     return [ViewItem(item, tuple(samples[os.path.normcase(item.path)])) for item in items]
+
+
+def listed_view(view: Any, *, root: PathLike | None = None, shard: str | Shard | None = None) -> ImageList:
+    """Return the images of :func:`list_view` alone."""
+    items = [entry.item for entry in list_view(view, root=root, shard=shard)]
+    return ImageList(items, LeftOut(), shard=Shard.parse(shard) if shard is not None else None)
 
 
 ADVICE = {

@@ -26,6 +26,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import logging
 import os
 import re
@@ -39,7 +40,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..common.remote import url_of
 from ..errors import ImageReadError
+from .fetching import fetch
 from .foreign import describe_unreadable, raw_camera_format, register_heif
 from .modes import to_rgb
 
@@ -223,6 +226,9 @@ def _os_reason(error: OSError) -> str:
 @contextmanager
 def _open_file(path: PathLike) -> Iterator[BinaryIO]:
     """Open a regular, non-empty file; anything else (a pipe would block for ever) is an error."""
+    if (url := url_of(path)) is not None:
+        yield io.BytesIO(fetch(url))
+        return
     try:
         info = os.stat(path)
         if stat.S_ISDIR(info.st_mode):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.progress import Progress
+from ..common.remote import folder_of, url_of
 from ..errors import UsageError
-from ..images.listing import ImageItem, list_images, list_view
+from ..images.listing import ImageItem, list_images, listed_view
 from .cleaning import IMAGES
 from .config import LabelConfig
 from .given import given_sets, is_in_memory, list_given, remove_given, write_given
@@ -36,6 +37,8 @@ def label(
     *,
     out: str | Path | None = None,
     model: str | Path | None = None,
+    root: str | Path | None = None,
+    shard: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     restart: bool | None = None,
@@ -45,12 +48,17 @@ def label(
     """Give every image a semantic pseudo-mask.
 
     Args:
-        images: a folder, glob, text file of paths, or image file; a PIL image or an (H, W, 3) uint8 array; a
-            sequence of paths, PIL images and arrays, mixed as you like; or a FiftyOne dataset or view.
+        images: a folder, glob, text file of paths, or image file, also in a store (``s3://bucket/photos``);
+            a PIL image or an (H, W, 3) uint8 array; a sequence of paths, PIL images and arrays, mixed as you
+            like; or a FiftyOne dataset or view.
             What is in memory is written losslessly to ``given_images`` in the run's folder, under the names
             ``image-0001.png``, ``image-0002.png``, ..., by its place in the sequence.
-        out: the run's folder; ``None`` for a new temporary one (``result.out`` says where).
+        out: the run's folder, also in a store; ``None`` for a new temporary one (``result.out`` says where).
         model: ``DIR/model`` of an earlier run, to label without fitting.
+        root: folder that the keys of the images are relative to, so that they do not depend on what else is
+            labelled.
+        shard: ``I/N``, with ``model``: label that part of the images, chosen by their keys;
+            :func:`~fiftyone_plugin.runs.joining.join` makes one run of the parts.
         resume: go on with an unfinished run in ``out``, see
             :func:`fiftyone_plugin.runs.pipeline.label_items`.
         overwrite: replace an earlier run in ``out``; a finished one stays until the new one is finished.
@@ -76,16 +84,16 @@ def label(
     if restart is not None:
         warnings.warn("restart is called overwrite now", DeprecationWarning, stacklevel=2)
     config = LabelConfig(**settings)
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pseudomask-"))
+    folder = folder_of(out) if out is not None else Path(tempfile.mkdtemp(prefix="pseudomask-"))
     before = {path.name for path in list_given(folder)}
-    made = out is None or not os.path.lexists(folder)
+    made = out is None or (url_of(out) is None and not os.path.lexists(folder))
     try:
-        items = _list(images, folder)
+        items = _list(images, folder, root, shard)
         return label_items(
             items,
             folder,
             config,
-            model=Path(model) if model is not None else None,
+            model=folder_of(model) if model is not None else None,
             resume=resume,
             restart=overwrite or bool(restart),
             progress=progress,
@@ -98,23 +106,25 @@ def label(
         raise
 
 
-def _list(images: Any, out: Path) -> Sequence[ImageItem]:
+def _list(images: Any, out: Path, root: Path_ | None, shard: str | None) -> Sequence[ImageItem]:
     """Return the images to label; those in memory are written below the run's folder."""
     if hasattr(images, "iter_samples"):
-        return [entry.item for entry in list_view(images)]
-    if isinstance(images, (str, os.PathLike)):
-        return list_images(images)
+        return listed_view(images, root=root, shard=shard)
+    if isinstance(images, (str, os.PathLike)) or url_of(images) is not None:
+        return list_images(images, root=root, shard=shard)
     if is_in_memory(images):
         images = [images]
     if not isinstance(images, Iterable) or isinstance(images, (bytes, dict)):
         raise UsageError(f"cannot label {_kind(images)}; give {FORMS}")
-    each = list(images)
+    each: list[Any] = [url_of(image) or image for image in images]
     for number, image in enumerate(each, 1):
         if not isinstance(image, (str, os.PathLike)) and not is_in_memory(image):
             raise UsageError(f"image {number} of the sequence is {_kind(image)}; give {FORMS}")
     inside = [(number, image) for number, image in enumerate(each, 1) if is_in_memory(image)]
     if not inside:
-        return list_images(each)
+        return list_images(each, root=root, shard=shard)
+    if root is not None or shard is not None:
+        raise UsageError("root and shard are for images in files; write those in memory to a folder first")
     written = iter(write_given(inside, out))
     return list_images([next(written) if is_in_memory(image) else image for image in each])
 

@@ -25,6 +25,7 @@ __all__ = [
     "IMAGES",
     "JOURNAL",
     "LOCK",
+    "MODEL",
     "PICTURES",
     "TOKENS",
     "refuse_links",

@@ -104,7 +104,7 @@ def _crops(
     from ..masks.files import read_mask
 
     try:
-        mask = read_mask(directory.masks / row.mask)
+        mask = read_mask(directory.mask_file(row.mask))
         boxes = {id_: box for id_ in ids if (box := _box(mask, id_)) is not None}
         if not boxes:
             return {}

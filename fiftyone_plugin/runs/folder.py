@@ -178,7 +178,9 @@ class RunDirectory:
     ) -> RunDirectory:
         self.run_id = previous.run_id or uuid.uuid4().hex
         self.work.mkdir(parents=True, exist_ok=True)
-        self.items = check_resumable(self.final_root, previous, settings, items, read_list(self._images))
+        self.items = check_resumable(
+            self.final_root, previous, settings, items, read_list(self._images), self.samples_csv
+        )
         return self
 
     def _next(self) -> RunDirectory:
@@ -230,7 +232,7 @@ class RunDirectory:
             state += " and an unfinished one that is to replace it"
             advice = "--resume to go on with that, "
         raise UsageError(
-            f"{self.root} holds {state}; use {advice}--overwrite to replace it, or another --out"
+            f"{self.final_root} holds {state}; use {advice}--overwrite to replace it, or another --out"
         )
 
     def _take_lock(self) -> None:
@@ -327,8 +329,25 @@ class RunDirectory:
     def finished(self) -> Iterator[SampleRow]:
         """Yield the rows whose mask is whole: the journal's, or the table's where a run is complete."""
         for row in self._recorded():
-            if row.mask and is_whole(self.masks / row.mask):
+            if row.mask and self.has_mask(row.mask):
                 yield row
+
+    def has_mask(self, name: str) -> bool:
+        """Tell whether a mask is there, whole."""
+        return is_whole(self.masks / name)
+
+    def mask_file(self, name: str, folder: str = "masks") -> Path:
+        """Return where a mask, or its map of confidence, can be read."""
+        return self.root / folder / name
+
+    def forget(self, name: str) -> None:
+        """Take note that a mask and its map of confidence are not read any more."""
+
+    def stored(self, name: str) -> None:
+        """Take note that a mask and its map of confidence are written."""
+
+    def checkpoint(self) -> None:
+        """Make what is done safe for a process that goes on; on the disk it is as it stands."""
 
     def _recorded(self) -> Iterator[SampleRow]:
         """Yield the rows of the table of a complete run, then those of the journal."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..common.files import atomic, is_partial, remove_empty
+from ..common.remote import url_of
 from ..errors import PseudoMaskError, UsageError
 from ..images.listing import ImageItem
 from ..images.reading import image_to_rgb
@@ -56,6 +57,8 @@ def write_given(images: Sequence[tuple[int, InMemory]], out: Path) -> list[Path]
     """
     from PIL import Image
 
+    if url_of(out) is not None:
+        raise UsageError(f"images in memory go to a run on the disk, not to {out}; write them to files first")
     arrays = [(number, _pixels(image, number)) for number, image in images]
     digest = hashlib.sha256()
     for number, array in arrays:
@@ -109,6 +112,8 @@ def given_sets(items: Iterable[ImageItem]) -> set[str]:
 
 def list_given(out: Path) -> list[Path]:
     """Return the folders of given images below a run's folder; links are passed over."""
+    if url_of(out) is not None:
+        return []
     root = out / FOLDER
     if os.path.islink(root) or not os.path.isdir(root):  # no error for a name that is too long
         return []
@@ -118,6 +123,8 @@ def list_given(out: Path) -> list[Path]:
 
 def remove_given(out: Path, keep: Collection[str] = ()) -> None:
     """Remove the images that :func:`write_given` wrote below a run's folder, but for the sets to keep."""
+    if url_of(out) is not None:
+        return
     for folder in list_given(out):
         if folder.name in keep:
             continue

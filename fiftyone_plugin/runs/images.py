@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import is_below, write_json
+from ..common.remote import url_of
 from ..common.stamps import file_stamp, stamps_sha256
 from ..common.untrusted import read_json
-from ..errors import UsageError
+from ..errors import UsageError, without_secrets
 from ..images.listing import ImageItem
 from .samples import SampleRow
 
 __all__ = [
     "IMAGE_SETTINGS",
+    "NamesDigest",
     "check_same_images",
     "compare_images",
     "describe_images",
@@ -39,13 +41,33 @@ def describe_images(stamps: Mapping[str, str]) -> dict[str, Any]:
 
 def names_sha256(keys: Iterable[str]) -> str:
     """Return what tells the images of two runs apart, by name, from their keys in order."""
-    # keys may hold the bytes of file names that are not UTF-8
-    return hashlib.sha256("\n".join(keys).encode("utf-8", "surrogatepass")).hexdigest()
+    digest = NamesDigest()
+    for key in keys:
+        digest.add(key)
+    return digest.hexdigest()
+
+
+class NamesDigest:
+    """:func:`names_sha256`, key by key."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._between = b""
+
+    def add(self, key: str) -> None:
+        """Add the next key."""
+        # keys may hold the bytes of file names that are not UTF-8
+        self._digest.update(self._between + key.encode("utf-8", "surrogatepass"))
+        self._between = b"\n"
+
+    def hexdigest(self) -> str:
+        """Return the digest of what was added."""
+        return self._digest.hexdigest()
 
 
 def write_list(path: Path, items: Sequence[ImageItem]) -> None:
     """Write the images of a run."""
-    write_json(path, [[item.key, item.path, item.mask_name] for item in items])
+    write_json(path, [[item.key, without_secrets(item.path), item.mask_name] for item in items])
 
 
 def read_list(path: Path) -> list[ImageItem] | None:
@@ -87,7 +109,7 @@ def compare_images(before: Sequence[ImageItem], now: Sequence[ImageItem]) -> lis
             taken.add(same.path)
             found.append(ImageItem(item.key, same.path, item.mask_name))
             continue
-        if os.path.lexists(item.path):
+        if os.path.lexists(item.path) or (url_of(item.path) is not None and file_stamp(item.path)):
             dropped.append(item.key)
         found.append(item)
     added = [item.key for item in now if item.path not in taken]

@@ -25,7 +25,7 @@ from .config import NUMBERS, LabelConfig
 if TYPE_CHECKING:
     from ..features.backbones import Backbone
 
-__all__ = ["FittedModel", "create_configured", "load_method", "save_method"]
+__all__ = ["ARRAYS_NAME", "METHOD_NAME", "FittedModel", "create_configured", "load_method", "save_method"]
 
 FORMAT = 1
 METHOD_NAME, ARRAYS_NAME, PIPELINE_NAME = "method.json", "arrays.safetensors", "pipeline.json"

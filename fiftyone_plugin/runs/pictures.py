@@ -14,7 +14,7 @@ from ..images.reduced import read_reduced
 from .folder import RunDirectory
 from .samples import SampleRow
 
-__all__ = ["draw_evidence", "draw_sheet"]
+__all__ = ["SHEET_IMAGES", "draw_evidence", "draw_sheet"]
 
 SHEET_IMAGES = 12
 CELL = (230, 172)  # width and height of a picture, pixels
@@ -59,7 +59,7 @@ def _read_pair(
     from ..masks.files import read_mask
 
     try:
-        mask = read_mask(directory.masks / row.mask)
+        mask = read_mask(directory.mask_file(row.mask))
         scale = min(1.0, max(CELL[0] / mask.shape[1], CELL[1] / mask.shape[0]))
         height, width = (max(1, round(n * scale)) for n in mask.shape)
         return row.image, read_reduced(paths[row.image], height, width)[0], mask

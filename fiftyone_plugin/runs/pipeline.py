@@ -15,7 +15,6 @@ from ..common.stamps import file_stamp
 from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import LeftOut
 from ..images.listing import ImageItem
-from ..masks.files import is_whole
 from .cleaning import FOLDERS, TOKENS
 from .config import LabelConfig, resolve_refinement
 from .estimate import learn
@@ -27,6 +26,7 @@ from .record import RunDocument
 from .result import LabelResult
 from .samples import SampleRow, read_samples
 from .session import Session
+from .spool import fetch_model, open_run
 from .stages import all_rows, conclude, fit, none_readable, predict
 
 if TYPE_CHECKING:
@@ -79,7 +79,15 @@ def label_items(
     """
     if not items:
         raise UsageError("no images to label")
-    given = _given_model(model, out, config)
+    shard = getattr(items, "shard", None)
+    if shard is not None and model is None:
+        raise UsageError(
+            "a shard is labelled with a fitted model, the same one for all shards: label some of the images "
+            "first, and name the folder model of that run (--model)"
+        )
+    given_by = model
+    model = fetch_model(model) if model is not None else None
+    given = _given_model(model, given_by, out, config)
     _refuse_folder_of_images(items, out)
     refine = resolve_refinement(given.refine if given else config.refine)
     method = given.method if given else create_configured(config, refine)
@@ -87,7 +95,7 @@ def label_items(
     left_out = getattr(items, "left_out", None) or LeftOut()
     timed = TimedProgress(progress or NullProgress())
     began = time.perf_counter()
-    directory = RunDirectory(out)
+    directory = open_run(out)
     directory.reserve(resume=resume, restart=restart)
     try:
         with timed.stage("load backbone", total=1, unit="model") as stage:
@@ -110,6 +118,7 @@ def label_items(
         todo = {item.key for item in folder.items} - done.keys()
         fits = given is None and not FittedModel.is_in(folder.model)
         fitted = _fit_or_load(wanted, given is not None, session, source, folder, config, timed)
+        folder.checkpoint()
         for row in predict(fitted, source, session, folder, todo, timed):
             done[row.image] = row
         if not done:
@@ -121,6 +130,7 @@ def label_items(
             work={"images": len(todo), "forwards": source.forwards, "fitted": fits},
             left_out=left_out.to_json(),
             images_root=folder.items[0].root,
+            shard=str(shard) if shard is not None else None,
         )
         rows = all_rows(folder, done, source)
         record = conclude(folder, fitted, session, rows, record, timed, began)
@@ -137,15 +147,17 @@ def label_items(
         directory.close()
 
 
-def _given_model(folder: Path | None, out: Path, config: LabelConfig) -> FittedModel | None:
+def _given_model(
+    folder: Path | None, named: Path | None, out: Path, config: LabelConfig
+) -> FittedModel | None:
     """Load the model that is to label without a fit, cut into other classes where that is asked for."""
     if folder is None:
         if config.recut is not None:
             raise UsageError("recut cuts the classes of a fitted model: name its folder, DIR/model of a run")
         return None
     model = FittedModel.load(folder)
-    if real_path(folder) == real_path(RunDirectory(out).model):
-        raise UsageError(f"{folder} belongs to the run in {out}; choose another --out for the new images")
+    if real_path(named or folder) == real_path(out / "model"):
+        raise UsageError(f"{named} belongs to the run in {out}; choose another --out for the new images")
     return model if config.recut is None else model.recut(config.recut)
 
 
@@ -207,7 +219,7 @@ def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:
     written = tuple(os.path.join(target, name, "") for name in FOLDERS)
     if any(os.path.join(folder, "").startswith(written) for folder in real):
         raise UsageError(f"the images are among what a run writes to {out}; choose another --out")
-    if target in real and not os.path.exists(out / "run.json"):
+    if target in real and not (out / "run.json").exists():
         raise UsageError(f"{out} is the folder of the images; choose another --out, such as {out / 'labels'}")
 
 
@@ -217,7 +229,7 @@ def _read_finished(folder: RunDirectory, left_out: LeftOut) -> LabelResult | Non
     if record is None or not record.is_complete or not folder.samples_csv.is_file():
         return None
     rows = read_samples(folder.samples_csv)
-    if not all(is_whole(folder.masks / row.mask) for row in rows if row.status == "labelled"):
+    if not all(folder.has_mask(row.mask) for row in rows if row.status == "labelled"):
         return None
     return _result(folder, rows, record, left_out)
 

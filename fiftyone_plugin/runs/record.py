@@ -34,6 +34,7 @@ class RunDocument:
         images_root: folder that the keys of the images are relative to, where there is one.
         seconds: stage -> seconds, and their ``total``.
         run_id: what tells this run from every other; earlier versions wrote none.
+        shard: ``I/N`` where the run is of a part of the images.
     """
 
     settings: dict[str, Any]
@@ -49,6 +50,7 @@ class RunDocument:
     images_root: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     run_id: str | None = None
+    shard: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -91,5 +93,7 @@ class RunDocument:
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file; what is not known yet is left out."""
         values = asdict(self)
+        if self.shard is None:
+            del values["shard"]
         begun = ("format", "status", "run_id", "settings")
         return values if self.is_complete else {name: values[name] for name in begun}

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError, did_you_mean
+from ..common.remote import url_of
+from ..errors import UsageError, did_you_mean, without_secrets
 from ..images.left_out import LeftOut
 from ..masks.files import read_mask
 from .samples import SampleRow
@@ -40,7 +41,7 @@ class LabelResult:
     def __repr__(self) -> str:
         """Return the folder and the counts."""
         counts = f"{len(self.labelled)} labelled, {len(self.skipped)} skipped"
-        return f"LabelResult({str(self.out)!r}: {counts}, {len(self.class_names)} classes)"
+        return f"LabelResult({without_secrets(str(self.out))!r}: {counts}, {len(self.class_names)} classes)"
 
     @property
     def labelled(self) -> list[SampleRow]:
@@ -69,7 +70,8 @@ class LabelResult:
         row = key if isinstance(key, SampleRow) else self._row(key)
         if row.status != "labelled":
             raise UsageError(f"{row.image} has no mask, it was skipped: {row.error}")
-        return read_mask(self.mask_path(row))
+        path = self.mask_path(row)
+        return read_mask(url_of(path) or path)
 
     def _row(self, key: str) -> SampleRow:
         found = [row for row in self.samples if row.image == key]

@@ -22,6 +22,7 @@ def check_resumable(
     settings: dict[str, Any],
     items: Sequence[ImageItem],
     before: Sequence[ImageItem] | None,
+    table: Path,
 ) -> list[ImageItem]:
     """Return the images of a run that goes on.
 
@@ -31,6 +32,7 @@ def check_resumable(
         settings: those asked for; images are compared by ``items``, unless there are none.
         items: the images asked for.
         before: the images that an unfinished run began with; ``None`` where it was not recorded.
+        table: of a finished run.
 
     Raises:
         UsageError: settings or images differ; says how, and what to do.
@@ -49,7 +51,7 @@ def check_resumable(
         if by_items and not complete and before is not None:
             return compare_images(before, items)
         if by_items:
-            rows = read_samples(root / "samples.csv") if (root / "samples.csv").is_file() else []
+            rows = read_samples(table) if table.is_file() else []
             check_same_images(previous.settings, rows, items)
     except UsageError as error:
         advice = "choose another --out" if complete else "use the same images"

@@ -22,6 +22,7 @@ from ..masks.areas import DECIMALS
 __all__ = [
     "NAMES",
     "SampleRow",
+    "iterate_samples",
     "parse_row",
     "read_cells",
     "read_journal",
@@ -115,8 +116,13 @@ def read_samples(path: Path) -> list[SampleRow]:
     Raises:
         UsageError: it cannot be read, or is not such a table.
     """
+    return list(iterate_samples(path))
+
+
+def iterate_samples(path: Path) -> Iterator[SampleRow]:
+    """Yield the rows of :func:`read_samples` one by one; it raises the same."""
     try:
-        return [_row_of_table(cells) for cells in read_cells(path)]
+        yield from map(_row_of_table, read_cells(path))
     except UsageError:  # a ValueError too
         raise
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..common.parallel import usable_cores
 from ..common.paths import cache_dir
+from ..common.remote import READERS, url_of
 from ..errors import UsageError
 from ..images.listing import ImageItem
 from .config import LabelConfig
@@ -107,15 +108,20 @@ class Session:
             batch_size=self.batch_size,
             store=self.store,
             memo_dir=memo_dir,
-            loaders=self._loaders(),
+            loaders=self._loaders(bool(items) and url_of(items[0].path) is not None),
         )
 
-    def _loaders(self) -> Loaders:
-        """Return who decodes: processes where a GPU would wait for threads, unless a store is asked first."""
+    def _loaders(self, remote: bool) -> Loaders:
+        """Return who decodes: processes where a GPU would wait for threads, unless a store is asked first.
+
+        Threads that wait for images from far away take no processor, so there are more of them.
+        """
         from ..features.loading import Loaders
 
         on_gpu = self.backbone.device.startswith("cuda") and self.store is None
-        return Loaders(self.jobs or usable_cores(), processes=True) if on_gpu else Loaders(self.jobs)
+        if on_gpu:
+            return Loaders(max(READERS if remote else 0, self.jobs or usable_cores()), processes=True)
+        return Loaders(max(READERS, self.jobs) if remote else self.jobs)
 
     def replicas(self, method: Method) -> list[Replica]:
         """Return what labels on each device: the fitted method, and copies of it."""

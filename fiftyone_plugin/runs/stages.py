@@ -153,6 +153,7 @@ def _write(
     try:
         write_mask(directory.confidence / name, confidence)
         write_mask(directory.masks / name, mask)
+        directory.stored(name)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fiftyone_plugin.errors import ImageReadError, UsageError
-from fiftyone_plugin.images.listing import ImageItem, _mask_names, _relative_keys, list_images
+from fiftyone_plugin.images.listing import ImageItem, list_images
+from fiftyone_plugin.images.naming import mask_names, relative_keys
 from fiftyone_plugin.images.reading import image_extensions, read_image
 
 
@@ -228,14 +229,14 @@ def test_unreadable_folders():
 
 
 def test_mask_names():
-    assert _mask_names(["a.jpg", "b/c.tar.gif", "d"]) == ["a.png", "b/c.tar.png", "d.png"]
-    assert _mask_names(["a.jpg", "a.png", "b.jpg"]) == ["a.jpg.png", "a.png.png", "b.png"]
-    assert _mask_names(["A.jpg", "a.png"]) == ["A.jpg.png", "a.png.png"]
-    assert _mask_names(["x/a.jpg", "y/a.png"]) == ["x/a.png", "y/a.png"]
+    assert mask_names(["a.jpg", "b/c.tar.gif", "d"]) == ["a.png", "b/c.tar.png", "d.png"]
+    assert mask_names(["a.jpg", "a.png", "b.jpg"]) == ["a.jpg.png", "a.png.png", "b.png"]
+    assert mask_names(["A.jpg", "a.png"]) == ["A.jpg.png", "a.png.png"]
+    assert mask_names(["x/a.jpg", "y/a.png"]) == ["x/a.png", "y/a.png"]
     # the fallback of the first two is what the third would have been called
-    assert _mask_names(["a.jpg", "a.png", "a.jpg.gif"]) == ["a.jpg.png", "a.png.png", "a.jpg.gif.png"]
+    assert mask_names(["a.jpg", "a.png", "a.jpg.gif"]) == ["a.jpg.png", "a.png.png", "a.jpg.gif.png"]
     # a folder may be called like a mask
-    assert _mask_names(["a.jpg", "a.png/b.jpg"]) == ["a.jpg.png", "a.png/b.png"]
+    assert mask_names(["a.jpg", "a.png/b.jpg"]) == ["a.jpg.png", "a.png/b.png"]
 
 
 def portable(name: str) -> str:
@@ -259,7 +260,7 @@ random_keys = st.lists(
 
 @given(random_keys)
 def test_mask_names_never_collide(keys):
-    masks = _mask_names(keys)
+    masks = mask_names(keys)
     plain = [portable(mask) for mask in masks]
     assert len(set(plain)) == len(keys)
     folders = {str(parent) for mask in plain for parent in PurePosixPath(mask).parents}
@@ -268,7 +269,7 @@ def test_mask_names_never_collide(keys):
     for key, mask in zip(keys, masks, strict=True):
         assert PurePosixPath(mask).parent == PurePosixPath(key).parent
     assert dict(zip(keys, masks, strict=True)) == dict(
-        zip(reversed(keys), _mask_names(keys[::-1]), strict=True)
+        zip(reversed(keys), mask_names(keys[::-1]), strict=True)
     )
 
 
@@ -282,7 +283,7 @@ def test_keys_are_relative_and_unique(paths):
         (PureWindowsPath, ("C:\\", "d:\\", "\\\\server\\share\\")),
     ):
         absolute = [flavour(roots[i % len(roots)], *parts) for i, parts in enumerate(paths)]
-        keys = _relative_keys(absolute)
+        keys = relative_keys(absolute)
         assert len(set(keys)) == len(set(absolute))
         for key, path in zip(keys, absolute, strict=True):
             assert not key.startswith("/")
@@ -294,10 +295,10 @@ def test_keys_are_relative_and_unique(paths):
 
 def test_windows_keys():
     one_drive = [PureWindowsPath("C:\\Data\\in\\a.jpg"), PureWindowsPath("c:\\data\\b\\c.jpg")]
-    assert _relative_keys(one_drive) == ["in/a.jpg", "b/c.jpg"]
+    assert relative_keys(one_drive) == ["in/a.jpg", "b/c.jpg"]
     two = [PureWindowsPath("C:\\in\\a.jpg"), PureWindowsPath("\\\\nas\\pictures\\b.jpg")]
-    assert _relative_keys(two) == ["C/in/a.jpg", "nas/pictures/b.jpg"]
-    assert _relative_keys([PurePosixPath("/a/b.jpg"), PurePosixPath("/c.jpg")]) == ["a/b.jpg", "c.jpg"]
+    assert relative_keys(two) == ["C/in/a.jpg", "nas/pictures/b.jpg"]
+    assert relative_keys([PurePosixPath("/a/b.jpg"), PurePosixPath("/c.jpg")]) == ["a/b.jpg", "c.jpg"]
 
 
 # --- what is left out -----------------------------------------------------------------------------
@@ -391,7 +392,7 @@ def test_names_that_are_too_long_are_cut():
     long, umlauts = "n" * 246, "ä" * 125
     keys = [f"{long}.jpg", f"sub/{long}.webp", f"{long}nnnn.jpg", f"{umlauts}.jpg", "short.jpg"]
     keys += [f"{'n' * 251}.jpg", f"{'n' * 251}.png"]
-    masks = _mask_names(keys)
+    masks = mask_names(keys)
     assert masks[0] == f"{long}.png"
     assert masks[4] == "short.png"
     assert len(set(masks)) == len(masks)
@@ -399,7 +400,7 @@ def test_names_that_are_too_long_are_cut():
         assert mask.endswith(".png")
         assert all(len(part.encode()) <= 255 for part in mask.split("/"))
     assert masks[1].startswith("sub/nnn")
-    twins = _mask_names([f"{'n' * 248}.jpg", f"{'n' * 248}.png", f"{'N' * 248}.png"])
+    twins = mask_names([f"{'n' * 248}.jpg", f"{'n' * 248}.png", f"{'N' * 248}.png"])
     assert len({portable(mask) for mask in twins}) == 3
     assert max(map(len, twins)) <= 255
 
