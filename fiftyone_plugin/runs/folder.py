@@ -327,7 +327,7 @@ class RunDirectory:
     def finished(self) -> Iterator[SampleRow]:
         """Yield the rows whose mask is whole: the journal's, or the table's where a run is complete."""
         for row in self._recorded():
-            if row.mask and is_whole(self.masks / row.mask):
+            if row.mask and row.status == "labelled" and is_whole(self.masks / row.mask):
                 yield row
 
     def _recorded(self) -> Iterator[SampleRow]:
@@ -342,6 +342,14 @@ class RunDirectory:
             for row in rows:
                 # the line break comes first: it ends a line that a crash has cut short
                 file.write("\n" + json.dumps(asdict(row)))
+
+    def announce(self, items: Iterable[ImageItem]) -> None:
+        """Note which masks others may write from now on, before their rows are known."""
+        # the stamp is that of no file, so that versions which do not look at the status label the image again
+        self.append(
+            SampleRow(item.key, item.mask_name, "skipped", error="not finished", stamp="none")
+            for item in items
+        )
 
     def write_samples(self, rows: Iterable[SampleRow]) -> None:
         """Write ``samples.csv``, a row an image."""
