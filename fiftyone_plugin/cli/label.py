@@ -75,7 +75,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--field", help="with fiftyone:NAME, also write the masks to this field of the dataset")
     add("--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop")
     add_report_arguments(parser)
-    shared.add_engine(parser)
+    shared.add_engine(parser, gpus=True)
     parser.set_defaults(interrupted="; run the same command with --resume to go on")
     return parser
 

@@ -111,7 +111,7 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 ENGINE_SETTINGS = ("engine", "address", "workers", "gpus_per_worker", "cpus_per_worker")
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
+def add_engine(parser: argparse.ArgumentParser, *, gpus: bool = False) -> None:
     """Add where the work is done; :func:`engine_settings` reads it back."""
     from ..engines.registry import ENGINES
 
@@ -120,13 +120,16 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     text = "with --engine ray: HOST:PORT, or auto on a machine of it (default: one on this machine)"
     add("--address", metavar="HOST:PORT", help=text)
     add("--workers", type=int, metavar="N", help="worker processes (default: as there is room)")
-    add("--gpus-per-worker", type=float, metavar="F", help="GPUs of each (default: 1 where there are any)")
-    add("--cpus-per-worker", type=int, metavar="N", help="cores of each (default: up to 4)")
+    if gpus:
+        text = "GPUs of each, also a part of one (default: 1 where there are any)"
+        add("--gpus-per-worker", type=float, metavar="F", help=text)
+    text = f"cores of each (default: {'up to 4' if gpus else '1'})"
+    add("--cpus-per-worker", type=int, metavar="N", help=text)
 
 
 def engine_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`add_engine` added."""
-    return {name: getattr(args, name) for name in ENGINE_SETTINGS}
+    return {name: getattr(args, name) for name in ENGINE_SETTINGS if name in args}
 
 
 def progress_of(args: argparse.Namespace) -> Progress:

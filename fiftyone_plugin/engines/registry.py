@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from ..errors import UsageError, unknown
 from .base import Engine, Needs
 from .local import Local
+from .versions import versions_needed
 
-__all__ = ["ENGINES", "create_engine", "engines_here"]
+__all__ = ["ENGINES", "create_engine", "engine_for_files", "engines_here"]
 
 ENGINES = ("local", "ray")
 
@@ -45,3 +46,17 @@ def create_engine(
     from .ray_cluster import Ray
 
     return Ray(address, needs or Needs())
+
+
+def engine_for_files(
+    engine: str, address: str | None, workers: int | None, cpus_per_worker: int | None, jobs: int = 1
+) -> Engine:
+    """Return an engine for work that needs no GPU, such as reading and writing masks; see `create_engine`."""
+    for name, value in {"workers": workers, "cpus_per_worker": cpus_per_worker}.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
+    if engine == "local":
+        needs = Needs(workers, cpus_per_worker)
+    else:
+        needs = Needs(workers, cpus_per_worker or 1, 0.0, versions_needed())
+    return create_engine(engine, address=address, needs=needs, jobs=jobs)

@@ -9,24 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._version import DISTRIBUTION
 from ..engines.base import Engine, Needs
 from ..engines.registry import create_engine
+from ..engines.versions import versions_needed
 from .config import LabelConfig
 from .far_features import FarLoaders, FeatureWork
 from .folder import RunDirectory
 from .labelling import Labeller, LabelWork, far_config
 from .model import FittedModel
-from .provenance import versions
 from .session import Session
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
 
-__all__ = ["Place", "engine_of", "versions_needed"]
-
-FREE = ("python", "fiftyone")
-"""Of these, workers may have other versions."""
+__all__ = ["Place", "engine_of"]
 
 
 def engine_of(config: LabelConfig) -> Engine:
@@ -38,12 +34,6 @@ def engine_of(config: LabelConfig) -> Engine:
     """
     needs = Needs(config.workers, config.cpus_per_worker, config.gpus_per_worker, versions_needed())
     return create_engine(config.engine, address=config.address, needs=needs, jobs=config.jobs)
-
-
-def versions_needed() -> dict[str, str]:
-    """Return package -> version of what workers must have to write the same masks; this package first."""
-    found = {name: version for name, version in versions().items() if name not in FREE}
-    return {DISTRIBUTION: found.pop(DISTRIBUTION), **found}
 
 
 @dataclass(frozen=True)

@@ -88,10 +88,12 @@ def predict(
         directory: the run's folder.
         progress: where the stage reports to.
     """
+    todo = items
     if engine.apart:
         directory.announce(items)
-    with progress.stage("masks", total=len(items)) as stage:
-        for found in engine.map(work, items, CHUNK):
+        todo = [item for item in items if item.key not in source.failures]  # they are not tried again
+    with progress.stage("masks", total=len(todo)) as stage:
+        for found in engine.map(work, todo, CHUNK):
             annotate(stage, engine.describe() or (work.here.bottleneck if work.here else ""))
             if isinstance(found, Spent):
                 source.forwards += found.forwards if engine.apart else 0

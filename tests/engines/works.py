@@ -1,67 +1,87 @@
-"""Works that do hardly anything, and that go wrong when they are told to."""
+"""Works that do hardly anything, and go wrong when they are told to."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
+
+DISK = "PSEUDOMASK_TEST_DISK"  # in the environment of a node: the file that its workers write to
 
 
 @dataclass(frozen=True)
 class Squares:
-    """Squares numbers; ``killers`` kill the process, ``slow`` takes a moment for each."""
+    """Squares numbers; ``killers`` kill the process, and every number takes ``seconds``."""
 
     killers: tuple[int, ...] = ()
-    slow: float = 0.0
-    refuse: str = ""
+    seconds: float = 0.0
 
-    def open(self) -> Callable[[Sequence[int]], list[int]]:
-        if self.refuse:
-            raise UsageError(self.refuse)
+    def open(self) -> Callable[[Sequence[int]], Iterator[int]]:
         return self._do
 
-    def _do(self, items: Sequence[int]) -> list[int]:
-        done = []
+    def _do(self, items: Sequence[int]) -> Iterator[int]:
         for item in items:
             if item in self.killers:
                 os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(self.slow)
-            done.append(item * item)
-        return done
+            time.sleep(self.seconds)
+            yield item * item
 
 
 @dataclass(frozen=True)
-class Pids:
-    """Returns who did it, after a moment; notes it in a folder, so that somebody can kill that process."""
+class Refuses:
+    """Cannot be done: ``when`` it is opened or begun."""
 
-    folder: Path
-    seconds: float = 0.05
+    when: str
 
-    def open(self) -> Callable[[Sequence[int]], list[tuple[int, int]]]:
-        (self.folder / f"{os.getpid()}").touch()
+    def open(self) -> Callable[[Sequence[int]], Iterator[int]]:
+        if self.when == "opened":
+            raise UsageError("this is not here; put it there")
         return self._do
 
-    def _do(self, items: Sequence[int]) -> list[tuple[int, int]]:
-        time.sleep(self.seconds * len(items))
-        return [(item, os.getpid()) for item in items]
+    def _do(self, items: Sequence[int]) -> Iterator[int]:
+        if self.when == "begun":
+            raise PseudoMaskError("this cannot be done")
+        raise ZeroDivisionError("a bug")
 
 
 @dataclass(frozen=True)
-class Fails:
-    """Raises what it is told to."""
+class Writes:
+    """Writes every number to the disk of its node, and where to ``out``."""
 
-    error: Exception
+    out: Path
 
-    def open(self) -> Callable[[Sequence[int]], list[int]]:
+    def open(self) -> Callable[[Sequence[int]], Iterator[int]]:
         return self._do
 
-    def _do(self, items: Sequence[int]) -> list[int]:
-        raise self.error
+    def _do(self, items: Sequence[int]) -> Iterator[int]:
+        disk = os.environ.get(DISK)
+        for item in items:
+            with open(disk or self.out / f"{item}", "a") as file:
+                file.write(f"{item}\n")
+            time.sleep(0.1)
+            yield item
 
 
-REFUSED = PseudoMaskError("this cannot be done")
+@dataclass(frozen=True)
+class Hungry:
+    """Takes more memory than there is for one of the numbers."""
+
+    number: int
+
+    def open(self) -> Callable[[Sequence[int]], Iterator[int]]:
+        return self._do
+
+    def _do(self, items: Sequence[int]) -> Iterator[int]:
+        for item in items:
+            if item == self.number:
+                resource.setrlimit(resource.RLIMIT_AS, (1 << 36, resource.RLIM_INFINITY))
+                np.zeros(1 << 40, np.uint8)
+            yield item
