@@ -51,6 +51,8 @@ def made_up(item: ImageItem) -> SampleRow:
 
 def million(items: int, workers: int) -> None:
     """Print seconds and memory of each step."""
+    from benchmarks.cluster import Rows  # workers cannot import what is in __main__
+
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "list.txt"
@@ -131,7 +133,7 @@ def scaling(folder: Path, count: int, repeats: int) -> None:
                 rates[name].append((done - ahead) / (last - first))
                 rate, load = rates[name][-1], os.getloadavg()[0]
                 print(
-                    f"{name:<32} {rate:6.3f} images/s, first row after {first - began:5.1f} s, load {load:.1f}",
+                    f"{name:<32} {rate:6.3f} images/s, first row at {first - began:.1f} s, load {load:.1f}",
                     flush=True,
                 )
     for name, found in rates.items():

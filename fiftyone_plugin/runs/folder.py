@@ -7,7 +7,6 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -341,7 +340,7 @@ class RunDirectory:
         with self._journal.open("a", encoding="utf-8") as file:
             for row in rows:
                 # the line break comes first: it ends a line that a crash has cut short
-                file.write("\n" + json.dumps(asdict(row)))
+                file.write("\n" + json.dumps(vars(row)))
 
     def announce(self, items: Iterable[ImageItem]) -> None:
         """Note which masks others may write from now on, before their rows are known."""
