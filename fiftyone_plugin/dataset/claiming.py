@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from fiftyone import Dataset
 
     from ..runs.config import LabelConfig
+    from .summary import View
 
 __all__ = ["asked_for", "claim", "default_out"]
 
+MAX_STAGES = 1 << 16  # characters of a view that is noted in a record
 # no mask depends on them
 RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "preset", *ENGINE_SETTINGS)
 
@@ -58,11 +60,12 @@ def claim(
     overwrite: bool,
     restart: bool,
     asked: str = "",
+    view: View | None = None,
 ) -> tuple[RunRecord, bool]:
     """Reserve fields and folder for a run, or take up an unfinished one; recorded before anything is written.
 
     The arguments are those of :func:`~.labelling.label_dataset`, with what the caller ``asked`` for, see
-    :func:`asked_for`.
+    :func:`asked_for`, and for which ``view``: both are noted for :func:`~.resuming.resume_run`.
 
     Returns:
         The record, and whether the run is a new one. If it replaces a finished run, that one's record stays
@@ -102,7 +105,7 @@ def claim(
         status=RUNNING,
         dataset_id=dataset_id(dataset),
         run_id=run_id,
-        pending={"label": {"asked": asked}},
+        pending={"label": {"asked": asked, "view": _stages(view)}},
     )
     if record is None:
         save_record(dataset, new)
@@ -110,6 +113,12 @@ def claim(
         step = {"out": new.out, "run_id": run_id, "dataset_id": new.dataset_id, "asked": asked}
         note(dataset, key, replace={**step, "created_fields": created})
     return new, True
+
+
+def _stages(view: View | None) -> str:
+    """Return the stages of a view as JSON; empty where they hold too many ids for a record."""
+    text = json.dumps(view.view()._serialize(include_uuids=False) if view is not None else [])
+    return text if len(text) <= MAX_STAGES else ""
 
 
 def replacement(record: RunRecord) -> RunRecord:

@@ -73,10 +73,10 @@ def test_the_driver_is_killed_and_the_run_goes_on(images, settings, near, far, t
 def test_a_folder_that_is_not_the_runs_is_refused(images, near, tmp_path):
     """What a worker says that does not share the disk: there is no run, or another one."""
     work = LabelWork(LabelConfig(), tmp_path / "run", "0" * 32, tmp_path, 1, "")
-    with pytest.raises(UsageError, match="does not see the run in .*all machines share"):
+    with pytest.raises(UsageError, match=r"does not see the run in .*all machines share"):
         work.open()
-    with pytest.raises(UsageError, match="does not see the run in .*or another one there"):
+    with pytest.raises(UsageError, match=r"does not see the run in .*or another one there"):
         replace(work, root=near.out).open()
     there = replace(work, root=near.out, run_id=near.run["run_id"])
-    with pytest.raises(UsageError, match="does not see the image .*all machines share"):
+    with pytest.raises(UsageError, match=r"does not see the image .*all machines share"):
         replace(there, example=str(tmp_path / "gone.jpg")).open()
