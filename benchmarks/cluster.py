@@ -5,8 +5,8 @@
 
 ``million`` lists N paths that are not there, announces them, maps a function that makes up a row over them,
 and records what comes back, as a run does. ``scaling`` labels photographs with a fitted model: without an
-engine, with one worker, with two of half the cores. Rates are of the time between the first and the last
-row, so that starting up and loading the model do not count; they are named beside.
+engine, with one worker, with two of half the cores. Rates are of the second half of the images, so that
+starting up and loading the model do not count; that is named beside. The images are not those of the fit.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def peak() -> float:
 
 def scaling(folder: Path, count: int, repeats: int) -> None:
     """Print rates, best of the repeats, which take turns."""
-    images = [item.path for item in list_images(folder)][:count]
+    every = [item.path for item in list_images(folder)]
+    learnt, images = every[:24], every[24 : 24 + count]
     cores = len(os.sched_getaffinity(0))
     ways = {
         "no engine": {"jobs": cores},
@@ -120,7 +121,7 @@ def scaling(folder: Path, count: int, repeats: int) -> None:
         "2 workers, half the cores each": {"engine": "ray", "workers": 2, "cpus_per_worker": cores // 2},
     }
     with tempfile.TemporaryDirectory() as out:
-        model = label(images[:24], out=Path(out) / "fit", classes=8, device="cpu").out / "model"
+        model = label(learnt, out=Path(out) / "fit", classes=8, size=224, device="cpu").out / "model"
         rates: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(repeats):
             for number, (name, how) in enumerate(ways.items()):
@@ -129,8 +130,10 @@ def scaling(folder: Path, count: int, repeats: int) -> None:
                 began = time.perf_counter()
                 run = Path(out) / f"{turn}-{number}"
                 label(images, out=run, model=model, device="cpu", progress=progress, **how)
-                (first, ahead), (last, done) = times[0], times[-1]
-                rates[name].append((done - ahead) / (last - first))
+                first = times[0][0]
+                half, ahead = next(each for each in times if each[1] >= len(images) // 2)
+                last, done = times[-1]
+                rates[name].append((done - ahead) / (last - half))
                 rate, load = rates[name][-1], os.getloadavg()[0]
                 print(
                     f"{name:<32} {rate:6.3f} images/s, first row at {first - began:.1f} s, load {load:.1f}",

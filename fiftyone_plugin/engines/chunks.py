@@ -45,6 +45,14 @@ class Task:
     items: list[Any]
     attempts: int = 0
 
+    @property
+    def suspect(self) -> bool:
+        """A worker has died of it, or of the chunk that it was cut from: a worker has to do it alone.
+
+        One that dies may take the answer of the task before along, and that one would be blamed.
+        """
+        return self.attempts > 0 or self.chunk.pieces > 1
+
 
 class Chunks:
     """The chunks of a map.

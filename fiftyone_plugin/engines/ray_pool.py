@@ -175,11 +175,16 @@ class Pool:
     def _hand_out(self, chunks: Chunks) -> None:
         for load in range(IN_HAND):
             for member in self._members:
-                if member.opening is None and len(member.tasks) == load:
-                    task = chunks.take()
-                    if task is None:
-                        return
-                    member.tasks.append((member.handle.do.remote(task.items), task))
+                busy = member.opening is not None or any(task.suspect for _, task in member.tasks)
+                if busy or len(member.tasks) != load:
+                    continue
+                task = chunks.take()
+                if task is None:
+                    return
+                if load and task.suspect:
+                    chunks.give_back(task)
+                    return
+                member.tasks.append((member.handle.do.remote(task.items), task))
 
     def _step(self, chunks: Chunks) -> Iterator[tuple[int, list[Any]]]:
         """Wait for news of any worker, and take all there is."""
