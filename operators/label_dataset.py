@@ -14,6 +14,7 @@ from fiftyone_plugin.errors import UsageError
 
 from .base import Messages, PseudoMaskOperator, above_grid, entry
 from .forms.fields import ask_overwrite, count_of, refuse
+from .forms.machines import add_engine, engine_values, read_engine
 from .forms.settings import (
     SHOWN,
     add_settings,
@@ -63,13 +64,14 @@ class LabelDataset(PseudoMaskOperator):
         else:
             inputs.view("estimate", types.Notice(label=label, description=text))
         add_settings(inputs, params)
+        add_engine(inputs, params)
 
     def steps(self, ctx: Any, params: Params) -> Messages:
         """Label the view, and return the counts."""
         from fiftyone_plugin.dataset.labelling import label_dataset
 
         view = labelled_view(ctx)
-        field, settings = params.field("field", DEFAULT_FIELD), read_settings(params)
+        field, settings = params.field("field", DEFAULT_FIELD), read_settings(params) | read_engine(params)
         settings |= {name: params.flag(name) for name in ("overwrite", "restart")}
         kept = _reason_to_keep(ctx.dataset, field)
         if kept:
@@ -93,6 +95,9 @@ class LabelDataset(PseudoMaskOperator):
         overwrite: bool = False,
         restart: bool = False,
         delegate: bool = False,
+        engine: str = "local",
+        address: str | None = None,
+        workers: int | None = None,
         **settings: Any,
     ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -103,9 +108,13 @@ class LabelDataset(PseudoMaskOperator):
             overwrite: replace an earlier result in this field.
             restart: forget an unfinished run in this field.
             delegate: schedule the run instead of waiting for it.
+            engine: ``local``, or ``ray`` for the machines of a cluster.
+            address: of the cluster, ``None`` for one that ends with the run.
+            workers: worker processes there, ``None`` for as many as there is room for.
             settings: see :func:`~.forms.settings.form_values`.
         """
-        params = form_values(**settings) | {"field": field, "overwrite": overwrite, "restart": restart}
+        params = form_values(**settings) | engine_values(engine, address, workers)
+        params |= {"field": field, "overwrite": overwrite, "restart": restart}
         return self.call(view, params, delegate=delegate)
 
 

@@ -18,10 +18,11 @@ ALLOWED = {
     "features": ("common", "images"),
     "clustering": ("common",),
     "methods": ("common", "images", "masks", "features", "clustering"),
-    "evaluation": ("common", "images", "masks"),
-    "runs": ("common", "images", "masks", "features", "clustering", "methods"),
+    "engines": ("common",),
+    "evaluation": ("common", "engines", "images", "masks"),
+    "runs": ("common", "engines", "images", "masks", "features", "clustering", "methods"),
     "dataset": ("common", "images", "masks", "features", "clustering", "methods", "evaluation", "runs"),
-    "formats": ("common", "images", "masks", "evaluation", "runs", "dataset"),
+    "formats": ("common", "engines", "images", "masks", "evaluation", "runs", "dataset"),
 }
 ALLOWED["cli"] = ALLOWED["operators"] = tuple(ALLOWED)
 

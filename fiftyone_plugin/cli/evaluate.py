@@ -53,6 +53,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--calibrate", action="store_true", help=calibrate)
     shared.add_json(parser, "every score, the mapping and the per-image table")
     shared.add_quiet(parser)
+    shared.add_engine(parser)
     return parser
 
 
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         boundary=args.boundary,
         replicates=args.bootstrap,
         progress=shared.progress_of(args),
+        **shared.engine_settings(args),
     )
     summary = shared.finish(args, result.to_dict)
     if summary:

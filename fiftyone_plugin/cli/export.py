@@ -62,6 +62,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--strict", action="store_true", help=f"exit with {Exit.LEFT_OUT:d} if images failed")
     shared.add_json(parser, "the record export.json")
     shared.add_quiet(parser)
+    shared.add_engine(parser)
     parser.set_defaults(interrupted="; nothing was exported")
     return parser
 
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         jobs=args.jobs,
         progress=shared.progress_of(args),
+        **shared.engine_settings(args),
         splits=tuple(args.splits),
         **{name: getattr(args, name) for name in (*names, *more)},
     )

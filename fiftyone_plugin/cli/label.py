@@ -78,6 +78,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--field", help="with fiftyone:NAME, also write the masks to this field of the dataset")
     add("--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop")
     add_report_arguments(parser)
+    shared.add_engine(parser, gpus=True)
     parser.set_defaults(interrupted="; run the same command with --resume to go on")
     return parser
 
@@ -196,7 +197,8 @@ def _label(args: argparse.Namespace) -> LabelResult:
     from ..runs.pipeline import label_items
 
     names = ("recut", "precision", "batch_size", "fit_images", "cache_limit")
-    config = LabelConfig(**method_settings(args), **{name: getattr(args, name) for name in names})
+    settings = {**method_settings(args), **shared.engine_settings(args)}
+    config = LabelConfig(**settings, **{name: getattr(args, name) for name in names})
     how: dict[str, Any] = {
         "model": args.model,
         "resume": args.resume,

@@ -17,8 +17,8 @@ from .exits import EXIT_CODES, Exit
 if TYPE_CHECKING:
     from ..common.progress import Progress
 
-__all__ = ["Parser", "Retired", "add_command", "add_json", "add_out", "add_quiet", "dataset_named", "finish"]
-__all__ += ["list_skipped", "listed", "progress_of"]
+__all__ = ["Parser", "Retired", "add_command", "add_engine", "add_json", "add_out", "add_quiet"]
+__all__ += ["dataset_named", "engine_settings", "finish", "list_skipped", "listed", "progress_of"]
 
 FIFTYONE = "fiftyone:"
 STDOUT = "-"
@@ -132,6 +132,30 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Add ``--quiet``."""
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars, no summary")
+
+
+ENGINE_SETTINGS = ("engine", "address", "workers", "gpus_per_worker", "cpus_per_worker")
+
+
+def add_engine(parser: argparse.ArgumentParser, *, gpus: bool = False) -> None:
+    """Add where the work is done; :func:`engine_settings` reads it back."""
+    from ..engines.registry import ENGINES
+
+    add = parser.add_argument_group("machines, see docs/scale.md").add_argument
+    add("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster (default: local)")
+    text = "with --engine ray: HOST:PORT, or auto on a machine of it (default: one on this machine)"
+    add("--address", metavar="HOST:PORT", help=text)
+    add("--workers", type=int, metavar="N", help="worker processes (default: as there is room)")
+    if gpus:
+        text = "GPUs of each, also a part of one (default: 1 where there are any)"
+        add("--gpus-per-worker", type=float, metavar="F", help=text)
+    text = f"cores of each (default: {'up to 4' if gpus else '1'})"
+    add("--cpus-per-worker", type=int, metavar="N", help=text)
+
+
+def engine_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what :func:`add_engine` added."""
+    return {name: getattr(args, name) for name in ENGINE_SETTINGS if name in args}
 
 
 def progress_of(args: argparse.Namespace) -> Progress:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..runs.config import ENGINE_SETTINGS
 from ..runs.folder import RunDirectory
 from .database import dataset_id
 from .journal import note, refuse_if_busy
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["asked_for", "claim", "default_out"]
 
 MAX_STAGES = 1 << 16  # characters of a view that is noted in a record
-RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "preset")  # no mask depends on them
+# no mask depends on them
+RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "preset", *ENGINE_SETTINGS)
 
 
 def default_out(dataset: Dataset, field: str, run_id: str = "") -> Path:

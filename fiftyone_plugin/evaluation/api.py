@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from ..common.progress import NullProgress, Progress, Stage
-from ..common.remote import ahead, folder_of, url_of
+from ..common.progress import NullProgress, Progress, annotate
+from ..common.remote import folder_of, url_of
 from ..common.skipped import Skipped
-from ..errors import ImageReadError, UsageError
-from ..masks.files import read_mask
-from ..masks.rules import MaskRules
-from .folders import FolderPairs, pair_masks, read_classes
+from ..engines.base import Lost
+from ..engines.registry import engine_for_files
+from ..errors import UsageError
+from .folders import pair_masks, read_classes
 from .matching import Mapping
-from .options import parse_classes
+from .options import EvaluationOptions, parse_classes
+from .pairs import Comparison
+from .per_image import ImageCounts
 from .protocols import DEFAULT, get_protocol
 from .result import EvaluationResult
-from .summary import Pair, evaluate_pairs
+from .summary import evaluate_counts
 
 if TYPE_CHECKING:
     from .fiftyone_results import PseudoMaskResults
 
 __all__ = ["evaluate", "evaluate_folders"]
+
+CHUNK = 16  # pairs of masks that a worker compares in one go
 
 
 @overload
@@ -83,6 +87,10 @@ def evaluate_folders(
     ignore: Iterable[int] = (),
     protocol: str | None = None,
     mapping: Mapping | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    cpus_per_worker: int | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> EvaluationResult:
@@ -96,6 +104,10 @@ def evaluate_folders(
         protocol: a name of :data:`~fiftyone_plugin.evaluation.protocols.PROTOCOLS`; default: that of
             ``mapping``, else ``iou-hungarian``.
         mapping: use this mapping of clusters to classes instead of matching here.
+        engine: ``local``, or ``ray`` for the machines of a cluster, which share the disk of the folders.
+        address: of the cluster, ``HOST:PORT`` or ``auto``; ``None`` for one that ends with the evaluation.
+        workers: worker processes of the engine, ``None`` for as many as there is room for.
+        cpus_per_worker: cores of each, ``None`` for one.
         progress: where the comparison reports to.
         options: further keywords of :func:`fiftyone_plugin.evaluation.evaluate_pairs`.
 
@@ -109,34 +121,27 @@ def evaluate_folders(
     is_file = isinstance(classes, (str, os.PathLike))
     names = read_classes(url_of(classes) or Path(classes)) if is_file else parse_classes(classes)  # type: ignore[arg-type]
     found = pair_masks(folder_of(pred), folder_of(true))
+    chosen = EvaluationOptions.of(name, names, ignore, mapping, **options)
     skipped: list[Skipped] = []
-    with (progress or NullProgress()).stage("comparing masks", len(found.pairs)) as stage:
-        pairs = _read(found, names, skipped, stage)
-        result = evaluate_pairs(pairs, names, ignore, name, mapping=mapping, skipped=skipped, **options)
+    images = ImageCounts()
+    comparison = Comparison(chosen, frozenset(names or ()), found.pairs[0])
+    with (
+        engine_for_files(engine, address, workers, cpus_per_worker) as place,
+        (progress or NullProgress()).stage("comparing masks", len(found.pairs)) as stage,
+    ):
+        for compared in place.gather(comparison, found.pairs, CHUNK):
+            annotate(stage, place.describe())
+            stage.update()
+            if isinstance(compared, Lost):
+                compared = Skipped(compared.item[0], compared.reason)
+            if isinstance(compared, Skipped):
+                skipped.append(compared)
+            else:
+                images.append(*compared)
+    result = evaluate_counts(images, chosen, skipped)
     result.settings["left_out"] = {
         "only_pred": found.only_pred,
         "only_true": found.only_true,
         "unreadable": [entry.reason for entry in skipped],
     }
     return result
-
-
-def _read(
-    found: FolderPairs, names: dict[int, str] | None, skipped: list[Skipped], stage: Stage
-) -> Iterator[Pair]:
-    rules = MaskRules(colours=False, ids=frozenset(names or ()))
-
-    def read(pair: tuple[str, str | Path, str | Path]) -> Pair | Skipped:
-        name, pred, true = pair
-        try:
-            return name, read_mask(pred), read_mask(true, rules)
-        except ImageReadError as error:
-            return Skipped(name, str(error))
-
-    in_store = any(url_of(path) is not None for path in found.pairs[0][1:])
-    for result in ahead(read, found.pairs) if in_store else map(read, found.pairs):
-        stage.update()
-        if isinstance(result, Skipped):
-            skipped.append(result)
-        else:
-            yield result

@@ -19,7 +19,7 @@ from .protocols import EvaluationProtocol
 from .result import EvaluationResult
 from .scoring import MappedImages, all_scores, class_rows, image_columns
 
-__all__ = ["MappedImages", "collect", "evaluate_pairs", "map_images", "score"]
+__all__ = ["MappedImages", "collect", "compare", "evaluate_counts", "evaluate_pairs", "map_images", "score"]
 
 if TYPE_CHECKING:
     pass
@@ -138,7 +138,13 @@ def evaluate_pairs(
         replicates=replicates,
         seed=seed,
     )
-    images = collect(pairs, options, skipped)
+    return evaluate_counts(collect(pairs, options, skipped), options, skipped)
+
+
+def evaluate_counts(
+    images: ImageCounts, options: EvaluationOptions, skipped: list[Skipped] | None
+) -> EvaluationResult:
+    """Evaluate what was counted, see :func:`evaluate_pairs`."""
     require_images(images, skipped or [])
     result = score(map_images(images, options))
     if skipped is not None:

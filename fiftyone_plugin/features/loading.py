@@ -46,6 +46,7 @@ class Loaded:
     stamp: str
     pixels: np.ndarray | None = field(default=None, repr=False)
     guide: np.ndarray | None = field(default=None, repr=False)
+    layers: dict[str, np.ndarray] | None = field(default=None, repr=False)
 
 
 def load_image(

@@ -166,6 +166,11 @@ class ImageFeatureSource:
             return seen
         return load_image(item, self.size, known=known)
 
+    def at_hand(self, item: ImageItem) -> bool:
+        """Tell whether an image was seen before and its features are still here."""
+        seen = self._seen.get(item.key)
+        return seen is not None and self.knows(seen.digest)
+
     def knows(self, digest: str) -> bool:
         """Tell whether the features of an image are at hand."""
         stored = self.store is not None and self.store.has(digest, self._stored_layers())
@@ -191,7 +196,9 @@ class ImageFeatureSource:
         """
         backbone = backbone or self.backbone
         if keep:
-            self._seen |= {loaded.item.key: replace(loaded, pixels=None, guide=None) for loaded in group}
+            bare = (replace(loaded, pixels=None, guide=None, layers=None) for loaded in group)
+            self._seen |= {loaded.item.key: loaded for loaded in bare}
+            self._take(group)
         known = [self._known(loaded) for loaded in group]
         pixels = [None if found else self._pixels(loaded) for loaded, found in zip(group, known, strict=True)]
         rows = [row for row, loaded in enumerate(group) if loaded.item.key not in self.failures]
@@ -199,7 +206,7 @@ class ImageFeatureSource:
         computed: dict[str, torch.Tensor] = {}
         if fresh:
             stacked = np.stack([array for array in pixels if array is not None])
-            computed = self._forward(stacked, backbone)
+            computed = self.forward(stacked, self._stored_layers(), backbone)
             self._note(len(fresh))
             self._keep(group, fresh, computed, in_memory=keep)
         if len(fresh) < len(rows):
@@ -208,17 +215,29 @@ class ImageFeatureSource:
         images = [self.describe(group[row], _Row(tensors, n), keep=keep) for n, row in enumerate(rows)]
         return FeatureBatch(images, tensors)
 
-    def _forward(self, pixels: np.ndarray, backbone: Backbone) -> dict[str, torch.Tensor]:
-        """Run (n, S, S, 3) pixels through the network.
+    def forward(
+        self, pixels: np.ndarray | Sequence[np.ndarray], layers: list[str], backbone: Backbone | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Run (n, S, S, 3) pixels through the network; returns layer -> (n, ...) tensor on its device.
 
         A GPU rounds otherwise for another number of images: a batch that is not full is filled up there.
         """
+        backbone = backbone or self.backbone
+        pixels = np.asarray(pixels)
         missing = self.batch_size - len(pixels)
         if backbone.device == "cpu" or missing <= 0:
-            return backbone.extract_tensors(pixels, self._stored_layers())
+            return backbone.extract_tensors(pixels, layers)
         filled = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), pixels.dtype)])
-        tensors = backbone.extract_tensors(filled, self._stored_layers())
+        tensors = backbone.extract_tensors(filled, layers)
         return {layer: tensor[: len(pixels)] for layer, tensor in tensors.items()}
+
+    def _take(self, group: Sequence[Loaded]) -> None:
+        """Keep features that others have computed, while there is room."""
+        for loaded in group:
+            if loaded.layers is not None:
+                self._note(1)
+                if len(self._kept) < self.room:
+                    self._kept[loaded.digest] = loaded.layers
 
     def describe(
         self, loaded: Loaded, layers: Mapping[str, np.ndarray] | None = None, *, keep: bool = False
@@ -240,7 +259,7 @@ class ImageFeatureSource:
         return features
 
     def _known(self, loaded: Loaded) -> dict[str, np.ndarray] | None:
-        kept = self._kept.get(loaded.digest)
+        kept = loaded.layers or self._kept.get(loaded.digest)
         if kept is None and self.store is not None:
             return self.store.get(loaded.digest, self._stored_layers())
         return kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 
 from .._version import DISTRIBUTION, __version__
 from ..common.files import write_json
-from ..common.parallel import batched, parallel_map, usable_cores
-from ..common.progress import NullProgress, Progress
+from ..common.parallel import usable_cores
+from ..common.progress import NullProgress, Progress, annotate
 from ..common.remote import url_of
 from ..common.skipped import Skipped
+from ..engines.base import Engine, Lost
+from ..engines.registry import engine_for_files
 from ..errors import ImageReadError, PseudoMaskError, UsageError
 from ..images.reading import image_size
 from ..masks.cleaning import remove_small
@@ -34,7 +36,6 @@ from .store_export import export_folder
 __all__ = ["ExportResult", "export"]
 
 GROUP = 8  # images a worker converts in one go
-CHUNK = 8  # groups a core gets before results are written
 ALONE = 100  # fewer images than this are converted before workers would have started
 
 
@@ -98,9 +99,23 @@ def _read(source: str | np.ndarray, size: tuple[int, int], what: str, rules: Mas
     return mask
 
 
-def _convert_group(group: Sequence[tuple[ExportItem, str, bool]], job: _Job) -> list[Converted | Skipped]:
-    kind = get_format(job.format)
-    return [_convert_one(*entry, kind, job) for entry in group]
+@dataclass(frozen=True)
+class _Conversion:
+    """To convert items of one job, see :class:`~..engines.base.Work`."""
+
+    job: _Job
+
+    def open(self) -> Callable[[Sequence[tuple[ExportItem, str, bool]]], Iterator[Converted | Skipped]]:
+        if not self.job.folder.is_dir():
+            raise UsageError(
+                f"does not see {self.job.folder}: --out has to be on a disk that all machines share, under "
+                "the same path"
+            )
+        return self._convert
+
+    def _convert(self, group: Sequence[tuple[ExportItem, str, bool]]) -> Iterator[Converted | Skipped]:
+        kind = get_format(self.job.format)
+        return (_convert_one(*entry, kind, self.job) for entry in group)
 
 
 def _convert_one(item: ExportItem, split: str, low: bool, kind: Format, job: _Job) -> Converted | Skipped:
@@ -136,6 +151,10 @@ def export(
     quality_field: str | None = None,
     overwrite: bool = False,
     jobs: int = 0,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    cpus_per_worker: int | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> ExportResult:
@@ -159,6 +178,10 @@ def export(
         quality_field: field of the masks' quality; ``None`` for ``<field>_quality`` if it exists.
         overwrite: replace an earlier export in ``out``.
         jobs: processes; 0 for all cores.
+        engine: ``local``, or ``ray`` for the machines of a cluster, which share the disk of ``out``.
+        address: of the cluster, ``HOST:PORT`` or ``auto``; ``None`` for one that ends with the export.
+        workers: worker processes of the engine, ``None`` for as many as there is room for.
+        cpus_per_worker: cores of each, ``None`` for one.
         progress: where stages report to.
         options: fields of :class:`~fiftyone_plugin.formats.base.ExportOptions`, e.g. ``min_area=100``,
             ``splits=("train", "val")``, ``images="symlink"``, ``polygons=True``.
@@ -187,8 +210,11 @@ def export(
     kind = get_format(format)
     jobs = _processes(jobs, source.total)
     skipped = list(source.skipped)
-    with export_folder(out, overwrite=overwrite, sources=source.folders) as folder:
-        names = source.names if source.names is not None else _scan(source, jobs, progress)
+    with (
+        engine_for_files(engine, address, workers, cpus_per_worker, jobs) as place,
+        export_folder(out, overwrite=overwrite, sources=source.folders) as folder,
+    ):
+        names = source.names if source.names is not None else _scan(source, place, progress)
         categories = Categories.build(
             names,
             classes=classes,
@@ -200,7 +226,7 @@ def export(
         result = ExportResult(folder.out, kind.name, splits=dict.fromkeys(chosen.splits, 0), skipped=skipped)
         result.categories = {item.id: item.name for item in categories.items}
         job = _Job(kind.name, folder.path, categories, chosen, source.rules)
-        _write(source, job, kind, result, jobs, progress)
+        _write(source, job, kind, result, place, progress)
         if not result.images:
             raise PseudoMaskError(_nothing(source, result))
         write_json(folder.path / RECORD, _describe(source, result, job), sort_keys=False)
@@ -227,18 +253,19 @@ def _processes(jobs: int, total: int) -> int:
 
 
 def _write(
-    source: ExportSource, job: _Job, kind: Format, result: ExportResult, jobs: int, progress: Progress
+    source: ExportSource, job: _Job, kind: Format, result: ExportResult, engine: Engine, progress: Progress
 ) -> None:
     info = {"description": f"{source.name}, exported by {DISTRIBUTION}", "version": __version__}
     writer = kind.writer(job.folder, job.categories, job.options, info)
     try:
         with progress.stage("export", total=source.total) as stage:
             wanted = _select(source.items(), job.options, result.skipped)
-            for chunk in batched(batched(wanted, GROUP), CHUNK * jobs if jobs > 1 else 1):
-                for done in parallel_map(_convert_group, [(group, job) for group in chunk], jobs):
-                    for converted in done:
-                        _collect(converted, writer, result)
-                    stage.update(len(done))
+            for converted in engine.gather(_Conversion(job), wanted, GROUP):
+                annotate(stage, engine.describe())
+                if isinstance(converted, Lost):
+                    converted = Skipped(converted.item[0].key, converted.reason)
+                _collect(converted, writer, result)
+                stage.update()
         writer.finish()
     except BaseException:
         writer.abandon()
@@ -285,8 +312,11 @@ def _select(
             yield item, found[0] if found else "", low
 
 
-def _scan_group(group: Sequence[ExportItem]) -> set[int]:
-    return set().union(*map(_ids_of, group))
+class _Scan:
+    """To find the ids in the masks of items, see :class:`~..engines.base.Work`."""
+
+    def open(self) -> Callable[[Sequence[ExportItem]], Iterator[set[int]]]:
+        return lambda group: map(_ids_of, group)
 
 
 def _ids_of(item: ExportItem) -> set[int]:
@@ -298,14 +328,13 @@ def _ids_of(item: ExportItem) -> set[int]:
     return set(np.unique(mask).tolist())
 
 
-def _scan(source: ExportSource, jobs: int, progress: Progress) -> dict[int, str]:
+def _scan(source: ExportSource, engine: Engine, progress: Progress) -> dict[int, str]:
     """Find the ids that occur and name them."""
     ids: set[int] = set()
     with progress.stage("find classes", total=source.total) as stage:
-        for chunk in batched(batched(source.items(), GROUP), CHUNK * jobs):
-            for found in parallel_map(_scan_group, [(group,) for group in chunk], jobs):
-                ids |= found
-            stage.update(sum(len(group) for group in chunk))
+        for found in engine.gather(_Scan(), source.items(), GROUP):
+            ids |= set() if isinstance(found, Lost) else found
+            stage.update()
     return default_names(ids)
 
 

@@ -9,12 +9,13 @@ from functools import wraps
 from typing import Any, Literal, TypeVar, cast
 
 from ..common.checks import Number, check_numbers
+from ..engines.registry import ENGINES
 from ..errors import UsageError, unknown
 from ..masks.refine import DEFAULT_REFINER, REFINERS, create_refiner
 from ..methods import DEFAULT_METHOD
 from ..methods.registry import CATALOG
 
-__all__ = ["PRESETS", "LabelConfig", "resolve_refinement"]
+__all__ = ["ENGINE_SETTINGS", "PRESETS", "LabelConfig", "resolve_refinement"]
 
 T = TypeVar("T")
 
@@ -27,7 +28,12 @@ NUMBERS = {
     "cache_limit": Number(0),
     "fit_images": Number(1),
     "recut": Number(1, 65_535, optional=True),
+    "workers": Number(1, optional=True),
+    "cpus_per_worker": Number(1, optional=True),
+    "gpus_per_worker": Number(0, whole=False, optional=True),
 }
+ENGINE_SETTINGS = ("engine", "address", "workers", "gpus_per_worker", "cpus_per_worker")
+"""Settings that say where images are labelled; no mask depends on them."""
 
 
 OTHER_WORDS = {"n_classes": "classes", "k": "classes", "K": "classes", "random_state": "seed"}
@@ -44,6 +50,7 @@ WORDS = {
     "preset": tuple(PRESETS),
     "method": tuple(CATALOG),
     "refine": tuple(REFINERS),
+    "engine": ENGINES,
     "precision": ("auto", "float32", "bfloat16"),
 }
 
@@ -87,6 +94,11 @@ class LabelConfig:
         jobs: worker processes for per-image work, 0 for all cores.
         cache: keep features on disk for other runs, some 4 MB an image: worth it to try several settings.
         cache_limit: bytes that the cache may take.
+        engine: ``local``, or ``ray`` for the machines of a cluster.
+        address: of the cluster, ``HOST:PORT`` or ``auto``; ``None`` for one that ends with the run.
+        workers: worker processes of the engine, ``None`` for as many as there is room for.
+        gpus_per_worker: GPUs of each, or a part of one; ``None`` for one where there are any.
+        cpus_per_worker: cores of each, ``None`` for what suits the machines.
         options: further constructor arguments of the method, see ``pseudomask methods NAME``.
 
     Raises:
@@ -108,6 +120,11 @@ class LabelConfig:
     jobs: int = 0
     cache: bool = False
     cache_limit: int = 20 * GIB
+    engine: str = "local"
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float | None = None
+    cpus_per_worker: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,6 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -329,8 +328,11 @@ class RunDirectory:
     def finished(self) -> Iterator[SampleRow]:
         """Yield the rows whose mask is whole: the journal's, or the table's where a run is complete."""
         for row in self._recorded():
-            if row.mask and self.has_mask(row.mask):
+            if row.mask and row.status == "labelled" and self.has_mask(row.mask):
                 yield row
+
+    def fetch_finished(self) -> None:
+        """Fetch the records of a run that is only read; on the disk they are there."""
 
     def has_mask(self, name: str) -> bool:
         """Tell whether a mask is there, whole."""
@@ -360,7 +362,15 @@ class RunDirectory:
         with self._journal.open("a", encoding="utf-8") as file:
             for row in rows:
                 # the line break comes first: it ends a line that a crash has cut short
-                file.write("\n" + json.dumps(asdict(row)))
+                file.write("\n" + json.dumps(vars(row)))
+
+    def announce(self, items: Iterable[ImageItem]) -> None:
+        """Note which masks others may write from now on, before their rows are known."""
+        # the stamp is that of no file, so that versions which do not look at the status label the image again
+        self.append(
+            SampleRow(item.key, item.mask_name, "skipped", error="not finished", stamp="none")
+            for item in items
+        )
 
     def write_samples(self, rows: Iterable[SampleRow]) -> None:
         """Write ``samples.csv``, a row an image."""

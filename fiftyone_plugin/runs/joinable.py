@@ -20,7 +20,7 @@ from .images import IMAGE_SETTINGS
 from .model import ARRAYS_NAME, METHOD_NAME
 from .record import RunDocument
 from .samples import SampleRow, iterate_samples
-from .spool import SpooledDirectory, open_run
+from .spool import open_run
 
 __all__ = ["FITTED_BY", "Part", "check_parts", "class_names", "open_part"]
 
@@ -75,8 +75,7 @@ def open_part(root: Path) -> Part:
         UsageError: there is none, or it lacks its model.
     """
     folder = open_run(root)
-    if isinstance(folder, SpooledDirectory):
-        folder.fetch_finished()
+    folder.fetch_finished()
     record = folder.read_run()
     if record is None:
         raise UsageError(f"{root} holds no run: it has no run.json; give folders that `label` has written")

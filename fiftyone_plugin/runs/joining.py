@@ -86,8 +86,7 @@ def join(
         progress=progress,
     )
     folder = open_run(folder_of(out))
-    if isinstance(folder, SpooledDirectory):
-        folder.fetch_finished()
+    folder.fetch_finished()
     rows = read_samples(folder.samples_csv)
     return LabelResult(folder.final_root, rows, record.class_names, record.to_json(), LeftOut())
 

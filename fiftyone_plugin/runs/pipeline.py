@@ -21,6 +21,7 @@ from .estimate import learn
 from .folder import RunDirectory
 from .given import given_sets, remove_given
 from .model import FittedModel, create_configured
+from .places import Place, engine_of
 from .provenance import describe_settings, versions
 from .record import RunDocument
 from .result import LabelResult
@@ -39,7 +40,8 @@ __all__ = [
     "resolve_refinement",
 ]
 
-RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit")  # what results do not depend on
+# what results do not depend on
+RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "engine", "workers")
 
 
 def label_items(
@@ -88,6 +90,7 @@ def label_items(
     given_by = model
     model = fetch_model(model) if model is not None else None
     given = _given_model(model, given_by, out, config)
+    engine_of(config)  # refuses what cannot be
     _refuse_folder_of_images(items, out)
     refine = resolve_refinement(given.refine if given else config.refine)
     method = given.method if given else create_configured(config, refine)
@@ -115,12 +118,16 @@ def label_items(
         memos = folder.work / "memo" if model is None else model.parent / TOKENS
         source = session.source(folder.items, method.inputs, memos)
         done = _finished_rows(folder)
-        todo = {item.key for item in folder.items} - done.keys()
+        todo = [item for item in folder.items if item.key not in done]
         fits = given is None and not FittedModel.is_in(folder.model)
-        fitted = _fit_or_load(wanted, given is not None, session, source, folder, config, timed)
-        folder.checkpoint()
-        for row in predict(fitted, source, session, folder, todo, timed):
-            done[row.image] = row
+        with engine_of(config) as engine:
+            place = Place(engine, config, session, source, folder)
+            with place.features(wanted.method.inputs):
+                fitted = _fit_or_load(wanted, given is not None, session, source, folder, config, timed)
+            folder.checkpoint()
+            work = place.labelling(fitted, memos)
+            for row in predict(work, engine, todo, source, folder, timed):
+                done[row.image] = row
         if not done:
             raise none_readable(source)
         record = RunDocument(
@@ -135,7 +142,8 @@ def label_items(
         rows = all_rows(folder, done, source)
         record = conclude(folder, fitted, session, rows, record, timed, began)
         result = _result(folder, rows, record, left_out)
-        learn(result)
+        if config.engine == "local":
+            learn(result)  # how long it takes on this machine
         remove_given(out, keep=given_sets(items))  # of a run that this one has replaced
         return result
     except (OSError, MemoryError, RuntimeError) as error:

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..common.progress import Progress, TimedProgress, annotate
+from ..common.skipped import Skipped
 from ..common.stamps import file_stamp
-from ..errors import ImageChangedError, PseudoMaskError
-from ..masks.areas import class_shares
-from ..masks.files import write_mask
-from ..masks.native import at_most
-from ..masks.quality import confidence_map, image_quality, segment_quality
-from ..masks.refine import create_refiner
-from ..masks.scores import LabelScores
+from ..engines.base import Engine, Lost
+from ..errors import PseudoMaskError
+from ..images.listing import ImageItem
 from ..methods.base import Method
 from .exemplars import write_exemplars
 from .folder import RunDirectory
 from .images import describe_images
+from .labelling import LabelWork, Spent
 from .model import FittedModel
 from .pictures import draw_evidence, draw_sheet
 from .record import RunDocument
 from .samples import SampleRow, total_areas
 from .session import Session
-from .streaming import Labelled, Stream
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
@@ -41,8 +33,7 @@ __all__ = ["all_rows", "conclude", "fit", "none_readable", "predict"]
 
 logger = logging.getLogger(__name__)
 
-CONFIDENCE_SIDE = 128  # longest side of a confidence map, pixels; patches are coarser
-ATTEMPTS = 3  # at an image that is being changed
+CHUNK = 64  # images that a worker on another machine is given at once
 
 
 def fit(source: ImageFeatureSource, sample: FeatureSource, method: Method, progress: Progress) -> Method:
@@ -78,93 +69,44 @@ def none_readable(source: ImageFeatureSource) -> PseudoMaskError:
 
 
 def predict(
-    model: FittedModel,
+    work: LabelWork,
+    engine: Engine,
+    items: Sequence[ImageItem],
     source: ImageFeatureSource,
-    session: Session,
     directory: RunDirectory,
-    keys: set[str],
     progress: Progress,
 ) -> Iterator[SampleRow]:
     """Label images and write their masks, in one pass; yields a row when its files are there.
 
-    What cannot be labelled is in ``source.failures`` afterwards. An image that changes meanwhile is labelled
-    again.
+    What cannot be labelled is in ``source.failures`` afterwards.
 
     Args:
-        model: the fitted model.
-        source: the images.
-        session: what labels them.
+        work: what is done to an image.
+        engine: where.
+        items: the images to label.
+        source: keeps failures and counts.
         directory: the run's folder.
-        keys: the images to label.
         progress: where the stage reports to.
     """
-    names = {item.key: item.mask_name for item in directory.items}
-    finish = partial(_write, directory, names, threading.Lock())
-    stream = Stream(source, session.replicas(model.method), create_refiner(model.refine), finish)
-    with progress.stage("masks", total=len(keys)) as stage:
-        for _ in range(ATTEMPTS):
-            again: set[str] = set()
-            for image, found in stream.run(keys) if keys else ():
-                annotate(stage, stream.bottleneck)
-                if isinstance(found, ImageChangedError) or (
-                    isinstance(found, SampleRow) and source.changed(image)
-                ):
-                    again.add(image.key)
-                    continue
-                if isinstance(found, SampleRow):
-                    yield found
-                else:
-                    source.failures[image.key] = (
-                        "the path of its mask is too long for this file system"
-                        if found is None
-                        else found.reason
-                    )
-                stage.update()
-            keys = again
-        for key in keys:
-            source.failures[key] = ImageChangedError(key).reason
+    todo = items
+    if engine.apart:
+        directory.announce(items)
+        todo = [item for item in items if item.key not in source.failures]  # they are not tried again
+    with progress.stage("masks", total=len(todo)) as stage:
+        for found in engine.map(work, todo, CHUNK):
+            annotate(stage, engine.describe() or (work.here.bottleneck if work.here else ""))
+            if isinstance(found, Spent):
+                source.forwards += found.forwards if engine.apart else 0
+                continue
+            if isinstance(found, Lost):
+                found = Skipped(found.item.key, found.reason)
+            if isinstance(found, Skipped):
+                source.failures[found.key] = found.reason
+            else:
+                if engine.apart:  # else it was recorded before its mask was written
+                    directory.append([found])
+                yield found
             stage.update()
-
-
-def _write(
-    directory: RunDirectory, names: Mapping[str, str], lock: threading.Lock, labelled: Labelled
-) -> SampleRow | None:
-    """Write a mask and its row; ``None`` where the file system takes no path so long."""
-    start = time.perf_counter()
-    image, name, mask = labelled.image, names[labelled.image.key], labelled.mask()
-    scores = labelled.scores.to_numpy()
-    classes, shares = class_shares(mask)
-    confidence = at_most(confidence_map(scores.scores), CONFIDENCE_SIDE)
-    row = SampleRow(
-        image=image.key,
-        mask=name,
-        height=image.size[0],
-        width=image.size[1],
-        classes=classes,
-        shares=shares,
-        qualities=_qualities(scores, classes),
-        coverage=float((mask > 0).mean()),
-        quality=image_quality(scores.scores, scores.agreement),
-        seconds=labelled.seconds + time.perf_counter() - start,
-        stamp=image.stamp,
-    )
-    with lock:
-        directory.append([row])
-    try:
-        write_mask(directory.confidence / name, confidence)
-        write_mask(directory.masks / name, mask)
-        directory.stored(name)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        return None
-    return row
-
-
-def _qualities(scores: LabelScores, classes: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the quality of each class of a mask; 0 for one that won nowhere before the refinement."""
-    known = dict(zip(scores.labels.tolist(), segment_quality(scores.scores, scores.agreement), strict=True))
-    return tuple(float(f"{np.nan_to_num(known[id_]):.4f}") for id_ in classes)
 
 
 # ---------------------------------------------------------------------- conclude

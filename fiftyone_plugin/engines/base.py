@@ -1,0 +1,90 @@
+"""The contract: work is mapped over items in chunks, and what comes of them is gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+__all__ = ["Engine", "Lost", "Needs", "Work", "Worker"]
+
+T = TypeVar("T")
+Worker = Callable[[Sequence[T]], Iterable[Any]]
+"""Takes items and yields what comes of them; made once, then called chunk after chunk."""
+
+
+class Work(Protocol):
+    """What is to be done, small and picklable: it travels to the workers."""
+
+    def open(self) -> Worker[Any]:
+        """Load what the work needs, once a worker.
+
+        Raises:
+            PseudoMaskError: it cannot be done here, and why; ends the whole map.
+        """
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An item that nothing can be made of: its worker died each time.
+
+    Attributes:
+        item: the item.
+        reason: how often, where, and what the worker died of.
+    """
+
+    item: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a worker on another machine is given, and must have.
+
+    Attributes:
+        workers: how many; ``None`` for as many as there is room for.
+        cpus: cores of each; ``None`` for what suits the machines.
+        gpus: GPUs of each, also a part of one; ``None`` for one where there are any.
+        versions: package -> version: what a worker must have to come to the same result.
+    """
+
+    workers: int | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Does work; a context manager. Every item is done at least once, and answered exactly once.
+
+    Attributes:
+        apart: workers share no memory with this process, perhaps no machine.
+        on_gpu: they have GPUs, as far as that is known before they run.
+    """
+
+    apart: bool
+    on_gpu: bool
+
+    def map(self, work: Work, items: Iterable[T], chunk: int) -> Iterator[Any]:
+        """Yield what comes of the items, or :class:`Lost`, as it comes.
+
+        Args:
+            work: what is done.
+            items: taken as workers have room, a chunk at a time.
+            chunk: items a worker is given at once.
+
+        Raises:
+            PseudoMaskError: workers cannot do the work, or die whatever they are given; names one of them.
+        """
+
+    def gather(self, work: Work, items: Iterable[T], chunk: int) -> Iterator[Any]:
+        """Yield the same in the order of the items; what comes early waits, in bounded number."""
+
+    def describe(self) -> str:
+        """Return who is at work, in a few words for a progress bar; empty where there is nothing to say."""
+
+    def __enter__(self) -> Engine:
+        """Connect."""
+
+    def __exit__(self, *error: object) -> None:
+        """Let go of the workers, and stop what was started for them."""

@@ -1,0 +1,292 @@
+"""The workers on a Ray cluster: started, given work, kept for the next work, and replaced when they die."""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import PseudoMaskError, UsageError
+from .base import Needs, Work
+from .chunks import Chunks, Task
+from .ray_worker import worker_class
+
+__all__ = ["Pool"]
+
+logger = logging.getLogger(__name__)
+
+IN_HAND = 2  # tasks of a worker: while it does one, the next is there
+AHEAD = 8  # chunks a worker, that may be begun while an earlier one is not done
+STEP_S = 0.5  # between looks whether somebody wants to interrupt
+GROW_S = 5.0  # between looks whether machines have joined
+ROOM_S = 600.0  # to wait for a machine that has room for a worker; one that is rented takes minutes
+SAY_S = 15.0  # without any worker, until that is said
+DEATHS = 20  # in a row without any result
+STILLBORN = 3  # deaths of workers before they began, for each that is wanted
+
+
+@dataclass(eq=False)
+class _Member:
+    """A worker process; ``opening`` until it has loaded the work."""
+
+    handle: Any
+    opening: Any = None
+    where: str = "a machine"
+    node: str = ""
+    tasks: deque[tuple[Any, Task]] = field(default_factory=deque)
+
+
+class Pool:
+    """Workers, and the work that they have loaded.
+
+    Args:
+        needs: what each of them is given; ``cpus`` and ``gpus`` are known.
+    """
+
+    def __init__(self, needs: Needs) -> None:
+        import ray
+
+        self._needs = needs
+        self._work: Any = None
+        self._loaded = b""
+        self._class = ray.remote(worker_class())
+        self._members: list[_Member] = []
+        self._given_up = 0
+        self._deaths = self._stillborn = 0
+        self._most = math.inf
+        self._looked = self._lonely_since = time.monotonic()
+        self._room = 0
+        self._said = False
+
+    def answers(self, work: Work, items: Iterable[Any], size: int) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the number and the answers of every chunk, as they come.
+
+        Workers that have another work loaded are given this one.
+
+        Raises:
+            UsageError: a worker cannot do the work, or no machine has room for one.
+            PseudoMaskError: workers die whatever they are given, or no disk takes what they write.
+        """
+        self._room = self._room_now()
+        wanted = self._needs.workers or max(1, self._room)
+        if isinstance(items, Sized):
+            size = max(1, min(size, math.ceil(len(items) / (IN_HAND * wanted))))
+            self._most = math.ceil(len(items) / size)
+        self._load(work)
+        chunks = Chunks(items, size, AHEAD * max(wanted, 4))
+        try:
+            while True:
+                self._hand_out(chunks)
+                if chunks.done:
+                    return
+                self._grow()
+                yield from self._step(chunks)
+        finally:
+            for member in list(self._members):
+                if member.tasks:  # for which nobody waits any more
+                    self._without(member)
+                    self._kill(member)
+
+    def _load(self, work: Work) -> None:
+        import ray
+
+        order = pickle.dumps(work)
+        self._lonely_since, self._said = time.monotonic(), False
+        if order == self._loaded:
+            return
+        self._loaded, self._work = order, ray.put(order)
+        for member in self._members:
+            self._open(member)
+
+    def _open(self, member: _Member) -> None:
+        cores = max(1, int(self._needs.cpus or 1))
+        member.opening = member.handle.open.remote(self._work, dict(self._needs.versions), cores)
+
+    def describe(self) -> str:
+        """Return how many workers are at work."""
+        count = sum(member.opening is None for member in self._members)
+        return f"{count} worker{'s' * (count != 1)}"
+
+    def close(self) -> None:
+        """End the workers."""
+        for member in self._members:
+            self._kill(member)
+        self._members.clear()
+
+    # ------------------------------------------------------------------ workers
+
+    def _grow(self) -> None:
+        """Start the workers that are missing: some have died, or machines have joined."""
+        now = time.monotonic()
+        if now - self._looked > GROW_S:
+            self._looked, self._room = now, self._room_now()
+        wanted = self._needs.workers or max(1, self._room)
+        while len(self._members) < min(wanted - self._given_up, self._most):
+            options = {"num_cpus": self._needs.cpus, "num_gpus": self._needs.gpus or 0}
+            handle = self._class.options(**options, max_restarts=0, scheduling_strategy="SPREAD").remote()
+            member = _Member(handle)
+            self._open(member)
+            self._members.append(member)
+        if any(member.opening is None for member in self._members):
+            self._lonely_since, self._said = now, False
+        elif now - self._lonely_since > SAY_S:
+            self._speak_of_room(now - self._lonely_since)
+
+    def _room_now(self) -> int:
+        """Return how many workers the machines have room for that are there now."""
+        import ray
+
+        asked = {"CPU": self._needs.cpus or 0, "GPU": self._needs.gpus or 0}
+        return sum(
+            min(int(node["Resources"].get(name, 0) / each) for name, each in asked.items() if each)
+            for node in ray.nodes()
+            if node["Alive"] and any(asked.values())
+        )
+
+    def _speak_of_room(self, waited: float) -> None:
+        """Say that no machine has room for a worker, once; after a long time end the wait."""
+        import ray
+
+        if self._room:  # they are starting
+            return
+        have = {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU")}
+        text = (
+            f"no machine of the cluster has room for a worker of {self._needs.cpus:g} CPUs and "
+            f"{self._needs.gpus or 0:g} GPUs; all together have {have['CPU']:g} and {have['GPU']:g}"
+        )
+        if waited > ROOM_S:
+            raise UsageError(f"{text}. Ask for less with --cpus-per-worker and --gpus-per-worker")
+        if not self._said:
+            self._said = True
+            logger.warning("%s. Waiting for one to join", text)
+
+    def _kill(self, member: _Member) -> None:
+        import ray
+
+        ray.kill(member.handle, no_restart=True)
+
+    # ------------------------------------------------------------------ work
+
+    def _hand_out(self, chunks: Chunks) -> None:
+        for load in range(IN_HAND):
+            for member in self._members:
+                busy = member.opening is not None or any(task.suspect for _, task in member.tasks)
+                if busy or len(member.tasks) != load:
+                    continue
+                task = chunks.take()
+                if task is None:
+                    return
+                if load and task.suspect:
+                    chunks.give_back(task)
+                    return
+                member.tasks.append((member.handle.do.remote(task.items), task))
+
+    def _step(self, chunks: Chunks) -> Iterator[tuple[int, list[Any]]]:
+        """Wait for news of any worker, and take all there is."""
+        import ray
+
+        of: dict[Any, _Member] = {}
+        for member in self._members:
+            if member.opening is not None:
+                of[member.opening] = member
+            of |= {ref: member for ref, _ in member.tasks}
+        if not of:
+            time.sleep(STEP_S)
+            return
+        ready, _ = ray.wait(list(of), num_returns=1, timeout=STEP_S)
+        if ready:
+            ready, _ = ray.wait(list(of), num_returns=len(of), timeout=0)
+        news = set(ready)
+        for ref, member in of.items():  # of one worker the oldest first: that is to blame where it has died
+            if ref in news and member in self._members:
+                yield from self._news(ref, member, chunks)
+
+    def _news(self, ref: Any, member: _Member, chunks: Chunks) -> Iterator[tuple[int, list[Any]]]:
+        import ray
+
+        try:
+            answer = ray.get(ref)
+        except ray.exceptions.RayError as error:
+            yield from self._lost(member, chunks, error)
+            return
+        if "error" in answer:
+            yield from self._failed(member, chunks, answer)
+        elif ref == member.opening:
+            member.where, member.node, member.opening = answer["where"], answer["node"], None
+        else:
+            self._deaths = self._stillborn = 0
+            ((_, task),) = [pair for pair in member.tasks if pair[0] == ref]
+            member.tasks = deque(pair for pair in member.tasks if pair[0] != ref)
+            yield from chunks.answer(task, answer["found"])
+
+    def _lost(self, member: _Member, chunks: Chunks, error: Exception) -> Iterator[tuple[int, list[Any]]]:
+        """Go on without a worker that has died; what it had begun is to blame, unless its machine is gone."""
+        reason = _reason(member, error)
+        began = member.opening is None
+        tasks = self._without(member)
+        gone = "node has died" in str(error) or member.node not in _alive_nodes()
+        self._deaths += 1
+        self._stillborn += not began
+        most = STILLBORN * len(self._members or [member])
+        if self._deaths > DEATHS or self._stillborn > most:
+            raise PseudoMaskError(
+                f"workers die one after the other without a result, the last one so: {reason}. What is done "
+                "is kept: --resume goes on with it"
+            )
+        for task in reversed(tasks[1:]):
+            chunks.give_back(task)
+        if tasks and gone and began:
+            chunks.give_back(tasks[0])
+        elif tasks:
+            yield from chunks.died(tasks[0], reason)
+
+    def _failed(
+        self, member: _Member, chunks: Chunks, answer: dict[str, Any]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """Answer an error that a worker tells of."""
+        text, kind = f"the worker on {answer['where']}: {answer['error']}", answer["kind"]
+        if kind not in ("disk", "memory"):
+            raise {"usage": UsageError, "refused": PseudoMaskError}.get(kind, RuntimeError)(text)
+        tasks = self._without(member)
+        self._kill(member)
+        for task in reversed(tasks[1:]):
+            chunks.give_back(task)
+        if kind == "memory" and tasks:
+            self._deaths += 1
+            yield from chunks.died(tasks[0], f"memory ran short on {answer['where']}")
+            return
+        self._given_up += 1
+        if not self._members:
+            raise PseudoMaskError(f"{text}; mend that and use --resume: what is done is kept")
+        logger.warning("%s. The others go on without it", text)
+        for task in tasks[:1]:
+            chunks.give_back(task)
+
+    def _without(self, member: _Member) -> list[Task]:
+        """Strike a worker off the list; returns what it had in hand, in order."""
+        self._members.remove(member)
+        return [task for _, task in member.tasks]
+
+
+def _alive_nodes() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def _reason(member: _Member, error: Exception) -> str:
+    """Return in words what a worker has died of."""
+    import ray
+
+    where, text = member.where, str(error)
+    if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in text:
+        return f"memory ran short on {where}"
+    if "node has died" in text:
+        return f"the machine of {where} is gone"
+    _, _, detail = text.partition("Worker exit detail: ")
+    return f"{where} ended without a word{': ' if detail else ''}{detail.split('. ')[0].strip()}"

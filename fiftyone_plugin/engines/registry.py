@@ -1,0 +1,62 @@
+"""The engines by name, and how one is opened."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ..errors import UsageError, unknown
+from .base import Engine, Needs
+from .local import Local
+from .versions import versions_needed
+
+__all__ = ["ENGINES", "create_engine", "engine_for_files", "engines_here"]
+
+ENGINES = ("local", "ray")
+
+
+def engines_here() -> list[str]:
+    """Return the engines whose packages are installed."""
+    return [name for name in ENGINES if name == "local" or find_spec(name) is not None]
+
+
+def create_engine(
+    name: str = "local", *, address: str | None = None, needs: Needs | None = None, jobs: int = 1
+) -> Engine:
+    """Return an engine, not yet connected.
+
+    Args:
+        name: one of :data:`ENGINES`.
+        address: of a cluster: ``HOST:PORT``, or ``auto`` for the one that this machine is part of; ``None``
+            for one that begins and ends with the work.
+        needs: what each worker is given.
+        jobs: processes of the engine without a cluster.
+
+    Raises:
+        UsageError: there is no such engine, or it has no cluster.
+        MissingDependencyError: its package is not installed.
+    """
+    if name not in ENGINES:
+        raise unknown("engine", name, ENGINES)
+    given = [word for word in ("workers", "cpus", "gpus") if needs and getattr(needs, word) is not None]
+    if name == "local":
+        if address or given:
+            what = "an address" if address else f"a number of {given[0]} for workers"
+            raise UsageError(f"{what} is for an engine over machines: --engine ray")
+        return Local(jobs)
+    from .ray_cluster import Ray
+
+    return Ray(address, needs or Needs())
+
+
+def engine_for_files(
+    engine: str, address: str | None, workers: int | None, cpus_per_worker: int | None, jobs: int = 1
+) -> Engine:
+    """Return an engine for work that needs no GPU, such as reading and writing masks; see `create_engine`."""
+    for name, value in {"workers": workers, "cpus_per_worker": cpus_per_worker}.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
+    if engine == "local":
+        needs = Needs(workers, cpus_per_worker)
+    else:
+        needs = Needs(workers, cpus_per_worker or 1, 0.0, versions_needed())
+    return create_engine(engine, address=address, needs=needs, jobs=jobs)
