@@ -21,6 +21,8 @@ __all__ = ["build_parser", "main"]
 
 COMMANDS = (
     "label",
+    "name",
+    "suggest",
     "evaluate",
     "compare",
     "export",

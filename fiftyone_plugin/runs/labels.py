@@ -20,7 +20,7 @@ from ..images.listing import ImageItem
 from ..images.reading import image_size
 from ..masks.files import mask_ids, read_mask
 
-__all__ = ["DEFAULT_IGNORE", "GivenLabels", "given_labels", "read_labels"]
+__all__ = ["DEFAULT_IGNORE", "GivenLabels", "given_labels", "pair_files", "read_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def read_labels(
     Raises:
         UsageError: there is no folder or no mask of an image, all masks show one class, or ids have no name.
     """
-    given, left = _pair(items, labels) if isinstance(labels, (str, Path)) else _keyed(items, labels)
+    given, left = pair_files(items, labels) if isinstance(labels, (str, Path)) else _keyed(items, labels)
     known = _names(names)
     paths = {item.key: item.path for item in items}
     found, digest = _Found(skipped=left), hashlib.sha256()
@@ -149,8 +149,12 @@ def given_labels(
     return None
 
 
-def _pair(items: Sequence[ImageItem], folder: str | Path) -> tuple[dict[str, Mask], list[Skipped]]:
-    """Return key -> mask file of the images that have one, and the masks of no image."""
+def pair_files(items: Sequence[ImageItem], folder: str | Path) -> tuple[dict[str, Mask], list[Skipped]]:
+    """Return key -> mask file of the images that have one, and the masks of no image.
+
+    Raises:
+        UsageError: no such folder, no mask in it, none of an image, or two of one.
+    """
     root = Path(folder)
     if not root.is_dir():
         raise UsageError(f"the folder of labels does not exist: {root}")

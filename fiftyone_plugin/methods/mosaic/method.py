@@ -240,6 +240,11 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         self.clusters_ = clusters
         self._labelling: dict[str, Labelling] = {}
 
+    def cluster_means(self) -> np.ndarray | None:
+        """Return (K, E) unit rows, one a cluster: alike where clusters are; ``None`` without a graph."""
+        witnesses = self.graph_.witnesses(self.clusters_, "cpu")
+        return None if witnesses is None else l2_normalize(witnesses.sums.numpy())
+
     def _recut(self, n_classes: int) -> Mosaic:
         """Cut the same graph anew; K is at most the number of eigenvectors that were kept, 61 or K + 1."""
         other = Mosaic(**{**self.get_params(), "n_classes": n_classes})

@@ -18,7 +18,7 @@ from ...clustering.soft_head import fit_soft_head, probabilities
 from ...clustering.spreading import spread_scores
 from .lesson import Lesson, Pupil
 
-__all__ = ["TaughtHead", "learn", "mixed"]
+__all__ = ["TaughtHead", "learn", "mixed", "predict"]
 
 STRENGTH = 10.0  # C of the logistic regression, for vectors of a mean square of 1
 BALANCE = 0.35  # exponent of the rarity that classes are weighed by

@@ -14,12 +14,13 @@ from ...common.classes import MAX_ID
 from ...common.parallel import one_thread
 from ...errors import UsageError
 from ...features.types import FeatureBatch, ImageFeatures
+from ...masks.quality import margin
 from ..mosaic.method import Mosaic
 from ..mosaic.reduction import Reduced, Reduction
 from ..saved import SavedArrays
 from .config import TaughtConfig
 from .discovery import discovered
-from .head import TaughtHead, learn
+from .head import TaughtHead, learn, predict
 from .labelling import TaughtLabelling, vectors_of
 from .lesson import Evidence, Lesson, Pupil
 
@@ -177,6 +178,11 @@ class Taught(Mosaic):
             return None
         with one_thread():
             return self._pupil(reduction, Reduced.of([arrays], self.device), shares)
+
+    def doubts(self, pupil: Pupil) -> np.ndarray:
+        """Return for each patch by how little the best class leads the second best, (n,) in [0, 1]."""
+        scores = predict(self.taught_, pupil) if self.is_taught else pupil.clusters
+        return np.asarray(1 - margin(scores.T[:, None])[0])
 
     def _pupil(self, reduction: Reduction, reduced: Reduced, shares: np.ndarray | None) -> Pupil:
         from torch.nn.functional import normalize
