@@ -1,6 +1,6 @@
-"""What a person's labels and names buy: a simulated person hands over true masks, true majority names, or both.
+"""What labels and names buy: a simulated person hands over true masks, true majority names, or both.
 
-    python -m benchmarks.teaching --data FOLDER... [--images 1 3 10] [--draws 5] [--clusters many] [--json FILE]
+    python -m benchmarks.teaching --data FOLDER... [--images 1 3 10] [--draws 5] [--clusters many]
 
 Direct class ids, no matching; native size, every pixel, as the shipped pipeline predicts them; scored are the
 images that were not handed over. Names are the true majority class of each cluster of the masks of all
@@ -168,9 +168,8 @@ def run(data: BenchmarkData, args: argparse.Namespace) -> dict[str, Any]:
         names = person.names()
         named = {key: _table(names)[mask] for key, mask in person.masks.items()}
         curves["names"] = person.score(named, ())
-        say(
-            f"{data.name}: unsupervised {_cell(curves['unsupervised'])}, {clusters} named {_cell(curves['names'])}"
-        )
+        cells = _cell(curves["unsupervised"]), _cell(curves["names"])
+        say(f"{data.name}: unsupervised {cells[0]}, {clusters} named {cells[1]}")
         keys = [item.key for item in data.items]
         suggested = choose_images(person.mosaic, source, max(args.images), seed=0) if args.suggest else []
         for count in args.images:
@@ -193,7 +192,7 @@ def run(data: BenchmarkData, args: argparse.Namespace) -> dict[str, Any]:
                     for name in ("linear", "names", "labels", "both")
                     if name in point
                 }
-                say(f"{data.name} {count} draw {draw}: {cells} teach {seconds:.1f} s of CPU")
+                say(f"{data.name} {count} draw {draw}: {shown_cells} teach {seconds:.1f} s of CPU")
     return curves
 
 

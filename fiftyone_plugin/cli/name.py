@@ -72,11 +72,8 @@ def _name(args: argparse.Namespace) -> int:
     progress = shared.progress_of(args)
     how = {"classes": classes, "overwrite": args.overwrite, "progress": progress}
     result = name_clusters(args.folder, args.names, args.out, **how)
-    document = {
-        "out": str(result.out),
-        "classes": result.class_names,
-        "clusters": result.run["settings"]["named"],
-    }
+    clusters, names = result.run["settings"]["named"], result.class_names
+    document = {"out": str(result.out), "classes": names, "clusters": clusters}
     if shared.finish(args, lambda: document):
         say(f"{len(result.labelled)} masks, {len(clusters)} clusters, {len(names)} classes")
         say(f"masks: {result.out / 'masks'}")

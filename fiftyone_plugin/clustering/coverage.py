@@ -13,8 +13,8 @@ def cover(holdings: np.ndarray, weights: np.ndarray, count: int, chosen: Sequenc
     """Choose items that together hold as much as possible of all kinds, the first of each kind counting most.
 
     Greedy maximisation of ``sum_k weights_k sqrt(sum_i holdings_ik)`` over the chosen items i, a
-    feature-based submodular function (Wei, Iyer, Bilmes, "Submodularity in data subset selection and active learning", ICML
-    2015, section 3): within 1 - 1/e of the best choice.
+    feature-based submodular function (Wei, Iyer, Bilmes, "Submodularity in data subset selection and active
+    learning", ICML 2015, section 3): within 1 - 1/e of the best choice.
 
     Args:
         holdings: (n, M) float, >= 0: how much each item has of each kind.

@@ -71,6 +71,10 @@ class Taught(Mosaic):
         """Class id -> name."""
         return dict(self.names_) if self.is_taught else super().class_names
 
+    def cluster_means(self) -> np.ndarray | None:
+        """Return what Mosaic does; ``None`` where the classes are no clusters any more."""
+        return None if self.is_taught else super().cluster_means()
+
     # ------------------------------------------------------------------ teaching
 
     def name_clusters(self, class_of: Mapping[int, int], names: Mapping[int, str]) -> Taught:
