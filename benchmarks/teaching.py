@@ -187,7 +187,7 @@ def run(data: BenchmarkData, args: argparse.Namespace) -> dict[str, Any]:
                 if args.linear:
                     point["linear"] = person.score(person.linear(shown, rest), shown)
                 curves["points"].append(point)
-                cells = {
+                shown_cells = {
                     name: _cell(point[name])
                     for name in ("linear", "names", "labels", "both")
                     if name in point

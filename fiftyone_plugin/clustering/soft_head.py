@@ -6,7 +6,7 @@ import numpy as np
 
 from ..common.parallel import one_thread
 
-__all__ = ["fit_soft_head", "probabilities"]
+__all__ = ["ABSENT", "fit_soft_head", "probabilities"]
 
 ABSENT = -1e9  # bias of a class that no row has
 

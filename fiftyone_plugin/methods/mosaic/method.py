@@ -242,8 +242,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
 
     def cluster_means(self) -> np.ndarray | None:
         """Return (K, E) unit rows, one a cluster: alike where clusters are; ``None`` without a graph."""
-        witnesses = self.graph_.witnesses(self.clusters_, "cpu")
-        return None if witnesses is None else l2_normalize(witnesses.sums.numpy())
+        return self.graph_.cluster_means(self.clusters_)
 
     def _recut(self, n_classes: int) -> Mosaic:
         """Cut the same graph anew; K is at most the number of eigenvectors that were kept, 61 or K + 1."""

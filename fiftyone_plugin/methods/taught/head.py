@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...clustering.soft_head import fit_soft_head, probabilities
+from ...clustering.soft_head import ABSENT, fit_soft_head, probabilities
 from ...clustering.spreading import spread_scores
 from .lesson import Lesson, Pupil
 
@@ -52,7 +52,7 @@ class TaughtHead:
     @property
     def seen(self) -> np.ndarray:
         """(C,) bool: labelled images show the class."""
-        return np.asarray(self.bias > -1e8)
+        return np.asarray(self.bias > ABSENT / 10)
 
 
 def mixed(by_head: np.ndarray, by_clusters: np.ndarray, seen: np.ndarray, mix: float) -> np.ndarray:
@@ -75,17 +75,18 @@ def mixed(by_head: np.ndarray, by_clusters: np.ndarray, seen: np.ndarray, mix: f
     return np.asarray(by_clusters * kept + (mix * inside + unnamed) * by_head)
 
 
-def learn(lesson: Lesson, spread: bool) -> TaughtHead:
+def learn(lesson: Lesson, spread: bool, width: int) -> TaughtHead:
     """Learn from labelled images, others, and names of clusters.
 
     Args:
         lesson: all of it; without labelled images the clusters' names alone count.
         spread: whether to share scores among similar patches, where labelled images cannot tell.
+        width: of the vectors.
     """
     matrix = lesson.evidence.matrix
-    d, c = _width(lesson), matrix.shape[1]
     if not lesson.labelled:
-        return TaughtHead(np.zeros((d, c), np.float32), np.full(c, -1e9, np.float32), matrix, 0.0, spread)
+        weight, bias = np.zeros((width, matrix.shape[1])), np.full(matrix.shape[1], ABSENT)
+        return TaughtHead(weight.astype(np.float32), bias.astype(np.float32), matrix, 0.0, spread)
     x, y = _rows(lesson.labelled)
     weight, bias = _fit(x, y)
     mix, spread = _choose(lesson, spread)
@@ -104,11 +105,6 @@ def predict(head: TaughtHead, pupil: Pupil, mix: float | None = None) -> np.ndar
         return np.asarray(by_clusters)
     by_head = probabilities(pupil.vectors, head.weight, head.bias)
     return mixed(by_head, by_clusters, head.seen, head.mix if mix is None else mix)
-
-
-def _width(lesson: Lesson) -> int:
-    first = next(iter([*lesson.labelled, *lesson.others]), None)
-    return 0 if first is None else first.vectors.shape[1]
 
 
 def _rows(pupils: Sequence[Pupil]) -> tuple[np.ndarray, np.ndarray]:

@@ -94,7 +94,9 @@ class Taught(Mosaic):
         matrix = np.zeros((k, len(ids)), np.float32)
         for cluster, class_ in class_of.items():
             matrix[cluster - 1, ids.index(class_)] = 1
-        self._keep(learn(Lesson([], [], Evidence(matrix)), self.config.spread), ids, names)
+        self._keep(
+            learn(Lesson([], [], Evidence(matrix)), self.config.spread, self.normalizer_.dim_), ids, names
+        )
         return self
 
     def teach(self, labelled: Sequence[Pupil], others: Sequence[Pupil], names: Mapping[int, str]) -> Taught:
@@ -111,13 +113,13 @@ class Taught(Mosaic):
         every = sorted(all_names)
         wide = [_widened(pupil, [every.index(id_) for id_ in ids], len(every)) for pupil in labelled]
         lesson = Lesson(wide, others, Evidence(matrix))
-        head = learn(lesson, self.config.spread)
+        head = learn(lesson, self.config.spread, self.normalizer_.dim_)
         if self.config.discover:  # type: ignore[attr-defined]
             found = discovered(head, lesson, self.config.discover)  # type: ignore[attr-defined]
             matrix, all_names = _with_clusters(matrix, all_names, found)
             every = sorted(all_names)
             wide = [_widened(pupil, range(len(pupil.shares[0])), len(every)) for pupil in wide]  # type: ignore[index]
-            head = learn(Lesson(wide, others, Evidence(matrix)), self.config.spread)
+            head = learn(Lesson(wide, others, Evidence(matrix)), self.config.spread, self.normalizer_.dim_)
         self._keep(head, every, all_names)
         return self
 
