@@ -83,7 +83,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says which images a person has labelled, see docs/teach.md."""
     add = parser.add_argument
-    add("--labels", type=Path, metavar="MASKS", help="folder of masks of some of the images, to learn from")
+    add(
+        "--labels",
+        type=Path,
+        metavar="MASKS",
+        help="folder of masks of some images, to learn from; with --field also a field",
+    )
     add("--names", type=Path, metavar="FILE", help="with --labels: names of their ids, as in classes.json")
     text = "with --labels: ids that mean nothing (default: 0 255)"
     add("--ignore", type=int, nargs="*", default=[0, 255], metavar="ID", help=text)
@@ -221,7 +226,9 @@ def _label(args: argparse.Namespace) -> LabelResult:
     dataset = shared.dataset_named(args.images)
     if dataset is None:
         raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
-    return label_dataset(dataset, args.field, out=args.out, config=config, overwrite=args.overwrite, **how)
+    taught = {name: getattr(args, name) for name in ("labels", "names", "discover")}
+    how |= {**taught, "ignore": tuple(args.ignore), "overwrite": args.overwrite}
+    return label_dataset(dataset, args.field, out=args.out, config=config, **how)
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:

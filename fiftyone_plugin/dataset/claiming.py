@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fiftyone import Dataset
 
     from ..runs.config import LabelConfig
+    from ..runs.labels import GivenLabels
 
 __all__ = ["asked_for", "claim", "default_out"]
 
@@ -42,9 +43,11 @@ def default_out(dataset: Dataset, field: str, run_id: str = "") -> Path:
     return Path(fo.config.default_dataset_dir) / METHOD / dataset._dataset.slug / name
 
 
-def asked_for(config: LabelConfig, model: str | Path | None) -> str:
+def asked_for(config: LabelConfig, model: str | Path | None, labels: GivenLabels | None = None) -> str:
     """Return what a caller asks for, as text to compare."""
     wanted = {name: value for name, value in vars(config).items() if name not in RESOURCES}
+    if labels is not None:
+        wanted["labels"] = labels.sha256
     return json.dumps({**wanted, "model": str(model or "")}, sort_keys=True, default=str)
 
 
