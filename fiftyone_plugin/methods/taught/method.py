@@ -158,6 +158,12 @@ class Taught(Mosaic):
         self.names_ = {id_: names.get(id_, "background" if id_ == 0 else f"class {id_}") for id_ in ids}
         self._labelling = {}
 
+    def _recut(self, n_classes: int) -> Mosaic:
+        raise UsageError(
+            "a model whose classes a person has taught cannot be cut into another number of classes: cut "
+            "the run that it was made from"
+        )
+
     # ------------------------------------------------------------------ images in numbers
 
     def pupils(self, batch: FeatureBatch, shares: Mapping[str, np.ndarray]) -> list[Pupil]:
