@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from .formats import export, import_masks
     from .runs.api import label
     from .runs.config import LabelConfig
+    from .runs.naming import name_clusters
     from .runs.result import LabelResult
+    from .runs.suggesting import suggest
 
 __all__ = [
     "DISTRIBUTION",
@@ -37,6 +39,8 @@ __all__ = [
     "import_masks",
     "label",
     "label_dataset",
+    "name_clusters",
+    "suggest",
     "undo",
 ]
 
@@ -49,6 +53,8 @@ _LAZY = {
     "import_masks": "formats",
     "label": "runs.api",
     "label_dataset": "dataset.labelling",
+    "name_clusters": "runs.naming",
+    "suggest": "runs.suggesting",
     "undo": "dataset.api",
 }
 

@@ -15,6 +15,7 @@ from ..common.tables import TableWriter
 from ..common.text import from_spreadsheet_cell, shorten
 from ..errors import UsageError, did_you_mean
 from .exemplars import SIDE, exemplar_path
+from .finished import finished_run
 from .folder import RunDirectory
 from .model import FittedModel
 from .samples import total_areas
@@ -112,8 +113,6 @@ def write_sheet(run: Path, table: Path) -> list[ClusterCard]:
 
 
 def _cards(run: Path, known: Mapping[int, str]) -> list[ClusterCard]:
-    from .naming import finished_run
-
     directory, _, rows = finished_run(run)
     labelled = [row for row in rows if row.status == "labelled"]
     images: dict[int, int] = {}

@@ -17,6 +17,7 @@ from ..images.listing import ImageItem
 from ..masks.areas import class_shares
 from ..masks.files import read_mask, write_mask
 from .exemplars import write_exemplars
+from .finished import finished_run
 from .folder import RunDirectory
 from .images import describe_images
 from .model import FittedModel
@@ -24,26 +25,11 @@ from .name_sheet import BACKGROUND, read_names
 from .pictures import draw_sheet
 from .record import RunDocument
 from .result import LabelResult
-from .samples import SampleRow, read_samples, total_areas
+from .samples import SampleRow, total_areas
 
-__all__ = ["finished_run", "name_clusters"]
+__all__ = ["name_clusters"]
 
 logger = logging.getLogger(__name__)
-
-
-def finished_run(run: Path) -> tuple[RunDirectory, RunDocument, list[SampleRow]]:
-    """Return the folder, the record and the rows of a finished run.
-
-    Raises:
-        UsageError: there is none.
-    """
-    directory = RunDirectory(run)
-    record = directory.read_run() if run.is_dir() else None
-    if record is None:
-        raise UsageError(f"{run} holds no run of `pseudomask label`")
-    if not record.is_complete:
-        raise UsageError(f"the run in {run} is not finished: go on with it by `label --resume`")
-    return directory, record, read_samples(directory.samples_csv)
 
 
 def name_clusters(
