@@ -26,6 +26,7 @@ def operator_classes() -> tuple[type, ...]:
     from .propagate_corrections import PropagateCorrections
     from .quick_label import QuickLabel
     from .rename_classes import RenameClasses
+    from .resume_run import ResumeRun
     from .save_views import SaveViews
     from .split_class import SplitClass
     from .stop_run import StopRun
@@ -36,6 +37,7 @@ def operator_classes() -> tuple[type, ...]:
         QuickLabel,
         PreviewMasks,
         StopRun,
+        ResumeRun,
         EvaluateMasks,
         ExportMasks,
         ImportMasks,

@@ -26,6 +26,7 @@ __all__ = [
     "images_of",
     "once",
     "open_dataset",
+    "say_images",
     "target_view",
 ]
 
@@ -86,7 +87,7 @@ class PseudoMaskOperator(foo.Operator):
 
     def seconds(self, ctx: Any, params: Params) -> float:
         """Return about how long the work takes; long work is scheduled by default."""
-        return self.seconds_an_image and self.seconds_an_image * len(ctx.view)
+        return self.seconds_an_image and self.seconds_an_image * len(target_view(ctx))
 
     def steps(self, ctx: Any, params: Params) -> Messages:
         """Work, yielding messages for the App, and return the result."""
@@ -238,9 +239,20 @@ def target_view(ctx: Any, *, require_flat: bool = False) -> Any:
         ) from None
 
 
+def say_images(ctx: Any, inputs: Any, verb: str) -> None:
+    """Say in a form how many images the work takes; the App adds the choice: dataset, view or selection."""
+    taken, total = len(target_view(ctx)), len(ctx.dataset)
+    text = f"all {total:,} images" if taken == total else f"{taken:,} of {total:,} images"
+    kind = types.Notice if taken else types.Warning
+    inputs.view("taken", kind(label=f"{verb} {text if total != 1 else 'one image'}"))
+
+
 def images_of(ctx: Any, *fields: str) -> Any:
-    """Return the view; of a grouped dataset the slices of images that hold the fields, active or not."""
-    view, dataset = ctx.view, ctx.dataset
+    """Return the samples that the form is about; of groups, the slices of images that hold the fields.
+
+    Slices count whether they are active or not.
+    """
+    view, dataset = target_view(ctx), ctx.dataset
     if view.media_type != "group":
         return view
     kinds = dataset.group_media_types

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from fiftyone_plugin.dataset.comparison import agreement_field
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, entry, images_of
+from .base import Messages, PseudoMaskOperator, entry, images_of, say_images
 from .forms.edits import finished
 from .forms.fields import cannot, choose, refuse
 from .params import Params
@@ -41,6 +41,7 @@ class CompareRuns(PseudoMaskOperator):
             cannot(inputs, "a", TOO_FEW)
             return
         a, b = _pair(ctx, params)
+        say_images(ctx, inputs, "Compares")
         matched, those = "Its classes are matched one to one", "with the classes of this run"
         choose(inputs, "a", fields, default=fields[0], label="First run", description=matched)
         choose(inputs, "b", fields, default=fields[1], label="Second run", description=those)

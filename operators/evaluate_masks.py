@@ -11,7 +11,7 @@ from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
 from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
 
-from .base import Messages, PseudoMaskOperator, entry, images_of, once
+from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_images
 from .forms.fields import cannot, choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
 from .running import run_with_progress
@@ -44,6 +44,7 @@ class EvaluateMasks(PseudoMaskOperator):
             found = f"This dataset has {len(fields)}: {', '.join(fields) or 'none'}"
             cannot(inputs, "pred_field", TOO_FEW, found)
             return
+        say_images(ctx, inputs, "Evaluates")
         pred_field, gt_field = _guess(ctx)
         what, right = "What is evaluated", "What is right"
         choose(inputs, "pred_field", fields, default=pred_field, label="Masks", description=what)

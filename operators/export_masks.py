@@ -16,7 +16,7 @@ from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
-from .base import Messages, PseudoMaskOperator, entry, images_of, once
+from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_images
 from .forms.fields import cannot, choose, first_reasons, refuse, segmentation_fields, show_name
 from .params import Params
 from .running import run_with_progress
@@ -58,6 +58,7 @@ class ExportMasks(PseudoMaskOperator):
             cannot(inputs, "field", NO_FIELD)
             return
         options = _Options.read(ctx, params)
+        say_images(ctx, inputs, "Exports")
         choose(inputs, "field", fields, default=guess_field(ctx.dataset), label="Masks")
         _format(params, inputs)
         text = f"On the machine of the App's server; empty: {options.folder}"

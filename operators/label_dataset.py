@@ -24,9 +24,8 @@ from .forms.settings import (
     read_settings,
     summarise,
 )
-from .panel.colours import color_scheme
 from .params import Params
-from .running import DELEGATE_ABOVE_S, in_app, run_with_progress
+from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_colours
 
 __all__ = ["LabelDataset"]
 
@@ -82,7 +81,7 @@ class LabelDataset(PseudoMaskOperator):
         if in_app(ctx):
             yield ctx.ops.reload_dataset()
             yield ctx.ops.set_active_fields([field])
-            yield ctx.trigger("set_color_scheme", color_scheme(result.class_names))
+            yield show_colours(ctx)
             yield self.show(ctx, summary)
         return summary
 

@@ -18,9 +18,8 @@ from fiftyone_plugin.runs.estimate import format_seconds
 from .base import Messages, PseudoMaskOperator, above_grid, entry
 from .forms.fields import show_text
 from .forms.settings import SHOWN, estimate_run, labelled_view, summarise
-from .panel.colours import color_scheme
 from .params import Params
-from .running import DELEGATE_ABOVE_S, in_app, run_with_progress
+from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_colours
 
 __all__ = ["QuickLabel"]
 
@@ -75,7 +74,7 @@ class QuickLabel(PseudoMaskOperator):
         if in_app(ctx):
             yield ctx.ops.reload_dataset()
             yield ctx.ops.set_active_fields([field])
-            yield ctx.trigger("set_color_scheme", color_scheme(result.class_names))
+            yield show_colours(ctx)
             yield ctx.ops.notify(_describe(summary), variant="success")
         return summary
 

@@ -19,10 +19,10 @@ from .forms.fields import show_text
 
 __all__ = [
     "DELEGATE_ABOVE_S",
-    "count_images",
     "execution_options",
     "in_app",
     "run_with_progress",
+    "show_colours",
     "stream_or_run",
 ]
 
@@ -37,11 +37,6 @@ RATE_AFTER_S = 2.0  # before that, a rate says nothing
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
 
 
-def count_images(ctx: Any) -> int:
-    """Return the number of samples in the current view."""
-    return len(ctx.view)
-
-
 def execution_options(seconds: float) -> Any:
     """Offer both ways of execution, and first the one that fits work of so many seconds."""
     return foo.ExecutionOptions(
@@ -54,6 +49,13 @@ def execution_options(seconds: float) -> Any:
 def in_app(ctx: Any) -> bool:
     """Tell whether a person waits for this execution in the App: neither delegated nor called from Python."""
     return not ctx.delegated and "operator_uri" in ctx.request_params  # the App's requests name it
+
+
+def show_colours(ctx: Any) -> Any:
+    """Return the request that paints this session's masks as the dataset has it saved."""
+    from fiftyone_plugin.dataset.colours import saved_scheme
+
+    return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
 
 
 # ---------------------------------------------------------------------- running

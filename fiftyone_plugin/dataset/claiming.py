@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from ..runs.config import LabelConfig
     from ..runs.labels import GivenLabels
+    from .summary import View
 
 __all__ = ["asked_for", "claim", "default_out"]
 
+MAX_STAGES = 1 << 16  # characters of a view that is noted in a record
 RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "preset")  # no mask depends on them
 
 
@@ -59,11 +61,12 @@ def claim(
     overwrite: bool,
     restart: bool,
     asked: str = "",
+    view: View | None = None,
 ) -> tuple[RunRecord, bool]:
     """Reserve fields and folder for a run, or take up an unfinished one; recorded before anything is written.
 
     The arguments are those of :func:`~.labelling.label_dataset`, with what the caller ``asked`` for, see
-    :func:`asked_for`.
+    :func:`asked_for`, and for which ``view``: both are noted for :func:`~.resuming.resume_run`.
 
     Returns:
         The record, and whether the run is a new one. If it replaces a finished run, that one's record stays
@@ -103,7 +106,7 @@ def claim(
         status=RUNNING,
         dataset_id=dataset_id(dataset),
         run_id=run_id,
-        pending={"label": {"asked": asked}},
+        pending={"label": {"asked": asked, "view": _stages(view)}},
     )
     if record is None:
         save_record(dataset, new)
@@ -111,6 +114,12 @@ def claim(
         step = {"out": new.out, "run_id": run_id, "dataset_id": new.dataset_id, "asked": asked}
         note(dataset, key, replace={**step, "created_fields": created})
     return new, True
+
+
+def _stages(view: View | None) -> str:
+    """Return the stages of a view as JSON; empty where they hold too many ids for a record."""
+    text = json.dumps(view.view()._serialize(include_uuids=False) if view is not None else [])
+    return text if len(text) <= MAX_STAGES else ""
 
 
 def replacement(record: RunRecord) -> RunRecord:

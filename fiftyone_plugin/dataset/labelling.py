@@ -111,7 +111,7 @@ def label_dataset(
         written = _written_before(dataset, field, asked, entries)
         if written is not None and not restart:
             return written
-        record, new = claim(dataset, field, out, overwrite=overwrite, restart=restart, asked=asked)
+        record, new = claim(dataset, field, out, overwrite=overwrite, restart=restart, asked=asked, view=view)
         stoppable = StoppableProgress(progress or NullProgress(), Path(record.out))
         try:
             folder = Path(model) if model is not None else None
@@ -189,8 +189,8 @@ def _made_before(
 def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -> str:
     done = sum(1 for _ in RunDirectory(directory).finished())
     return (
-        f"{error}: {done} of {images} masks are done, and kept. To go on, label the same images into "
-        f"{field!r} again with the same settings, in the App best scheduled; or delete the run"
+        f"{error}: {done} of {images} masks are done, and kept. To go on, choose Go on in the panel "
+        f"Pseudo-masks, best scheduled, or label the same images into {field!r} again with the same settings"
     )
 
 

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..evaluation.matching import Mapping
 from ..images.listing import all_samples
 from ..masks.files import load_mask, write_mask
+from .colours import write_classes
 from .database import database_errors
 from .journal import at_work
 from .record import RunFields
@@ -83,8 +84,7 @@ def _fill(samples: View, field: str, mapping: Mapping, new_field: str, output_di
         }
         dataset.set_values(new_field, renamed, key_field="id")
     targets = mapping.names if output_dir else _cluster_names(dataset, field, mapping)
-    dataset.mask_targets[new_field] = dict(sorted(targets.items()))
-    dataset.save()
+    write_classes(dataset, new_field, dict(sorted(targets.items())))
 
 
 def _declare(dataset: Dataset, field: str, new_field: str, info: dict[str, Any]) -> None:

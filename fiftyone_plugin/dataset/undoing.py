@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from ..images.listing import all_samples
 from ..runs.stopping import is_at_work
+from .colours import forget_classes
 from .comparison import list_comparisons, undo_comparison
 from .journal import begun, note
 from .ownership import (
@@ -116,9 +117,7 @@ def _remove_fields(dataset: Dataset, record: RunRecord) -> list[str]:
         if name not in kept and dataset.has_sample_field(name):
             dataset.delete_sample_field(name)
     if record.field in dataset.mask_targets and record.field not in kept:
-        targets = dataset.mask_targets.items()
-        dataset.mask_targets = {name: names for name, names in targets if name != record.field}
-        dataset.save()
+        forget_classes(dataset, record.field)
     return (
         [f"{len(others)} labels in {record.field!r} stay: they were not written by a run"] if others else []
     )

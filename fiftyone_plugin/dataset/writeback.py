@@ -21,6 +21,7 @@ from ..images.listing import all_samples
 from ..runs.folder import RunDirectory
 from ..runs.record import RunDocument
 from ..runs.samples import SampleRow, read_samples
+from .colours import write_classes
 from .comparison import list_comparisons, undo_comparison
 from .journal import at_work, begun, note, pending
 from .ownership import RunFolder, detach, folder_of, ids_of_others, ids_of_run, is_own, remove_files
@@ -114,8 +115,7 @@ def write_run(
         if old is not None:
             detach(dataset, record.field, others, outs)
             _clear_others(dataset, old, record, {sample_id for sample_id, _ in rows}, others)
-        dataset.mask_targets = {**dataset.mask_targets, record.field: dict(result.class_names)}
-        dataset.save()
+        write_classes(dataset, record.field, result.class_names)
         if old is not None:
             _forget_comparisons(dataset, record.field)
         steps: dict[str, Any] = {"views": {"asked": asked, "holder": holder}}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -17,26 +17,40 @@ __all__ = [
     "contact_sheet",
     "draw_panels",
     "hex_color",
+    "is_class_color",
     "overlay",
 ]
 
-GOLDEN_RATIO = 0.6180339887498949
 BACKGROUND = (250, 250, 250)
 INK = (30, 30, 30)
 GAP, CAPTION = 10, 20
 
 
 def class_color(label: int) -> tuple[int, int, int]:
-    """Return the RGB colour of a class id >= 1: golden-ratio hues, so that neighbouring ids differ most."""
-    hue = (0.07 + (label - 1) * GOLDEN_RATIO) % 1.0
-    value = (0.95, 0.75, 0.60)[((label - 1) // 5) % 3]
-    red, green, blue = colorsys.hsv_to_rgb(hue, (0.80, 0.60)[((label - 1) // 15) % 2], value)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    """Return the RGB colour of a class id >= 1; those of the first 256 ids differ, the first ones most.
+
+    The palette is colorcet's (CC-BY), made by the algorithm of Glasbey et al., "Colour displays for
+    categorical images" (2007): each colour is far from those before it, from white and from black.
+    """
+    return _palette()[(label - 1) % len(_palette())]
 
 
 def hex_color(label: int) -> str:
     """Return :func:`class_color` as ``#rrggbb``."""
     return "#{:02x}{:02x}{:02x}".format(*class_color(label))
+
+
+def is_class_color(color: str) -> bool:
+    """Tell whether ``#rrggbb`` is a colour of classes."""
+    return color.lower() in {"#{:02x}{:02x}{:02x}".format(*rgb) for rgb in _palette()}
+
+
+@lru_cache(maxsize=1)
+def _palette() -> tuple[tuple[int, int, int], ...]:
+    import colorcet
+
+    colours = (color.lstrip("#") for color in colorcet.b_glasbey_bw_minc_20_minl_30)
+    return tuple((int(c[0:2], 16), int(c[2:4], 16), int(c[4:6], 16)) for c in colours)
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndarray:

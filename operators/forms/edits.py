@@ -9,14 +9,13 @@ from typing import Any
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.summary import ClassRow, class_rows, ids_of
+from fiftyone_plugin.dataset.summary import ClassRow, class_rows
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.exemplars import exemplar_uri
 
 from ..base import Messages, PseudoMaskOperator, Result, once
-from ..panel.colours import color_scheme
 from ..params import Params
-from ..running import run_with_progress
+from ..running import run_with_progress, show_colours
 from .fields import cannot, choose, count_of, show_name
 
 __all__ = [
@@ -63,9 +62,7 @@ class EditOperator(PseudoMaskOperator):
         if not ctx.delegated:
             ctx.dataset.reload()
             yield ctx.ops.reload_dataset()
-            ids = sorted(id_ for id_ in ids_of(ctx.dataset.mask_targets.get(summary["field"]) or {}) if id_)
-            if ids:
-                yield ctx.trigger("set_color_scheme", color_scheme(ids))
+            yield show_colours(ctx)
             yield self.show(ctx, summary)
         return summary
 

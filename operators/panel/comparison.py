@@ -32,7 +32,7 @@ class ComparisonSection:
     def choose_other(self, ctx: Any) -> None:
         """Take another run to compare with."""
         ctx.panel.state.other = text_of(ctx.params.get("value"))
-        self.fill_comparison(ctx)
+        self.refresh(ctx)  # type: ignore[attr-defined]
 
     def compare(self, ctx: Any) -> None:
         """Open the form that compares the two runs."""
@@ -71,14 +71,16 @@ class ComparisonSection:
             ctx.ops.notify(f"The comparison of {stored.a!r} and {stored.b!r} is deleted", variant="success")
             ctx.ops.clear_view()  # it may filter by the field that is gone
             ctx.ops.reload_dataset()
-        self.fill_comparison(ctx)
+        self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def fill_comparison(self, ctx: Any) -> None:
-        """Fill the table and the plot of the comparison."""
+    def comparison_data(self, ctx: Any) -> dict[str, Any]:
+        """Return the table and the plot of the comparison."""
         _, stored = _stored(ctx)
         found = parts.histogram(ctx.dataset, stored.field) if stored else None
-        ctx.panel.data.agreement = parts.bars(found) if found else []
-        ctx.panel.data.pairs = _rows(ctx.dataset, stored) if stored else []
+        return {
+            "agreement": parts.bars(found) if found else [],
+            "pairs": _rows(ctx.dataset, stored) if stored else [],
+        }
 
     def render_comparison(self, ctx: Any, panel: Any, runs: list[RunRecord]) -> None:
         """Lay the comparison out, where there are two finished runs."""
@@ -110,14 +112,14 @@ class ComparisonSection:
         panel.md(_sentence(stored), name="compare_text")
         parts.plot(
             panel,
-            "agreement",
+            parts.sized(ctx, "agreement"),
             f"{stored.field} (a click shows the images)",
             y="images",
             on_click=self.click_agreement,
         )
         columns = [("a", stored.a), ("b", stored.b), ("iou", "IoU")]
         parts.table(
-            panel, "pairs", "Classes that agree least (a click shows the images)", columns,
+            panel, parts.sized(ctx, "pairs"), "Classes that agree least (a click shows the images)", columns,
             on_click_row=self.click_pair,
         )  # fmt: skip
 

@@ -32,9 +32,7 @@ class EditSection:
             ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)  # type: ignore[attr-defined]
 
     def render_edits(self, panel: Any, run: RunRecord) -> None:
-        """Add a button for every edit, once the run is complete."""
-        if not run.is_complete:
-            return
+        """Add a button for every edit."""
         for number, (name, label) in enumerate(FORMS.items()):
             if number % IN_A_ROW == 0:
                 row = panel.h_stack(f"edits_{number}", gap=2, align_y="center")

@@ -14,7 +14,7 @@ from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.errors import UsageError
 
 from ..forms.fields import show_name
-from .colours import color_scheme
+from ..running import show_colours
 
 __all__ = [
     "STRIPS",
@@ -26,6 +26,9 @@ __all__ = [
     "plot",
     "plot_labels",
     "show",
+    "size_of",
+    "sized",
+    "sizes",
     "stage_bars",
     "strips",
     "table",
@@ -44,8 +47,7 @@ def show(ctx: Any, run: RunRecord, view: Any) -> None:
     else:
         ctx.ops.set_view(view)
     ctx.ops.set_active_fields([run.field])
-    ids = summary.ids_by_name(ctx.dataset.mask_targets.get(run.field) or {}).values()
-    ctx.trigger("set_color_scheme", color_scheme(sorted(id_ for group in ids for id_ in group)))
+    show_colours(ctx)
 
 
 def histogram(dataset: Any, path: str | None) -> summary.Histogram | None:
@@ -84,6 +86,7 @@ def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
                 name = show_name(row.name)
                 name = name if len(row.ids) == 1 else f"{name} (id {id_})"
                 images = f"{row.images} image" + ("" if row.images == 1 else "s")
+                images += "" if len(row.ids) == 1 else " of all its ids"
                 found.append({"row": number, "name": name, "images": images, "uri": uri})
     return found
 
@@ -133,6 +136,26 @@ def plot_labels(names: list[str]) -> list[str]:
             label, number = plain_plot_label(f"{shorten(name, LABEL_LENGTH)} ({number})"), number + 1
         labels.append(label)
     return labels
+
+
+def size_of(rows: list[dict[str, Any]]) -> int:
+    """Return the number of rows of a table, or of bars of a plot."""
+    return len(rows[0]["x"]) if rows and "x" in rows[0] else len(rows)
+
+
+def sizes(ctx: Any) -> dict[str, int]:
+    """Return what the panel's state says of the sizes of tables and plots; it comes from the browser."""
+    known = ctx.panel.state.sizes
+    return {k: v for k, v in known.items() if type(v) is int} if isinstance(known, dict) else {}
+
+
+def sized(ctx: Any, name: str) -> str:
+    """Return the key of a table or plot in the panel's data: another one for another number of rows.
+
+    The App copies data into the state when an input of the panel changes, and shows both merged, row by row:
+    under one key the last rows of a longer list would stay below a shorter one.
+    """
+    return f"{name}_{sizes(ctx).get(name, 0)}"
 
 
 def plot(panel: Any, key: str, title: str, *, y: str | None = None, bars: int = 0, **events: Any) -> None:

@@ -18,6 +18,7 @@ from . import parts
 from .comparison import ComparisonSection
 from .edits import EditSection
 from .guard import GuardedPanel, row_of, text_of
+from .unfinished import UnfinishedSection
 
 __all__ = ["PseudoMasksPanel"]
 
@@ -25,7 +26,7 @@ REASON = 300  # characters of what is told of files that stay
 NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
 
 
-class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
+class PseudoMasksPanel(ComparisonSection, EditSection, UnfinishedSection, GuardedPanel):
     """What :mod:`fiftyone_plugin.dataset.summary` says of the dataset's runs.
 
     Several hooks may be called at once with an empty state after the panel opens, so every value that is read
@@ -141,30 +142,39 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
         self.refresh(ctx)
 
     def refresh(self, ctx: Any) -> None:
-        """Read everything again."""
-        run = _chosen(ctx)
-        ctx.panel.state.run = run.key if run else None
-        ctx.panel.state.confirm = None
-        rows = summary.class_rows(ctx.dataset, run.field, run.areas) if run else []
-        ctx.panel.state.class_names = [row.name for row in rows]
-        ctx.panel.state.area_names = [row.name for row in parts.area_classes(rows)]
-        ctx.panel.data.classes = [parts.class_row(row) for row in rows]
-        ctx.panel.data.areas = parts.area_bars(rows)
-        self._fill_strips(ctx, parts.strips(rows, Path(run.out)) if run else [])
-        settings = summary.setting_rows(run) if run else []
-        ctx.panel.data.settings = [{"name": name, "value": printable(value)} for name, value in settings]
-        found = _histogram(ctx.dataset, run)
-        ctx.panel.data.scores = parts.bars(found) if found else []
-        stages = parts.stage_bars(run) if run else []
-        ctx.panel.state.stages = len(stages[0]["y"]) if stages else 0
-        ctx.panel.data.seconds = stages
-        self.fill_comparison(ctx)
+        """Read everything again.
 
-    def _fill_strips(self, ctx: Any, strips: list[dict[str, Any]]) -> None:
-        """Send the pictures as data: the panel's state travels with every event."""
-        ctx.panel.state.strips = [{key: strip[key] for key in ("row", "name", "images")} for strip in strips]
-        for number, strip in enumerate(strips):
-            ctx.panel.set_data(f"strip_{number}.picture", strip["uri"])
+        State and data are sent whole, in a message each.
+        """
+        run = _chosen(ctx)
+        rows = summary.class_rows(ctx.dataset, run.field, run.areas) if run else []
+        strips = parts.strips(rows, Path(run.out)) if run else []
+        state: dict[str, Any] = {
+            "run": run.key if run else None,
+            "other": text_of(ctx.panel.state.other),
+            "confirm": None,
+            "class_names": [row.name for row in rows],
+            "area_names": [row.name for row in parts.area_classes(rows)],
+            "strips": [{key: strip[key] for key in ("row", "name", "images")} for strip in strips],
+        }
+        found = _histogram(ctx.dataset, run)
+        settings = summary.setting_rows(run) if run else []
+        lists = {
+            "classes": [parts.class_row(row) for row in rows],
+            "areas": parts.area_bars(rows),
+            "settings": [{"name": name, "value": printable(value)} for name, value in settings],
+            "scores": parts.bars(found) if found else [],
+            "seconds": parts.stage_bars(run) if run else [],
+            **self.comparison_data(ctx),
+        }
+        state["sizes"] = {name: parts.size_of(rows) for name, rows in lists.items()}
+        ctx.panel_state.clear()
+        ctx.panel_state.update(state)  # of which the layout is made next
+        ctx.ops.set_panel_state(state)
+        data: dict[str, Any] = {parts.sized(ctx, name): rows for name, rows in lists.items()}
+        # pictures are data: the state travels with every event
+        data |= {f"strip_{number}": {"picture": strip["uri"]} for number, strip in enumerate(strips)}
+        ctx.ops.set_panel_data(data)
 
     # ------------------------------------------------------------------ layout
 
@@ -178,23 +188,25 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
             panel.message("none", NO_RUN)
             return types.Property(panel, view=view)
         self._head(ctx, panel, runs, run)
+        if not run.is_complete:
+            self.render_unfinished(panel, run)
+            return show_text(types.Property(panel, view=view))
         self._views(ctx, panel, run)
         self._classes(ctx, panel)
         self.render_edits(panel, run)
         score = summary.score_field(ctx.dataset, run.field)
         if score:
             title = f"{score} (a click shows the images)"
-            parts.plot(panel, "scores", title, y="images", on_click=self.click_bar)
+            parts.plot(panel, parts.sized(ctx, "scores"), title, y="images", on_click=self.click_bar)
         self.render_comparison(ctx, panel, runs)
-        stages = ctx.panel.state.stages
-        parts.plot(panel, "seconds", "Stages, seconds", bars=stages if isinstance(stages, int) else 0)
-        parts.table(panel, "settings", "Settings", [("name", "Setting"), ("value", "Value")])
+        stages = parts.sizes(ctx).get("seconds", 0)
+        parts.plot(panel, parts.sized(ctx, "seconds"), "Stages, seconds", bars=stages)
+        columns = [("name", "Setting"), ("value", "Value")]
+        parts.table(panel, parts.sized(ctx, "settings"), "Settings", columns)
         return show_text(types.Property(panel, view=view))
 
     def _views(self, ctx: Any, panel: Any, run: RunRecord) -> None:
         """Offer the saved views of the run, or to make them."""
-        if not run.is_complete:
-            return
         row = panel.h_stack("views", gap=2, align_y="center")
         own = list_views(ctx.dataset, run.key)
         for number, each in enumerate(own):
@@ -216,9 +228,8 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
             ("share", "Share of images"),
             ("area", "Share of area"),
         ]
-        parts.table(
-            panel, "classes", "Classes (a click shows the images)", columns, on_click_row=self.click_class
-        )
+        title = "Classes (a click shows the images)"
+        parts.table(panel, parts.sized(ctx, "classes"), title, columns, on_click_row=self.click_class)
         for number, strip in enumerate(_strips(ctx.panel.state.strips)):
             row = panel.h_stack(f"strip_{number}", gap=2, align_y="center")
             row.img(
@@ -232,7 +243,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
         areas = ctx.panel.state.area_names
         if isinstance(areas, list) and areas:
             title = "Area of classes, % of all pixels (a click shows the images)"
-            parts.plot(panel, "areas", title, bars=len(areas), on_click=self.click_area)
+            parts.plot(panel, parts.sized(ctx, "areas"), title, bars=len(areas), on_click=self.click_area)
 
     def _head(self, ctx: Any, panel: Any, runs: list[RunRecord], run: RunRecord) -> None:
         choices = types.DropdownView()
@@ -253,7 +264,8 @@ class PseudoMasksPanel(ComparisonSection, EditSection, GuardedPanel):
             buttons.btn("delete", label="Delete it", on_click=self.delete, variant="contained", color="error")
             buttons.btn("keep", label="Keep it", on_click=self.keep, variant="outlined")
             return
-        buttons.btn("rename", label="Rename classes", on_click=self.rename, variant="outlined")
+        if run.is_complete:
+            buttons.btn("rename", label="Rename classes", on_click=self.rename, variant="outlined")
         buttons.btn("show_all", label="Show all images", on_click=self.show_all, variant="outlined")
         buttons.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
         buttons.btn("ask_delete", label="Delete this run", on_click=self.ask_delete, variant="outlined")

@@ -29,16 +29,13 @@ FAST = {
 
 @pytest.fixture
 def labelled(fo, dataset, backbone, tmp_path):
-    """The photographs, labelled; their classes are drawn in the colours of the contact sheet."""
+    """The photographs, labelled; the App opens with their masks shown."""
     from fiftyone.core.odm import ActiveFields
 
     from fiftyone_plugin import label_dataset
-    from fiftyone_plugin.images.drawing import hex_color
 
     label_dataset(dataset, "auto", out=tmp_path / "auto", **FAST)
     dataset.app_config.active_fields = ActiveFields(paths=["auto"])
-    colours = [{"intTarget": id_, "color": hex_color(id_)} for id_ in range(1, 8)]
-    dataset.app_config.color_scheme = fo.ColorScheme(color_by="value", default_mask_targets_colors=colours)
     dataset.save()
     return dataset
 

@@ -10,8 +10,9 @@ import textwrap
 import pytest
 
 from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.dataset.record import list_runs
 
-from .driving import SECONDS, call, click, close, open_dataset, open_form, picture, wait_for_tiles
+from .driving import SECONDS, call, click, close, open_dataset, open_form, open_panel, picture, wait_for_tiles
 
 QUICK = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
 BUTTON = f'[data-item-id="{PLUGIN_NAME}/label_dataset"]'
@@ -99,3 +100,23 @@ def test_a_run_at_work_is_stopped_and_can_go_on(dataset, page, tiny_weights):
     form.locator("input[type=string]").first.fill("auto")
     form.get_by_text("holds an unfinished run").wait_for()
     picture(page, "label_form_unfinished")
+    close(page, "Cancel")
+    # from the panel it goes on with its own settings, of which nobody is asked again
+    panel = open_panel(page, "pseudomasks")
+    panel.get_by_text("of 7 masks are done").wait_for()
+    picture(page, "panel_unfinished")
+    form = open_form(
+        page, panel.get_by_role("button", name="Go on", exact=True), "Its images and settings are used"
+    )
+    picture(page, "resume_form")
+    click(
+        form.get_by_role("button", name=re.compile("^(Execute|Go on)$")), page.get_by_text("Images labelled")
+    )
+    picture(page, "resume_done")
+    dataset.reload()
+    assert len(dataset.exists("auto")) == len(dataset)
+    (run,) = list_runs(dataset)
+    assert run.is_complete
+    assert run.settings["method_config"]["n_classes"] == 3
+    close(page)
+    panel.get_by_text("Classes (a click shows the images)").wait_for()

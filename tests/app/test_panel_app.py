@@ -144,6 +144,10 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     close(page, "Close")
     panel.get_by_role("cell", name="thing").wait_for()
     panel.get_by_role("cell", name=", ".join(map(str, ids)), exact=True).wait_for()
-    picture(page, "rename_done")
+    # no row of the longer table before is left
+    table = panel.locator("table").filter(has=page.get_by_role("cell", name="thing"))
+    shown = table.locator("tbody tr").filter(has_text="%").locator("td:first-child").all_inner_texts()
     labelled.reload()
+    assert sorted(shown) == sorted(row.name for row in class_rows(labelled, "second"))
+    picture(page, "rename_done")
     assert list(labelled.mask_targets["second"].values()).count("thing") == 2

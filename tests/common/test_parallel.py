@@ -69,9 +69,6 @@ def test_workers_hear_nothing_of_ctrl_c():
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout.readline() == "ready\n"
-    # until the workers are busy and the queue is full: in the milliseconds before, loky's own thread may meet
-    # a task that was cancelled while it was being queued, and print a KeyError
-    time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert out == "interrupted\n"
@@ -163,6 +160,9 @@ def start(then: str, **options) -> tuple[subprocess.Popen, list[int]]:
     return process, [int(word) for word in process.stdout.readline().split()[1:]]
 
 
+WORK = "import time; print('at work', flush=True); time.sleep(60)"  # of a worker, or of the process itself
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -179,13 +179,13 @@ def wait_until(done, seconds: float = 10) -> bool:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("then", ["parallel_map(time.sleep, [(60,)] * 4, 2)", "time.sleep(60)"])
+@pytest.mark.parametrize("then", [f"parallel_map(exec, [({WORK!r},)] * 4, 2)", WORK], ids=["busy", "idle"])
 def test_workers_end_with_a_killed_process(then):
     """Whether they are at work or idle; what they leave is tidied up, and nobody is told of it."""
     process, workers = start(then)
     assert workers
     assert all(map(is_alive, workers))
-    time.sleep(0.3)
+    assert process.stdout.readline() == "at work\n"
     process.kill()
     _, err = process.communicate(timeout=30)  # ends when the last process that can print is gone
     assert err == ""

@@ -5,16 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fiftyone_plugin.images.drawing import class_color, contact_sheet, hex_color, overlay
+from fiftyone_plugin.images.drawing import class_color, contact_sheet, hex_color, is_class_color, overlay
 
 
-def test_colours_are_far_apart():
-    colours = np.array([class_color(i) for i in range(1, 31)], float)
-    assert ((colours >= 0) & (colours <= 255)).all()
-    distance = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + 1e3 * np.eye(30)
-    assert distance.min() > 15
-    for first in range(29):
-        assert distance[first, first + 1] > 80  # neighbouring ids
+@pytest.mark.parametrize(("classes", "least"), [(20, 15), (60, 9)])
+def test_colours_are_far_apart(classes, least):
+    """By CIEDE2000, of which a difference of 2.3 is just seen; white, black and the next ones included."""
+    color = pytest.importorskip("skimage.color")
+    colours = np.array([class_color(i) for i in range(1, classes + 1)], float)
+    lab = color.rgb2lab(np.vstack([colours, [[0, 0, 0], [255, 255, 255]]])[None] / 255)[0]
+    distance = color.deltaE_ciede2000(lab[:, None], lab[None]) + 1e3 * np.eye(len(lab))
+    assert distance[:classes].min() > least
+
+
+def test_colours_of_ids():
+    assert len({class_color(i) for i in range(1, 257)}) == 256
+    assert is_class_color(hex_color(7).upper())
+    assert not is_class_color("#123456")
     assert hex_color(1) == "#{:02x}{:02x}{:02x}".format(*class_color(1))
     assert class_color(65_535) == class_color(65_535)
 

@@ -205,3 +205,28 @@ def test_an_export_comes_back_as_a_field(foo, operator, masks, tmp_path):
     result = importer(masks.limit(2), tmp_path / "o", "two")
     assert result.error is None
     assert masks.count("two") == 2
+
+
+def test_the_form_says_which_images_and_a_selection_is_exported_alone(foo, operator, masks, tmp_path):
+    from fiftyone.operators.executor import ExecutionContext, Executor
+
+    ids = masks.values("id")
+
+    def context(params=None, **request):
+        return ExecutionContext(
+            request_params={"dataset_name": masks.name, "params": params or {}, **request},
+            executor=Executor(),
+            operator_uri=operator.uri,
+            required_secrets=[],
+        )
+
+    def said(**request):
+        return operator.resolve_input(context(**request)).type.properties["taken"].view.label
+
+    assert said() == "Exports all 6 images"
+    assert said(view=masks.limit(4)._serialize()) == "Exports 4 of 6 images"
+    selection = {"selected": ids[1:3], "view_target": "SELECTED_SAMPLES"}
+    assert said(**selection) == "Exports 2 of 6 images"
+    assert said(**selection | {"view_target": "DATASET"}) == "Exports all 6 images"
+    list(operator.execute(context({"out": str(tmp_path / "o"), "format": "masks"}, **selection)))
+    assert sorted(path.stem for path in (tmp_path / "o" / "masks").iterdir()) == ["1", "2"]

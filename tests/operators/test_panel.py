@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -42,11 +43,13 @@ def panel(fo):
 
 
 def filled(sent):
-    """Merge the messages that fill the panel's tables and plots."""
+    """Return what fills the panel's tables and plots."""
     merged = {}
     for name, params in sent:
-        if name == "patch_panel_data":
-            merged |= params["data"]
+        assert name != "patch_panel_data", "the App would keep the tails of longer lists"
+        if name == "set_panel_data":
+            assert not merged, "one message"
+            merged = {re.sub(r"(?<!strip)_\d+$", "", key): rows for key, rows in params["data"].items()}
     return merged
 
 
@@ -197,7 +200,7 @@ def test_a_click_on_an_area_or_a_strip_shows_the_class(fo, labelled, panel):
     sent, state = panel(labelled, "on_load")
     assert len(state["strips"]) == len(state["class_names"])
     for number, strip in enumerate(state["strips"]):
-        assert filled(sent)[f"strip_{number}.picture"].startswith("data:image/jpeg;base64,")
+        assert filled(sent)[f"strip_{number}"]["picture"].startswith("data:image/jpeg;base64,")
         name = state["class_names"][strip["row"]]
         assert strip["name"] == name
         sent_click, _ = panel(labelled, "click_strip", state, row=strip["row"])

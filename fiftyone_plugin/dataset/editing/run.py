@@ -23,6 +23,7 @@ from ...images.listing import all_samples
 from ...masks.files import read_mask_file, write_mask
 from ...runs.cleaning import EDITS
 from ...runs.folder import RunDirectory
+from ..colours import write_classes
 from ..database import database_problem
 from ..journal import at_work, note, pending
 from ..keys import run_key
@@ -351,9 +352,7 @@ class EditableRun:
     def _write_names(self, names: ClassNames) -> None:
         targets = self.dataset.mask_targets.get(self.field) or {}
         background = {id_: name for id_, name in ids_of(targets).items() if id_ < 1}
-        new = {**background, **names.shown}
-        self.dataset.mask_targets = {**self.dataset.mask_targets, self.field: new}
-        self.dataset.save()
+        write_classes(self.dataset, self.field, {**background, **names.shown})
 
 
 def _remove_masks(dataset: Dataset, folder: Path, names: Iterable[str]) -> None:

@@ -136,11 +136,25 @@ def _create(timm_name: str, **kwargs: Any) -> Any:
         raise UsageError(f"timm cannot build {timm_name} as a ViT with patch tokens: {error}") from error
 
 
+def _create_empty(timm_name: str) -> Any:
+    """Return a model whose tensors have shapes and no values, where its state holds all of them.
+
+    Random values that the weights of a file replace at once cost more seconds than reading the file.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = _create(timm_name)
+    # of buffers that no file holds, e.g. those of rotary positions, the values are computed when it is made
+    unsaved = {name for name, _ in model.named_buffers()} - set(model.state_dict())
+    return _create(timm_name) if unsaved else model
+
+
 def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
     state = read_checkpoint(path)
     try:
         timm_name = timm_name or guess_architecture(state)
-        empty = _create(timm_name)
+        empty = _create_empty(timm_name)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     model = _fill(path, empty, state, timm_name)
@@ -163,7 +177,7 @@ def _fill(path: Path, model: Any, state: dict[str, Any], timm_name: str) -> Any:
     if missing:
         raise UsageError(f"{path} lacks {len(missing)} tensors of {timm_name}, e.g. {sorted(missing)[0]}")
     try:
-        model.load_state_dict({k: state[k] for k in expected}, strict=True)
+        model.load_state_dict({k: state[k].float() for k in expected}, strict=True, assign=True)
     except RuntimeError as error:
         mismatch = str(error).strip().splitlines()[-1].strip()  # the first line only names the class
         raise UsageError(f"{path} does not fit {timm_name}: {mismatch}") from error
@@ -243,7 +257,7 @@ def _offline(cache_dir: Path) -> LoadedModel:
     path, arrays = read_offline_checkpoint(cache_dir)
     spec = BACKBONES[OFFLINE_BACKBONE]
     state = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    model = _fill(path, _create(spec.timm_name), state, spec.timm_name)
+    model = _fill(path, _create_empty(spec.timm_name), state, spec.timm_name)
     digests = _file_sha256(path), STATE_SHA256
     return LoadedModel(model, spec.name, spec.timm_name, "offline", spec.licence, *digests, spec.name)
 

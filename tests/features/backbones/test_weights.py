@@ -155,6 +155,13 @@ def test_dinov3_file_in_timms_names(tmp_path):
     check_same(found, model)
 
 
+def test_half_precision_on_disk_is_single_precision_in_memory(tiny, tmp_path):
+    half = {name: tensor.half() for name, tensor in tiny.state_dict().items()}
+    found = load_model(save(half, tmp_path / "half.safetensors"), tmp_path)
+    assert {tensor.dtype for tensor in found.model.state_dict().values()} == {torch.float32}
+    assert all(torch.equal(tensor, half[name].float()) for name, tensor in found.model.state_dict().items())
+
+
 def test_digests(tiny, tmp_path):
     import hashlib
 

@@ -1,0 +1,94 @@
+"""Going on with a run that was stopped: on its images, with its settings, which nobody has to repeat."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common.progress import Progress
+from ..errors import UsageError
+from ..images.listing import list_view
+from ..runs.config import LabelConfig
+from ..runs.folder import RunDirectory
+from ..runs.provenance import image_names_sha256
+from ..runs.result import LabelResult
+from ..runs.stopping import is_at_work
+from .labelling import label_dataset
+from .record import RunRecord, list_runs
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from .summary import View
+
+__all__ = ["done_of", "resume_run", "unfinished_runs"]
+
+
+def unfinished_runs(dataset: Dataset) -> dict[str, RunRecord]:
+    """Return mask field -> run of those that are not complete and that nobody works on, newest first."""
+    runs = (run for run in list_runs(dataset) if not run.is_complete)
+    return {run.field: run for run in runs if not is_at_work(Path(run.out))}
+
+
+def done_of(run: RunRecord) -> tuple[int, int | None]:
+    """Return how many masks an unfinished run has made, of how many images; ``None``: not known yet."""
+    directory = RunDirectory(Path(run.out))
+    document = directory.read_run()
+    images = document.settings.get("images") if document is not None else None
+    return sum(1 for _ in directory.finished()), images if isinstance(images, int) else None
+
+
+def resume_run(dataset: Dataset, field: str, *, progress: Progress | None = None) -> LabelResult:
+    """Go on with an unfinished run where it stopped.
+
+    Args:
+        dataset: the dataset, or any view of it.
+        field: the mask field that the run fills.
+        progress: where stages report to.
+
+    Returns:
+        The result, as of :func:`~.labelling.label_dataset`.
+
+    Raises:
+        UsageError: there is no unfinished run of this field, it is at work, or its settings are not known.
+    """
+    dataset = dataset._dataset
+    run = next((each for each in list_runs(dataset) if each.field == field and not each.is_complete), None)
+    if run is None:
+        raise UsageError(f"{dataset.name!r} has no unfinished run of pseudo-masks in {field!r}")
+    if is_at_work(Path(run.out)):
+        raise UsageError(f"the run in {field!r} is at work already")
+    asked, model = _asked(run)
+    return label_dataset(
+        _images(dataset, run), field, config=LabelConfig(**asked), model=model or None, progress=progress
+    )
+
+
+def _asked(run: RunRecord) -> tuple[dict[str, Any], str]:
+    """Return the settings and the model that the run was begun with."""
+    try:
+        noted = json.loads(run.pending["label"]["asked"])
+        model = str(noted.pop("model"))
+        known = {item.name for item in fields(LabelConfig)}
+        return {name: value for name, value in noted.items() if name in known}, model
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(
+            f"the settings of the run in {run.field!r} are not known any more: label the images into "
+            f"{run.field!r} again with the same settings, or delete the run"
+        ) from None
+
+
+def _images(dataset: Dataset, run: RunRecord) -> View:
+    """Return the view that the run was begun on: as it was noted, or the whole dataset."""
+    from fiftyone import DatasetView
+
+    noted = run.pending["label"].get("view")
+    view = DatasetView._build(dataset, json.loads(noted)) if noted else dataset.view()
+    document = RunDirectory(Path(run.out)).read_run()
+    wanted = document.settings.get("image_names_sha256") if document is not None else None
+    for candidate in (view, dataset.view()):
+        if wanted == image_names_sha256([entry.item for entry in list_view(candidate)]):
+            return candidate
+    return view

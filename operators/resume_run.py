@@ -1,0 +1,81 @@
+"""Operator ``resume_run``: go on with a run that was stopped, with its own settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fiftyone.operators import types
+
+from fiftyone_plugin.errors import UsageError
+
+from .base import Messages, PseudoMaskOperator, entry, once
+from .forms.fields import block, choose
+from .forms.settings import SHOWN, summarise
+from .params import Params
+from .running import in_app, run_with_progress, show_colours
+
+__all__ = ["ResumeRun"]
+
+NOTHING = "no run of this dataset waits to go on"
+SECONDS_AN_IMAGE = 0.6  # on two cores
+
+
+class ResumeRun(PseudoMaskOperator):
+    """Go on with a run of pseudo-masks that was stopped or interrupted."""
+
+    listed = entry("Go on labelling", "play_circle")
+    title, done = "Go on labelling", "Pseudo-masks"
+    submit = "Go on"
+    shown = SHOWN
+
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the images that are left."""
+        from fiftyone_plugin.dataset.resuming import done_of
+
+        run = _waiting(ctx).get(params.text("field"))
+        done, images = done_of(run) if run is not None else (0, None)
+        return SECONDS_AN_IMAGE * ((images or len(ctx.dataset)) - done)
+
+    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+        """Offer the runs that wait, and say how far they are."""
+        from fiftyone_plugin.dataset.resuming import done_of
+
+        runs = _waiting(ctx)
+        if not runs:
+            inputs.view("none", types.Notice(label=NOTHING.capitalize()))
+            block(inputs, "field", NOTHING)
+            return
+        choose(inputs, "field", list(runs), default=next(iter(runs)), required=True, label="Field")
+        field = params.one_of("field", runs, next(iter(runs)))
+        done, images = done_of(runs[field])
+        text = f"{done:,} of {images:,} masks are done" if images else "No mask is done yet"
+        inputs.view("done", types.Notice(label=text, description="Its images and settings are used"))
+
+    def steps(self, ctx: Any, params: Params) -> Messages:
+        """Label the images that are left, and return the counts."""
+        from fiftyone_plugin.dataset.resuming import resume_run
+
+        runs = _waiting(ctx)
+        field = params.text("field") or next(iter(runs), "")
+        if not field:
+            raise UsageError(NOTHING)
+        result = yield from run_with_progress(
+            ctx, lambda progress: resume_run(ctx.dataset, field, progress=progress)
+        )
+        summary = summarise(field, result)
+        if in_app(ctx):
+            yield ctx.ops.reload_dataset()
+            yield ctx.ops.set_active_fields([field])
+            yield show_colours(ctx)
+            yield self.show(ctx, summary)
+        return summary
+
+    def __call__(self, view: Any, field: str, *, delegate: bool = False) -> Any:
+        """Run from Python: ``foo.get_operator(uri)(dataset, field)`` with the field that the run fills."""
+        return self.call(view, {"field": field}, delegate=delegate)
+
+
+def _waiting(ctx: Any) -> dict[str, Any]:
+    from fiftyone_plugin.dataset.resuming import unfinished_runs
+
+    return once(ctx, "unfinished", lambda: unfinished_runs(ctx.dataset))
