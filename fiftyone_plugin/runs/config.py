@@ -141,7 +141,7 @@ class LabelConfig:
             raise UsageError(f"presets are of the default method, {DEFAULT_METHOD}, not of {self.method}")
         if isinstance(self.classes, str) and self.classes not in ("auto", MANY):
             raise UsageError(
-                f"classes must be a number, 'auto' to find it, or 'many', got {self.classes!r:.100}"
+                f"classes must be a number, 'many', or 'auto' to find it, got {self.classes!r:.100}"
             )
         one = r"[a-z]+(:\d+)?"
         if not isinstance(self.device, str) or not re.fullmatch(f"{one}(,{one})*", self.device):
