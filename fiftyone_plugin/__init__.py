@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from .runs.api import label
     from .runs.config import LabelConfig
     from .runs.joining import join
+    from .runs.naming import name_clusters
     from .runs.result import LabelResult
+    from .runs.suggesting import suggest
 
 __all__ = [
     "DISTRIBUTION",
@@ -39,6 +41,8 @@ __all__ = [
     "join",
     "label",
     "label_dataset",
+    "name_clusters",
+    "suggest",
     "undo",
 ]
 
@@ -52,6 +56,8 @@ _LAZY = {
     "join": "runs.joining",
     "label": "runs.api",
     "label_dataset": "dataset.labelling",
+    "name_clusters": "runs.naming",
+    "suggest": "runs.suggesting",
     "undo": "dataset.api",
 }
 

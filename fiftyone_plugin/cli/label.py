@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.console import say
@@ -67,6 +68,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--model", type=shared.folder, metavar="DIR", help="label with the fitted model of an earlier run")
     add("--root", metavar="DIR", help="folder that the names of images begin at, whatever else is labelled")
     add("--shard", metavar="I/N", help="with --model: label part I of N; `join` makes one run of the parts")
+    add_label_arguments(parser)
     add("--recut", type=int, metavar="K", help="with --model: cut it into K other classes, without fitting")
     add(
         "--cache-limit",
@@ -81,6 +83,22 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     shared.add_engine(parser, gpus=True)
     parser.set_defaults(interrupted="; run the same command with --resume to go on")
     return parser
+
+
+def add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which images a person has labelled, see docs/teach.md."""
+    add = parser.add_argument
+    add(
+        "--labels",
+        type=Path,
+        metavar="MASKS",
+        help="folder of masks of some images, to learn from; with --field also a field",
+    )
+    add("--names", type=Path, metavar="FILE", help="with --labels: names of their ids, as in classes.json")
+    text = "with --labels: ids that mean nothing (default: 0 255)"
+    add("--ignore", type=int, nargs="*", default=[0, 255], metavar="ID", help=text)
+    text = "with --labels: up to N clusters that no labelled image shows stay as classes"
+    add("--discover", type=int, default=0, metavar="N", help=text)
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +124,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         type=_classes,
         default=20,
         metavar="K",
-        help="number of classes, or auto to find it, with the default method (default: %(default)s)",
+        help="number of classes; auto to find it, many for naming, with the default method "
+        "(default: %(default)s)",
     )
     add("--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)")
     add("--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)")
@@ -136,12 +155,12 @@ def method_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def _classes(text: str) -> int | str:
     """Parse a number of classes or ``auto``."""
-    if text == "auto":
+    if text in ("auto", "many"):
         return text
     try:
         return int(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number, auto nor many") from error
 
 
 def _gib(text: str) -> int:
@@ -194,6 +213,7 @@ def _list(args: argparse.Namespace) -> Any:
 def _label(args: argparse.Namespace) -> LabelResult:
     from ..errors import UsageError
     from ..runs.config import LabelConfig
+    from ..runs.labels import given_labels
     from ..runs.pipeline import label_items
 
     names = ("recut", "precision", "batch_size", "fit_images", "cache_limit")
@@ -206,7 +226,9 @@ def _label(args: argparse.Namespace) -> LabelResult:
         "progress": shared.progress_of(args),
     }
     if not args.field:
-        return label_items(_list(args), args.out, config, **how)
+        items = _list(args)
+        given = (args.labels, args.names, tuple(args.ignore), args.discover)
+        return label_items(items, args.out, config, labels=given_labels(items, *given), **how)
     if args.root or args.shard:
         raise UsageError("--field labels the whole dataset under its own names; leave out --root and --shard")
     from ..dataset.labelling import label_dataset
@@ -214,7 +236,9 @@ def _label(args: argparse.Namespace) -> LabelResult:
     dataset = shared.dataset_named(args.images)
     if dataset is None:
         raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
-    return label_dataset(dataset, args.field, out=args.out, config=config, overwrite=args.overwrite, **how)
+    taught = {name: getattr(args, name) for name in ("labels", "names", "discover")}
+    how |= {**taught, "ignore": tuple(args.ignore), "overwrite": args.overwrite}
+    return label_dataset(dataset, args.field, out=args.out, config=config, **how)
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ __all__ = ["build_parser", "main"]
 COMMANDS = (
     "label",
     "join",
+    "name",
+    "suggest",
     "evaluate",
     "compare",
     "export",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..runs.config import ENGINE_SETTINGS
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fiftyone import Dataset
 
     from ..runs.config import LabelConfig
+    from ..runs.labels import GivenLabels
     from .summary import View
 
 __all__ = ["asked_for", "claim", "default_out"]
@@ -46,9 +48,11 @@ def default_out(dataset: Dataset, field: str, run_id: str = "") -> Path:
     return Path(fo.config.default_dataset_dir) / METHOD / dataset._dataset.slug / name
 
 
-def asked_for(config: LabelConfig, model: str | Path | None) -> str:
+def asked_for(config: LabelConfig, model: str | Path | None, labels: GivenLabels | None = None) -> str:
     """Return what a caller asks for, as text to compare."""
     wanted = {name: value for name, value in vars(config).items() if name not in RESOURCES}
+    if labels is not None:
+        wanted["labels"] = labels.sha256
     return json.dumps({**wanted, "model": str(model or "")}, sort_keys=True, default=str)
 
 
@@ -61,11 +65,13 @@ def claim(
     restart: bool,
     asked: str = "",
     view: View | None = None,
+    taught: Mapping[str, Any] | None = None,
 ) -> tuple[RunRecord, bool]:
     """Reserve fields and folder for a run, or take up an unfinished one; recorded before anything is written.
 
     The arguments are those of :func:`~.labelling.label_dataset`, with what the caller ``asked`` for, see
-    :func:`asked_for`, and for which ``view``: both are noted for :func:`~.resuming.resume_run`.
+    :func:`asked_for`, for which ``view``, and by which labels it is ``taught``: all this is noted for
+    :func:`~.resuming.resume_run`.
 
     Returns:
         The record, and whether the run is a new one. If it replaces a finished run, that one's record stays
@@ -105,7 +111,7 @@ def claim(
         status=RUNNING,
         dataset_id=dataset_id(dataset),
         run_id=run_id,
-        pending={"label": {"asked": asked, "view": _stages(view)}},
+        pending={"label": {"asked": asked, "view": _stages(view), "taught": json.dumps(taught, default=str)}},
     )
     if record is None:
         save_record(dataset, new)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ..errors import PseudoMaskError, UsageError
 from ..images.listing import ViewItem, list_view
 from ..runs.config import LabelConfig
 from ..runs.folder import RunDirectory
+from ..runs.labels import DEFAULT_IGNORE, GivenLabels, given_labels
 from ..runs.pipeline import label_items
 from ..runs.result import LabelResult
 from ..runs.samples import SampleRow
@@ -22,6 +23,7 @@ from .comparison import StoredComparison, is_comparison, undo_comparison
 from .database import database_errors, refresh, remove_orphans
 from .editing.opening import undo_edit
 from .editing.run import Written
+from .given_labels import labels_of_view
 from .journal import pending, refuse_if_busy
 from .keys import run_key
 from .record import RunRecord, check_field_name, has_own_run, own_runs, read_record
@@ -47,6 +49,10 @@ def label_dataset(
     overwrite: bool = False,
     config: LabelConfig | None = None,
     model: str | Path | None = None,
+    labels: str | Path | None = None,
+    names: str | Path | Mapping[int, str] | None = None,
+    ignore: Collection[int] = DEFAULT_IGNORE,
+    discover: int = 0,
     resume: bool = True,
     restart: bool = False,
     progress: Progress | None = None,
@@ -74,6 +80,12 @@ def label_dataset(
             writes are overwritten on the samples of ``view``.
         config: settings, or give its fields as keywords, e.g. ``classes=10``.
         model: folder of a fitted model, to label without fitting.
+        labels: field of labels that a person has given to some samples (masks, detections with masks,
+            polylines), or a folder of masks: the classes are learnt from them, see docs/teach.md. The field
+            stays as it is.
+        names: id -> name, or a file of them, where the mask targets of that field do not say.
+        ignore: ids in these masks that mean nothing.
+        discover: clusters that no labelled image shows and that stay as classes of their own, at most.
         resume: go on with an unfinished run of the same field and settings.
         restart: forget an unfinished run of the same field.
         progress: where stages report to.
@@ -96,11 +108,17 @@ def label_dataset(
             raise UsageError("give either config or its fields as keywords, not both")
         config = config or LabelConfig(**settings)
         check_field_name(field)
-        dataset, asked = view._dataset, asked_for(config, model)
+        dataset = view._dataset
+        lesson = {"names": names, "ignore": tuple(ignore), "discover": discover}
+        given = _given(view, entries, field, labels, lesson)
+        taught = {"labels": labels, **lesson} if given is not None else None
+        asked = asked_for(config, model, given)
         written = _written_before(dataset, field, asked, entries)
         if written is not None and not restart:
             return written
-        record, new = claim(dataset, field, out, overwrite=overwrite, restart=restart, asked=asked, view=view)
+        record, new = claim(
+            dataset, field, out, overwrite=overwrite, restart=restart, asked=asked, view=view, taught=taught
+        )
         stoppable = StoppableProgress(progress or NullProgress(), Path(record.out))
         try:
             folder = folder_of(model) if model is not None else None
@@ -110,6 +128,7 @@ def label_dataset(
                 Path(record.out),
                 config,
                 model=folder,
+                labels=given,
                 resume=resume and unfinished,
                 restart=restart and unfinished,
                 progress=stoppable,
@@ -122,6 +141,17 @@ def label_dataset(
                 _forget_if_nothing_came(dataset, record)
             raise
         return result
+
+
+def _given(
+    view: View, entries: list[ViewItem], field: str, labels: str | Path | None, how: dict[str, Any]
+) -> GivenLabels | None:
+    """Return what is to be learnt from, if anything is given."""
+    if labels is None:
+        return given_labels([], None, how["names"], how["ignore"], how["discover"])
+    if str(labels) == field:
+        raise UsageError(f"the labels to learn from are in {field!r}: write the masks to another field")
+    return labels_of_view(view, entries, labels, **how)
 
 
 def _written_before(dataset: Dataset, field: str, asked: str, entries: list[ViewItem]) -> LabelResult | None:

@@ -60,19 +60,23 @@ def resume_run(dataset: Dataset, field: str, *, progress: Progress | None = None
         raise UsageError(f"{dataset.name!r} has no unfinished run of pseudo-masks in {field!r}")
     if is_at_work(Path(run.out)):
         raise UsageError(f"the run in {field!r} is at work already")
-    asked, model = _asked(run)
-    return label_dataset(
-        _images(dataset, run), field, config=LabelConfig(**asked), model=model or None, progress=progress
-    )
+    asked, how = _asked(run)
+    view = _images(dataset, run)
+    return label_dataset(view, field, config=LabelConfig(**asked), **how, progress=progress)
 
 
-def _asked(run: RunRecord) -> tuple[dict[str, Any], str]:
-    """Return the settings and the model that the run was begun with."""
+def _asked(run: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings that the run was begun with, and its model or the labels that it was taught by."""
     try:
         noted = json.loads(run.pending["label"]["asked"])
-        model = str(noted.pop("model"))
+        how: dict[str, Any] = {"model": str(noted.pop("model")) or None}
+        taught = json.loads(run.pending["label"].get("taught") or "null")
+        if taught is not None:
+            names = taught["names"]
+            taught["names"] = {int(k): v for k, v in names.items()} if isinstance(names, dict) else names
+            how |= {name: taught[name] for name in ("labels", "names", "ignore", "discover")}
         known = {item.name for item in fields(LabelConfig)}
-        return {name: value for name, value in noted.items() if name in known}, model
+        return {name: value for name, value in noted.items() if name in known}, how
     except (KeyError, TypeError, ValueError):
         raise UsageError(
             f"the settings of the run in {run.field!r} are not known any more: label the images into "

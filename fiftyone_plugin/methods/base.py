@@ -115,6 +115,11 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
     def n_classes_(self) -> int:
         """Number of classes found by :meth:`fit`."""
 
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Class id -> name of the classes that masks can show, in the order of the ids."""
+        return {k: f"class {k}" for k in range(1, int(getattr(self, "n_classes_", 0)) + 1)}
+
     @abstractmethod
     def _fit(self, features: FeatureSource, progress: Progress) -> None:
         """Learn; iterate over the stream as often as needed, and never hold the whole data set."""

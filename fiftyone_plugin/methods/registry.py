@@ -12,7 +12,16 @@ from ..errors import UsageError, unknown
 if TYPE_CHECKING:
     from .base import Method
 
-__all__ = ["CATALOG", "MethodNote", "create_method", "describe", "list_methods", "method_class", "register"]
+__all__ = [
+    "CATALOG",
+    "FURTHER",
+    "MethodNote",
+    "create_method",
+    "describe",
+    "list_methods",
+    "method_class",
+    "register",
+]
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,11 @@ CATALOG: dict[str, MethodNote] = {
 }
 """By name, in the order of forms. A new method is one entry here; :func:`register` adds one from outside."""
 
+FURTHER: dict[str, MethodNote] = {
+    "taught": MethodNote(".taught.method:Taught", "taught", "Mosaic, taught by labelled images or names"),
+}
+"""Methods that nobody chooses by name: they come about, and saved models name them."""
+
 
 def register(name: str, note: MethodNote) -> None:
     """Add a method, for this process.
@@ -70,7 +84,7 @@ def register(name: str, note: MethodNote) -> None:
     Raises:
         UsageError: there is one of this name.
     """
-    if name in CATALOG:
+    if name in CATALOG or name in FURTHER:
         raise UsageError(f"there is a method {name!r} already")
     CATALOG[name] = note
 
@@ -86,9 +100,10 @@ def method_class(name: str) -> type[Method]:
     Raises:
         UsageError: unknown name.
     """
-    if name not in CATALOG:
+    note = CATALOG.get(name) or FURTHER.get(name)
+    if note is None:
         raise unknown("method", name, CATALOG)
-    module, _, attribute = CATALOG[name].path.partition(":")
+    module, _, attribute = note.path.partition(":")
     found: type[Method] = getattr(importlib.import_module(module, __package__), attribute)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from .cleaning import IMAGES
 from .config import LabelConfig
 from .given import given_sets, is_in_memory, list_given, remove_given, write_given
 from .images import read_list
+from .labels import DEFAULT_IGNORE, given_labels
 from .pipeline import label_items
 from .replacement import NEXT
 from .result import LabelResult
@@ -39,6 +40,10 @@ def label(
     model: str | Path | None = None,
     root: str | Path | None = None,
     shard: str | None = None,
+    labels: str | Path | Mapping[str, Any] | None = None,
+    names: str | Path | Mapping[int, str] | None = None,
+    ignore: Collection[int] = DEFAULT_IGNORE,
+    discover: int = 0,
     resume: bool = False,
     overwrite: bool = False,
     restart: bool | None = None,
@@ -59,6 +64,11 @@ def label(
             labelled.
         shard: ``I/N``, with ``model``: label that part of the images, chosen by their keys;
             :func:`~fiftyone_plugin.runs.joining.join` makes one run of the parts.
+        labels: masks of some of the images, to learn the classes from: a folder of masks that have the names
+            of the images, or key of an image -> file of a mask or (H, W) ids. Parts may be left unlabelled.
+        names: names of the ids in these masks: a file such as ``classes.json``, or id -> name.
+        ignore: ids in them that mean nothing.
+        discover: clusters that no labelled image shows and that stay as classes of their own, at most.
         resume: go on with an unfinished run in ``out``, see
             :func:`fiftyone_plugin.runs.pipeline.label_items`.
         overwrite: replace an earlier run in ``out``; a finished one stays until the new one is finished.
@@ -94,6 +104,7 @@ def label(
             folder,
             config,
             model=folder_of(model) if model is not None else None,
+            labels=given_labels(items, labels, names, ignore, discover),
             resume=resume,
             restart=overwrite or bool(restart),
             progress=progress,

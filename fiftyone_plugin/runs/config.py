@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast
 
@@ -15,7 +15,14 @@ from ..masks.refine import DEFAULT_REFINER, REFINERS, create_refiner
 from ..methods import DEFAULT_METHOD
 from ..methods.registry import CATALOG
 
-__all__ = ["ENGINE_SETTINGS", "PRESETS", "LabelConfig", "resolve_refinement"]
+__all__ = [
+    "ENGINE_SETTINGS",
+    "MANY",
+    "PRESETS",
+    "LabelConfig",
+    "resolve_refinement",
+    "with_number_of_classes",
+]
 
 T = TypeVar("T")
 
@@ -39,6 +46,9 @@ ENGINE_SETTINGS = ("engine", "address", "workers", "gpus_per_worker", "cpus_per_
 OTHER_WORDS = {"n_classes": "classes", "k": "classes", "K": "classes", "random_state": "seed"}
 OTHER_WORDS |= {"n_jobs": "jobs", "weights": "backbone", "image_size": "size"}
 """What settings are called elsewhere -> here."""
+
+MANY = "many"
+FEWEST, MOST = 30, 100  # clusters that are worth naming
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"refine": "none", "options": {"cue_regions": 0, "sample_size": 32_768, "spread": False}},
@@ -81,7 +91,9 @@ class LabelConfig:
         preset: ``fast`` or ``best``, for the default method: sets what is not set otherwise (a value that
             equals the default counts as not set), see :data:`PRESETS`; ``None`` for the defaults.
         method: name of the method.
-        classes: number of classes K of the data set; ``auto`` where the method can find it (mosaic).
+        classes: number of classes K of the data set; ``auto`` where the method can find it (mosaic);
+            ``many`` for as many as are worth naming, see docs/teach.md. With labels, the clusters behind the
+            classes, and ``many`` unless it is set otherwise.
         backbone: backbone name or checkpoint path, ``None`` for the default.
         size: side of the network input in pixels.
         recut: with a fitted model: cut it into this number of classes, without fitting (mosaic).
@@ -107,7 +119,7 @@ class LabelConfig:
 
     preset: str | None = None
     method: str = DEFAULT_METHOD
-    classes: int | Literal["auto"] = 20
+    classes: int | Literal["auto", "many"] = 20
     recut: int | None = None
     backbone: str | None = None
     size: int = 448
@@ -132,7 +144,7 @@ class LabelConfig:
         values = dict(vars(self))
         values["backbone"] = os.fspath(self.backbone) if self.backbone is not None else None
         check_numbers(values, NUMBERS)
-        if self.classes != "auto":
+        if self.classes not in ("auto", MANY):
             check_numbers(values, {"classes": Number(1, 65_535)})
         if not isinstance(self.options, dict) or not all(isinstance(name, str) for name in self.options):
             raise UsageError(f"options are a dict of the method's options, got {self.options!r:.100}")
@@ -151,8 +163,10 @@ class LabelConfig:
                 raise unknown(name if name != "refine" else "refinement", word, known)
         if self.preset is not None and self.method != DEFAULT_METHOD:
             raise UsageError(f"presets are of the default method, {DEFAULT_METHOD}, not of {self.method}")
-        if isinstance(self.classes, str) and self.classes != "auto":
-            raise UsageError(f"classes must be a number, or 'auto' to find it, got {self.classes!r:.100}")
+        if isinstance(self.classes, str) and self.classes not in ("auto", MANY):
+            raise UsageError(
+                f"classes must be a number, 'many', or 'auto' to find it, got {self.classes!r:.100}"
+            )
         one = r"[a-z]+(:\d+)?"
         if not isinstance(self.device, str) or not re.fullmatch(f"{one}(,{one})*", self.device):
             raise UsageError(
@@ -166,6 +180,20 @@ class LabelConfig:
 
     def validate(self) -> None:
         """Do nothing: every setting was checked when it was given. For callers of earlier versions."""
+
+
+def with_number_of_classes(config: LabelConfig, n_images: int, taught: bool) -> LabelConfig:
+    """Return settings in which ``many`` is a number: as many as there are images, 30 to 100.
+
+    Args:
+        config: settings.
+        n_images: images of the run.
+        taught: it learns from labels; a number of classes that equals the default counts as not set then.
+    """
+    default = next(item.default for item in fields(LabelConfig) if item.name == "classes")
+    if config.classes != MANY and not (taught and config.classes == default):
+        return config
+    return replace(config, classes=min(MOST, max(FEWEST, n_images)))
 
 
 def resolve_refinement(refine: str | None) -> str:

@@ -220,8 +220,8 @@ def require_shared(directory: RunDirectory, run_id: str, example: str) -> None:
         found = None
     if found != run_id:
         raise UsageError(
-            f"does not see the run in {directory.final_root}, or another one there: --out has to be on a disk "
-            "that all machines share, under the same path, or in a store"
+            f"does not see the run in {directory.final_root}, or another one there: --out has to be on a "
+            "disk that all machines share, under the same path, or in a store"
         )
     if example and not os.path.isfile(example):
         raise UsageError(

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..common.files import real_path
 from ..common.memory import is_out_of_memory
@@ -16,10 +16,11 @@ from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import LeftOut
 from ..images.listing import ImageItem
 from .cleaning import FOLDERS, TOKENS
-from .config import LabelConfig, resolve_refinement
+from .config import LabelConfig, resolve_refinement, with_number_of_classes
 from .estimate import learn
 from .folder import RunDirectory
 from .given import given_sets, remove_given
+from .labels import GivenLabels
 from .model import FittedModel, create_configured
 from .places import Place, engine_of
 from .provenance import describe_settings, versions
@@ -29,9 +30,11 @@ from .samples import SampleRow, read_samples
 from .session import Session
 from .spool import fetch_model, open_run
 from .stages import all_rows, conclude, fit, none_readable, predict
+from .teaching import taught_method, teach
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
+    from ..methods.taught import Taught
 
 __all__ = [
     "LabelConfig",
@@ -50,6 +53,7 @@ def label_items(
     config: LabelConfig,
     *,
     model: Path | None = None,
+    labels: GivenLabels | None = None,
     resume: bool = False,
     restart: bool = False,
     progress: Progress | None = None,
@@ -63,6 +67,8 @@ def label_items(
         model: folder of a fitted model (``DIR/model`` of an earlier run): label without fitting; its method,
             size, refinement, seed and, unless ``config`` names another place of the same weights, its
             backbone are used.
+        labels: masks of some of the images, to learn the classes from, see :mod:`.labels`; with a model, it
+            is taught, and its folder stays as it is.
         resume: go on with an unfinished run of the same settings in ``out``: images that changed since are
             labelled anew, images that are gone are listed as skipped. A finished run of the same settings and
             images is returned as it is.
@@ -81,6 +87,7 @@ def label_items(
     """
     if not items:
         raise UsageError("no images to label")
+    config = with_number_of_classes(config, len(items), labels is not None)
     shard = getattr(items, "shard", None)
     if shard is not None and model is None:
         raise UsageError(
@@ -94,6 +101,8 @@ def label_items(
     _refuse_folder_of_images(items, out)
     refine = resolve_refinement(given.refine if given else config.refine)
     method = given.method if given else create_configured(config, refine)
+    if labels is not None:
+        method = taught_method(method, labels)
     seed = given.seed if given else config.seed
     left_out = getattr(items, "left_out", None) or LeftOut()
     timed = TimedProgress(progress or NullProgress())
@@ -108,6 +117,8 @@ def label_items(
             session.backbone.resolve_layer(layer)
         wanted = FittedModel.of(method, session.backbone, session.size, refine, seed)
         settings = describe_settings(wanted, session.backbone, items, model)
+        if labels is not None:
+            settings["labels"] = labels.describe()
         if given is None and len(items) > config.fit_images:
             settings["fit_images"] = config.fit_images
         folder = directory.open(settings, resume=resume, restart=restart, items=items)
@@ -123,7 +134,9 @@ def label_items(
         with engine_of(config) as engine:
             place = Place(engine, config, session, source, folder)
             with place.features(wanted.method.inputs):
-                fitted = _fit_or_load(wanted, given is not None, session, source, folder, config, timed)
+                fitted = _fit_or_load(
+                    wanted, given is not None, session, source, folder, config, timed, labels
+                )
             folder.checkpoint()
             work = place.labelling(fitted, memos)
             for row in predict(work, engine, todo, source, folder, timed):
@@ -188,16 +201,18 @@ def _fit_or_load(
     folder: RunDirectory,
     config: LabelConfig,
     progress: Progress,
+    labels: GivenLabels | None,
 ) -> FittedModel:
     """Return the model as the run's folder holds it, fitted unless it was.
 
     What a resumed run would load labels the images: the same bytes, interrupted or not.
     """
-    if is_fitted:
-        wanted.save(folder.model)
-    elif not FittedModel.is_in(folder.model):
+    if not FittedModel.is_in(folder.model) or (is_fitted and labels is None):
         session.prepare(wanted.method, folder.work / "fit")
-        fit(source, source.sample(config.fit_images, config.seed), wanted.method, progress)
+        if not is_fitted:
+            fit(source, source.sample(config.fit_images, config.seed), wanted.method, progress)
+        if labels is not None:
+            teach(source, cast("Taught", wanted.method), labels, progress)
         wanted.save(folder.model)
     model = FittedModel.load(folder.model)
     session.prepare(model.method)

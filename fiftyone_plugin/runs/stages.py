@@ -137,7 +137,7 @@ def conclude(
     """
     directory.remove_unlisted(rows)
     method = model.method
-    names = {k: f"class {k}" for k in range(1, int(getattr(method, "n_classes_", 0)) + 1)}
+    names = method.class_names
     directory.write_classes(names)
     paths = {item.key: item.path for item in directory.items}
     labelled = [row for row in rows if row.status == "labelled"]

@@ -218,7 +218,7 @@ def test_a_second_run_reads_features_from_the_cache(few, settings, tmp_path, mon
     [
         ({"method": "magic"}, "unknown method 'magic'; did you mean 'mosaic'"),
         ({"classes": 0}, "classes must"), ({"classes": 70_000}, "classes must"), ({"jobs": -1}, "jobs must"),
-        ({"classes": "many"}, "classes must"), ({"classes": 2.5}, "classes must"), ({"size": 5}, "size must"),
+        ({"classes": "lots"}, "classes must"), ({"classes": 2.5}, "classes must"), ({"size": 5}, "size must"),
         ({"size": 10_000}, "size must"), ({"batch_size": 0}, "batch_size must"),
         ({"seed": -1}, "seed"), ({"seed": 2**40}, "seed"), ({"precision": "int4"}, "precision"),
         ({"cache_limit": -1}, "cache_limit must"), ({"refine": "blur"}, "unknown refinement"),

@@ -178,6 +178,19 @@ class RegionGraph:
         rows = diffusion_rows(self.embedding, self.eigenvalues, columns)
         return Witnesses(self.vectors, rows, clusters, self.owners, device)
 
+    def cluster_means(self, clusters: np.ndarray) -> np.ndarray | None:
+        """Return (K, E) unit means of the landmarks of each cluster; ``None`` if there is no graph.
+
+        Of a third as many eigenvectors as there are clusters: by as many, all clusters are equally far apart.
+        """
+        k = int(clusters.max()) + 1
+        columns = min(max(2, k // 3), self.embedding.shape[1])
+        if not columns:
+            return None
+        sums = np.zeros((k, columns))
+        np.add.at(sums, clusters, diffusion_rows(self.embedding, self.eigenvalues, columns))
+        return l2_normalize(sums)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

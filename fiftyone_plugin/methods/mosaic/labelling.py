@@ -20,7 +20,7 @@ from .regions import owner_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Labelling"]
+__all__ = ["Labelling", "winning"]
 
 ASKED = 60  # regions of other images about a segment
 
@@ -119,17 +119,7 @@ class Labelling:
             (B, L) int64 ascending classes, L the most that an image has, and (B, n, L) their probabilities,
             spread where that is asked for; 0 in the columns that an image does not need.
         """
-        import torch
-
-        probability = self.by_head(reduced)
-        b, n, k = probability.shape
-        won = torch.zeros((b, k), dtype=torch.bool, device=probability.device)
-        won.scatter_(1, probability.argmax(2), True)
-        most = int(won.sum(1).max())
-        ids = torch.arange(k, device=probability.device).where(won, k).sort(dim=1).values[:, :most]
-        present = ids.clamp_max(k - 1)
-        scores = probability.gather(2, present[:, None].expand(b, n, most))
-        scores = scores * (ids < k)[:, None]
+        present, scores = winning(self.by_head(reduced))
         return present, spread_scores(scores, reduced.neighbours) if self.spread else scores
 
     def _agreement(
@@ -148,3 +138,25 @@ class Labelling:
         nearness = self.witnesses.agreement(vectors, classes, owners, ASKED)
         agreement: np.ndarray = (nearness * self.cohesion[classes]).sqrt().cpu().numpy()
         return agreement
+
+
+def winning(probability: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the classes that win somewhere in each image, and their probabilities.
+
+    Args:
+        probability: (B, n, K) float32.
+
+    Returns:
+        (B, L) int64 ascending classes, L the most that an image has, and (B, n, L); 0 in the columns that an
+        image does not need.
+    """
+    import torch
+
+    b, n, k = probability.shape
+    won = torch.zeros((b, k), dtype=torch.bool, device=probability.device)
+    won.scatter_(1, probability.argmax(2), True)
+    most = int(won.sum(1).max())
+    ids = torch.arange(k, device=probability.device).where(won, k).sort(dim=1).values[:, :most]
+    present = ids.clamp_max(k - 1)
+    scores = probability.gather(2, present[:, None].expand(b, n, most))
+    return present, scores * (ids < k)[:, None]

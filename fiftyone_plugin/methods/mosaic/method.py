@@ -240,6 +240,10 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         self.clusters_ = clusters
         self._labelling: dict[str, Labelling] = {}
 
+    def cluster_means(self) -> np.ndarray | None:
+        """Return (K, E) unit rows, one a cluster: alike where clusters are; ``None`` without a graph."""
+        return self.graph_.cluster_means(self.clusters_)
+
     def _recut(self, n_classes: int) -> Mosaic:
         """Cut the same graph anew; K is at most the number of eigenvectors that were kept, 61 or K + 1."""
         other = Mosaic(**{**self.get_params(), "n_classes": n_classes})

@@ -1,0 +1,82 @@
+"""``pseudomask name``: names for the clusters of a run, in a sheet and from it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..common.console import say
+from ..errors import UsageError
+from . import shared
+from .exits import Exit
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand and return its parser."""
+    parser = shared.add_command(
+        subparsers,
+        "name",
+        help="name the clusters of a run, many to one",
+        description="Name the clusters of a run. With --table, write a sheet to fill in and a picture of "
+        "crops beside it, similar clusters side by side; with NAMES, such a sheet filled in, write the masks "
+        "with these names to a new folder. Clusters of one name become one class, 'background' or 'ignore' "
+        "becomes 0, and one without a name stays a class of its own. The run itself is not changed.",
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="RUN", help="output folder of `label`, best with --classes many")
+    add("names", type=Path, nargs="?", metavar="NAMES", help="CSV with the columns cluster and name")
+    text = "write the sheet (default: RUN-names.csv, beside the run), and .jpg; names in it are kept"
+    add("--table", nargs="?", const="", metavar="FILE", help=text)
+    add("--names", dest="ids", type=Path, metavar="FILE", help="ids of the names, as in classes.json")
+    shared.add_out(parser, "the named run", required=False)
+    shared.add_json(parser, "classes and clusters")
+    shared.add_quiet(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``pseudomask name``."""
+    from .label import prepare_process
+
+    prepare_process()
+    if (args.table is None) == (args.names is None):
+        raise UsageError("give either --table, for a sheet to fill in, or the sheet with --out DIR")
+    return _table(args) if args.table is not None else _name(args)
+
+
+def _table(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from ..runs.name_sheet import write_sheet
+
+    run = args.folder.resolve()
+    path = Path(args.table) if args.table else run.with_name(f"{run.name}-names.csv")
+    cards = write_sheet(args.folder, path)
+    if shared.finish(args, lambda: [asdict(card) for card in cards]):
+        say(f"{len(cards)} clusters, similar ones side by side")
+        say(f"sheet:   {path}", f"picture: {path.with_suffix('.jpg')}")
+        say(f"fill in the column name, then: pseudomask name {args.folder} {path} --out DIR")
+    return Exit.DONE
+
+
+def _name(args: argparse.Namespace) -> int:
+    from ..common.classes import read_class_names
+    from ..runs.naming import name_clusters
+
+    if args.out is None:
+        raise UsageError("name the folder of the named run: --out DIR")
+    classes = read_class_names(args.ids)[0] if args.ids else None
+    progress = shared.progress_of(args)
+    how = {"classes": classes, "overwrite": args.overwrite, "progress": progress}
+    result = name_clusters(args.folder, args.names, args.out, **how)
+    clusters, names = result.run["settings"]["named"], result.class_names
+    document = {"out": str(result.out), "classes": names, "clusters": clusters}
+    if shared.finish(args, lambda: document):
+        say(f"{len(result.labelled)} masks, {len(clusters)} clusters, {len(names)} classes")
+        say(f"masks: {result.out / 'masks'}")
+        if (result.out / "model").is_dir():
+            say(f"model: {result.out / 'model'}")
+    return Exit.DONE

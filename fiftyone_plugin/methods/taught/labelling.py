@@ -1,0 +1,119 @@
+"""From reduced images to scores of a taught model; all images of a batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...clustering.head import SoftmaxHead
+from ...clustering.spreading import spread_scores
+from ...features.types import ImageFeatures
+from ...masks.scores import DeviceScores
+from ..mosaic.reduction import Reduced, Reduction
+from .head import TaughtHead
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["TaughtLabelling", "vectors_of"]
+
+
+def vectors_of(reduction: Reduction, reduced: Reduced) -> torch.Tensor:
+    """Return the (B, n, d + e) float32 principal components, unwhitened, of a mean square of 1."""
+    return reduced.whitened() * (reduction.scale / (reduction.scale**2).sum().sqrt())
+
+
+@dataclass(frozen=True)
+class TaughtLabelling:
+    """Everything that labels images on one device.
+
+    Attributes:
+        reduction: how images were reduced.
+        clusters: (d, K) and (K,) float32, the head of the clusters.
+        head: (d + e, C) and (C,) float32, the taught head.
+        matrix: (K, C) float32 names of clusters.
+        seen: (C,) float32, 1 for classes that labelled images show.
+        ids: (C,) int64 ascending class ids.
+        mix: see :class:`~.head.TaughtHead`.
+        spread: the same.
+    """
+
+    reduction: Reduction
+    clusters: tuple[torch.Tensor, torch.Tensor]
+    head: tuple[torch.Tensor, torch.Tensor]
+    matrix: torch.Tensor
+    seen: torch.Tensor
+    ids: np.ndarray
+    mix: float
+    spread: bool
+
+    @classmethod
+    def of(
+        cls, reduction: Reduction, clusters: SoftmaxHead, head: TaughtHead, ids: np.ndarray
+    ) -> TaughtLabelling:
+        """Bring what was learnt to the device of the reduction."""
+        import torch
+
+        def sent(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.array(array, np.float32)).to(reduction.mean.device)
+
+        return cls(
+            reduction,
+            (sent(clusters.weight_), sent(clusters.bias_)),
+            (sent(head.weight), sent(head.bias)),
+            sent(head.matrix),
+            sent(head.seen),
+            ids,
+            head.mix,
+            head.spread,
+        )
+
+    def __call__(self, reduced: Reduced, images: Sequence[ImageFeatures]) -> list[DeviceScores]:
+        """Label images at patch resolution, each with the classes that win somewhere in it."""
+        present, scores = self.winners(reduced)
+        wins = scores.new_zeros(scores.shape[0], scores.shape[2])
+        wins.scatter_(1, scores.argmax(2), 1)
+        scores = scores * wins[:, None]
+        scores = (scores / scores.sum(2, keepdim=True).clamp_min(1e-12)).mT.contiguous()
+        won, classes = wins.bool().cpu().numpy(), present.cpu().numpy()
+        return [
+            DeviceScores(self.ids[classes[i][won[i]]], scores[i, wins[i].bool()].reshape(-1, *image.grid))
+            for i, image in enumerate(images)
+        ]
+
+    def by_clusters(self, reduced: Reduced) -> torch.Tensor:
+        """Return the (B, n, K) float32 probabilities of the clusters."""
+        import torch
+        from torch.nn.functional import normalize
+
+        b, n, d = reduced.head.shape
+        vectors = normalize(reduced.head.float(), dim=2).reshape(b * n, d) * d**0.5
+        weight, bias = self.clusters
+        return torch.addmm(bias, vectors, weight).softmax(1).reshape(b, n, -1)
+
+    def by_head(self, reduced: Reduced) -> torch.Tensor:
+        """Return the (B, n, C) float32 probabilities of head and clusters, see :func:`.head.mixed`."""
+        import torch
+
+        named = self.by_clusters(reduced) @ self.matrix
+        if not bool(self.seen.any()):
+            return named
+        vectors = vectors_of(self.reduction, reduced)
+        b, n, d = vectors.shape
+        weight, bias = self.head
+        taught = torch.addmm(bias, vectors.reshape(b * n, d), weight).softmax(1).reshape(b, n, -1)
+        if self.mix == 1 and not bool(self.matrix.any()):
+            return taught
+        inside = (named * self.seen).sum(2, keepdim=True)
+        unnamed = (1 - named.sum(2, keepdim=True)).clamp_min(0)
+        return named * (1 - self.mix * self.seen) + (self.mix * inside + unnamed) * taught
+
+    def winners(self, reduced: Reduced) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the few classes that win somewhere, see :meth:`~..mosaic.labelling.Labelling.winners`."""
+        from ..mosaic.labelling import winning
+
+        present, scores = winning(self.by_head(reduced))
+        return present, spread_scores(scores, reduced.neighbours) if self.spread else scores

@@ -1,0 +1,203 @@
+"""The sheet in which a person names clusters: a table to fill in, and a picture of crops beside it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..common.files import atomic
+from ..common.tables import TableWriter
+from ..common.text import from_spreadsheet_cell, shorten
+from ..errors import UsageError, did_you_mean
+from .exemplars import SIDE, exemplar_path
+from .finished import finished_run
+from .folder import RunDirectory
+from .model import FittedModel
+from .samples import total_areas
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["BACKGROUND", "ClusterCard", "read_names", "side_by_side", "write_sheet"]
+
+BACKGROUND = ("background", "ignore", "-", "0")
+"""Names that stand for no class: the id of their pixels is 0."""
+MAX_BYTES = 8 << 20
+HEADER = ("cluster", "name", "share", "images", "nearest", "similarity")
+COLUMNS = 3  # of strips in the picture
+TEXT = 18  # pixels of a line of text
+
+
+@dataclass(frozen=True)
+class ClusterCard:
+    """What a person is shown of a cluster.
+
+    Attributes:
+        cluster: its id.
+        name: its name so far, empty for none.
+        share: of all pixels, 0..1.
+        images: that show it.
+        nearest: the cluster most like it; 0 where that is not known.
+        similarity: cosine to that one.
+    """
+
+    cluster: int
+    name: str
+    share: float
+    images: int
+    nearest: int = 0
+    similarity: float = 0.0
+
+
+def side_by_side(model: FittedModel | None, clusters: Sequence[int]) -> tuple[list[int], np.ndarray | None]:
+    """Return clusters so that similar ones are neighbours, and how alike they are.
+
+    Args:
+        model: of the run; ``None`` or one of another method: their own order, and no similarity.
+        clusters: ids, from 1.
+
+    Returns:
+        The ids in the order of the leaves of a dendrogram (average linkage, each branch turned to its nearest
+        neighbour: Bar-Joseph, Gifford, Jaakkola, 2001), and the (n, n) cosines in the order of ``clusters``.
+    """
+    means = getattr(model.method if model is not None else None, "cluster_means", lambda: None)()
+    if means is None or len(clusters) < 2 or max(clusters) > len(means):
+        return list(clusters), None
+    rows = np.asarray(means, np.float64)[np.asarray(clusters) - 1]
+    alike = rows @ rows.T
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    apart = (1 - (alike + alike.T) / 2).clip(0)
+    np.fill_diagonal(apart, 0)
+    distances = squareform(apart, checks=False)
+    order = leaves_list(linkage(distances, "average", optimal_ordering=True))
+    return [clusters[i] for i in order], alike
+
+
+def write_sheet(run: Path, table: Path) -> list[ClusterCard]:
+    """Write the table of a run's clusters with an empty column for names, and the picture beside it.
+
+    Args:
+        run: folder of a finished run.
+        table: the CSV file; the picture has its name and ends in ``.jpg``. Names that an earlier one holds
+            stay.
+
+    Returns:
+        The cards, similar ones side by side.
+
+    Raises:
+        UsageError: the folder holds no finished run, or the file cannot be written.
+    """
+    cards = _cards(run, read_names(table, None) if table.is_file() else {})
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(table) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = TableWriter(file)
+            writer.write(HEADER)
+            for card in cards:
+                nearest = str(card.nearest) if card.nearest else ""
+                alike = f"{card.similarity:.2f}" if card.nearest else ""
+                numbers = (f"{card.share:.4f}", str(card.images), nearest, alike)
+                writer.write((str(card.cluster), card.name, *numbers))
+        with atomic(table.with_suffix(".jpg")) as partial:
+            _picture(run, cards).save(partial, format="JPEG", quality=85)
+    except OSError as error:
+        raise UsageError(f"cannot write {table}: {error.strerror or error}") from error
+    return cards
+
+
+def _cards(run: Path, known: Mapping[int, str]) -> list[ClusterCard]:
+    directory, _, rows = finished_run(run)
+    labelled = [row for row in rows if row.status == "labelled"]
+    images: dict[int, int] = {}
+    for row in labelled:
+        for id_ in row.classes:
+            images[id_] = images.get(id_, 0) + 1
+    shares = total_areas(labelled)
+    ids = [id_ for id_ in sorted(images) if id_ > 0]
+    order, alike = side_by_side(_model(directory), ids)
+    cards = []
+    for id_ in order:
+        nearest, cosine = 0, 0.0
+        if alike is not None:
+            row = alike[ids.index(id_)].copy()
+            row[ids.index(id_)] = -np.inf
+            nearest, cosine = ids[int(row.argmax())], float(row.max())
+        name = known.get(id_, "")
+        cards.append(ClusterCard(id_, name, shares.get(id_, 0.0), images[id_], nearest, cosine))
+    return cards
+
+
+def _model(directory: RunDirectory) -> FittedModel | None:
+    return FittedModel.load(directory.model) if FittedModel.is_in(directory.model) else None
+
+
+def _picture(run: Path, cards: Sequence[ClusterCard]) -> Image.Image:
+    """Return the strips of crops of all clusters in the order of the table, column by column."""
+    from PIL import Image, ImageDraw
+
+    strips: list[tuple[ClusterCard, Any]] = []
+    for card in cards:
+        path = exemplar_path(run, card.cluster)
+        strips.append((card, Image.open(path) if path.is_file() else None))
+    width = max([strip.width for _, strip in strips if strip is not None] or [SIDE])
+    rows = -(-len(strips) // COLUMNS) or 1
+    cell = (width + 12, SIDE + TEXT + 6)
+    sheet = Image.new("RGB", (COLUMNS * cell[0], rows * cell[1]), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (card, strip) in enumerate(strips):
+        x, y = number // rows * cell[0], number % rows * cell[1]
+        text = f"{card.cluster}  {100 * card.share:.1f} %, {card.images} images  {shorten(card.name, 40)}"
+        draw.text((x + 2, y + 2), text, fill="black")
+        if strip is not None:
+            sheet.paste(strip, (x + 2, y + TEXT))
+            strip.close()
+    return sheet
+
+
+def read_names(path: Path, clusters: Sequence[int] | None) -> dict[int, str]:
+    """Read a table of names: cluster id -> name, empty ones left out.
+
+    Args:
+        path: CSV with the columns ``cluster`` and ``name``, or the first two columns without a header.
+        clusters: ids that there are; ``None``: any.
+
+    Raises:
+        UsageError: it cannot be read, a line is no id and name, a cluster is not there or has two names.
+    """
+    from ..common.untrusted import read_text
+
+    text = read_text(path, what="a table of names", max_bytes=MAX_BYTES).removeprefix("\ufeff")
+    lines = list(csv.reader(text.splitlines()))
+    columns, start = (0, 1), 0
+    if lines and "cluster" in (header := [cell.strip().casefold() for cell in lines[0]]):
+        if "name" not in header:
+            raise UsageError(f"{path} has no column 'name'; its columns are {', '.join(header)}")
+        columns, start = (header.index("cluster"), header.index("name")), 1
+    names: dict[int, str] = {}
+    for number, line in enumerate(lines[start:], start + 1):
+        if not any(cell.strip() for cell in line):
+            continue
+        if max(columns) >= len(line):
+            raise UsageError(
+                f"{path}, line {number}: a cluster and its name are wanted, separated by a comma"
+            )
+        id_text, name = (from_spreadsheet_cell(line[column]).strip() for column in columns)
+        digits = id_text.casefold().removeprefix("class").strip()
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= 6):
+            raise UsageError(f"{path}, line {number}: {shorten(id_text, 40)!r} is no id of a cluster")
+        cluster = int(digits)
+        if clusters is not None and cluster not in clusters:
+            near = did_you_mean(digits, map(str, clusters))
+            raise UsageError(f"{path}, line {number}: the run has no cluster {cluster}{near}")
+        if name and names.setdefault(cluster, name) != name:
+            raise UsageError(
+                f"{path}, line {number}: cluster {cluster} is {name!r} here and {names[cluster]!r} above"
+            )
+    return names
