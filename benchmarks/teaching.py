@@ -156,7 +156,7 @@ def run(data: BenchmarkData, args: argparse.Namespace) -> dict[str, Any]:
     backbone = load_backbone(None, cache_dir=cache_dir(), precision="float32")
     store = FeatureStore(cache_dir(), store_spec(backbone, args.size), limit_bytes=None)
     config = LabelConfig(classes=args.clusters)
-    clusters = with_number_of_classes(config, len(data.items), taught=False).classes
+    clusters = with_number_of_classes(config, len(data.items)).classes
     curves: dict[str, Any] = {"clusters": clusters, "points": []}
     with tempfile.TemporaryDirectory(prefix="pseudomask-teaching-") as work:
         source = ImageFeatureSource(

@@ -63,7 +63,7 @@ class LabelDataset(PseudoMaskOperator):
             inputs.view("estimate", types.Warning(label=label, description=text))
         else:
             inputs.view("estimate", types.Notice(label=label, description=text))
-        add_settings(inputs, params)
+        add_settings(ctx, inputs, params)
         add_engine(inputs, params)
 
     def steps(self, ctx: Any, params: Params) -> Messages:

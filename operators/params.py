@@ -73,7 +73,7 @@ class Params:
         some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
         return self._wrong(name, f"has to be one of {some}", default)
 
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
+    def whole(self, name: str, default: T, low: int, high: int) -> int | T:
         """Return a whole number from ``low`` to ``high``."""
         value = self.values.get(name)
         if value is None:

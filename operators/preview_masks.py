@@ -63,7 +63,7 @@ class PreviewMasks(PseudoMaskOperator):
             choices |= {run.key: f"the model of {run.title}" for run in runs}
             choose(inputs, "source", choices, default=FIT, label="By")
         if fit:
-            add_settings(inputs, params)
+            add_settings(ctx, inputs, params)
 
     def steps(self, ctx: Any, params: Params) -> Messages:
         """Label a few images, and return their picture."""

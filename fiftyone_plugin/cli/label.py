@@ -16,6 +16,7 @@ from ..common.text import printable
 from ..errors import without_secrets
 from ..masks.refine import DEFAULT_REFINER, REFINERS
 from ..methods import DEFAULT_METHOD
+from ..runs.config import DEFAULT_CLASSES
 from . import shared
 from .exits import Exit
 from .methods import check_options, method_notes
@@ -122,10 +123,9 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--classes",
         type=_classes,
-        default=20,
         metavar="K",
         help="number of classes; auto to find it, many for naming, with the default method "
-        "(default: %(default)s)",
+        f"(default: {DEFAULT_CLASSES}, fewer for fewer than 100 images)",
     )
     add("--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)")
     add("--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)")

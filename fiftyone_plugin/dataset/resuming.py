@@ -12,15 +12,13 @@ from ..errors import UsageError
 from ..images.listing import list_view
 from ..runs.config import LabelConfig
 from ..runs.folder import RunDirectory
-from ..runs.provenance import image_names_sha256
-from ..runs.result import LabelResult
 from ..runs.stopping import is_at_work
-from .labelling import label_dataset
 from .record import RunRecord, list_runs
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
+    from ..runs.result import LabelResult
     from .summary import View
 
 __all__ = ["done_of", "resume_run", "unfinished_runs"]
@@ -54,6 +52,8 @@ def resume_run(dataset: Dataset, field: str, *, progress: Progress | None = None
     Raises:
         UsageError: there is no unfinished run of this field, it is at work, or its settings are not known.
     """
+    from .labelling import label_dataset  # heavy, and the panel imports this module
+
     dataset = dataset._dataset
     run = next((each for each in list_runs(dataset) if each.field == field and not each.is_complete), None)
     if run is None:
@@ -87,6 +87,8 @@ def _asked(run: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
 def _images(dataset: Dataset, run: RunRecord) -> View:
     """Return the view that the run was begun on: as it was noted, or the whole dataset."""
     from fiftyone import DatasetView
+
+    from ..runs.provenance import image_names_sha256
 
     noted = run.pending["label"].get("view")
     view = DatasetView._build(dataset, json.loads(noted)) if noted else dataset.view()

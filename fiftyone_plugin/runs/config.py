@@ -16,10 +16,13 @@ from ..methods import DEFAULT_METHOD
 from ..methods.registry import CATALOG
 
 __all__ = [
+    "DEFAULT_CLASSES",
     "ENGINE_SETTINGS",
     "MANY",
+    "PLENTY",
     "PRESETS",
     "LabelConfig",
+    "default_classes",
     "resolve_refinement",
     "with_number_of_classes",
 ]
@@ -48,6 +51,7 @@ OTHER_WORDS |= {"n_jobs": "jobs", "weights": "backbone", "image_size": "size"}
 """What settings are called elsewhere -> here."""
 
 MANY = "many"
+DEFAULT_CLASSES, PLENTY = 20, 100  # classes, of so many images or more
 FEWEST, MOST = 30, 100  # clusters that are worth naming
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -91,9 +95,10 @@ class LabelConfig:
         preset: ``fast`` or ``best``, for the default method: sets what is not set otherwise (a value that
             equals the default counts as not set), see :data:`PRESETS`; ``None`` for the defaults.
         method: name of the method.
-        classes: number of classes K of the data set; ``auto`` where the method can find it (mosaic);
+        classes: number of classes K of the data set; ``None`` for 20, and fewer for fewer than 100 images,
+            see :func:`default_classes`; ``auto`` where the method can find it (mosaic);
             ``many`` for as many as are worth naming, see docs/teach.md. With labels, the clusters behind the
-            classes, and ``many`` unless it is set otherwise.
+            classes, and ``many`` for ``None``.
         backbone: backbone name or checkpoint path, ``None`` for the default.
         size: side of the network input in pixels.
         recut: with a fitted model: cut it into this number of classes, without fitting (mosaic).
@@ -119,7 +124,7 @@ class LabelConfig:
 
     preset: str | None = None
     method: str = DEFAULT_METHOD
-    classes: int | Literal["auto", "many"] = 20
+    classes: int | Literal["auto", "many"] | None = None
     recut: int | None = None
     backbone: str | None = None
     size: int = 448
@@ -144,7 +149,7 @@ class LabelConfig:
         values = dict(vars(self))
         values["backbone"] = os.fspath(self.backbone) if self.backbone is not None else None
         check_numbers(values, NUMBERS)
-        if self.classes not in ("auto", MANY):
+        if self.classes not in ("auto", MANY, None):
             check_numbers(values, {"classes": Number(1, 65_535)})
         if not isinstance(self.options, dict) or not all(isinstance(name, str) for name in self.options):
             raise UsageError(f"options are a dict of the method's options, got {self.options!r:.100}")
@@ -182,18 +187,27 @@ class LabelConfig:
         """Do nothing: every setting was checked when it was given. For callers of earlier versions."""
 
 
-def with_number_of_classes(config: LabelConfig, n_images: int, taught: bool) -> LabelConfig:
-    """Return settings in which ``many`` is a number: as many as there are images, 30 to 100.
+def default_classes(n_images: int) -> int:
+    """Return the number of classes of a run that names none: 20, and of few images what they can hold.
+
+    That is twice the square root of the number of images: 5 of 7, 15 of 59, 20 from 100 on.
+    """
+    return max(2, round(DEFAULT_CLASSES * (min(PLENTY, n_images) / PLENTY) ** 0.5))
+
+
+def with_number_of_classes(config: LabelConfig, n_images: int, taught: bool = False) -> LabelConfig:
+    """Return settings in which the number of classes is one, or ``auto``.
+
+    ``many`` is as many as there are images, 30 to 100.
 
     Args:
         config: settings.
         n_images: images of the run.
-        taught: it learns from labels; a number of classes that equals the default counts as not set then.
+        taught: it learns from labels, where ``None`` means ``many``.
     """
-    default = next(item.default for item in fields(LabelConfig) if item.name == "classes")
-    if config.classes != MANY and not (taught and config.classes == default):
-        return config
-    return replace(config, classes=min(MOST, max(FEWEST, n_images)))
+    if config.classes == MANY or (taught and config.classes is None):
+        return replace(config, classes=min(MOST, max(FEWEST, n_images)))
+    return config if config.classes is not None else replace(config, classes=default_classes(n_images))
 
 
 def resolve_refinement(refine: str | None) -> str:

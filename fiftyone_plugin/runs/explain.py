@@ -15,7 +15,7 @@ from ..images.drawing import Panel, draw_panels
 from ..images.listing import ImageItem, list_images
 from ..masks.refine import create_refiner
 from ..methods.base import Method
-from .config import LabelConfig, resolve_refinement
+from .config import LabelConfig, resolve_refinement, with_number_of_classes
 from .model import FittedModel, create_configured
 from .session import Session
 from .streaming import label_images
@@ -76,6 +76,7 @@ def explain(
     config = LabelConfig(**settings)
     listed = list_images(image)
     learn = list_images(fit_on) if fit_on is not None else listed
+    config = with_number_of_classes(config, len(learn))
     given = FittedModel.load(Path(model)) if model is not None else None
     refine = resolve_refinement(given.refine if given else config.refine)
     method = given.method if given else create_configured(config, refine)

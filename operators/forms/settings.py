@@ -30,7 +30,6 @@ __all__ = [
     "summarise",
 ]
 
-DEFAULT_CLASSES = 20
 DEFAULT_SIZE = 448
 CLASSES = (1, 65_535)  # fewest and most
 SIZES = (14, 4096)
@@ -58,10 +57,10 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # ---------------------------------------------------------------------- the form
 
 
-def add_settings(inputs: Any, params: Params) -> None:
+def add_settings(ctx: Any, inputs: Any, params: Params) -> None:
     """Add method, classes, backbone, refinement and input size; what is impossible is marked."""
     method = _add_method(inputs, params)
-    _add_classes(inputs, params, method)
+    _add_classes(ctx, inputs, params, method)
     _add_backbone(inputs, params)
     _add_refinement(inputs, params)
     inputs.int(
@@ -82,7 +81,9 @@ def _add_method(inputs: Any, params: Params) -> str:
     return method
 
 
-def _add_classes(inputs: Any, params: Params, method: str) -> None:
+def _add_classes(ctx: Any, inputs: Any, params: Params, method: str) -> None:
+    from fiftyone_plugin.runs.config import default_classes
+
     if CATALOG[method].finds_classes:
         inputs.bool(
             "auto_classes",
@@ -94,7 +95,7 @@ def _add_classes(inputs: Any, params: Params, method: str) -> None:
             return
     inputs.int(
         "classes",
-        default=DEFAULT_CLASSES,
+        default=default_classes(len(target_view(ctx))),
         min=CLASSES[0],
         max=CLASSES[1],
         label="Number of classes",
@@ -158,7 +159,7 @@ def read_settings(params: Params) -> dict[str, Any]:
 
     method = params.one_of("method", CATALOG, DEFAULT_METHOD)
     backbone = params.one_of("backbone", [BY_DEFAULT, OF_FILE, *BACKBONES], BY_DEFAULT)
-    classes = params.whole("classes", DEFAULT_CLASSES, *CLASSES)
+    classes = params.whole("classes", None, *CLASSES)  # empty: what suits the number of images
     find = params.flag("auto_classes") and CATALOG[method].finds_classes
     refine = params.one_of("refine", (BY_DEFAULT, *REFINEMENTS), BY_DEFAULT)
     size = params.whole("size", DEFAULT_SIZE, *SIZES)
@@ -175,7 +176,7 @@ def read_settings(params: Params) -> dict[str, Any]:
 
 
 def form_values(
-    classes: int | str = DEFAULT_CLASSES,
+    classes: int | str | None = None,
     method: str = DEFAULT_METHOD,
     backbone: str | None = None,
     refine: str | None = None,
@@ -184,7 +185,7 @@ def form_values(
     """Return the form's values for settings given in Python; the inverse of :func:`read_settings`.
 
     Args:
-        classes: number of classes, or ``auto`` where the method can find it.
+        classes: number of classes, or ``auto`` where the method can find it; ``None`` for the default.
         method: name of the method.
         backbone: backbone name or checkpoint path, ``None`` for the default.
         refine: a refinement, ``None`` for the default.

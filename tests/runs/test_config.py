@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from fiftyone_plugin.errors import UsageError
-from fiftyone_plugin.runs.config import PRESETS, LabelConfig
+from fiftyone_plugin.runs.config import PRESETS, LabelConfig, default_classes, with_number_of_classes
 from fiftyone_plugin.runs.model import create_configured
 
 
@@ -39,3 +39,14 @@ def test_presets_of_nothing_are_refused():
         LabelConfig(preset="quick")
     with pytest.raises(UsageError, match="of the default method, mosaic, not of datus"):
         LabelConfig(preset="fast", method="datus")
+
+
+def test_the_number_of_classes_follows_the_number_of_images_unless_it_is_named():
+    found = [default_classes(n) for n in (1, 2, 7, 25, 59, 99, 100, 10_000)]
+    assert found == [2, 3, 5, 10, 15, 20, 20, 20]
+    assert with_number_of_classes(LabelConfig(), 7).classes == 5
+    assert with_number_of_classes(LabelConfig(classes=20), 7).classes == 20
+    assert with_number_of_classes(LabelConfig(classes="auto"), 7).classes == "auto"
+    assert with_number_of_classes(LabelConfig(classes="many"), 7).classes == 30
+    assert with_number_of_classes(LabelConfig(), 50, taught=True).classes == 50
+    assert with_number_of_classes(LabelConfig(classes=9), 50, taught=True).classes == 9
