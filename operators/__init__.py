@@ -30,6 +30,7 @@ def operator_classes() -> tuple[type, ...]:
     from .save_views import SaveViews
     from .split_class import SplitClass
     from .stop_run import StopRun
+    from .suggest_images import SuggestImages
     from .undo_edit import UndoEdit
 
     return (
@@ -50,6 +51,7 @@ def operator_classes() -> tuple[type, ...]:
         UndoEdit,
         CompareRuns,
         SaveViews,
+        SuggestImages,
         PseudoMasksPanel,
         *METRIC_CLASSES,
     )

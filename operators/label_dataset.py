@@ -14,6 +14,7 @@ from fiftyone_plugin.errors import UsageError
 
 from .base import Messages, PseudoMaskOperator, above_grid, entry
 from .forms.fields import ask_overwrite, count_of, refuse
+from .forms.lesson import add_lesson, lesson_values, read_lesson
 from .forms.machines import add_engine, engine_values, read_engine
 from .forms.settings import (
     SHOWN,
@@ -63,7 +64,8 @@ class LabelDataset(PseudoMaskOperator):
             inputs.view("estimate", types.Warning(label=label, description=text))
         else:
             inputs.view("estimate", types.Notice(label=label, description=text))
-        add_settings(ctx, inputs, params)
+        if not add_lesson(ctx, inputs, params):  # a run that is taught has settings already
+            add_settings(ctx, inputs, params)
         add_engine(inputs, params)
 
     def steps(self, ctx: Any, params: Params) -> Messages:
@@ -72,6 +74,7 @@ class LabelDataset(PseudoMaskOperator):
 
         view = labelled_view(ctx)
         field, settings = params.field("field", DEFAULT_FIELD), read_settings(params) | read_engine(params)
+        settings |= read_lesson(ctx, params)
         settings |= {name: params.flag(name) for name in ("overwrite", "restart")}
         kept = _reason_to_keep(ctx.dataset, field)
         if kept:
@@ -98,6 +101,9 @@ class LabelDataset(PseudoMaskOperator):
         engine: str = "local",
         address: str | None = None,
         workers: int | None = None,
+        labels: str | None = None,
+        start: str | None = None,
+        discover: int = 0,
         **settings: Any,
     ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
@@ -111,10 +117,14 @@ class LabelDataset(PseudoMaskOperator):
             engine: ``local``, or ``ray`` for the machines of a cluster.
             address: of the cluster, ``None`` for one that ends with the run.
             workers: worker processes there, ``None`` for as many as there is room for.
+            labels: field of labels to learn from, see docs/teach.md.
+            start: mask field of a finished run that is to be taught, ``None`` for a new fit.
+            discover: clusters that no labelled image shows and that stay, at most.
             settings: see :func:`~.forms.settings.form_values`.
         """
         params = form_values(**settings) | engine_values(engine, address, workers)
         params |= {"field": field, "overwrite": overwrite, "restart": restart}
+        params |= lesson_values(labels, start, discover)
         return self.call(view, params, delegate=delegate)
 
 

@@ -16,7 +16,7 @@ from ..common.text import printable
 from ..errors import without_secrets
 from ..masks.refine import DEFAULT_REFINER, REFINERS
 from ..methods import DEFAULT_METHOD
-from ..runs.config import DEFAULT_CLASSES
+from ..runs.config import DEFAULT_CLASSES, PLENTY
 from . import shared
 from .exits import Exit
 from .methods import check_options, method_notes
@@ -310,6 +310,8 @@ def report(result: LabelResult, args: argparse.Namespace) -> bool:
     if summary:
         counts = f"{document['labelled']} images labelled, {document['skipped']} skipped"
         say(f"{counts}, {len(result.class_names)} classes, {document['seconds']:.0f} s")
+        if args.classes is None and not (args.model or args.labels) and len(result.samples) < PLENTY:
+            say("classes:       by default fewer for few images; --classes K takes another number")
         say(f"masks:         {result.out / 'masks'}")
         say(f"table:         {result.out / 'samples.csv'}")
         say(f"contact sheet: {result.out / 'contact_sheet.png'}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from ..errors import PseudoMaskError, UsageError
 from ..images.left_out import LeftOut
 from ..images.listing import ImageItem
 from .cleaning import FOLDERS, TOKENS
-from .config import PLENTY, LabelConfig, default_classes, resolve_refinement, with_number_of_classes
+from .config import LabelConfig, resolve_refinement, with_number_of_classes
 from .estimate import learn
 from .folder import RunDirectory
 from .given import given_sets, remove_given
@@ -45,8 +44,6 @@ __all__ = [
 ]
 
 # what results do not depend on
-logger = logging.getLogger(__name__)
-
 RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "engine", "workers")
 
 
@@ -90,10 +87,6 @@ def label_items(
     """
     if not items:
         raise UsageError("no images to label")
-    if config.classes is None and model is None and labels is None and len(items) < PLENTY:
-        logger.warning(
-            "%d images: %d classes; --classes takes another number", len(items), default_classes(len(items))
-        )
     config = with_number_of_classes(config, len(items), labels is not None)
     shard = getattr(items, "shard", None)
     if shard is not None and model is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.summary import choose_run
+from fiftyone_plugin.dataset.summary import choose_run, free_field
 
 __all__ = ["EditSection"]
 
@@ -16,6 +16,7 @@ FORMS = {
     "detections_to_masks": "Put detections back",
     "propagate_corrections": "Propagate corrections",
     "undo_edit": "Take back an edit",
+    "suggest_images": "What to label next",
 }
 IN_A_ROW = 3  # more would be cut off in a panel of half the window
 
@@ -31,6 +32,16 @@ class EditSection:
             uri = f"{self.plugin_name}/{name}"  # type: ignore[attr-defined]
             ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)  # type: ignore[attr-defined]
 
+    def teach(self, ctx: Any) -> None:
+        """Open the form that labels anew, from labels of a person and what the chosen run knows."""
+        runs = list_runs(ctx.dataset) if ctx.dataset else []
+        run = choose_run(runs, ctx.panel.state.run)
+        if run:
+            uri = f"{self.plugin_name}/label_dataset"  # type: ignore[attr-defined]
+            taken = [*ctx.dataset.get_field_schema(), *(name for each in runs for name in each.fields)]
+            params = {"field": free_field(taken, f"{run.field}_taught"), "start": run.field}
+            ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
+
     def render_edits(self, panel: Any, run: RunRecord) -> None:
         """Add a button for every edit."""
         for number, (name, label) in enumerate(FORMS.items()):
@@ -43,3 +54,4 @@ class EditSection:
                 params={"operator": name},
                 variant="outlined",
             )
+        row.btn("teach", label="Teach with labels", on_click=self.teach, variant="outlined")

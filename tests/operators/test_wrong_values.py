@@ -44,21 +44,25 @@ OPERATORS = (
     "propagate_corrections",
     "quick_label",
     "rename_classes",
+    "resume_run",
     "save_views",
     "split_class",
     "stop_run",
+    "suggest_images",
     "undo_edit",
 )
 UNDECLARED = {
     "hide_classes": ("first__hide__1", "first__hide__99", "first__hide__x"),
     "rename_classes": ("first__1", "first__99", "first__x"),
-    "label_dataset": ("weights", "restart", "overwrite"),
+    "label_dataset": ("weights", "restart", "overwrite", "labels", "start", "discover"),
     "masks_to_detections": ("first__into", "overwrite"),
     "import_masks": ("overwrite",),
     "quick_label": ("field",),
 }
 WORK = {
     "fiftyone_plugin.dataset.labelling": ("create_views", "label_dataset"),
+    "fiftyone_plugin.dataset.resuming": ("resume_run",),
+    "fiftyone_plugin.dataset.suggesting": ("suggest_samples",),
     "fiftyone_plugin.runs.preview": ("preview",),
     "fiftyone_plugin.evaluation": ("evaluate",),
     "fiftyone_plugin.formats": ("export", "import_masks"),

@@ -1,0 +1,88 @@
+"""Labels to learn from, as a part of a form: whose, and from which run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.runs.model import FittedModel
+
+from ..base import once
+from ..params import Params
+from .fields import choose, show_name
+
+__all__ = ["NOTHING_YET", "add_lesson", "label_fields", "lesson_values", "read_lesson"]
+
+NOTHING_YET, ANEW = "-", "-"
+KINDS = ("Segmentation", "Detections", "Polylines")
+CLUSTERS = (0, 1000)
+
+
+def label_fields(ctx: Any) -> dict[str, str]:
+    """Return field -> label of the fields that hold a person's labels, and of none; empty without any."""
+    import fiftyone as fo
+
+    def find() -> dict[str, str]:
+        kinds = [getattr(fo, kind) for kind in KINDS]
+        made = {name for run in list_runs(ctx.dataset) for name in run.fields}
+        fields = ctx.dataset.get_field_schema(embedded_doc_type=kinds)
+        given = {name: show_name(name) for name in fields if name not in made}
+        return {NOTHING_YET: "none", **given} if given else {}
+
+    return once(ctx, "label fields", find)
+
+
+def _teachable(ctx: Any) -> dict[str, RunRecord]:
+    """Return mask field -> finished run of the default method, whose model can be taught."""
+
+    def find() -> dict[str, RunRecord]:
+        runs = (run for run in list_runs(ctx.dataset) if run.is_complete)
+        methods = ("mosaic", "taught")
+        return {run.field: run for run in runs if run.settings.get("method") in methods and _has_model(run)}
+
+    return once(ctx, "teachable", find)
+
+
+def _has_model(run: RunRecord) -> bool:
+    return FittedModel.is_in(Path(run.out) / "model")
+
+
+def add_lesson(ctx: Any, inputs: Any, params: Params) -> bool:
+    """Add whose labels are learnt from, where there are any; returns whether a finished run is taught."""
+    fields = label_fields(ctx)
+    if not fields:
+        return False
+    text = "Classes are learnt from these labels, of some images or parts of them; the field stays as it is"
+    choose(inputs, "labels", fields, default=NOTHING_YET, label="Learn from labels", description=text)
+    if params.one_of("labels", fields, NOTHING_YET) == NOTHING_YET:
+        return False
+    runs = _teachable(ctx)
+    choices = {ANEW: "the images, anew", **{name: f"the run in {show_name(name)}" for name in runs}}
+    default = next(iter(runs), ANEW)
+    text = "What a finished run knows of these images makes teaching quick; the run stays as it is"
+    choose(inputs, "start", choices, default=default, label="Start from", description=text)
+    text = "Clusters that no labelled image shows and that stay, as other 1, ..., at most"
+    low, high = CLUSTERS
+    inputs.int("discover", default=0, min=low, max=high, label="Other classes", description=text)
+    params.whole("discover", 0, *CLUSTERS)
+    return params.one_of("start", choices, default) != ANEW
+
+
+def read_lesson(ctx: Any, params: Params) -> dict[str, Any]:
+    """Return the arguments of ``label_dataset`` that these values stand for."""
+    fields = label_fields(ctx)
+    labels = params.one_of("labels", fields or [NOTHING_YET], NOTHING_YET)
+    if labels == NOTHING_YET:
+        return {}
+    runs = _teachable(ctx)
+    start = params.one_of("start", [ANEW, *runs], next(iter(runs), ANEW))
+    model = Path(runs[start].out) / "model" if start in runs else None
+    return {"labels": labels, "discover": params.whole("discover", 0, *CLUSTERS), "model": model}
+
+
+def lesson_values(labels: str | None = None, start: str | None = None, discover: int = 0) -> dict[str, Any]:
+    """Return the form's values for settings given in Python; the inverse of :func:`read_lesson`."""
+    if labels is None:
+        return {}
+    return {"labels": labels, "start": start or ANEW, "discover": discover}

@@ -1,0 +1,69 @@
+"""Operator ``suggest_images``: which images to label next, as a saved view."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .base import Messages, entry
+from .forms.edits import EditOperator, chosen_field
+from .forms.fields import choose
+from .forms.lesson import NOTHING_YET, label_fields
+from .params import Params
+from .running import run_with_progress
+
+__all__ = ["SuggestImages"]
+
+COUNT, MOST = 5, 1000
+
+
+class SuggestImages(EditOperator):
+    """Shows the images whose labels would teach most.
+
+    They stand for many others, are unlike each other, and are those of which a taught model is unsure.
+    """
+
+    listed = entry("Suggest images to label next", "tips_and_updates")
+    title, done = "Which images to label next", "Images to label next"
+    submit = "Suggest"
+    shown: ClassVar[dict[str, str]] = {"view": "Saved view", "images": "Images", "reasons": "Why"}
+
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """Add the number of images, and the field of those that are labelled."""
+        inputs.int("count", default=COUNT, min=1, max=MOST, required=True, label="Images")
+        params.whole("count", COUNT, 1, MOST)
+        fields = label_fields(ctx)
+        if fields:
+            text = "Images that have labels there are not suggested"
+            choose(inputs, "labels", fields, label="Labels so far", default=NOTHING_YET, description=text)
+            params.one_of("labels", fields, NOTHING_YET)
+
+    def steps(self, ctx: Any, params: Params) -> Messages:
+        """Choose the images, save their view and show it."""
+        from fiftyone_plugin.dataset.suggesting import suggest_samples
+
+        field, count = chosen_field(ctx, params), params.whole("count", COUNT, 1, MOST)
+        labels = params.one_of("labels", label_fields(ctx) or [NOTHING_YET], NOTHING_YET)
+        found = yield from run_with_progress(
+            ctx,
+            lambda progress: suggest_samples(
+                ctx.dataset, field, count, labels=None if labels == NOTHING_YET else labels, progress=progress
+            ),
+        )
+        reasons = [f"{each.image}: {each.reason}" for each in found.suggestions.values()]
+        summary = {"view": found.view, "images": len(found.suggestions), "reasons": "; ".join(reasons)}
+        if not ctx.delegated:
+            yield ctx.ops.reload_dataset()
+            yield ctx.ops.set_view(name=found.view)
+            yield self.show(ctx, summary)
+        return summary
+
+    def __call__(self, samples: Any, field: str, count: int = COUNT, labels: str | None = None) -> Any:
+        """Run from Python: ``foo.get_operator(uri)(dataset, field, 5)``.
+
+        Args:
+            samples: the dataset, or any view of it.
+            field: mask field of a finished run.
+            count: images.
+            labels: field of the labels that are there already.
+        """
+        return self.call(samples, {"field": field, "count": count, "labels": labels or NOTHING_YET})
