@@ -22,6 +22,7 @@ PACKAGE = __package__ or "fiftyone_plugin"
 MOVED: dict[str, tuple[str, ...]] = {
     "app_summary": ("dataset.summary",),
     "backbones": ("features.backbones",),
+    "backbones.weights": ("features.backbones.weights",),
     "class_names": (
         "dataset.editing.names",
         "dataset.editing.history",
@@ -46,6 +47,8 @@ MOVED: dict[str, tuple[str, ...]] = {
         "images.drawing",
     ),
     "export": ("formats",),
+    "export.importing": ("formats.importing",),
+    "native": ("masks.native",),
     "parallel": ("common.parallel",),
     "paths": ("common.paths",),
     "pipeline": ("runs.pipeline", "runs.api"),

@@ -16,6 +16,9 @@ DOCUMENTED = {
     "dataset_comparison": ("compare_runs",),
     "datasets": ("label_dataset", "undo"),
     "editing": ("hide_classes", "merge_classes", "split_class", "propagate_corrections", "undo_edit"),
+    "export.importing": ("read_masks",),
+    "native": ("native_labels",),
+    "backbones.weights": ("load_model",),
     "export": ("VocExporter", "export", "import_masks", "read_masks"),
     "pipeline": ("label", "label_items"),
     "saved_views": ("create_views",),
@@ -27,7 +30,8 @@ DOCUMENTED = {
 def forgotten() -> None:
     for old in MOVED:
         sys.modules.pop(f"fiftyone_plugin.{old}", None)
-        vars(fiftyone_plugin).pop(old, None)
+        parent = sys.modules.get(f"fiftyone_plugin.{old}".rpartition(".")[0])
+        vars(parent or fiftyone_plugin).pop(old.rpartition(".")[2], None)
 
 
 @pytest.mark.parametrize("old", DOCUMENTED)
