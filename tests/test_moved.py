@@ -74,3 +74,13 @@ def test_what_databases_and_the_entry_point_name_can_be_imported_without_a_warni
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_images_was_a_module_of_its_own() -> None:
+    from fiftyone_plugin import images
+    from fiftyone_plugin.images import reading
+
+    with pytest.warns(DeprecationWarning, match="images.reading now"):
+        assert images.read_image is reading.read_image
+    with pytest.raises(AttributeError, match="read_nothing"):
+        images.read_nothing  # noqa: B018
