@@ -14,6 +14,7 @@ from .driving import (
     open_form,
     open_panel,
     picture,
+    settle,
     wait_for_tiles,
 )
 
@@ -118,8 +119,13 @@ def test_the_panel_leads_to_the_forms(labelled, page):
     button = panel.get_by_role("button", name="Split a class")
     button.scroll_into_view_if_needed()
     picture(page, "edit_panel")
-    form = open_form(page, button)
-    choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"class_id":"1"')
+    for _ in range(3):  # a form that opens while the panel is drawn may call values missing that it shows
+        form = open_form(page, button)
+        choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"class_id":"1"')
+        settle(page)
+        if not form.get_by_text("Required property").count():
+            break
+        close(page, "Cancel")
     picture(page, "edit_panel_form")
     execute(page, "class 1 a")
     close(page)
