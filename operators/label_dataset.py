@@ -27,7 +27,7 @@ from .forms.settings import (
     summarise,
 )
 from .params import Params
-from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_colours
+from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
 
 __all__ = ["LabelDataset"]
 
@@ -84,9 +84,7 @@ class LabelDataset(PseudoMaskOperator):
         )
         summary = summarise(field, result)
         if in_app(ctx):
-            yield ctx.ops.reload_dataset()
-            yield ctx.ops.set_active_fields([field])
-            yield show_colours(ctx)
+            yield from show_masks(ctx, field)
             yield self.show(ctx, summary)
         return summary
 

@@ -19,7 +19,7 @@ from .base import Messages, PseudoMaskOperator, above_grid, entry
 from .forms.fields import show_text
 from .forms.settings import SHOWN, estimate_run, labelled_view, summarise
 from .params import Params
-from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_colours
+from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
 
 __all__ = ["QuickLabel"]
 
@@ -72,9 +72,7 @@ class QuickLabel(PseudoMaskOperator):
         )
         summary = summarise(field, result)
         if in_app(ctx):
-            yield ctx.ops.reload_dataset()
-            yield ctx.ops.set_active_fields([field])
-            yield show_colours(ctx)
+            yield from show_masks(ctx, field)
             yield ctx.ops.notify(_describe(summary), variant="success")
         return summary
 

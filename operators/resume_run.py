@@ -12,7 +12,7 @@ from .base import Messages, PseudoMaskOperator, entry, once
 from .forms.fields import block, choose
 from .forms.settings import SHOWN, summarise
 from .params import Params
-from .running import in_app, run_with_progress, show_colours
+from .running import in_app, run_with_progress, show_masks
 
 __all__ = ["ResumeRun"]
 
@@ -64,9 +64,7 @@ class ResumeRun(PseudoMaskOperator):
         )
         summary = summarise(field, result)
         if in_app(ctx):
-            yield ctx.ops.reload_dataset()
-            yield ctx.ops.set_active_fields([field])
-            yield show_colours(ctx)
+            yield from show_masks(ctx, field)
             yield self.show(ctx, summary)
         return summary
 

@@ -23,6 +23,7 @@ __all__ = [
     "in_app",
     "run_with_progress",
     "show_colours",
+    "show_masks",
     "stream_or_run",
 ]
 
@@ -56,6 +57,13 @@ def show_colours(ctx: Any) -> Any:
     from fiftyone_plugin.dataset.colours import saved_scheme
 
     return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
+
+
+def show_masks(ctx: Any, field: str) -> Generator[Any, None, None]:
+    """Yield the messages that show the masks a run has just written, in their colours."""
+    yield ctx.ops.reload_dataset()
+    yield ctx.ops.set_active_fields([field])
+    yield show_colours(ctx)
 
 
 # ---------------------------------------------------------------------- running
