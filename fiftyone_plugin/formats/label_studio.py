@@ -264,7 +264,7 @@ def read_label_studio(path: Path) -> LabelStudioTasks:
     what = "a list of Label Studio's tasks"
     document = read_json(path, what=what, max_bytes=MAX_BYTES)
     if not isinstance(document, list) or not any(isinstance(_get(task, "data"), dict) for task in document):
-        raise UsageError(f"{path} is not {what}; of COCO, the data set is read, not the results")
+        raise UsageError(f"{path} is not a COCO file (its results are not read), and not {what}")
     tasks = LabelStudioTasks({}, _configured(path.with_name(CONFIG)))
     for number, task in enumerate(document, 1):
         name = _image_name(_get(task, "data"))
