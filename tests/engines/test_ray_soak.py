@@ -56,12 +56,12 @@ def test_the_driver_is_killed_and_the_run_goes_on(images, settings, near, far, t
     driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 400
     while driver.poll() is None and time.monotonic() < deadline:
-        if len(list((out / "masks").glob("*.png")) if (out / "masks").is_dir() else []) >= 60:
+        if len(list((out / "masks").glob("*.png")) if (out / "masks").is_dir() else []) >= 160:  # three chunks are 120
             driver.kill()
         time.sleep(0.02)
     assert driver.wait() == -9, driver.stdout.read()
     before = {path: path.stat().st_mtime_ns for path in (out / "masks").glob("*.png")}
-    assert 60 <= len(before) < 240
+    assert 160 <= len(before) < 240
     result = label(images, out=out, resume=True, **settings, **far)
     assert masks_of(out) == masks_of(near.out)
     assert table_of(out) == table_of(near.out)
