@@ -47,7 +47,7 @@ class NameClasses(EditOperator):
 
         text = "The masks with names; deleting it takes them back"
         default = named_field(ctx.dataset, field)
-        inputs.str("new_field", default=default, required=True, label="New field", description=text)
+        inputs.str("new_field", default=default, label="New field", description=text)
         new_field = params.field("new_field", default)
         if ctx.dataset.has_sample_field(new_field):
             refuse(inputs, "new_field", f"{new_field!r} exists: choose another name")

@@ -24,6 +24,7 @@ from fiftyone_plugin.runs.likeness import DENDROGRAM
 from fiftyone_plugin.runs.name_sheet import BACKGROUND, ClusterCard
 
 from ..forms.fields import count_of, show_name
+from ..running import show_colours
 from . import parts
 from .guard import row_of
 
@@ -122,6 +123,8 @@ class NamingSection:
         if not found:
             ctx.ops.notify("No image shows a class of this run", variant="warning")
             return
+        ctx.ops.set_active_fields([run.field])
+        show_colours(ctx)
         first = next((number for number, card in enumerate(found) if not card.name), len(found))
         self._show(ctx, run, Naming(run.key, found, first, names_used(ctx.dataset)[:SUGGESTED]))
 

@@ -15,6 +15,7 @@ from fiftyone_plugin.dataset.views import list_views
 
 from ..forms.fields import show_name, show_text
 from . import parts
+from .accepting import AcceptSection
 from .comparison import ComparisonSection
 from .edits import EditSection
 from .guard import GuardedPanel, row_of, text_of
@@ -27,7 +28,9 @@ REASON = 300  # characters of what is told of files that stay
 NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
 
 
-class PseudoMasksPanel(ComparisonSection, EditSection, NamingSection, UnfinishedSection, GuardedPanel):
+class PseudoMasksPanel(
+    AcceptSection, ComparisonSection, EditSection, NamingSection, UnfinishedSection, GuardedPanel
+):
     """What :mod:`fiftyone_plugin.dataset.summary` says of the dataset's runs.
 
     Several hooks may be called at once with an empty state after the panel opens, so every value that is read
@@ -156,6 +159,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, NamingSection, Unfinished
             "confirm": None,
             "class_names": [row.name for row in rows],
             "area_names": [row.name for row in parts.area_classes(rows)],
+            "accepting": self.accepting_state(ctx, run) if run else None,
             "strips": [{key: strip[key] for key in ("row", "name", "images")} for strip in strips],
         }
         found = _histogram(ctx.dataset, run)
@@ -201,6 +205,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, NamingSection, Unfinished
         if score:
             title = f"{score} (a click shows the images)"
             parts.plot(panel, parts.sized(ctx, "scores"), title, y="images", on_click=self.click_bar)
+            self.render_accepting(ctx, panel)
         self.render_comparison(ctx, panel, runs)
         stages = parts.sizes(ctx).get("seconds", 0)
         parts.plot(panel, parts.sized(ctx, "seconds"), "Stages, seconds", bars=stages)
