@@ -13,6 +13,7 @@ from ..images.listing import list_view
 from ..runs.config import LabelConfig
 from ..runs.folder import RunDirectory
 from ..runs.stopping import is_at_work
+from .cluster_names import name_classes
 from .record import RunRecord, list_runs
 
 if TYPE_CHECKING:
@@ -68,9 +69,21 @@ def resume_run(dataset: Dataset, field: str, *, progress: Progress | None = None
         raise UsageError(f"{dataset.name!r} has no unfinished run of pseudo-masks in {field!r}")
     if is_at_work(Path(run.out)):
         raise UsageError(f"the run in {field!r} is at work already")
+    named = _named(run)
+    if named is not None:
+        return name_classes(dataset, *named, field, progress=progress)
     asked, how = _asked(run)
     view = _images(dataset, run)
     return label_dataset(view, field, config=LabelConfig(**asked), **how, progress=progress)
+
+
+def _named(run: RunRecord) -> tuple[str, dict[int, str]] | None:
+    """Return the field whose classes were being named, and the names; ``None`` for any other run."""
+    try:
+        noted = json.loads(run.pending["label"]["asked"])
+        return str(noted["named"]), {int(k): str(v) for k, v in noted["names"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _asked(run: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
