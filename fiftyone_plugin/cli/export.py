@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--view", metavar="NAME", help="with fiftyone:NAME: a saved view")
     add("--tag", nargs="+", help="with fiftyone:NAME: samples with one of these tags")
     add("--only", nargs="+", metavar="CLASS", help="names or ids of the classes to export (default: all)")
-    add("--classes", nargs="*", action=shared.Retired, now="--only CLASS...")
+    add("--classes", nargs="+", action=shared.Renamed, now="--only")
     add("--ignore", type=int, nargs="+", default=[], metavar="ID", help="unlabelled, e.g. 255")
     add("--min-quality", type=float, metavar="Q", help="lowest quality of a mask, 0..1")
     low = "masks below it (default: %(default)s)"
