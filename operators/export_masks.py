@@ -189,7 +189,7 @@ def pack_labels(folder: Path, limit: int = DOWNLOAD_BYTES) -> bytes | None:
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).parts[0] not in MEDIA_FOLDERS
+        if path.is_file() and not _is_media(folder, path.relative_to(folder).parts)
     ]
     if sum(path.stat().st_size for path in files) > limit:
         return None
@@ -198,6 +198,12 @@ def pack_labels(folder: Path, limit: int = DOWNLOAD_BYTES) -> bytes | None:
         for path in files:
             archive.write(path, f"{folder.name}/{path.relative_to(folder).as_posix()}")
     return buffer.getvalue()
+
+
+def _is_media(folder: Path, parts: tuple[str, ...]) -> bool:
+    """Tell whether a file of an export is an image; Hugging Face has a folder of them in every split."""
+    hugging_face = parts[1:2] == ("image",) and (folder / parts[0] / "metadata.jsonl").is_file()
+    return parts[0] in MEDIA_FOLDERS or hugging_face
 
 
 def _format(params: Params, inputs: Any) -> None:

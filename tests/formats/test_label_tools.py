@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from contextlib import suppress
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
-from fiftyone_plugin.formats import export, read_masks
+from fiftyone_plugin.formats import export, import_masks, read_masks
 from fiftyone_plugin.formats.importing import open_masks
 from fiftyone_plugin.formats.label_studio import LONGEST, decode_rle, encode_rle
 
@@ -244,3 +245,15 @@ def test_archives_of_strangers(tmp_path):
     with pytest.raises(UsageError, match="cannot unpack"):
         open_masks(tmp_path / "a.zip")
     assert not (tmp_path.parent / "evil.png").exists()
+
+
+@pytest.mark.parametrize(("form", "file"), [("cvat", "annotations.zip"), ("label-studio", "tasks.json")])
+def test_a_dataset_there_and_back(view, originals, tmp_path, form, file):
+    export(view, "masks", out=tmp_path / "o", format=form)
+    result = import_masks(view, tmp_path / "o" / file, "back", out=tmp_path / "back")
+    assert (result.matched, result.skipped) == (7, [])
+    for sample in view:
+        stem = "/".join(Path(sample.filepath).with_suffix("").parts[-2:])
+        mask = originals[stem]
+        assert np.array_equal(sample.back.get_mask(), category_of(mask) if form == "cvat" else mask)
+    assert list(view.mask_targets["back"].values()) == list(NAMES.values())

@@ -146,6 +146,17 @@ def test_options_reach_the_export(foo, operator, masks, tmp_path):
     assert [a["area"] for a in document["annotations"]] == [14 * 18, 16 * 18, 15 * 18, 15 * 18]
 
 
+def test_masks_to_train_on_are_split_and_downloaded_without_images(foo, module, operator, masks, tmp_path):
+    out = tmp_path / "o"
+    result = operator(masks, "pseudo_mask", out, format="huggingface", val=0.5)
+    assert result.error is None
+    assert [len(list((out / split / "label").iterdir())) for split in ("train", "val")] == [3, 3]
+    with zipfile.ZipFile(io.BytesIO(module.pack_labels(out))) as archive:
+        names = archive.namelist()
+    assert sum("/label/" in name for name in names) == 6
+    assert not any("/image/" in name for name in names)
+
+
 def test_every_format_is_explained_in_the_form(operator, masks):
     from fiftyone_plugin.formats.registry import formats
 
