@@ -34,8 +34,7 @@ def centering(cls: np.ndarray) -> float:
 
     Where all images hold the same classes in much the same shares, what their mean tokens differ in is light,
     weather and camera, and classes would be cut by these: road in the sun, road in the rain. Where they do
-    not, or where images are few, the mean says what an image shows. benchmarks/notes/mosaic.md has what either
-    costs.
+    not, or where images are few, the mean says what an image shows; see benchmarks/notes/mosaic.md.
 
     Args:
         cls: (m, D) float32 CLS features, a row for each image.
