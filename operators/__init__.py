@@ -21,6 +21,7 @@ def operator_classes() -> tuple[type, ...]:
     from .label_dataset import LabelDataset
     from .masks_to_detections import MasksToDetections
     from .metrics import METRIC_CLASSES
+    from .name_classes import NameClasses
     from .panel.pseudomasks import PseudoMasksPanel
     from .preview_masks import PreviewMasks
     from .propagate_corrections import PropagateCorrections
@@ -42,6 +43,7 @@ def operator_classes() -> tuple[type, ...]:
         EvaluateMasks,
         ExportMasks,
         ImportMasks,
+        NameClasses,
         RenameClasses,
         HideClasses,
         SplitClass,

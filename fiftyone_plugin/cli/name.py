@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _table(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from ..runs.likeness import DENDROGRAM
     from ..runs.name_sheet import write_sheet
 
     run = args.folder.resolve()
@@ -58,6 +59,8 @@ def _table(args: argparse.Namespace) -> int:
     if shared.finish(args, lambda: [asdict(card) for card in cards]):
         say(f"{len(cards)} clusters, similar ones side by side")
         say(f"sheet:   {path}", f"picture: {path.with_suffix('.jpg')}")
+        if (run / DENDROGRAM).is_file():
+            say(f"tree:    {run / DENDROGRAM}")
         say(f"fill in the column name, then: pseudomask name {args.folder} {path} --out DIR")
     return Exit.DONE
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from .summary import View
 
-__all__ = ["Undone", "create_views", "default_out", "label_dataset", "run_key", "undo", "write_result"]
+__all__ = ["Undone", "create_views", "default_out", "forget_if_nothing_came", "label_dataset", "run_key"]
+__all__ += ["undo", "write_result"]
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def label_dataset(
             raise RunStopped(_how_to_go_on(error, field, Path(record.out), len(entries))) from error
         except PseudoMaskError:
             if new:
-                _forget_if_nothing_came(dataset, record)
+                forget_if_nothing_came(dataset, record)
             raise
         return result
 
@@ -201,7 +202,7 @@ def _how_to_go_on(error: RunStopped, field: str, directory: Path, images: int) -
     )
 
 
-def _forget_if_nothing_came(dataset: Dataset, record: RunRecord) -> None:
+def forget_if_nothing_came(dataset: Dataset, record: RunRecord) -> None:
     """Undo a run that failed before its first mask: there is nothing to go on with."""
     import fiftyone as fo
 

@@ -13,6 +13,7 @@ from ..images.listing import list_view
 from ..runs.config import LabelConfig
 from ..runs.folder import RunDirectory
 from ..runs.stopping import is_at_work
+from .cluster_names import name_classes
 from .record import RunRecord, list_runs
 
 if TYPE_CHECKING:
@@ -24,16 +25,24 @@ if TYPE_CHECKING:
 __all__ = ["done_of", "resume_run", "unfinished_runs"]
 
 
-def unfinished_runs(dataset: Dataset) -> dict[str, RunRecord]:
-    """Return mask field -> run of those that are not complete and that nobody works on, newest first."""
+def unfinished_runs(dataset: Dataset, *, at_work: bool = False) -> dict[str, RunRecord]:
+    """Return mask field -> run of those that are not complete, newest first.
+
+    Args:
+        dataset: the dataset.
+        at_work: those that a process works on at this moment, instead of those that nobody works on.
+    """
     runs = (run for run in list_runs(dataset) if not run.is_complete)
-    return {run.field: run for run in runs if not is_at_work(Path(run.out))}
+    return {run.field: run for run in runs if is_at_work(Path(run.out)) == at_work}
 
 
 def done_of(run: RunRecord) -> tuple[int, int | None]:
-    """Return how many masks an unfinished run has made, of how many images; ``None``: not known yet."""
+    """Return how many masks an unfinished run has made, of how many images; ``None``: not known."""
     directory = RunDirectory(Path(run.out))
-    document = directory.read_run()
+    try:
+        document = directory.read_run()
+    except UsageError:  # damaged: going on with it says so
+        document = None
     images = document.settings.get("images") if document is not None else None
     return sum(1 for _ in directory.finished()), images if isinstance(images, int) else None
 
@@ -60,9 +69,21 @@ def resume_run(dataset: Dataset, field: str, *, progress: Progress | None = None
         raise UsageError(f"{dataset.name!r} has no unfinished run of pseudo-masks in {field!r}")
     if is_at_work(Path(run.out)):
         raise UsageError(f"the run in {field!r} is at work already")
+    named = _named(run)
+    if named is not None:
+        return name_classes(dataset, *named, field, progress=progress)
     asked, how = _asked(run)
     view = _images(dataset, run)
     return label_dataset(view, field, config=LabelConfig(**asked), **how, progress=progress)
+
+
+def _named(run: RunRecord) -> tuple[str, dict[int, str]] | None:
+    """Return the field whose classes were being named, and the names; ``None`` for any other run."""
+    try:
+        noted = json.loads(run.pending["label"]["asked"])
+        return str(noted["named"]), {int(k): str(v) for k, v in noted["names"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _asked(run: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,6 +13,7 @@ from ..runs.stopping import is_at_work
 from .colours import forget_classes
 from .comparison import list_comparisons, undo_comparison
 from .journal import begun, note
+from .name_drafts import forget_draft
 from .ownership import (
     RunFolder,
     detach,
@@ -72,6 +73,7 @@ def undo_run(dataset: Dataset, key: str) -> Undone:
             for comparison in list_comparisons(dataset, record.field):
                 undo_comparison(dataset, comparison.key)
             delete_views(dataset, key)
+            forget_draft(dataset, record)
             kept += _remove_fields(dataset, record)
             for run in _folders(record):
                 kept.append(remove_files(dataset, run, key))

@@ -24,7 +24,7 @@ RECORDS = frozenset({"run.json", EXPORT_RECORD})
 MAX_RECORD_BYTES = 8 << 20
 RUN_OUTPUTS = frozenset(
     {"masks", "confidence", "exemplars", "edits", "model", "tokens", "contact_sheet.png", "eigenvalues.png"}
-    | {"filtering.png", "given_images"}
+    | {"dendrogram.png", "filtering.png", "given_images"}
 )
 """What a run writes of pictures and folders of them."""
 

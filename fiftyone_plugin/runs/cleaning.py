@@ -38,7 +38,7 @@ LOCK, JOURNAL, IMAGES = "lock", "journal.jsonl", "images.json"
 EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.dataset.editing
 TOKENS = "tokens"  # folder of what labels images of the fit anew, without the network
 FOLDERS = ("masks", "confidence", "exemplars", "model", TOKENS, EDITS, ".work")
-PICTURES = ("contact_sheet.png", "eigenvalues.png")
+PICTURES = ("contact_sheet.png", "dendrogram.png", "eigenvalues.png")
 CALIBRATION = ("calibration.json", "expected_iou.csv", "filtering.png")
 """What `pseudomask evaluate --calibrate` adds to a run."""
 MODEL = ("method.json", "arrays.safetensors", "pipeline.json")

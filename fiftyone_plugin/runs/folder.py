@@ -53,7 +53,7 @@ class RunDirectory:
     """Files of one run below ``root``.
 
     These are masks/, confidence/, exemplars/, model/, tokens/, run.json, samples.csv, classes.json,
-    contact_sheet.png and, where the number of classes was found, eigenvalues.png.
+    contact_sheet.png, dendrogram.png where classes can be compared, eigenvalues.png where K was found.
 
     While the run is not complete, ``.work`` holds the list of its images, a journal (one JSON line a finished
     image) and the arrays that methods keep; they are removed at the end. A run that replaces a finished one

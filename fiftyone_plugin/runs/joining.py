@@ -36,7 +36,8 @@ from .exemplars import exemplar_path, write_exemplars
 from .folder import RunDirectory
 from .images import IMAGE_SETTINGS, NamesDigest
 from .joinable import FITTED_BY, Part, check_parts, class_names, open_part
-from .model import ARRAYS_NAME
+from .likeness import write_dendrogram
+from .model import ARRAYS_NAME, FittedModel
 from .pictures import SHEET_IMAGES, draw_sheet
 from .record import RunDocument
 from .result import LabelResult
@@ -167,6 +168,8 @@ class _Join:
         draw_sheet(self.folder, picks, paths, names, title)
         write_exemplars(self.folder, iterate_samples(self.folder.samples_csv), paths)
         self._borrow_exemplars(names)
+        if FittedModel.is_in(self.folder.model):
+            write_dendrogram(self.folder, FittedModel.load(self.folder.model).method, names)
         areas = total_areas(iterate_samples(self.folder.samples_csv))
         record = replace(
             first,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..common.files import atomic
 from ..common.tables import TableWriter
@@ -17,13 +16,14 @@ from ..errors import UsageError, did_you_mean
 from .exemplars import SIDE, exemplar_path
 from .finished import finished_run
 from .folder import RunDirectory
+from .likeness import likeness
 from .model import FittedModel
-from .samples import total_areas
+from .samples import SampleRow, total_areas
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["BACKGROUND", "ClusterCard", "read_names", "side_by_side", "write_sheet"]
+__all__ = ["BACKGROUND", "ClusterCard", "read_names", "write_sheet"]
 
 BACKGROUND = ("background", "ignore", "-", "0")
 """Names that stand for no class: the id of their pixels is 0."""
@@ -54,32 +54,6 @@ class ClusterCard:
     similarity: float = 0.0
 
 
-def side_by_side(model: FittedModel | None, clusters: Sequence[int]) -> tuple[list[int], np.ndarray | None]:
-    """Return clusters so that similar ones are neighbours, and how alike they are.
-
-    Args:
-        model: of the run; ``None`` or one of another method: their own order, and no similarity.
-        clusters: ids, from 1.
-
-    Returns:
-        The ids in the order of the leaves of a dendrogram (average linkage, each branch turned to its nearest
-        neighbour: Bar-Joseph, Gifford, Jaakkola, 2001), and the (n, n) cosines in the order of ``clusters``.
-    """
-    means = getattr(model.method if model is not None else None, "cluster_means", lambda: None)()
-    if means is None or len(clusters) < 2 or max(clusters) > len(means):
-        return list(clusters), None
-    rows = np.asarray(means, np.float64)[np.asarray(clusters) - 1]
-    alike = rows @ rows.T
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    apart = (1 - (alike + alike.T) / 2).clip(0)
-    np.fill_diagonal(apart, 0)
-    distances = squareform(apart, checks=False)
-    order = leaves_list(linkage(distances, "average", optimal_ordering=True))
-    return [clusters[i] for i in order], alike
-
-
 def write_sheet(run: Path, table: Path) -> list[ClusterCard]:
     """Write the table of a run's clusters with an empty column for names, and the picture beside it.
 
@@ -94,7 +68,8 @@ def write_sheet(run: Path, table: Path) -> list[ClusterCard]:
     Raises:
         UsageError: the folder holds no finished run, or the file cannot be written.
     """
-    cards = _cards(run, read_names(table, None) if table.is_file() else {})
+    directory, _, rows = finished_run(run)
+    cards = _cards(directory, rows, read_names(table, None) if table.is_file() else {})
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
         with atomic(table) as partial, partial.open("w", newline="", encoding="utf-8") as file:
@@ -112,30 +87,18 @@ def write_sheet(run: Path, table: Path) -> list[ClusterCard]:
     return cards
 
 
-def _cards(run: Path, known: Mapping[int, str]) -> list[ClusterCard]:
-    directory, _, rows = finished_run(run)
+def _cards(directory: RunDirectory, rows: Sequence[SampleRow], known: Mapping[int, str]) -> list[ClusterCard]:
     labelled = [row for row in rows if row.status == "labelled"]
-    images: dict[int, int] = {}
-    for row in labelled:
-        for id_ in row.classes:
-            images[id_] = images.get(id_, 0) + 1
+    images = Counter(id_ for row in labelled for id_ in row.classes if id_ > 0)
     shares = total_areas(labelled)
-    ids = [id_ for id_ in sorted(images) if id_ > 0]
-    order, alike = side_by_side(_model(directory), ids)
-    cards = []
-    for id_ in order:
-        nearest, cosine = 0, 0.0
-        if alike is not None:
-            row = alike[ids.index(id_)].copy()
-            row[ids.index(id_)] = -np.inf
-            nearest, cosine = ids[int(row.argmax())], float(row.max())
-        name = known.get(id_, "")
-        cards.append(ClusterCard(id_, name, shares.get(id_, 0.0), images[id_], nearest, cosine))
-    return cards
-
-
-def _model(directory: RunDirectory) -> FittedModel | None:
-    return FittedModel.load(directory.model) if FittedModel.is_in(directory.model) else None
+    method = FittedModel.load(directory.model).method if FittedModel.is_in(directory.model) else None
+    alike = likeness(method, sorted(images))
+    return [
+        ClusterCard(
+            id_, known.get(id_, ""), shares.get(id_, 0.0), images[id_], *alike.nearest.get(id_, (0, 0.0))
+        )
+        for id_ in alike.order
+    ]
 
 
 def _picture(run: Path, cards: Sequence[ClusterCard]) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,22 @@ from .record import RunDocument
 from .result import LabelResult
 from .samples import SampleRow, total_areas
 
-__all__ = ["name_clusters"]
+__all__ = ["Edited", "name_clusters"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What edits in a dataset have made of a run, whose folder is as it was.
+
+    Attributes:
+        names: class id -> name, of all classes that there are now.
+        masks: name of a mask -> the file that shows it now, of those that an edit has changed.
+    """
+
+    names: Mapping[int, str]
+    masks: Mapping[str, Path]
 
 
 def name_clusters(
@@ -38,6 +51,7 @@ def name_clusters(
     out: str | Path,
     *,
     classes: Mapping[int, str] | None = None,
+    edited: Edited | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> LabelResult:
@@ -52,6 +66,7 @@ def name_clusters(
         names: table of names, see :func:`~.name_sheet.read_names`, or cluster id -> name.
         out: folder of the new run.
         classes: id -> name of the classes, where ids are wanted; ``None``: numbered as they come.
+        edited: what edits in a dataset have made of the run; ``None``: it is as it was written.
         overwrite: replace an earlier run in ``out``.
         progress: where the stage reports to.
 
@@ -64,22 +79,22 @@ def name_clusters(
     source, record, rows = finished_run(Path(run))
     if real_path(Path(out)) == real_path(Path(run)):
         raise UsageError(f"{out} is the run itself, which stays as it is; choose another --out")
-    clusters = sorted(
-        id_ for id_ in {id_ for row in rows for id_ in row.classes} | set(record.class_names) if id_
-    )
+    old = edited.names if edited is not None else record.class_names
+    clusters = sorted(id_ for id_ in {id_ for row in rows for id_ in row.classes} | set(old) if id_)
     given = read_names(Path(names), clusters) if isinstance(names, (str, Path)) else dict(names)
     if wrong := sorted(set(given) - set(clusters)):
         raise UsageError(f"the run has no cluster {wrong[0]}{did_you_mean(wrong[0], map(str, clusters))}")
     if not any(name.strip() for name in given.values()):
         raise UsageError(f"no cluster has a name in {names}: fill in its column 'name'")
-    class_of, shown = _classes(clusters, given, record.class_names, classes)
+    class_of, shown = _classes(clusters, given, old, classes)
+    masks = {} if edited is None else edited.masks
     target = RunDirectory(Path(out))
     target.reserve(resume=False, restart=overwrite)
     try:
         settings = {**record.settings, "named": {str(k): v for k, v in sorted(given.items())}}
         folder = target.open({**settings, "named_run": record.run_id}, resume=False, restart=overwrite)
         try:
-            return _write(source, record, rows, folder, class_of, shown, progress or NullProgress())
+            return _write(source, masks, record, rows, folder, class_of, shown, progress or NullProgress())
         except BaseException:
             folder.remove_outputs()
             raise
@@ -118,6 +133,7 @@ def _classes(
 
 def _write(
     source: RunDirectory,
+    masks: Mapping[str, Path],
     record: RunDocument,
     rows: list[SampleRow],
     folder: RunDirectory,
@@ -131,7 +147,8 @@ def _write(
     renamed = []
     with progress.stage("masks", total=len(rows)) as stage:
         for row in rows:
-            renamed.append(_rename(source, folder, row, table))
+            path = masks.get(row.mask, source.masks / row.mask)
+            renamed.append(_rename(path, source, folder, row, table))
             stage.update()
     root = record.images_root or ""
     paths = {row.image: str(Path(root) / row.image) for row in renamed}
@@ -164,12 +181,17 @@ def _write(
     return LabelResult(folder.final_root, renamed, names, done.to_json())
 
 
-def _rename(source: RunDirectory, folder: RunDirectory, row: SampleRow, table: np.ndarray) -> SampleRow:
+def _rename(
+    path: Path, source: RunDirectory, folder: RunDirectory, row: SampleRow, table: np.ndarray
+) -> SampleRow:
     """Write one mask with other ids; a mask that is gone is listed as skipped."""
     if row.status != "labelled":
         return row
     try:
-        mask = table[read_mask(source.masks / row.mask)].astype(np.uint16)
+        mask = read_mask(path)
+        if mask.max(initial=0) >= len(table):
+            raise ImageReadError(path, f"shows class {mask.max()}, which the run does not have")
+        mask = table[mask].astype(np.uint16)
     except ImageReadError as error:
         logger.warning("%s: its mask %s", row.image, error.reason)
         return SampleRow(image=row.image, status="skipped", error=f"its mask {error.reason}", stamp=row.stamp)
@@ -190,14 +212,14 @@ def _rename(source: RunDirectory, folder: RunDirectory, row: SampleRow, table: n
 
 
 def _qualities(row: SampleRow, table: np.ndarray, classes: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the quality of each class: that of its clusters, by their shares."""
+    """Return the quality of each class: that of its clusters, by their shares; the mask's for a new one."""
     if not row.qualities or not row.shares:
         return ()
     sums = {id_: np.zeros(2) for id_ in classes}
     for cluster, share, quality in zip(row.classes, row.shares, row.qualities, strict=True):
         if (class_ := int(table[cluster])) in sums:
             sums[class_] += (share * quality, share)
-    return tuple(float(f"{total / max(share, 1e-12):.4f}") for total, share in sums.values())
+    return tuple(float(f"{total / share if share else row.quality:.4f}") for total, share in sums.values())
 
 
 def _save_model(

@@ -19,6 +19,7 @@ from .exemplars import write_exemplars
 from .folder import RunDirectory
 from .images import describe_images
 from .labelling import LabelWork, Spent
+from .likeness import write_dendrogram
 from .model import FittedModel
 from .pictures import draw_evidence, draw_sheet
 from .record import RunDocument
@@ -149,6 +150,7 @@ def conclude(
         stage.update()
     with progress.stage("exemplars", total=1, unit="set") as stage:
         write_exemplars(directory, rows, paths)
+        write_dendrogram(directory, method, names)
         stage.update()
     seconds = {"total": time.perf_counter() - began, **progress.seconds}
     record = replace(

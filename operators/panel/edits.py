@@ -40,7 +40,13 @@ class EditSection:
             uri = f"{self.plugin_name}/label_dataset"  # type: ignore[attr-defined]
             taken = [*ctx.dataset.get_field_schema(), *(name for each in runs for name in each.fields)]
             params = {"field": free_field(taken, f"{run.field}_taught"), "start": run.field}
-            ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
+            ctx.prompt(uri, params=params, on_success=self.show_taught)
+
+    def show_taught(self, ctx: Any) -> None:
+        """Show the run that has been taught, and offer to compare it with the one that it was taught from."""
+        ctx.panel.state.other = ctx.panel.state.run
+        ctx.panel.state.run = None
+        self.refresh(ctx)  # type: ignore[attr-defined]
 
     def render_edits(self, panel: Any, run: RunRecord) -> None:
         """Add a button for every edit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_plot_label, shorten
+from fiftyone_plugin.common.untrusted import read_bytes
 from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.errors import UsageError
@@ -23,6 +25,7 @@ __all__ = [
     "bars",
     "class_row",
     "histogram",
+    "picture_uri",
     "plot",
     "plot_labels",
     "show",
@@ -37,6 +40,7 @@ __all__ = [
 PLOT_HEIGHT = 230
 LABEL_LENGTH = 40  # characters
 BAR_HEIGHT = 22  # of a class or a stage
+MOST_BYTES = 2 << 20  # of a picture
 STRIPS = 20  # classes whose crops and areas are shown; the messages to the browser stay below 1 MB
 
 
@@ -136,6 +140,15 @@ def plot_labels(names: list[str]) -> list[str]:
             label, number = plain_plot_label(f"{shorten(name, LABEL_LENGTH)} ({number})"), number + 1
         labels.append(label)
     return labels
+
+
+def picture_uri(path: Path) -> str | None:
+    """Return a PNG of a run as a ``data:`` URI, ``None`` where there is none, or one too large to send."""
+    try:
+        data = read_bytes(path, what="a picture of a run", max_bytes=MOST_BYTES)
+    except UsageError:
+        return None
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def size_of(rows: list[dict[str, Any]]) -> int:

@@ -15,9 +15,11 @@ from fiftyone_plugin.dataset.views import list_views
 
 from ..forms.fields import show_name, show_text
 from . import parts
+from .accepting import AcceptSection
 from .comparison import ComparisonSection
 from .edits import EditSection
 from .guard import GuardedPanel, row_of, text_of
+from .naming import NamingSection
 from .unfinished import UnfinishedSection
 
 __all__ = ["PseudoMasksPanel"]
@@ -26,7 +28,9 @@ REASON = 300  # characters of what is told of files that stay
 NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
 
 
-class PseudoMasksPanel(ComparisonSection, EditSection, UnfinishedSection, GuardedPanel):
+class PseudoMasksPanel(
+    AcceptSection, ComparisonSection, EditSection, NamingSection, UnfinishedSection, GuardedPanel
+):
     """What :mod:`fiftyone_plugin.dataset.summary` says of the dataset's runs.
 
     Several hooks may be called at once with an empty state after the panel opens, so every value that is read
@@ -155,6 +159,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, UnfinishedSection, Guarde
             "confirm": None,
             "class_names": [row.name for row in rows],
             "area_names": [row.name for row in parts.area_classes(rows)],
+            "accepting": self.accepting_state(ctx, run) if run else None,
             "strips": [{key: strip[key] for key in ("row", "name", "images")} for strip in strips],
         }
         found = _histogram(ctx.dataset, run)
@@ -182,6 +187,8 @@ class PseudoMasksPanel(ComparisonSection, EditSection, UnfinishedSection, Guarde
         """Lay the panel out for the chosen run."""
         panel = types.Object()
         view = types.GridView(align_x="left", gap=2, padding=1, orientation="vertical")
+        if self.render_naming(ctx, panel):
+            return show_text(types.Property(panel, view=view))
         runs = list_runs(ctx.dataset) if ctx.dataset else []
         run = _chosen(ctx, runs)
         if run is None:
@@ -198,6 +205,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, UnfinishedSection, Guarde
         if score:
             title = f"{score} (a click shows the images)"
             parts.plot(panel, parts.sized(ctx, "scores"), title, y="images", on_click=self.click_bar)
+            self.render_accepting(ctx, panel)
         self.render_comparison(ctx, panel, runs)
         stages = parts.sizes(ctx).get("seconds", 0)
         parts.plot(panel, parts.sized(ctx, "seconds"), "Stages, seconds", bars=stages)
@@ -265,6 +273,7 @@ class PseudoMasksPanel(ComparisonSection, EditSection, UnfinishedSection, Guarde
             buttons.btn("keep", label="Keep it", on_click=self.keep, variant="outlined")
             return
         if run.is_complete:
+            buttons.btn("name", label="Name classes", on_click=self.start_naming, variant="contained")
             buttons.btn("rename", label="Rename classes", on_click=self.rename, variant="outlined")
         buttons.btn("show_all", label="Show all images", on_click=self.show_all, variant="outlined")
         buttons.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")

@@ -261,7 +261,8 @@ def _links(method: str) -> Iterator[Crafted]:
             commands,
         )
     for name in (
-        *("contact_sheet.png", "eigenvalues.png", "classes.json", "expected_iou.csv", "filtering.png"),
+        *("contact_sheet.png", "dendrogram.png", "eigenvalues.png", "classes.json", "expected_iou.csv"),
+        "filtering.png",
         *("calibration.json", "model/arrays.safetensors", "model/method.json", "exemplars/class_0001.jpg"),
         *("masks/p0.png", "confidence/p0.png", ".work/lock", ".work/stop", ".work/training.pt"),
     ):

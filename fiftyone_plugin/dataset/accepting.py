@@ -1,0 +1,116 @@
+"""Which masks of a run to accept: those at or above a score, told by two tags of the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UsageError
+from ..images.listing import labelled_slices
+from ..runs.cleaning import CALIBRATION
+from .database import database_errors
+from .record import RunRecord, finished_run
+from .summary import Histogram, score_field
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from .summary import View
+
+__all__ = ["ACCEPTED", "TO_REVIEW", "Kept", "accept", "count_kept", "expected_iou", "kept_view", "take_back"]
+
+ACCEPTED, TO_REVIEW = "accepted", "to review"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Numbers of images.
+
+    Attributes:
+        kept: with a score of the threshold or more.
+        left: with a lower one.
+    """
+
+    kept: int
+    left: int
+
+
+def kept_view(dataset: Dataset, path: str, threshold: float, *, kept: bool = True) -> View:
+    """Return the samples whose score ``path`` is at least ``threshold``, or those where it is lower."""
+    from fiftyone import ViewField
+
+    scored = labelled_slices(dataset, path).exists(path)
+    return scored.match(ViewField(path) >= threshold if kept else ViewField(path) < threshold)
+
+
+def count_kept(dataset: Dataset, path: str, threshold: float) -> Kept:
+    """Count the samples on both sides of a threshold."""
+    return Kept(*(len(kept_view(dataset, path, threshold, kept=kept)) for kept in (True, False)))
+
+
+def accept(dataset: Dataset, field: str, threshold: float) -> Kept:
+    """Tag the samples of a run by their score: ``accepted`` from ``threshold`` on, ``to review`` below.
+
+    A sample has one of the two tags at most; other tags stay. :func:`take_back` removes both.
+
+    Args:
+        dataset: the dataset, or any view of it: all samples of the run count.
+        field: mask field of a finished run.
+        threshold: of ``<field>_quality``, or of ``<field>_coverage`` where there is no quality.
+
+    Raises:
+        UsageError: no finished run fills the field, or its samples have no score.
+    """
+    dataset = dataset._dataset
+    with database_errors("Once it does, accept them again"):
+        path = _score(dataset, field)
+        counts = []
+        for kept, tag, other in ((True, ACCEPTED, TO_REVIEW), (False, TO_REVIEW, ACCEPTED)):
+            view = kept_view(dataset, path, threshold, kept=kept)
+            view.match_tags(other).untag_samples(other)
+            view.match_tags(tag, bool=False).tag_samples(tag)
+            counts.append(len(view))
+        return Kept(*counts)
+
+
+def take_back(dataset: Dataset, field: str) -> None:
+    """Remove the tags of :func:`accept` from the samples of a run."""
+    dataset = dataset._dataset
+    with database_errors("Once it does, take the tags back again"):
+        path = _score(dataset, field)
+        tags = [ACCEPTED, TO_REVIEW]
+        labelled_slices(dataset, path).exists(path).match_tags(tags).untag_samples(tags)
+
+
+def expected_iou(run: RunRecord, found: Histogram, threshold: float) -> float | None:
+    """Return the mean IoU to expect of what is kept; ``None`` where the run is not calibrated.
+
+    Args:
+        run: a finished run; ``pseudomask evaluate --calibrate`` calibrates its folder.
+        found: of its scores, whose bars at or above the threshold count with their centres.
+        threshold: of the score.
+    """
+    from ..runs.calibration import QualityCalibration
+
+    path = Path(run.out) / CALIBRATION[0]
+    try:
+        calibration = QualityCalibration.load(path) if path.is_file() else None
+    except UsageError:
+        return None
+    centres = np.array([(low + high) / 2 for low, high in pairwise(found.edges)])
+    counts = np.array(found.counts) * (centres >= threshold)
+    if calibration is None or not counts.sum():
+        return None
+    return float(np.average(calibration.predict(centres), weights=counts))
+
+
+def _score(dataset: Dataset, field: str) -> str:
+    finished_run(dataset, field)
+    path = score_field(dataset, field)
+    if path is None:
+        raise UsageError(f"the masks of {field!r} have no score any more")
+    return path

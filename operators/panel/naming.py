@@ -1,0 +1,316 @@
+"""The part of the panel "Pseudo-masks" in which a person names the classes of a run, one card after another.
+
+The name is typed into an input of several values, the only one of the App's that tells when Enter is pressed
+and keeps the cursor: the answer leaves out what was typed. (To an empty list the App would answer with the
+state of the time before.) Typed faster than the server answers, it holds several names, which are those of
+the cards one after the other. The App may send the same twice; both begin at the same card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fiftyone.operators import types
+
+from fiftyone_plugin.common.text import plain_markdown
+from fiftyone_plugin.dataset.cluster_names import cards, names_used
+from fiftyone_plugin.dataset.name_drafts import keep_draft
+from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.summary import choose_run, class_view
+from fiftyone_plugin.runs.exemplars import exemplar_uri
+from fiftyone_plugin.runs.likeness import DENDROGRAM
+from fiftyone_plugin.runs.name_sheet import BACKGROUND, ClusterCard
+
+from ..forms.fields import count_of, show_name
+from ..running import show_colours
+from . import parts
+from .guard import row_of
+
+__all__ = ["NamingSection"]
+
+LONGEST = 100  # characters of a name
+AROUND = 2  # cards shown before and after
+SUGGESTED = 200  # names
+SAME, ALIKE, NOTHING, SKIP, BACK = "=", "~", "-", ">", "<"
+HINTS = (
+    f"Type a name, Enter: the next class. `{SAME}` the name before, `{ALIKE}` that of the most similar "
+    f"class, `{NOTHING}` background, `{SKIP}` leave it, `{BACK}` back; arrow down: names used before."
+)
+
+
+@dataclass
+class Naming:
+    """Where a person is: the cards in order, the number of the one to name, the names so far.
+
+    Attributes:
+        run: key of the run.
+        cards: in the order of the dendrogram.
+        at: number of the card; one after the last when all were seen.
+        known: names to choose from.
+    """
+
+    run: str
+    cards: list[ClusterCard]
+    at: int = 0
+    known: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_state(cls, state: Any) -> Naming | None:
+        """Return what the panel's state holds, which the browser sends; ``None`` where it is not sound."""
+        try:
+            found = [ClusterCard(*row) for row in state["cards"]]
+            made = cls(str(state["run"]), found, int(state["at"]), [str(name) for name in state["known"]])
+        except (KeyError, TypeError, ValueError):
+            return None
+        sound = all(type(card.cluster) is int and isinstance(card.name, str) for card in made.cards)
+        return made if sound and made.cards and 0 <= made.at <= len(made.cards) else None
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what :meth:`of_state` takes."""
+        return {
+            "run": self.run,
+            "cards": [astuple(c) for c in self.cards],
+            "at": self.at,
+            "known": self.known,
+        }
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class id -> name so far."""
+        return {card.cluster: card.name for card in self.cards if card.name}
+
+    def before(self) -> str:
+        """Return the last name given before this card."""
+        return next((card.name for card in self.cards[: self.at][::-1] if card.name), "")
+
+    def alike(self) -> str:
+        """Return the name of the class most like this one."""
+        return self.names.get(self.cards[self.at].nearest, "") if self.at < len(self.cards) else ""
+
+    def take(self, word: str) -> str | None:
+        """Do what a person typed for this card; returns what is wrong with it."""
+        word = " ".join(word.split())
+        if word == BACK:
+            self.at = max(0, self.at - 1)
+            return None
+        if self.at >= len(self.cards):
+            return "all classes were seen: write the names, or go back"
+        name = {SAME: self.before(), ALIKE: self.alike(), NOTHING: BACKGROUND[0]}.get(word, word)
+        if word in (SAME, ALIKE) and not name:
+            return "that class has no name yet"
+        if len(name) > LONGEST:
+            return f"a name has at most {LONGEST} characters"
+        if word != SKIP and name:
+            card = self.cards[self.at]
+            self.cards[self.at] = ClusterCard(card.cluster, name, *astuple(card)[2:])
+            if name not in (BACKGROUND[0], *self.known):
+                self.known.insert(0, name)
+        self.at += 1
+        return None
+
+
+class NamingSection:
+    """Events and layout of the cards; a part of the panel, whose state and hooks it shares."""
+
+    def start_naming(self, ctx: Any) -> None:
+        """Show the cards of the chosen run, from the first one without a name on."""
+        run = _chosen(ctx)
+        if run is None or not run.is_complete:
+            return
+        found = cards(ctx.dataset, run.field)
+        if not found:
+            ctx.ops.notify("No image shows a class of this run", variant="warning")
+            return
+        ctx.ops.set_active_fields([run.field])
+        show_colours(ctx)
+        first = next((number for number, card in enumerate(found) if not card.name), len(found))
+        self._show(ctx, run, Naming(run.key, found, first, names_used(ctx.dataset)[:SUGGESTED]))
+
+    def leave_naming(self, ctx: Any) -> None:
+        """Go back to the figures of the run; the names so far are kept."""
+        self.refresh(ctx)  # type: ignore[attr-defined]
+
+    def name_card(self, ctx: Any) -> None:
+        """Take what was typed, one word a card."""
+        words = ctx.params.get("value")
+        self._take(ctx, [word for word in words if isinstance(word, str)] if isinstance(words, list) else [])
+
+    def press(self, ctx: Any) -> None:
+        """Do what the button of a sign does."""
+        word = ctx.params.get("word")
+        self._take(ctx, [word] if word in (SAME, ALIKE, NOTHING, SKIP, BACK) else [])
+
+    def go_to_card(self, ctx: Any) -> None:
+        """Go to another card."""
+        run, naming = _naming(ctx)
+        number = row_of(ctx.params.get("card"), naming.cards if naming else ())
+        if run and naming and number is not None:
+            naming.at = number
+            self._show(ctx, run, naming)
+
+    def show_card(self, ctx: Any) -> None:
+        """Show the images of the class of this card in the grid."""
+        run, naming = _naming(ctx)
+        if run and naming and naming.at < len(naming.cards):
+            targets = ctx.dataset.mask_targets.get(run.field) or {}
+            name = str(targets.get(naming.cards[naming.at].cluster, ""))
+            parts.show(ctx, run, class_view(ctx.dataset, run.field, name))
+
+    def split_card(self, ctx: Any) -> None:
+        """Open the form that splits the class of this card."""
+        run, naming = _naming(ctx)
+        if run and naming and naming.at < len(naming.cards):
+            params = {"field": run.field, "class_id": str(naming.cards[naming.at].cluster)}
+            uri = f"{self.plugin_name}/split_class"  # type: ignore[attr-defined]
+            ctx.prompt(uri, params=params, on_success=self.start_naming)
+
+    def write_names(self, ctx: Any) -> None:
+        """Open the form that writes the masks with names."""
+        run, _ = _naming(ctx)
+        if run:
+            uri = f"{self.plugin_name}/name_classes"  # type: ignore[attr-defined]
+            ctx.prompt(uri, params={"field": run.field}, on_success=self.show_named)
+
+    def show_named(self, ctx: Any) -> None:
+        """Show the run that has been made of the names, the newest one."""
+        ctx.panel.state.run = None
+        self.refresh(ctx)  # type: ignore[attr-defined]
+
+    def _take(self, ctx: Any, words: list[str]) -> None:
+        run, naming = _naming(ctx)
+        if run is None or naming is None:
+            self.refresh(ctx)  # type: ignore[attr-defined]
+            return
+        old = naming.names
+        problems = [problem for problem in map(naming.take, words) if problem]
+        changed = {id_: name for id_, name in naming.names.items() if old.get(id_) != name}
+        if changed:
+            keep_draft(ctx.dataset, run, changed)
+        for problem in problems[:1]:
+            ctx.ops.notify(problem.capitalize(), variant="warning")
+        self._show(ctx, run, naming)
+
+    def _show(self, ctx: Any, run: RunRecord, naming: Naming) -> None:
+        """Send the state and the pictures of the cards in sight, each in one message."""
+        state = {"run": run.key, "naming": naming.to_state()}  # without what was typed, which ends it
+        ctx.panel_state.clear()
+        ctx.panel_state.update(state)  # of which the layout is made next
+        ctx.ops.set_panel_state(state)
+        out = Path(run.out)
+        data: dict[str, Any] = {}
+        for key, number in _in_sight(naming).items():
+            uri = exemplar_uri(out, naming.cards[number].cluster)
+            if uri:
+                data[key] = {"picture": uri}
+        if naming.at < len(naming.cards):
+            uri = exemplar_uri(out, naming.cards[naming.at].nearest)
+            data |= {"nearest": {"picture": uri}} if uri else {}
+        data["tree"] = parts.picture_uri(out / DENDROGRAM) or ""
+        ctx.ops.set_panel_data(data)
+
+    # ------------------------------------------------------------------ layout
+
+    def render_naming(self, ctx: Any, panel: Any) -> bool:
+        """Lay the cards out, if a person is naming; returns whether that is so."""
+        run, naming = _naming(ctx)
+        if run is None or naming is None:
+            return False
+        total = len(naming.cards)
+        text = f"**{len(naming.names)} of {total}** classes of `{run.field}` have a name"
+        panel.md(text, name="naming_head")
+        sight = _in_sight(naming)
+        for key, number in sight.items():
+            if number < naming.at:
+                self._neighbour(panel, key, naming.cards[number], number)
+        if naming.at < total:
+            self._card(panel, naming)
+        else:
+            panel.md("All classes were seen. **Write the names**, or go back to a card", name="all_seen")
+        for key, number in sight.items():
+            if number > naming.at:
+                self._neighbour(panel, key, naming.cards[number], number)
+        row = panel.h_stack("naming_end", gap=2, align_y="center")
+        row.btn("write_names", label="Write the names", on_click=self.write_names, variant="contained")
+        row.btn(
+            "leave_naming", label="Leave (names are kept)", on_click=self.leave_naming, variant="outlined"
+        )
+        if (Path(run.out) / DENDROGRAM).is_file():
+            panel.img("tree", alt_text="Dendrogram: which classes are alike", width="100%")
+        return True
+
+    def _card(self, panel: Any, naming: Naming) -> None:
+        card = naming.cards[naming.at]
+        row = panel.h_stack("card", gap=2, align_y="center")
+        row.img("picture", height="108px", alt_text=f"Crops of class {card.cluster}", on_click=self.show_card)
+        about = f"**Class {card.cluster}**, {naming.at + 1} of {len(naming.cards)}"
+        about += f"  \n{count_of(card.images)}, {card.share:.1%} of the area"
+        about += f"  \nnow: {plain_markdown(show_name(card.name))}" if card.name else ""
+        row.md(about, name="about")
+        choices = types.AutocompleteView(
+            label="Name",
+            # Enter takes what is typed, not the first suggestion; what is typed before the answer stays
+            componentsProps={"autocomplete": {"autoHighlight": False, "clearOnBlur": False}},
+        )
+        for name in naming.known:
+            choices.add_choice(name, label=show_name(name))
+        panel.list("typed", types.String(), view=choices, on_change=self.name_card)
+        panel.md(HINTS, name="hints")
+        self._signs(panel, naming)
+        near = next((each for each in naming.cards if each.cluster == card.nearest), None)
+        if near is not None:
+            row = panel.h_stack("nearest", gap=2, align_y="center")
+            row.img("picture", height="60px", alt_text=f"Crops of class {near.cluster}")
+            name = plain_markdown(show_name(near.name)) if near.name else "no name yet"
+            row.md(
+                f"Most like it: class {near.cluster}, **{name}**, similarity {card.similarity:.2f}",
+                name="who",
+            )
+            if near.name:
+                self._sign(row, ALIKE, "The same name")
+
+    def _signs(self, panel: Any, naming: Naming) -> None:
+        row = panel.h_stack("signs", gap=1, align_y="center")
+        if naming.before():
+            self._sign(row, SAME, f"Same: {show_name(naming.before())}")
+        self._sign(row, NOTHING, "Background")
+        self._sign(row, SKIP, "Leave it")
+        if naming.at:
+            self._sign(row, BACK, "Back")
+        row.btn("split_card", label="Split it", on_click=self.split_card, variant="outlined")
+
+    def _sign(self, row: Any, word: str, label: str) -> None:
+        name = {SAME: "same", ALIKE: "alike", NOTHING: "nothing", SKIP: "skip", BACK: "back"}[word]
+        row.btn(
+            name, label=f"{label} ({word})", on_click=self.press, params={"word": word}, variant="outlined"
+        )
+
+    def _neighbour(self, panel: Any, key: str, card: ClusterCard, number: int) -> None:
+        row = panel.h_stack(key, gap=2, align_y="center")
+        alt = f"Crops of class {card.cluster}"
+        row.img("picture", height="48px", alt_text=alt, on_click=self.go_to_card, params={"card": number})
+        name = f"**{plain_markdown(show_name(card.name))}**, " if card.name else ""
+        row.md(f"{name}class {card.cluster}", name="who")
+
+
+def _in_sight(naming: Naming) -> dict[str, int]:
+    """Return the key of a card in the panel's data -> its number, of those that are shown."""
+    numbers = range(naming.at - AROUND, naming.at + AROUND + 1)
+    keys = {
+        number: "card" if number == naming.at else f"around_{number - naming.at + AROUND}"
+        for number in numbers
+    }
+    return {keys[number]: number for number in numbers if 0 <= number < len(naming.cards)}
+
+
+def _chosen(ctx: Any) -> RunRecord | None:
+    return choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
+
+
+def _naming(ctx: Any) -> tuple[RunRecord | None, Naming | None]:
+    """Return the run whose classes are being named, and where the person is."""
+    naming = Naming.of_state(ctx.panel.state.naming)
+    runs = list_runs(ctx.dataset) if naming is not None and ctx.dataset else []
+    run = next((each for each in runs if naming is not None and each.key == naming.run), None)
+    return (run, naming) if run is not None and run.is_complete else (None, None)

@@ -1,0 +1,112 @@
+"""Teaching in the real App: what to label next, a run that learns from labels, what changed; accepting."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from fiftyone_plugin.dataset.comparison import list_comparisons
+
+from .driving import choose, click, close, execute, open_dataset, open_form, open_panel, picture, settle
+
+FAST = {"size": 224, "classes": 8, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
+
+
+@pytest.fixture
+def labelled(fo, dataset, backbone, tmp_path):
+    """The photographs with clusters, and a person's masks of two of them: what is there, and what is not."""
+    from fiftyone_plugin import label_dataset
+
+    label_dataset(dataset, "auto", out=tmp_path / "auto", **FAST)
+    for sample in dataset.limit(2).iter_samples(autosave=True):
+        mask = sample.auto.get_mask()
+        largest = np.bincount(mask.ravel()).argmax()
+        sample["mine"] = fo.Segmentation(mask=np.where(mask == largest, 2, 1).astype(np.uint8))
+    dataset.mask_targets = {**dataset.mask_targets, "mine": {1: "person", 2: "surroundings"}}
+    dataset.save()
+    return dataset
+
+
+def show_panel(page, dataset):
+    open_dataset(page, dataset)
+    panel = open_panel(page, "pseudomasks")
+    panel.locator(".js-plotly-plot").last.wait_for()
+    settle(page)
+    return panel
+
+
+def test_suggest_teach_and_what_changed(labelled, page):
+    panel = show_panel(page, labelled)
+    form = open_form(page, panel.get_by_role("button", name="What to label next"), "Labels so far")
+    choose(page, form.get_by_role("combobox").last, "mine", sent='"labels":"mine"')
+    picture(page, "teach_suggest_form")
+    execute(page, "Saved view", "Suggest")
+    picture(page, "teach_suggest_output")
+    close(page)
+    page.get_by_text("5 sample").first.wait_for()
+    picture(page, "teach_suggest_view")
+    labelled.reload()
+    chosen = labelled.load_saved_view("auto: label next").values("id")
+    assert set(chosen) == set(labelled.values("id")) - set(labelled.exists("mine").values("id"))
+    click(panel.get_by_role("button", name="Show all images"), page.get_by_text("7 sample").first)
+
+    form = open_form(page, panel.get_by_role("button", name="Teach with labels"), "Learn from labels")
+    box = form.get_by_role("combobox").filter(has_text="none").first
+    choose(page, box, "mine", sent='"labels":"mine"')
+    form.get_by_text("the run in auto").wait_for()
+    picture(page, "teach_form")
+    execute(page, "auto_taught")
+    close(page)
+    panel.get_by_role("cell", name="surroundings").wait_for()
+    labelled.reload()
+    assert dict(labelled.mask_targets["auto_taught"]) == {1: "person", 2: "surroundings"}
+    assert len(labelled.exists("auto_taught")) == 7
+    assert len(labelled.exists("mine")) == 2
+
+    open_form(page, panel.get_by_role("button", name="Compare", exact=True), "Second run")
+    execute(page, "Saved view, images that differ most first")
+    close(page)
+    panel.get_by_text("Classes that agree least").scroll_into_view_if_needed()
+    picture(page, "teach_changed")
+    labelled.reload()
+    (stored,) = list_comparisons(labelled)
+    assert {stored.a, stored.b} == {"auto", "auto_taught"}
+
+
+def test_masks_are_accepted_by_their_score_and_exported(labelled, page, tmp_path):
+    panel = show_panel(page, labelled)
+    scores = sorted(labelled.values("auto_quality"))
+    slider = panel.locator("input[type=range]").first
+    slider.scroll_into_view_if_needed()
+    middle = (scores[0] + scores[-1]) / 2
+    kept = sum(score >= middle for score in scores)
+    panel.get_by_text(f"{kept} of 7 images are kept").wait_for()
+    picture(page, "accept_before")
+    slider.focus()
+    page.keyboard.press("Home")
+    panel.get_by_text("7 of 7 images are kept").wait_for()
+    settle(page)
+    slider.focus()
+    page.keyboard.press("End")
+    panel.get_by_text("1 of 7 images are kept").wait_for()
+    export = panel.get_by_role("button", name="Export the accepted")
+    click(panel.get_by_role("button", name="Tag accepted / to review"), export)
+    picture(page, "accept_tagged")
+    labelled.reload()
+    assert labelled.count_sample_tags() == {"accepted": 1, "to review": 6}
+    click(panel.get_by_role("button", name="Show the others"), page.get_by_text("6 sample").first)
+    open_form(page, export, "Only samples tagged")
+    picture(page, "accept_export")
+    with page.expect_download() as download:
+        execute(page, "Written to")
+    close(page)
+    download.value.save_as(tmp_path / "labels.zip")
+    with zipfile.ZipFile(tmp_path / "labels.zip") as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith("instances.json")]
+        assert len(json.loads(archive.read(name))["images"]) == 1
+    click(panel.get_by_role("button", name="Take the tags back"), export, "hidden")
+    labelled.reload()
+    assert labelled.count_sample_tags() == {}
