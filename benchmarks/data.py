@@ -16,8 +16,8 @@ from fiftyone_plugin.images.listing import ImageItem, list_images
 from fiftyone_plugin.masks.files import read_mask
 
 # Ground-truth ids that take no part, where a folder has no ignore.json of its own: MSRC-21 leaves out void,
-# horse and mountain of MSRC v2; 0 is unlabelled in the 27 coarse COCO classes.
-IGNORE = {"msrc_v2": (0, 5, 8), "coco27": (0,)}
+# horse and mountain of MSRC v2; 0 is unlabelled in the 27 coarse COCO classes, and void in CamVid.
+IGNORE = {"msrc_v2": (0, 5, 8), "coco27": (0,), "camvid": (0,)}
 FOREGROUND = ("ecssd",)  # salient object against background, masks of 0 and 255
 
 

@@ -46,7 +46,7 @@ class MosaicConfig(MethodConfig):
         "auto",
         Number(0, 1, whole=False, word="auto"),
         "share of its mean token that is taken off an image before its regions are compared with others; "
-        "auto: 1 where all images show one kind of scene, else 0",
+        "auto: 1 where 50 images or more show one kind of scene, else 0",
     )
     cuts: tuple[tuple[str, int], ...] = option(
         (("out", 9), (STACK, 9)),

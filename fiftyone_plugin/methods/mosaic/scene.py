@@ -11,6 +11,8 @@ __all__ = ["alikeness", "centering"]
 ONE_SCENE = 0.82
 """Mean cosine of the CLS features of two images. Street scenes from a car have 0.87; photographs of fields or
 of roads 0.78, photographs of everything 0.66 to 0.73."""
+ENOUGH = 50
+"""Images: of a dozen, centring helped some collections as much as it hurt others."""
 SHARE = 1.0
 
 
@@ -32,9 +34,9 @@ def centering(cls: np.ndarray) -> float:
 
     Where all images hold the same classes in much the same shares, what their mean tokens differ in is light,
     weather and camera, and classes would be cut by these: road in the sun, road in the rain. Where they do
-    not, the mean says what an image shows. benchmarks/notes/mosaic.md has what either costs.
+    not, or where images are few, the mean says what an image shows; see benchmarks/notes/mosaic.md.
 
     Args:
         cls: (m, D) float32 CLS features, a row for each image.
     """
-    return SHARE if alikeness(cls) > ONE_SCENE else 0.0
+    return SHARE if len(cls) >= ENOUGH and alikeness(cls) > ONE_SCENE else 0.0

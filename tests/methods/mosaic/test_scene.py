@@ -24,7 +24,7 @@ def street(index: int) -> np.ndarray:
     return labels
 
 
-def streets(n: int = 20) -> MemorySource:
+def streets(n: int = 50) -> MemorySource:
     """Streets in one of two lights, which differ by more than their surfaces do."""
     images = MemorySource(make_image(street(i), f"{i:03}.png", noise=0.3) for i in range(n))
     light = np.linalg.qr(np.random.default_rng(0).normal(size=(DIM, DIM)))[0][5]
@@ -52,8 +52,9 @@ def test_alikeness_is_the_mean_cosine_of_pairs():
 
 def test_only_one_kind_of_scene_is_centred():
     rng = np.random.default_rng(0)
-    common, own = rng.normal(size=(1, 64)), rng.normal(size=(30, 64))
+    common, own = rng.normal(size=(1, 64)), rng.normal(size=(50, 64))
     assert centering((2.5 * common + own).astype(np.float32)) == 1  # a cosine of 0.86
+    assert centering((2.5 * common + own[:49]).astype(np.float32)) == 0  # too few
     assert centering((1.5 * common + own).astype(np.float32)) == 0  # of 0.69
 
 
@@ -67,7 +68,7 @@ def test_what_was_taken_off_is_kept_with_the_model(tmp_path):
     method = Mosaic(3, **SMALL).fit(streets())
     assert method.center_ == 1
     save_method(method, tmp_path)
-    image = streets(1)[0]
+    image = streets()[0]
     before, after = method.predict(image), load_method(tmp_path).predict(image)
     np.testing.assert_array_equal(after.agreement, before.agreement)
     assert method.recut(2).center_ == 1
