@@ -79,7 +79,7 @@ class AcceptSection:
         found = parts.histogram(ctx.dataset, path)
         if path is None or found is None or len(found.counts) < 2:
             return None
-        low, high = found.edges[0], found.edges[-1]
+        low, high = found.edges[0], math.nextafter(found.edges[-1], -math.inf)  # the highest score
         if threshold is None:
             old = ctx.panel.state.accepting
             same = isinstance(old, dict) and old.get("path") == path
@@ -107,11 +107,14 @@ class AcceptSection:
             default=shown["threshold"],
             min=shown["low"],
             max=shown["high"],
-            label=f"Accept from this {shown['path']} on",
+            label="Accept",  # the App cuts a longer one off
             view=types.SliderView(),
             on_change=self.move_threshold,
         )
-        text = f"**{shown['kept']:,}** of {shown['kept'] + shown['left']:,} images are kept"
+        total = shown["kept"] + shown["left"]
+        text = (
+            f"From a score of {shown['threshold']:.3f} on, **{shown['kept']:,}** of {total:,} images are kept"
+        )
         text += f", expected mean IoU {shown['expected']:.2f}" if shown["expected"] is not None else ""
         panel.md(text, name="kept")
         row = panel.h_stack("accepting", gap=2, align_y="center")

@@ -43,7 +43,7 @@ def test_suggest_teach_and_what_changed(labelled, page):
     form = open_form(page, panel.get_by_role("button", name="What to label next"), "Labels so far")
     choose(page, form.get_by_role("combobox").last, "mine", sent='"labels":"mine"')
     picture(page, "teach_suggest_form")
-    execute(page, "Saved view", "Suggest")
+    execute(page, "auto: label next", "Suggest")
     picture(page, "teach_suggest_output")
     close(page)
     page.get_by_text("5 sample").first.wait_for()
