@@ -97,7 +97,6 @@ def test_masks_are_accepted_by_their_score_and_exported(labelled, page, tmp_path
     picture(page, "accept_tagged")
     labelled.reload()
     assert labelled.count_sample_tags() == {"accepted": 1, "to review": 6}
-    click(panel.get_by_role("button", name="Show the others"), page.get_by_text("6 sample").first)
     open_form(page, export, "Only samples tagged")
     picture(page, "accept_export")
     with page.expect_download() as download:
@@ -107,6 +106,7 @@ def test_masks_are_accepted_by_their_score_and_exported(labelled, page, tmp_path
     with zipfile.ZipFile(tmp_path / "labels.zip") as archive:
         (name,) = [n for n in archive.namelist() if n.endswith("instances.json")]
         assert len(json.loads(archive.read(name))["images"]) == 1
+    click(panel.get_by_role("button", name="Show the others"), page.get_by_text("6 sample").first)
     click(panel.get_by_role("button", name="Take the tags back"), export, "hidden")
     labelled.reload()
     assert labelled.count_sample_tags() == {}
