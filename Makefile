@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check format bench doctor clean
+.PHONY: help demo test soak check format bench docs doctor clean
 
 help:
 	@echo "make demo    install into $(VENV), label the sample photographs, write $(OUT)/"
@@ -18,6 +18,7 @@ help:
 	@echo "make check   lint, formatting and types"
 	@echo "make format  apply the formatter and the safe lint fixes"
 	@echo "make bench   quality and speed tables (minutes)"
+	@echo "make docs    build the documentation into site/, every warning an error"
 	@echo "make doctor  what is installed, what is missing, and the mend"
 	@echo "make clean   remove caches, builds and $(OUT); $(VENV) stays"
 
@@ -44,11 +45,14 @@ bench: $(VENV)/.installed-test
 	$(PY) -m benchmarks.quality
 	$(PY) -m benchmarks.speed
 
+docs: $(VENV)/.installed-docs
+	$(PY) -m mkdocs build --strict -d site
+
 doctor: $(VENV)/.installed-demo
 	$(VENV)/bin/pseudomask doctor
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-artifacts $(OUT)
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis test-artifacts $(OUT)
 	find . -name __pycache__ -not -path './.venv/*' -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # A stamp a set of extras; a changed pyproject.toml installs again, which is quick where nothing is new.

@@ -154,7 +154,9 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--images", type=Path)
-    parser.add_argument("--count", type=int, default=96)
+    parser.add_argument(
+        "--count", type=int, default=256, help="of fewer than 256 a rate is that of a chunk or two"
+    )
     parser.add_argument("--repeats", type=int, default=2)
     args = parser.parse_args()
     if args.what == "million":

@@ -1,4 +1,4 @@
-"""Operator ``export_masks``: masks of the view as COCO, VOC, YOLO or plain PNG."""
+"""Operator ``export_masks``: masks of the view in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ __all__ = ["ExportMasks"]
 
 DEFAULT_FORMAT = "coco-instances"
 DOWNLOAD_BYTES = 8 << 20  # of labels, before they are packed; they travel inside a message to the browser
-MEDIA_FOLDERS = ("images", "JPEGImages")
+MEDIA_FOLDERS = ("images", "JPEGImages", "img_dir")
 MAX_AREA = 10**9
+MAX_SHARE = 0.9
 NO_FIELD = "this dataset has no segmentation field: label it first"
 MODES = {
     "copy": "into the export",
@@ -36,7 +37,7 @@ MODES = {
 
 
 class ExportMasks(PseudoMaskOperator):
-    """Write masks as COCO instances, panoptic or stuff, Pascal VOC, YOLO or plain PNG."""
+    """Write masks in the formats of other tools: to correct them, to train on, or plain PNG."""
 
     listed = entry("Export masks", "file_download", risk_level=RiskLevel.MEDIUM)
     title, done = "Export masks", "Export of masks"
@@ -75,6 +76,10 @@ class ExportMasks(PseudoMaskOperator):
         inputs.int("min_area", default=0, min=0, label="Smallest component", description=text)
         text = "Masks below it are left out; empty: all are exported"
         inputs.float("min_quality", min=0, max=1, label="Lowest quality", description=text)
+        text = "Pixels below it are unlabelled, or ignored in formats to train on"
+        inputs.float("min_confidence", min=0, max=1, label="Lowest confidence", description=text)
+        text = "Share of the images that is drawn for a split val, the others are train; empty: no splits"
+        inputs.float("val", min=0, max=MAX_SHARE, label="Validation", description=text)
         if options.named:
             _check_folder(inputs, options.folder, options.arguments["overwrite"])
 
@@ -108,7 +113,7 @@ class ExportMasks(PseudoMaskOperator):
             field: Segmentation field.
             out: folder of the export.
             params: other values of the form: ``format``, ``overwrite``, ``images``, ``tag``, ``min_area``,
-                ``min_quality``.
+                ``min_quality``, ``min_confidence``, ``val``.
         """
         return self.call(view, params | {"field": field, "out": str(out)})
 
@@ -145,6 +150,8 @@ class _Options:
             "images": params.one_of("images", MODES, "copy"),
             "min_area": params.whole("min_area", 0, 0, MAX_AREA),
             "min_quality": params.number("min_quality", None, 0.0, 1.0),
+            "min_confidence": params.number("min_confidence", 0.0, 0.0, 1.0),
+            "val": params.number("val", 0.0, 0.0, MAX_SHARE),
         }
         out = params.text("out")
         folder = Path(out) if out else default_folder(ctx.dataset, field, kind)

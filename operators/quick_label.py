@@ -10,7 +10,7 @@ from typing import Any
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.keys import reserved_fields
-from fiftyone_plugin.dataset.record import list_runs
+from fiftyone_plugin.dataset.resuming import unfinished_runs
 from fiftyone_plugin.dataset.summary import free_field
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.estimate import format_seconds
@@ -105,9 +105,8 @@ def _unfinished_field(dataset: Any, view: Any) -> str | None:
     from fiftyone_plugin.images.listing import list_view
     from fiftyone_plugin.runs.folder import RunDirectory
     from fiftyone_plugin.runs.provenance import image_names_sha256
-    from fiftyone_plugin.runs.stopping import is_at_work
 
-    runs = [run for run in list_runs(dataset) if not run.is_complete and CLICKED.fullmatch(run.field)]
+    runs = [run for run in unfinished_runs(dataset).values() if CLICKED.fullmatch(run.field)]
     if not runs:
         return None
     images = image_names_sha256([each.item for each in list_view(view)])
@@ -116,7 +115,7 @@ def _unfinished_field(dataset: Any, view: Any) -> str | None:
             record = RunDirectory(Path(run.out)).read_run()
         except UsageError:  # its folder is damaged: a new field is the way round it
             continue
-        if record and record.settings.get("image_names_sha256") == images and not is_at_work(Path(run.out)):
+        if record and record.settings.get("image_names_sha256") == images:
             return run.field
     return None
 

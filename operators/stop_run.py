@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from fiftyone.operators import types
 
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.resuming import unfinished_runs
 from fiftyone_plugin.errors import UsageError
 
 from .base import PseudoMaskOperator, Result, entry
@@ -31,7 +31,7 @@ class StopRun(PseudoMaskOperator):
 
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Offer the runs that are at work."""
-        fields = list(_running(ctx.dataset))
+        fields = list(unfinished_runs(ctx.dataset, at_work=True))
         if not fields:
             inputs.view("none", types.Notice(label=NOTHING.capitalize()))
             block(inputs, "field", NOTHING)
@@ -44,7 +44,7 @@ class StopRun(PseudoMaskOperator):
         """Ask the run to stop."""
         from fiftyone_plugin.runs.stopping import request_stop
 
-        running = _running(ctx.dataset)
+        running = unfinished_runs(ctx.dataset, at_work=True)
         field = params.text("field") or next(iter(running), "")
         run = running.get(field)
         if run is None or not request_stop(Path(run.out)):
@@ -54,11 +54,3 @@ class StopRun(PseudoMaskOperator):
     def __call__(self, view: Any, field: str) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, field)`` with the field that the run fills."""
         return self.call(view, {"field": field})
-
-
-def _running(dataset: Any) -> dict[str, RunRecord]:
-    """Return field -> run of what is at work at this moment, in whatever process."""
-    from fiftyone_plugin.runs.stopping import is_at_work
-
-    runs = (run for run in list_runs(dataset) if not run.is_complete and is_at_work(Path(run.out)))
-    return {run.field: run for run in runs}

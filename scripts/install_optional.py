@@ -41,6 +41,36 @@ def database_is_served() -> bool:
     return not linux_x86 or probe_mongod().path is not None or check_database().status == "ok"
 
 
+# What reads exports in tests, without what its packages want besides: that would move versions of ours
+READERS = (
+    "addict==2.4.0",
+    "cachetools==7.0.5",
+    "datasets==5.2.0",
+    "datumaro==1.13.12",
+    "defusedxml==0.7.1",
+    "dill==0.4.1",
+    "imagesize==2.0.1",
+    "json-stream==2.5.1",
+    "json-stream-rs-tokenizer==0.5.4",
+    "label-studio-sdk==2.1.2",
+    "lxml==6.1.3",
+    "markdown-it-py==4.3.0",
+    "mdurl==0.1.2",
+    "mmengine==0.10.7",
+    "multiprocess==0.70.19",
+    "orjson==3.13.0",
+    "platformdirs==4.14.8",
+    "pyarrow==25.0.1",
+    "rich==15.0.0",
+    "ruamel.yaml==0.19.1",
+    "shapely==2.2.0",
+    "termcolor==3.3.0",
+    "ultralytics==8.4.190",
+    "ultralytics-thop==2.2.3",
+    "xxhash==4.1.0",
+    "yapf==0.43.0",
+)
+
 ITEMS = (
     Optional(
         "offline weights",
@@ -65,6 +95,15 @@ ITEMS = (
             "moto[server]>=5.0",
         ),
         "tests of s3:// are skipped",
+    ),
+    Optional(
+        "other tools to test exports with",
+        lambda: all(
+            importlib.util.find_spec(name) is not None
+            for name in ("datasets", "datumaro", "label_studio_sdk", "mmengine", "ultralytics")
+        ),
+        ("--no-deps", *READERS),
+        "tests that read exports with the tools that they are for are skipped",
     ),
     Optional(
         "database binary",

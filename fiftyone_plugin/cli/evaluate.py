@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("pred", metavar="PRED_DIR", help="predicted masks, or the output folder of `label`")
     add("true", metavar="GT_DIR", help="ground-truth masks")
     add("--names", metavar="FILE", help='JSON: {"1": "sky", ...}, or a list of names of ids 0, 1, ...')
-    add("--classes", nargs="?", action=shared.Retired, now="--names FILE")
+    add("--classes", action=shared.Renamed, now="--names")
     ignored = "ground-truth ids that take no part, e.g. 255"
     add("--ignore", type=int, nargs="+", default=[], metavar="ID", help=ignored)
     add("--protocol", metavar="NAME", help=f"see below; default {DEFAULT}, or that of --mapping")

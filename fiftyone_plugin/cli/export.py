@@ -15,7 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "add_parser", "run"]
 
-FORMATS = ("coco-instances", "coco-panoptic", "coco-stuff", "coco-results", "voc", "masks", "yolo")
+FORMATS = (
+    "coco-instances",
+    "coco-panoptic",
+    "coco-stuff",
+    "coco-results",
+    "voc",
+    "masks",
+    "yolo",
+    "ultralytics-semantic",
+    "mmsegmentation",
+    "huggingface",
+    "cvat",
+    "label-studio",
+)
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -23,7 +36,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = shared.add_command(
         subparsers,
         "export",
-        help="write masks as COCO, VOC, YOLO or plain PNG",
+        help="write masks in the formats of other tools",
         description="Write masks in a format that other tools read. SOURCE is the output of `label`, any "
         "folder with images/ and masks/ (and classes.json, instances/), or fiftyone:NAME.",
     )
@@ -39,11 +52,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--view", metavar="NAME", help="with fiftyone:NAME: a saved view")
     add("--tag", nargs="+", help="with fiftyone:NAME: samples with one of these tags")
     add("--only", nargs="+", metavar="CLASS", help="names or ids of the classes to export (default: all)")
-    add("--classes", nargs="*", action=shared.Retired, now="--only CLASS...")
+    add("--classes", nargs="+", action=shared.Renamed, now="--only")
     add("--ignore", type=int, nargs="+", default=[], metavar="ID", help="unlabelled, e.g. 255")
     add("--min-quality", type=float, metavar="Q", help="lowest quality of a mask, 0..1")
     low = "masks below it (default: %(default)s)"
     add("--low-quality", choices=["drop", "mark"], default="drop", help=low)
+    text = "pixels below this confidence, 0..1, become unlabelled; formats to train on ignore them"
+    add("--min-confidence", type=float, default=0, metavar="C", help=text)
     add("--min-area", type=int, default=0, metavar="PIXELS", help="smallest component")
     small = "smaller ones: unlabelled, or merged with their neighbour (default: %(default)s)"
     add("--small", choices=["drop", "merge"], default="drop", help=small)
@@ -51,6 +66,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add = parser.add_argument_group("how").add_argument
     add("--images", choices=["copy", "symlink", "reference"], default="copy", help="default: %(default)s")
     add("--splits", nargs="+", default=[], metavar="TAG", help="a split for each of these tags")
+    add("--val", type=float, default=0, metavar="SHARE", help="draw splits train and val; this share is val")
+    add("--seed", type=int, default=0, metavar="N", help="which images --val draws (default: %(default)s)")
+    text = "formats to train on: unlabelled is class 0 of this name, not ignored"
+    add("--background", default="", metavar="NAME", help=text)
     add("--stuff", nargs="+", default=[], metavar="CLASS", help="classes that are not countable")
     add("--polygons", action="store_true", help="COCO instances: polygons instead of RLE")
     add("--tolerance", type=float, default=0, metavar="PIXELS", help="of polygons (default: 0, exact)")
@@ -72,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from ..formats.exporting import export
 
     names = ("min_area", "small", "min_quality", "low_quality", "images", "polygons", "tolerance")
-    more = ("connectivity", "border", "void", "like")
+    more = ("connectivity", "border", "void", "like", "min_confidence", "val", "seed", "background")
     result = export(
         _source(args),
         out=args.out,

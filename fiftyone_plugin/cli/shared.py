@@ -17,7 +17,7 @@ from .exits import EXIT_CODES, Exit
 if TYPE_CHECKING:
     from ..common.progress import Progress
 
-__all__ = ["Parser", "Retired", "add_command", "add_engine", "add_json", "add_out", "add_quiet"]
+__all__ = ["Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out", "add_quiet"]
 __all__ += ["dataset_named", "engine_settings", "finish", "list_skipped", "listed", "progress_of"]
 
 FIFTYONE = "fiftyone:"
@@ -51,16 +51,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(Exit.REFUSED, f"{self.prog}: error: {message}\nsee {self.prog} --help\n")
 
 
-class Retired(argparse.Action):
-    """An option under the name that it had in the last release: answered in words."""
+class Renamed(argparse.Action):
+    """The name that an option had in the last release: still taken, with a warning, for one more."""
 
     def __init__(self, *args: Any, now: str, **options: Any) -> None:
-        super().__init__(*args, **{**options, "help": argparse.SUPPRESS})
+        super().__init__(*args, **{**options, "help": argparse.SUPPRESS, "dest": now.lstrip("-")})
         self.now = now
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        """Say what the option is called now."""
-        parser.error(f"{self.option_strings[0]} is the number of classes K, of `label`: use {self.now} here")
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+    ) -> None:
+        """Keep the value for the option of the new name."""
+        old = self.option_strings[0]
+        say(f"{parser.prog}: {old} is called {self.now} now; elsewhere {old} is the number K", error=True)
+        setattr(namespace, self.dest, values)
 
 
 def listed(names: Mapping[str, str]) -> str:

@@ -25,16 +25,24 @@ if TYPE_CHECKING:
 __all__ = ["done_of", "resume_run", "unfinished_runs"]
 
 
-def unfinished_runs(dataset: Dataset) -> dict[str, RunRecord]:
-    """Return mask field -> run of those that are not complete and that nobody works on, newest first."""
+def unfinished_runs(dataset: Dataset, *, at_work: bool = False) -> dict[str, RunRecord]:
+    """Return mask field -> run of those that are not complete, newest first.
+
+    Args:
+        dataset: the dataset.
+        at_work: those that a process works on at this moment, instead of those that nobody works on.
+    """
     runs = (run for run in list_runs(dataset) if not run.is_complete)
-    return {run.field: run for run in runs if not is_at_work(Path(run.out))}
+    return {run.field: run for run in runs if is_at_work(Path(run.out)) == at_work}
 
 
 def done_of(run: RunRecord) -> tuple[int, int | None]:
-    """Return how many masks an unfinished run has made, of how many images; ``None``: not known yet."""
+    """Return how many masks an unfinished run has made, of how many images; ``None``: not known."""
     directory = RunDirectory(Path(run.out))
-    document = directory.read_run()
+    try:
+        document = directory.read_run()
+    except UsageError:  # damaged: going on with it says so
+        document = None
     images = document.settings.get("images") if document is not None else None
     return sum(1 for _ in directory.finished()), images if isinstance(images, int) else None
 

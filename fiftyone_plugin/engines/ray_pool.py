@@ -27,18 +27,20 @@ GROW_S = 5.0  # between looks whether machines have joined
 ROOM_S = 600.0  # to wait for a machine that has room for a worker; one that is rented takes minutes
 SAY_S = 15.0  # without any worker, until that is said
 DEATHS = 20  # in a row without any result
+HANG_S = 3600.0  # at one task, until its worker counts as dead: a disk or store that never answers
 STILLBORN = 3  # deaths of workers before they began, for each that is wanted
 
 
 @dataclass(eq=False)
 class _Member:
-    """A worker process; ``opening`` until it has loaded the work."""
+    """A worker process; ``opening`` until it has loaded the work, at its oldest task since ``since``."""
 
     handle: Any
     opening: Any = None
     where: str = "a machine"
     node: str = ""
     tasks: deque[tuple[Any, Task]] = field(default_factory=deque)
+    since: float = 0.0
 
 
 class Pool:
@@ -86,6 +88,7 @@ class Pool:
                     return
                 self._grow()
                 yield from self._step(chunks)
+                yield from self._hanging(chunks)
         finally:
             for member in list(self._members):
                 if member.tasks:  # for which nobody waits any more
@@ -184,6 +187,8 @@ class Pool:
                 if load and task.suspect:
                     chunks.give_back(task)
                     return
+                if not member.tasks:
+                    member.since = time.monotonic()
                 member.tasks.append((member.handle.do.remote(task.items), task))
 
     def _step(self, chunks: Chunks) -> Iterator[tuple[int, list[Any]]]:
@@ -222,14 +227,19 @@ class Pool:
             self._deaths = self._stillborn = 0
             ((_, task),) = [pair for pair in member.tasks if pair[0] == ref]
             member.tasks = deque(pair for pair in member.tasks if pair[0] != ref)
+            member.since = time.monotonic()
             yield from chunks.answer(task, answer["found"])
 
     def _lost(self, member: _Member, chunks: Chunks, error: Exception) -> Iterator[tuple[int, list[Any]]]:
         """Go on without a worker that has died; what it had begun is to blame, unless its machine is gone."""
-        reason = _reason(member, error)
+        gone = "node has died" in str(error) or member.node not in _alive_nodes()
+        yield from self._without_result(member, chunks, _reason(member, error), gone=gone)
+
+    def _without_result(
+        self, member: _Member, chunks: Chunks, reason: str, *, gone: bool = False
+    ) -> Iterator[tuple[int, list[Any]]]:
         began = member.opening is None
         tasks = self._without(member)
-        gone = "node has died" in str(error) or member.node not in _alive_nodes()
         self._deaths += 1
         self._stillborn += not began
         most = STILLBORN * len(self._members or [member])
@@ -244,6 +254,15 @@ class Pool:
             chunks.give_back(tasks[0])
         elif tasks:
             yield from chunks.died(tasks[0], reason)
+
+    def _hanging(self, chunks: Chunks) -> Iterator[tuple[int, list[Any]]]:
+        """End workers that do not come to the end of a task."""
+        late = time.monotonic() - HANG_S
+        for member in [one for one in self._members if one.tasks and one.since < late]:
+            self._kill(member)
+            yield from self._without_result(
+                member, chunks, f"{member.where} gave no answer for {HANG_S:.0f} s"
+            )
 
     def _failed(
         self, member: _Member, chunks: Chunks, answer: dict[str, Any]

@@ -34,6 +34,7 @@ __all__ = [
 
 SMALL_MODES = ("drop", "merge")
 QUALITY_MODES = ("drop", "mark")
+DRAWN = ("train", "val")  # the splits that ``val`` makes
 
 
 def key_suffix(key: str) -> str:
@@ -62,6 +63,7 @@ class ExportItem:
         quality: of the mask, in [0, 1]; ``None`` if unknown. Use :attr:`known_quality`: a source may hold
             anything.
         suffix: extension of the image in the export, with its dot; ``None`` for that of the key.
+        confidence: path of the map of confidence, (h, w) from 0 to 255; ``None`` where there is none.
     """
 
     key: str
@@ -72,6 +74,7 @@ class ExportItem:
     tags: tuple[str, ...] = ()
     quality: float | None = None
     suffix: str | None = None
+    confidence: str | None = None
 
     @property
     def known_quality(self) -> float | None:
@@ -130,6 +133,10 @@ class ExportOptions:
         border: VOC: pixels on both sides of boundaries that become void.
         void: VOC: unlabelled pixels become void (255) instead of background (0).
         like: COCO results: a COCO file whose image and category ids are used, matched by names.
+        min_confidence: pixels of lower confidence, in [0, 1], become unlabelled.
+        val: share of the images that become a split ``val``, the others ``train``; instead of ``splits``.
+        seed: which images these are.
+        background: formats to train on: unlabelled pixels are a class of this name, id 0, instead of 255.
 
     Raises:
         UsageError: a value is impossible.
@@ -147,6 +154,10 @@ class ExportOptions:
     border: int = 0
     void: bool = False
     like: str | None = None
+    min_confidence: float = 0
+    val: float = 0
+    seed: int = 0
+    background: str = ""
 
     def __post_init__(self) -> None:
         _one_of("small", self.small, SMALL_MODES)
@@ -158,6 +169,16 @@ class ExportOptions:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
         if self.min_quality is not None and not 0 <= self.min_quality <= 1:
             raise UsageError(f"min_quality must be within 0..1, not {self.min_quality!r}")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"min_confidence must be within 0..1, not {self.min_confidence!r}")
+        if not 0 <= self.val < 1:
+            raise UsageError(
+                f"val must be a share of the images, 0 or more and less than 1, not {self.val!r}"
+            )
+        if self.val and self.splits not in ((), DRAWN):
+            raise UsageError("val draws the splits train and val: name no other splits beside it")
+        if self.val:
+            object.__setattr__(self, "splits", DRAWN)
         if len(set(self.splits)) < len(self.splits):
             raise UsageError("a split is named twice")
         for split in self.splits:
@@ -182,6 +203,7 @@ class Sample:
         low: its quality is below the limit, and such are marked.
         categories: of the export.
         options: of the export.
+        unsure: (H, W) bool, pixels that are unlabelled for want of confidence; ``None``: no matter.
     """
 
     item: ExportItem
@@ -191,6 +213,7 @@ class Sample:
     low: bool
     categories: Categories
     options: ExportOptions
+    unsure: np.ndarray | None = None
 
     @property
     def attributes(self) -> dict[str, object]:

@@ -27,6 +27,7 @@ from ..masks.files import mask_ids, read_mask
 from ..masks.rules import FIFTYONE, MaskRules
 from .base import Converted, ExportItem, ExportOptions, ExportSource, Format, Sample, Writer, key_suffix
 from .categories import Categories, default_names
+from .choosing import select, unsure_pixels
 from .coco import coco_categories
 from .media import fitting_suffix, place_image
 from .registry import get_format
@@ -129,7 +130,10 @@ def _convert_one(item: ExportItem, split: str, low: bool, kind: Format, job: _Jo
             item = replace(item, stem="/".join([*map(kind.folder, folders), name]), suffix=suffix)
             folder = job.folder / kind.images_folder.format(split=kind.folder(split or "train"))
             place_image(item.image, folder / item.placed, options.images)
-        sample = Sample(item, split, labels, instances, low, job.categories, options)
+        unsure = unsure_pixels(item, labels.shape, options.min_confidence)
+        if unsure is not None:
+            labels[unsure] = 0
+        sample = Sample(item, split, labels, instances, low, job.categories, options, unsure)
         return kind.convert(sample, job.folder)
     except WriteError:
         raise
@@ -168,8 +172,9 @@ def export(
             and masks/; or an :class:`~fiftyone_plugin.formats.base.ExportSource`.
         field: with a dataset or view, its Segmentation field; ``None`` if there is only one.
         out: folder of the export, here or in a store; must not exist, or be empty; made if absent.
-        format: ``coco-instances``, ``coco-results``, ``coco-panoptic``, ``coco-stuff``, ``voc``, ``masks`` or
-            ``yolo``.
+        format: ``coco-instances``, ``coco-results``, ``coco-panoptic``, ``coco-stuff``, ``voc``, ``masks``,
+            ``yolo``, ``ultralytics-semantic``, ``mmsegmentation``, ``huggingface``, ``cvat`` or
+            ``label-studio``.
         classes: names or mask ids to export; ``None`` for all. Other classes become unlabelled.
         ignore: mask ids that mean unlabelled, besides 0.
         stuff: names or ids of classes that are not countable: one panoptic segment each in an image.
@@ -184,7 +189,7 @@ def export(
         cpus_per_worker: cores of each, ``None`` for one.
         progress: where stages report to.
         options: fields of :class:`~fiftyone_plugin.formats.base.ExportOptions`, e.g. ``min_area=100``,
-            ``splits=("train", "val")``, ``images="symlink"``, ``polygons=True``.
+            ``splits=("train", "val")``, ``val=0.2``, ``images="symlink"``, ``min_confidence=0.3``.
 
     Returns:
         What was written, with the images left out and why.
@@ -259,7 +264,7 @@ def _write(
     writer = kind.writer(job.folder, job.categories, job.options, info)
     try:
         with progress.stage("export", total=source.total) as stage:
-            wanted = _select(source.items(), job.options, result.skipped)
+            wanted = select(source, job.options, result.skipped)
             for converted in engine.gather(_Conversion(job), wanted, GROUP):
                 annotate(stage, engine.describe())
                 if isinstance(converted, Lost):
@@ -282,34 +287,6 @@ def _collect(converted: Converted | Skipped, writer: Writer, result: ExportResul
     result.marked += converted.low
     if converted.split:
         result.splits[converted.split] += 1
-
-
-def _select(
-    items: Iterator[ExportItem], options: ExportOptions, skipped: list[Skipped]
-) -> Iterator[tuple[ExportItem, str, bool]]:
-    """Yield items with their split, and whether they are marked; list those that the choices leave out."""
-    known = None
-    if options.like:
-        from .coco import read_like
-
-        known = read_like(options.like).images
-    for item in items:
-        found = [split for split in options.splits if split in item.tags]
-        quality = item.known_quality
-        low = options.min_quality is not None and (quality or 0.0) < options.min_quality
-        if any(c in item.key for c in "\r\n"):
-            skipped.append(Skipped(item.key, "a line break in its name: lists have a line an image"))
-        elif known is not None and item.key not in known:
-            skipped.append(Skipped(item.key, f"no image of this name in {options.like}"))
-        elif len(found) > 1:
-            skipped.append(Skipped(item.key, f"in more than one split: {', '.join(found)}"))
-        elif options.splits and not found:
-            skipped.append(Skipped(item.key, "in no split", expected=True))
-        elif low and options.low_quality == "drop":
-            shown = "unknown" if quality is None else f"{quality:.3f}"
-            skipped.append(Skipped(item.key, f"quality {shown}", expected=True))
-        else:
-            yield item, found[0] if found else "", low
 
 
 class _Scan:

@@ -16,8 +16,13 @@ __all__ = [
     "CocoPanopticExporter",
     "CocoResultsExporter",
     "CocoStuffExporter",
+    "CvatExporter",
+    "HuggingFaceExporter",
+    "LabelStudioExporter",
     "MasksExporter",
+    "MmsegmentationExporter",
     "SegmentationExporter",
+    "UltralyticsSemanticExporter",
     "VocExporter",
     "YoloExporter",
 ]
@@ -124,3 +129,33 @@ class YoloExporter(SegmentationExporter):
     """YOLO segmentation."""
 
     default_format = "yolo"
+
+
+class CvatExporter(SegmentationExporter):
+    """CVAT segmentation mask 1.1."""
+
+    default_format = "cvat"
+
+
+class HuggingFaceExporter(SegmentationExporter):
+    """Hugging Face imagefolder."""
+
+    default_format = "huggingface"
+
+
+class LabelStudioExporter(SegmentationExporter):
+    """Label Studio brush tasks."""
+
+    default_format = "label-studio"
+
+
+class MmsegmentationExporter(SegmentationExporter):
+    """mmsegmentation."""
+
+    default_format = "mmsegmentation"
+
+
+class UltralyticsSemanticExporter(SegmentationExporter):
+    """Ultralytics semantic segmentation."""
+
+    default_format = "ultralytics-semantic"

@@ -139,16 +139,18 @@ def _folders(view: Any, entries: list[ViewItem], field: str) -> tuple[Path, ...]
 def _items(
     view: Any, entries: list[ViewItem], field: str, instances_field: str | None, quality_field: str | None
 ) -> Iterator[ExportItem]:
+    confident = view.has_field(f"{field}_confidence")
     for batch in batched(entries, BATCH):
         ids = [entry.sample_ids[0] for entry in batch]
         samples = view.select(ids)
-        columns = ["id", "tags", *([quality_field] if quality_field else [])]
+        map_path = f"{field}_confidence.map_path"
+        columns = ["id", "tags", quality_field or "id", map_path if confident else "id"]
         rows = {row[0]: row[1:] for row in zip(*samples.values(columns), strict=True)}
         masks = _masks(view, ids, field)
         instances = _masks(view, ids, instances_field) if instances_field else {}
         for entry in batch:
             sample_id = entry.sample_ids[0]
-            tags, *quality = rows[sample_id]
+            tags, quality, confidence = rows[sample_id]
             yield ExportItem(
                 entry.item.key,
                 entry.item.mask_name.removesuffix(".png"),
@@ -156,7 +158,8 @@ def _items(
                 masks[sample_id],
                 instances.get(sample_id),
                 tuple(tags),
-                known_quality(quality[0]) if quality else None,
+                known_quality(quality) if quality_field else None,
+                confidence=confidence if confident else None,
             )
 
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,6 +23,8 @@ from ..masks.files import write_mask
 from .categories import default_names, read_class_file
 from .coco_masks import draw_image
 from .coco_reading import CocoImage, LostAnnotation, read_coco
+from .cvat import unpack
+from .label_studio import is_label_studio, read_label_studio
 from .masks import read_ids
 from .staging import RECORD, ExportFolder, writing
 from .voc import VOID, LabelMap, read_label_map
@@ -50,6 +52,7 @@ class MaskSource:
         images: stem -> name of the image, with its extension where the source knows it.
         paths: stem -> file of the image; whoever knows them may fill them in before anything is read.
         lost: what is in no mask, annotations for example; grows while masks are read.
+        held: what has to live as long as the source.
     """
 
     name: str
@@ -59,14 +62,16 @@ class MaskSource:
     images: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     lost: list[Skipped] = field(default_factory=list)
+    held: object = None
 
 
 def open_masks(source: str | Path) -> MaskSource:
     """Find out what a path holds and open it.
 
     Args:
-        source: a COCO file (instances, stuff or panoptic), a folder with ``annotations/*.json``, with
-            ``SegmentationClass/`` (VOC, CVAT, labelme) or with ``masks/``, or a folder of masks.
+        source: a COCO file (instances, stuff or panoptic), tasks of Label Studio with brush masks, a folder
+            with ``annotations/*.json``, with ``SegmentationClass/`` (VOC, CVAT, labelme) or with ``masks/``,
+            a ZIP of such a folder, or a folder of masks.
 
     Raises:
         UsageError: none of these, or damaged.
@@ -74,7 +79,10 @@ def open_masks(source: str | Path) -> MaskSource:
     path = Path(source)
     settle(path)
     if path.suffix.lower() == ".json" and path.exists() and not path.is_dir():
-        return _open_coco(path)
+        return _open_tasks(path) if is_label_studio(path) else _open_coco(path)
+    if path.suffix.lower() == ".zip" and path.is_file():
+        unpacked = unpack(path)
+        return replace(open_masks(unpacked.name), name=str(path), held=unpacked)
     if not path.is_dir():
         raise UsageError(f"no such file or folder to import: {path}")
     documents = sorted(p for kind in COCO_KINDS for p in path.glob(f"annotations/{kind}*.json"))
@@ -130,6 +138,16 @@ def _open_coco(path: Path) -> MaskSource:
     named = {stem: image.name for stem, image in images.items()}
     source = MaskSource(str(path), list(images), file.names, read, named, lost=file.lost)
     return source
+
+
+def _open_tasks(path: Path) -> MaskSource:
+    tasks = read_label_studio(path)
+    images: dict[str, str] = {}
+    for name in tasks.results:
+        images[_stem(name) if _stem(name) not in images else name] = name
+    return MaskSource(
+        str(path), list(images), tasks.names, lambda stem: tasks.draw(images[stem]), images, lost=tasks.lost
+    )
 
 
 def _stem(name: str) -> str:

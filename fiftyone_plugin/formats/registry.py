@@ -10,9 +10,10 @@ __all__ = ["formats", "get_format"]
 
 def formats() -> dict[str, Format]:
     """Return the formats by name."""
-    from . import coco, masks, voc, yolo
+    from . import coco, cvat, label_studio, masks, training, voc, yolo
 
-    return {entry.name: entry for entry in (*coco.FORMATS, *voc.FORMATS, *masks.FORMATS, *yolo.FORMATS)}
+    rooms = (coco, voc, masks, yolo, training, cvat, label_studio)
+    return {entry.name: entry for room in rooms for entry in room.FORMATS}
 
 
 def get_format(name: str) -> Format:

@@ -100,6 +100,7 @@ class _Entry(NamedTuple):
     image_root: str
     instances: str | None
     quality: float | None
+    confident: bool = True
 
     def item(self) -> ExportItem:
         return ExportItem(
@@ -110,6 +111,9 @@ class _Entry(NamedTuple):
             self.instances and os.path.join(self.folder, "instances", *self.instances.split("/")),
             PurePosixPath(self.key).parts[:-1],
             self.quality,
+            confidence=os.path.join(self.folder, "confidence", *self.mask.split("/"))
+            if self.confident
+            else None,
         )
 
 
@@ -178,6 +182,7 @@ def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> lis
     matches = match_names(masks, names, whole=True)
     mask_of = {key: name for name, key in matches.found.items()}
     instances_of = {key: name for name, key in match_names(instances, names, whole=True).found.items()}
+    confident = _is_folder(folder / "confidence")
     entries = []
     for item in items:
         name, given = mask_of.get(item.key), instances_of.get(item.key)
@@ -186,7 +191,8 @@ def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> lis
             continue
         instance = instances[given] if given is not None else None
         stem = item.mask_name.removesuffix(".png")
-        entries.append(_Entry(item.key, stem, masks[name], str(folder), str(image_root), instance, None))
+        where = (str(folder), str(image_root))
+        entries.append(_Entry(item.key, stem, masks[name], *where, instance, None, confident))
     skipped += [Skipped(f"masks/{name}", _no_image(reason)) for name, reason in matches.left.items()]
     return entries
 

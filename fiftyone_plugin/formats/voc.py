@@ -24,7 +24,18 @@ from .categories import Categories
 from .masks import read_ids
 from .staging import writing
 
-__all__ = ["FORMATS", "VOID", "LabelMap", "labelmap_names", "read_label_map", "voc_image", "voc_palette"]
+__all__ = [
+    "FORMATS",
+    "VOID",
+    "LabelMap",
+    "VocWriter",
+    "check_voc",
+    "convert_voc",
+    "labelmap_names",
+    "read_label_map",
+    "voc_image",
+    "voc_palette",
+]
 
 VOID = 255  # VOC's index for borders and regions of no class
 VOID_COLOUR = 0xE0E0C0  # and its colour
@@ -78,7 +89,7 @@ def _near_boundary(labels: np.ndarray, width: int) -> np.ndarray:
 def convert_voc(sample: Sample, folder: Path) -> Converted:
     """Write the indexed PNG."""
     item, options = sample.item, sample.options
-    void = sample.labels == 0 if options.void else None
+    void = sample.labels == 0 if options.void else sample.unsure
     path = folder / "SegmentationClass" / f"{item.stem}.png"
     with writing(path, make_folder=True):
         voc_image(sample.labels, void=void, border=options.border).save(path)
@@ -119,7 +130,8 @@ def labelmap_names(names: dict[int, str]) -> dict[int, str]:
     return plain
 
 
-def _check_voc(categories: Categories, options: ExportOptions) -> None:
+def check_voc(categories: Categories, options: ExportOptions) -> None:
+    """Refuse more classes than an indexed image holds."""
     if len(categories) > MAX_CLASSES:
         raise UsageError(
             f"VOC masks hold at most {MAX_CLASSES} classes, there are {len(categories)}: choose some of them"
@@ -133,7 +145,7 @@ FORMATS = (
         "JPEGImages",
         convert_voc,
         VocWriter,
-        _check_voc,
+        check_voc,
     ),
 )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import ClassVar
 
 from ..errors import UsageError
 from ..masks.polygons import segment_polygons
@@ -20,15 +21,23 @@ from .base import Converted, ExportOptions, Format, Sample, Writer
 from .categories import Categories
 from .staging import writing
 
-__all__ = ["FORMATS", "YoloWriter", "train_and_validation", "yolo_folder", "yolo_lines"]
+__all__ = [
+    "FORMATS",
+    "TRAIN",
+    "YoloWriter",
+    "check_yolo",
+    "train_and_validation",
+    "yolo_folder",
+    "yolo_lines",
+]
 
 TRAIN = "train"
 VALIDATION = ("val", "valid", "validation", "dev")  # what splits for validation are called, the best first
 # keys of data.yaml that mean something else to YOLO than a split
-KEYS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file"})
+KEYS = frozenset({"path", "names", "nc", "channels", "download", "yaml_file", "masks_dir", "label_mapping"})
 NO_VALIDATION = """\
 # No images for validation were exported, and training images must not serve as such: put some into images/val
-# and their labels into labels/val, or export with splits, one of them called val.
+# and their labels into {labels}/val, or export with splits, one of them called val.
 """
 _IMAGES = re.compile("images_*", re.IGNORECASE)
 
@@ -81,6 +90,13 @@ def convert_yolo(sample: Sample, folder: Path) -> Converted:
 class YoloWriter(Writer):
     """``data.yaml``, and ``low_quality.txt`` where masks are marked."""
 
+    labels = "labels"
+    head: ClassVar[dict[str, str]] = {}
+
+    def names(self) -> dict[int, str]:
+        """Return class index -> name."""
+        return {item.id - 1: item.name for item in self.categories.items}
+
     def start(self) -> None:
         """Make the lists."""
         import yaml
@@ -88,17 +104,18 @@ class YoloWriter(Writer):
         splits = self.options.splits or (TRAIN,)
         train, validation = train_and_validation(splits)
         document = {
+            **self.head,
             "train": _images_of(train),
             "val": _images_of(validation or "val"),  # YOLO insists on this key
             **{split: _images_of(split) for split in splits if split not in ("train", "val")},
-            "names": {item.id - 1: item.name for item in self.categories.items},
+            "names": self.names(),
         }
         for split in {*splits, validation or "val"}:
             with writing(self.folder):
                 (self.folder / _images_of(split)).mkdir(parents=True, exist_ok=True)
-        comment = "" if validation else NO_VALIDATION
+        comment = "" if validation else NO_VALIDATION.format(labels=self.labels)
         # U+0085 and its like, written as they are, are read as line breaks
-        plain = all(item.name.isprintable() for item in self.categories.items)
+        plain = all(name.isprintable() for name in self.names().values())
         self.text("data.yaml", comment + yaml.safe_dump(document, sort_keys=False, allow_unicode=plain))
 
 
@@ -106,7 +123,8 @@ def _images_of(split: str) -> str:
     return f"images/{yolo_folder(split)}"
 
 
-def _check_yolo(categories: Categories, options: ExportOptions) -> None:
+def check_yolo(categories: Categories, options: ExportOptions) -> None:
+    """Refuse splits that ``data.yaml`` would misread, and images that stay where they are."""
     taken = [split for split in options.splits if split in KEYS]
     if taken:
         raise UsageError(f"{taken[0]!r} has another meaning in data.yaml than a split; rename the tag")
@@ -121,7 +139,7 @@ FORMATS = (
         "images/{split}",
         convert_yolo,
         YoloWriter,
-        _check_yolo,
+        check_yolo,
         folder=yolo_folder,
     ),
 )

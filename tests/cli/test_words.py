@@ -84,8 +84,6 @@ def _shown(parser, option: str) -> bool:
         (["label", "x", "--out", "y", "--backbone", "offline-vits41"], "did you mean 'offline-vits14'?"),
         (["label", "x", "--out", "y", "--set", "spraed=true"], "did you mean 'spread'?"),
         (["export", "x", "--out", "y", "--format", "coco-instance"], "did you mean 'coco-instances'?"),
-        (["export", "x", "--out", "y", "--classes", "sky", "sea"], "use --only CLASS... here"),
-        (["evaluate", "x", "y", "--classes", "names.json"], "use --names FILE here"),
         (["methods", "datsu"], "did you mean 'datus'?"),
         (["demo", "--method", "datsu"], "did you mean 'datus'?"),
         (["import", "x", "--to", "name"], "--to takes fiftyone:NAME, not 'name'"),
@@ -94,6 +92,18 @@ def _shown(parser, option: str) -> bool:
 )
 def test_typos_and_old_words_are_answered(arguments, message, capsys):
     assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "now", "value"),
+    [
+        (["export", "x", "--out", "y", "--classes", "sky", "sea"], "only", ["sky", "sea"]),
+        (["evaluate", "x", "y", "--classes", "names.json"], "names", "names.json"),
+    ],
+)
+def test_words_of_the_last_release_are_still_taken(arguments, now, value, capsys):
+    assert getattr(build_parser().parse_args(arguments), now) == value
+    assert f"--classes is called --{now} now" in capsys.readouterr().err
 
 
 def test_unknown_words():

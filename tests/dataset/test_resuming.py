@@ -79,3 +79,12 @@ def test_settings_that_are_not_known(stopped, asked):
     update_record(stopped, "pseudomask_auto", pending={"label": {"asked": asked}})
     with pytest.raises(UsageError, match=r"are not known any more: label the images into 'auto' again"):
         resume_run(stopped, "auto")
+
+
+def test_a_damaged_record_is_said_when_the_run_is_to_go_on(stopped):
+    (run,) = unfinished_runs(stopped).values()
+    (Path(run.out) / "run.json").write_text("{")
+    done, images = done_of(run)
+    assert (2 <= done < 5, images) == (True, None)
+    with pytest.raises(UsageError, match=r"run\.json"):
+        resume_run(stopped, "auto")

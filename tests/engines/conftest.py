@@ -61,3 +61,12 @@ def pictures(tmp_path_factory) -> Path:
         blocks = np.kron(rng.integers(0, 255, (4, 5, 3), dtype=np.uint8), np.ones((20, 20, 1), np.uint8))
         Image.fromarray(blocks).save(folder / f"{number:02d}.jpg")
     return folder
+
+
+@pytest.fixture(scope="package")
+def tiny(tiny_weights) -> dict:
+    """Settings of a run that takes seconds."""
+    return {
+        "backbone": tiny_weights, "size": 96, "classes": 4, "fit_images": 12, "jobs": 1,
+        "device": "cpu", "precision": "float32",
+    }  # fmt: skip

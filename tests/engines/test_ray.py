@@ -15,6 +15,7 @@ import pytest
 
 from fiftyone_plugin import evaluate, export, label
 from fiftyone_plugin.common.progress import CallbackProgress
+from fiftyone_plugin.engines import ray_pool
 from fiftyone_plugin.engines.base import Lost, Needs
 from fiftyone_plugin.engines.registry import create_engine
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
@@ -50,6 +51,14 @@ def test_the_work_is_done_once_whoever_dies(cluster):
         assert "memory ran short on" in found[11].reason
     _, alive = psutil.wait_procs(workers_of_mine(), timeout=30)
     assert alive == []
+
+
+def test_an_item_at_which_every_worker_hangs_is_given_up(cluster, monkeypatch):
+    monkeypatch.setattr(ray_pool, "HANG_S", 2.0)
+    with engine(cluster) as ray:
+        found = list(ray.gather(Squares(hangers=(5,)), range(12), 3))
+    assert [n * n for n in range(12) if n != 5] == [x for x in found if not isinstance(x, Lost)]
+    assert re.search(r"4 times: .*process \d+\) gave no answer for 2 s", found[5].reason)
 
 
 @pytest.mark.parametrize(
@@ -111,14 +120,6 @@ def test_nobody_listens_there():
         create_engine("ray", address="nowhere").__enter__()
     with pytest.raises(UsageError, match="--engine ray"):
         create_engine("local", address="127.0.0.1:6379")
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_weights) -> dict:
-    return {
-        "backbone": tiny_weights, "size": 96, "classes": 4, "fit_images": 12, "jobs": 1,
-        "device": "cpu", "precision": "float32",
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -31,16 +31,8 @@ def images(pictures, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def settings(tiny_weights) -> dict:
-    return {
-        "backbone": tiny_weights, "size": 96, "classes": 4, "fit_images": 12, "jobs": 1,
-        "device": "cpu", "precision": "float32",
-    }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def near(images, settings, tmp_path_factory):
-    return label(images, out=tmp_path_factory.mktemp("near") / "run", **settings)
+def near(images, tiny, tmp_path_factory):
+    return label(images, out=tmp_path_factory.mktemp("near") / "run", **tiny)
 
 
 @pytest.fixture
@@ -48,21 +40,21 @@ def far(cluster) -> dict:
     return {"engine": "ray", "address": cluster.address, "cpus_per_worker": 1}
 
 
-def test_the_driver_is_killed_and_the_run_goes_on(images, settings, near, far, tmp_path):
+def test_the_driver_is_killed_and_the_run_goes_on(images, tiny, near, far, tmp_path):
     out = tmp_path / "run"
-    code = (
-        f"from fiftyone_plugin import label; label({str(images)!r}, out={str(out)!r}, **{settings | far!r})"
-    )
+    code = f"from fiftyone_plugin import label; label({str(images)!r}, out={str(out)!r}, **{tiny | far!r})"
     driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 400
     while driver.poll() is None and time.monotonic() < deadline:
-        if len(list((out / "masks").glob("*.png")) if (out / "masks").is_dir() else []) >= 60:
+        if (
+            len(list((out / "masks").glob("*.png")) if (out / "masks").is_dir() else []) >= 160
+        ):  # three chunks are 120
             driver.kill()
         time.sleep(0.02)
     assert driver.wait() == -9, driver.stdout.read()
     before = {path: path.stat().st_mtime_ns for path in (out / "masks").glob("*.png")}
-    assert 60 <= len(before) < 240
-    result = label(images, out=out, resume=True, **settings, **far)
+    assert 160 <= len(before) < 240
+    result = label(images, out=out, resume=True, **tiny, **far)
     assert masks_of(out) == masks_of(near.out)
     assert table_of(out) == table_of(near.out)
     assert len(result.labelled) == 240

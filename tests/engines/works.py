@@ -19,10 +19,11 @@ DISK = "PSEUDOMASK_TEST_DISK"  # in the environment of a node: the file that its
 
 @dataclass(frozen=True)
 class Squares:
-    """Squares numbers; ``killers`` kill the process, and every number takes ``seconds``."""
+    """Squares numbers; ``killers`` kill the process, ``hangers`` stop it, every number takes ``seconds``."""
 
     killers: tuple[int, ...] = ()
     seconds: float = 0.0
+    hangers: tuple[int, ...] = ()
 
     def open(self) -> Callable[[Sequence[int]], Iterator[int]]:
         return self._do
@@ -31,6 +32,8 @@ class Squares:
         for item in items:
             if item in self.killers:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if item in self.hangers:
+                os.kill(os.getpid(), signal.SIGSTOP)
             time.sleep(self.seconds)
             yield item * item
 

@@ -42,6 +42,12 @@ class MosaicConfig(MethodConfig):
     layers: tuple[str, ...] = option(
         ("t-4", "t-3", "t-1"), Several(LAYER), "patch features, each L2-normalised and stacked"
     )
+    center: float | Literal["auto"] = option(
+        "auto",
+        Number(0, 1, whole=False, word="auto"),
+        "share of its mean token that is taken off an image before its regions are compared with others; "
+        "auto: 1 where all images show one kind of scene, else 0",
+    )
     cuts: tuple[tuple[str, int], ...] = option(
         (("out", 9), (STACK, 9)),
         Several(_Cut(), least=0),

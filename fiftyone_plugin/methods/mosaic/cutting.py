@@ -35,6 +35,7 @@ class Cutting:
         normalizers: whitenings of the layers that images are cut by, without the stack.
         levels: tells the foreground; ``None`` where it does not count.
         n_images: how many images share the patches that the head learns from.
+        center: share of its mean token that is taken off an image, see :mod:`.scene`.
 
     Attributes:
         name: stands for all that the regions depend on besides the image, to keep them by.
@@ -47,14 +48,18 @@ class Cutting:
         normalizers: Mapping[str, VectorNormalizer],
         levels: Levels | None,
         n_images: int,
+        center: float = 0.0,
     ) -> None:
         device = str(reduction.mean.device)
         self.config = config
         self.reduction = reduction
         self.normalizers = {layer: DeviceNormalizer(own, device) for layer, own in normalizers.items()}
         self.levels = levels
+        self.center = center
         self.n_patches = -(-config.head_patches // max(1, n_images))
-        identity = hashlib.sha256(json.dumps([config.to_json(), reduction.name, self.n_patches]).encode())
+        identity = hashlib.sha256(
+            json.dumps([config.to_json(), reduction.name, self.n_patches, center]).encode()
+        )
         arrays = {layer: normalizer_arrays(own) for layer, own in normalizers.items()}
         arrays["levels"] = levels.get_state()[1] if levels is not None else {}
         for of_one in arrays.values():
@@ -86,6 +91,7 @@ class Cutting:
             reduced.head,
             np.sort(drawn, axis=1),
             [owner_of(image.digest) for image in images],
+            self.center,
         )
 
     def cut(

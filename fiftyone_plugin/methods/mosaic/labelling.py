@@ -37,6 +37,7 @@ class Labelling:
         segments: maps mean tokens of segments to the vectors of the witnesses.
         witnesses: regions of the fit; ``None`` if they were too few for a graph.
         cohesion: (K,) float32, see :func:`~fiftyone_plugin.clustering.agreement.cohesion`.
+        center: share of its mean token that was taken off an image of the witnesses.
     """
 
     reduction: Reduction
@@ -46,6 +47,7 @@ class Labelling:
     segments: DeviceNormalizer
     witnesses: Witnesses | None
     cohesion: torch.Tensor
+    center: float = 0.0
 
     @classmethod
     def of(
@@ -56,6 +58,7 @@ class Labelling:
         segments: VectorNormalizer,
         witnesses: Witnesses | None,
         cohesion: np.ndarray,
+        center: float = 0.0,
     ) -> Labelling:
         """Bring what was fitted to the device of the reduction."""
         import torch
@@ -66,7 +69,7 @@ class Labelling:
         device = str(reduction.mean.device)
         weight, bias = sent(head.weight_), sent(head.bias_)
         normalizer = DeviceNormalizer(segments, device)
-        return cls(reduction, weight, bias, spread, normalizer, witnesses, sent(cohesion))
+        return cls(reduction, weight, bias, spread, normalizer, witnesses, sent(cohesion), center)
 
     def __call__(self, reduced: Reduced, images: Sequence[ImageFeatures]) -> list[DeviceScores]:
         """Label images at patch resolution, each with the classes that win somewhere in it.
@@ -83,8 +86,9 @@ class Labelling:
         inside = torch.nn.functional.one_hot(scores.argmax(2), scores.shape[2]).float()
         area = inside.sum(1)
         wins = area > 0
-        pooled = inside.mT @ reduced.whitened() / area.clamp_min(1)[:, :, None]
-        agreement = self._agreement(pooled[wins], present[wins], wins, images)
+        whitened = reduced.whitened()
+        pooled = inside.mT @ whitened / area.clamp_min(1)[:, :, None]
+        agreement = self._agreement(self._lifted(pooled, whitened)[wins], present[wins], wins, images)
         scores = scores * wins[:, None]
         scores = (scores / scores.sum(2, keepdim=True)).mT.contiguous()
 
@@ -122,10 +126,17 @@ class Labelling:
         present, scores = winning(self.by_head(reduced))
         return present, spread_scores(scores, reduced.neighbours) if self.spread else scores
 
+    def _lifted(self, pooled: torch.Tensor, whitened: torch.Tensor) -> torch.Tensor:
+        """Return (B, L, D) mean tokens of segments as regions have them, from (B, L, d + e) components."""
+        tokens = self.reduction.lift(pooled)
+        if self.center:
+            tokens = tokens - self.center * self.reduction.lift(whitened.mean(1, keepdim=True))
+        return tokens
+
     def _agreement(
-        self, pooled: torch.Tensor, classes: torch.Tensor, wins: torch.Tensor, images: Sequence[ImageFeatures]
+        self, tokens: torch.Tensor, classes: torch.Tensor, wins: torch.Tensor, images: Sequence[ImageFeatures]
     ) -> np.ndarray | None:
-        """Return how far the landmarks of other images bear (S, d + e) segments out, in [0, 1].
+        """Return how far the landmarks of other images bear segments of (S, D) mean tokens out, in [0, 1].
 
         That is the geometric mean of :meth:`~fiftyone_plugin.clustering.agreement.Witnesses.agreement` and of
         the cohesion of the class: of classes that blend into others, good segments are rarer.
@@ -134,7 +145,7 @@ class Labelling:
             return None
         owners = np.array([owner_of(image.digest) for image in images], np.int64)
         owners = owners[wins.nonzero()[:, 0].cpu().numpy()]
-        vectors = self.segments(self.reduction.lift(pooled))
+        vectors = self.segments(tokens)
         nearness = self.witnesses.agreement(vectors, classes, owners, ASKED)
         agreement: np.ndarray = (nearness * self.cohesion[classes]).sqrt().cpu().numpy()
         return agreement

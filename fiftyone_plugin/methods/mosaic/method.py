@@ -24,6 +24,7 @@ from ...clustering.agreement import cohesion
 from ...clustering.head import SoftmaxHead
 from ...clustering.normalize import VectorNormalizer, l2_normalize, normalizer_arrays
 from ...clustering.region_classes import stack_layers
+from ...common.checks import Number
 from ...common.parallel import one_thread
 from ...common.progress import Progress
 from ...errors import ImageReadError, PseudoMaskError, UsageError
@@ -41,6 +42,7 @@ from .graph import RegionGraph, cluster_regions, foreground_weight, links_betwee
 from .labelling import Labelling
 from .reduction import DETAIL, Reduced, Reduction
 from .regions import RegionTable
+from .scene import centering
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +68,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
 
     normalizer_: VectorNormalizer
     cut_normalizers_: dict[str, VectorNormalizer]
+    center_: float
     levels_: Levels | None
     region_normalizer_: VectorNormalizer
     graph_: RegionGraph
@@ -128,6 +131,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             for layer in dict.fromkeys(layer for layer, _ in config.cuts)
             if layer != STACK
         }
+        self.center_ = centering(sample.cls) if config.center == "auto" else config.center
         self.levels_ = None
         if self._foreground_weight:
             cue = LightClusterConfig(random_state=config.random_state)
@@ -150,7 +154,9 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             PseudoMaskError: not one image could be read.
         """
         reduction = self._reduction(min(self.config.whiten, self.normalizer_.dim_), self.device)
-        cutting = Cutting(self.config, reduction, self.cut_normalizers_, self.levels_, len(features))
+        cutting = Cutting(
+            self.config, reduction, self.cut_normalizers_, self.levels_, len(features), self.center_
+        )
         kept = RegionStore(self.work_dir, cutting.name)
         seen: list[str] = []
         with progress.stage("regions", total=len(features)) as stage:
@@ -249,6 +255,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         other = Mosaic(**{**self.get_params(), "n_classes": n_classes})
         other.device = self.device
         other.normalizer_, other.cut_normalizers_ = self.normalizer_, self.cut_normalizers_
+        other.center_ = self.center_
         other.graph_, other.region_normalizer_ = self.graph_, self.region_normalizer_
         other._fit_head(self.graph_.cut(n_classes))
         return other
@@ -326,6 +333,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
                 self.region_normalizer_,
                 self.graph_.witnesses(self.clusters_, device),
                 cohesion(self.graph_.links, self.graph_.link_weights, self.clusters_),
+                self.center_,
             )
         return self._labelling[device]
 
@@ -366,10 +374,12 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         arrays |= {f"graph.{k}": v for k, v in self.graph_.arrays().items()}
         arrays |= {f"regions.{k}": v for k, v in normalizer_arrays(self.region_normalizer_).items()}
         arrays["clusters"] = self.clusters_
-        return {"n_classes": self.n_classes_}, arrays
+        return {"n_classes": self.n_classes_, "center": self.center_}, arrays
 
     def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         saved = SavedArrays(arrays)
+        center = values.get("center", 0.0)  # models of earlier versions have none
+        self.center_ = float(Number(0, 1, whole=False).check("center", center))
         self.normalizer_ = saved.below("features.").normalizer()
         self.cut_normalizers_ = {
             layer: saved.below(f"cut.{layer}.").normalizer()

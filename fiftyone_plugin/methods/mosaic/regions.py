@@ -75,6 +75,7 @@ def describe_regions(
     patches: torch.Tensor,
     take: np.ndarray,
     owners: Sequence[int],
+    center: float = 0.0,
 ) -> list[ImageRegions]:
     """Describe the regions of images.
 
@@ -85,6 +86,7 @@ def describe_regions(
         patches: (B, n, d) float16 whitened tokens.
         take: (B, m) drawn patches.
         owners: numbers of the images.
+        center: share of the mean token of an image that is taken off its tokens, in [0, 1].
     """
     import torch
     from torch.nn.functional import normalize, one_hot
@@ -92,6 +94,8 @@ def describe_regions(
     inside = torch.cat([one_hot(labels).float() for labels in cuts], dim=2)  # (B, n, R)
     offsets = np.cumsum([0, *(int(labels.max()) + 1 for labels in cuts)])[:-1]
     count = inside.sum(1).cpu().numpy()
+    if center:
+        tokens = tokens - center * tokens.mean(1, keepdim=True)
     descriptors = normalize(inside.mT @ tokens, dim=2).half().cpu().numpy()
     within = (torch.from_numpy(foreground).to(tokens.device)[:, None] @ inside).squeeze(1).cpu().numpy()
     rows = torch.from_numpy(take).to(tokens.device)

@@ -49,7 +49,7 @@ class Taught(Mosaic):
         given = {**mosaic.get_params(), "discover": discover}
         other = cls(**given)
         other.device = mosaic.device
-        for name in ("normalizer_", "cut_normalizers_", "region_normalizer_", "graph_", "head_"):
+        for name in ("center_", "normalizer_", "cut_normalizers_", "region_normalizer_", "graph_", "head_"):
             setattr(other, name, getattr(mosaic, name))
         if isinstance(mosaic, Taught) and mosaic.is_taught:
             other.taught_, other.names_ = mosaic.taught_, mosaic.names_
