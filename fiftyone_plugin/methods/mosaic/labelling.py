@@ -12,6 +12,7 @@ from ...clustering.agreement import Witnesses
 from ...clustering.head import SoftmaxHead
 from ...clustering.normalize import DeviceNormalizer, VectorNormalizer
 from ...clustering.spreading import spread_scores
+from ...common.parallel import one_thread
 from ...features.types import ImageFeatures
 from ...masks.scores import DeviceScores
 from .reduction import Reduced, Reduction
@@ -20,9 +21,10 @@ from .regions import owner_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Labelling", "winning"]
+__all__ = ["Labelling", "trusted", "winning"]
 
 ASKED = 60  # regions of other images about a segment
+OWN = 0.25  # weight of a segment's own nearness beside that of its class, see docs/quality.md
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Labelling:
         spread: share probabilities among similar patches.
         segments: maps mean tokens of segments to the vectors of the witnesses.
         witnesses: regions of the fit; ``None`` if they were too few for a graph.
-        cohesion: (K,) float32, see :func:`~fiftyone_plugin.clustering.agreement.cohesion`.
+        trust: (K,) float32 in [0, 1], what the quality of a segment owes to its class: see :func:`trusted`.
         center: share of its mean token that was taken off an image of the witnesses.
     """
 
@@ -46,7 +48,7 @@ class Labelling:
     spread: bool
     segments: DeviceNormalizer
     witnesses: Witnesses | None
-    cohesion: torch.Tensor
+    trust: torch.Tensor
     center: float = 0.0
 
     @classmethod
@@ -69,7 +71,8 @@ class Labelling:
         device = str(reduction.mean.device)
         weight, bias = sent(head.weight_), sent(head.bias_)
         normalizer = DeviceNormalizer(segments, device)
-        return cls(reduction, weight, bias, spread, normalizer, witnesses, sent(cohesion), center)
+        trust = trusted(witnesses, sent(cohesion))
+        return cls(reduction, weight, bias, spread, normalizer, witnesses, trust, center)
 
     def __call__(self, reduced: Reduced, images: Sequence[ImageFeatures]) -> list[DeviceScores]:
         """Label images at patch resolution, each with the classes that win somewhere in it.
@@ -138,8 +141,8 @@ class Labelling:
     ) -> np.ndarray | None:
         """Return how far the landmarks of other images bear segments of (S, D) mean tokens out, in [0, 1].
 
-        That is the geometric mean of :meth:`~fiftyone_plugin.clustering.agreement.Witnesses.agreement` and of
-        the cohesion of the class: of classes that blend into others, good segments are rarer.
+        That is the root of :meth:`~fiftyone_plugin.clustering.agreement.Witnesses.agreement`, weighted
+        geometrically with the same of the class, times the root of the cohesion of the class.
         """
         if self.witnesses is None:
             return None
@@ -147,8 +150,24 @@ class Labelling:
         owners = owners[wins.nonzero()[:, 0].cpu().numpy()]
         vectors = self.segments(tokens)
         nearness = self.witnesses.agreement(vectors, classes, owners, ASKED)
-        agreement: np.ndarray = (nearness * self.cohesion[classes]).sqrt().cpu().numpy()
+        agreement: np.ndarray = (nearness ** (OWN / 2) * self.trust[classes]).cpu().numpy()
         return agreement
+
+
+def trusted(witnesses: Witnesses | None, cohesion: torch.Tensor) -> torch.Tensor:
+    """Return the (K,) part of a segment's quality that is its class's, in [0, 1].
+
+    Of classes that blend into others, or whose regions lie apart in the graph, good segments are rarer.
+
+    Args:
+        witnesses: regions of the fit, if there are any.
+        cohesion: (K,) float32, see :func:`~fiftyone_plugin.clustering.agreement.cohesion`.
+    """
+    if witnesses is None:
+        return cohesion.sqrt()
+    with one_thread():  # the last bits depend on threads
+        near = witnesses.of_classes(ASKED)
+    return cohesion.sqrt() * near ** (1 - OWN)
 
 
 def winning(probability: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

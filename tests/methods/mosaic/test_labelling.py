@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix, diags
 
-from fiftyone_plugin.clustering.agreement import cohesion
+from fiftyone_plugin.clustering.agreement import PROBED, cohesion
 from fiftyone_plugin.clustering.normalize import l2_normalize
 from fiftyone_plugin.clustering.region_classes import pool_regions, stack_layers
 from fiftyone_plugin.clustering.spectral import diffusion_rows
@@ -52,29 +52,50 @@ def spread_in_numpy(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.asarray(spread / root)
 
 
-def agreement_in_numpy(
-    fitted: Mosaic, segments: np.ndarray, classes: np.ndarray, owner: int
-) -> np.ndarray | None:
+def nearness_in_numpy(fitted: Mosaic, segments: np.ndarray, classes: np.ndarray, owner: int) -> np.ndarray:
     graph, labels = fitted.graph_, fitted.clusters_
     others = graph.owners != owner
-    if not graph.embedding.shape[1] or not others.any():
-        return None
     k = int(labels.max()) + 1
     columns = min(2 * k, graph.embedding.shape[1])
     rows = diffusion_rows(graph.embedding, graph.eigenvalues, columns)[others]
     asked = min(max(5, min(ASKED, others.sum() // (2 * k))), others.sum())
     similarity = segments @ graph.vectors[others].astype(np.float32).T
     found = np.argpartition(-similarity, asked - 1, axis=1)[:, :asked]
-    held = cohesion(graph.links, graph.link_weights, labels)
-    agreement = []
+    nearness = []
     for near, own in zip(found, classes, strict=True):
         members = rows[labels[others] == own]
         center = l2_normalize(members.mean(0, keepdims=True))[0] if len(members) else 0 * rows[0]
-        agreement.append(np.sqrt(np.clip(rows[near].mean(0) @ center, 0, 1) * held[own]))
-    return np.array(agreement)
+        nearness.append(np.clip(rows[near].mean(0) @ center, 0, 1))
+    return np.array(nearness)
 
 
-def in_numpy(fitted: Mosaic, image) -> LabelScores:
+def trust_in_numpy(fitted: Mosaic) -> np.ndarray:
+    """Of every class the root of its cohesion, times what its own regions say of it, asked one by one."""
+    graph, labels = fitted.graph_, fitted.clusters_
+    held = np.sqrt(cohesion(graph.links, graph.link_weights, labels))
+    for own in range(len(held)):
+        rows = np.flatnonzero(labels == own)
+        rows = rows[:: -(-len(rows) // max(4, PROBED // len(held)))]
+        vectors = graph.vectors[rows].astype(np.float32)
+        near = [
+            nearness_in_numpy(fitted, v[None], [own], o)[0]
+            for v, o in zip(vectors, graph.owners[rows], strict=True)
+        ]
+        held[own] *= np.mean(np.sqrt(near)) ** 0.75
+    return held
+
+
+def agreement_in_numpy(
+    fitted: Mosaic, segments: np.ndarray, classes: np.ndarray, owner: int, trust: np.ndarray
+) -> np.ndarray | None:
+    graph = fitted.graph_
+    if not graph.embedding.shape[1] or not (graph.owners != owner).any():
+        return None
+    near = nearness_in_numpy(fitted, segments, classes, owner)
+    return np.sqrt(near) ** 0.25 * trust[classes]
+
+
+def in_numpy(fitted: Mosaic, image, trust: np.ndarray) -> LabelScores:
     tokens = stack_layers([image[layer] for layer in fitted.config.layers])
     d = len(fitted.head_.weight_)
     normalizer = fitted.normalizer_.of(fitted.normalizer_.mean_, fitted.normalizer_.projection_[:, :d])
@@ -87,14 +108,14 @@ def in_numpy(fitted: Mosaic, image) -> LabelScores:
     present, descriptors, _ = pool_regions(tokens, labels)
     segments = fitted.region_normalizer_.transform(descriptors)
     scores = spread[:, np.isin(winners, present)].T.reshape(len(present), *image.grid)
-    agreement = agreement_in_numpy(fitted, segments, present, owner_of(image.digest))
+    agreement = agreement_in_numpy(fitted, segments, present, owner_of(image.digest), trust)
     return LabelScores(1 + present, (scores / scores.sum(0)).astype(np.float32), agreement=agreement)
 
 
 def test_labels_scores_and_agreement_are_those_of_numpy(fitted, source):
-    equal, quality, several = [], [], 0
+    equal, quality, several, trust = [], [], 0, trust_in_numpy(fitted)
     for image in source:
-        ours, theirs = fitted.predict(image), in_numpy(fitted, image)
+        ours, theirs = fitted.predict(image), in_numpy(fitted, image, trust)
         equal.append((ours.argmax() == theirs.argmax()).mean())
         quality.append(
             image_quality(ours.scores, ours.agreement) - image_quality(theirs.scores, theirs.agreement)
