@@ -32,7 +32,9 @@ def labelled(fo, dataset, backbone, tmp_path):
 
 def show_panel(page, dataset):
     open_dataset(page, dataset)
-    panel = open_panel(page, "pseudomasks")
+    panel = page.locator("[data-cy=panel-content-pseudomasks]")
+    if not panel.is_visible():  # the server remembers that it was open
+        open_panel(page, "pseudomasks")
     panel.locator(".js-plotly-plot").last.wait_for()
     settle(page)
     return panel
