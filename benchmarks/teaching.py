@@ -6,6 +6,10 @@ Direct class ids, no matching; native size, every pixel, as the shipped pipeline
 images that were not handed over. Names are the true majority class of each cluster of the masks of all
 images. Four columns: unsupervised (K = C, IoU-Hungarian), names only, labels only, both; and a plain linear
 head on the same tokens, without refinement. With --suggest, images are suggested instead of drawn.
+
+    python -m benchmarks.teaching --json FILE --draw PICTURE
+
+draws the curves of earlier calls with --json.
 """
 
 from __future__ import annotations
@@ -223,7 +227,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--suggest", action="store_true")
     parser.add_argument("--linear", action="store_true", help="a plain linear head too")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--draw", type=Path, help="only draw the curves of --json as a picture")
     args = parser.parse_args(argv)
+    if args.draw:
+        draw(json.loads(args.json.read_text()), args.draw)
+        return 0
     args.clusters = args.clusters if args.clusters == "many" else int(args.clusters)
     document = json.loads(args.json.read_text()) if args.json and args.json.is_file() else {}
     rows = []
@@ -239,6 +247,40 @@ def main(argv: list[str] | None = None) -> int:
             rows.append([data.name, str(count), _cell(curves["unsupervised"]), *cells])
     say(format_table(["data", "labelled", "unsupervised", "linear", "names", "labels", "both"], rows))
     return 0
+
+
+def draw(document: Mapping[str, Any], path: Path) -> None:
+    """Draw mIoU over the number of labelled images, a set beside the other; bars from worst to best draw."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sets = {name: curves for name, curves in document.items() if not name.endswith(" suggested")}
+    figure = Figure(figsize=(3.3 * len(sets), 3.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, curves) in zip(
+        figure.subplots(1, len(sets), squeeze=False)[0], sets.items(), strict=True
+    ):
+        counts = sorted({point["images"] for point in curves["points"]})
+        labels = [str(count) for count in counts]
+        axes.axhline(curves["unsupervised"][0], color="0.5", linestyle=":", label="unsupervised")
+        for curve, colour in (("names", "tab:blue"), ("labels", "tab:orange"), ("both", "tab:green")):
+            found = [[p[curve][0] for p in curves["points"] if p["images"] == count] for count in counts]
+            mean = [float(np.mean(values)) for values in found]
+            ends = [[m - min(v) for m, v in zip(mean, found, strict=True)]]
+            ends.append([max(v) - m for m, v in zip(mean, found, strict=True)])
+            style = {"color": colour, "marker": "o", "markersize": 4, "capsize": 3}
+            axes.errorbar(
+                labels, mean, yerr=ends, label=f"{curve} only" if curve != "both" else curve, **style
+            )
+        others = [p for p in document.get(f"{name} suggested", {}).get("points", []) if p["images"] in counts]
+        for number, point in enumerate(others):
+            place, label = str(point["images"]), "labels, suggested" if not number else None
+            axes.plot([place], [point["labels"][0]], "*", color="tab:orange", markersize=11, label=label)
+        axes.set(title=f"{name}, {curves['clusters']} clusters", xlabel="images labelled", ylim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=7)
+    figure.axes[0].set_ylabel("mIoU, %")
+    figure.savefig(path, metadata={"Software": None})
 
 
 def _mean(points: Sequence[Mapping[str, Any]], name: str) -> str:

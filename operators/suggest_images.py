@@ -52,8 +52,9 @@ class SuggestImages(EditOperator):
         reasons = [f"{each.image}: {each.reason}" for each in found.suggestions.values()]
         summary = {"view": found.view, "images": len(found.suggestions), "reasons": "; ".join(reasons)}
         if not ctx.delegated:
-            yield ctx.ops.reload_dataset()
-            yield ctx.ops.set_view(name=found.view)
+            # by its stages: the App does not know the new name before the dataset is loaded anew, which would
+            # in turn forget the view
+            yield ctx.ops.set_view(ctx.dataset.load_saved_view(found.view))
             yield self.show(ctx, summary)
         return summary
 

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UsageError
-from ..images.listing import labelled_slices
+from ..images.listing import all_samples, labelled_slices
 from ..runs.cleaning import CALIBRATION
 from .database import database_errors
 from .record import RunRecord, finished_run
-from .summary import Histogram, score_field
+from .summary import score_field, score_histogram
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
     from .summary import View
 
-__all__ = ["ACCEPTED", "TO_REVIEW", "Kept", "accept", "count_kept", "expected_iou", "kept_view", "take_back"]
+__all__ = ["ACCEPTED", "TO_REVIEW", "Kept", "accept", "count_kept", "expected_iou", "is_tagged", "kept_view"]
+__all__ += ["take_back"]
 
 ACCEPTED, TO_REVIEW = "accepted", "to review"
 
@@ -86,26 +87,35 @@ def take_back(dataset: Dataset, field: str) -> None:
         labelled_slices(dataset, path).exists(path).match_tags(tags).untag_samples(tags)
 
 
-def expected_iou(run: RunRecord, found: Histogram, threshold: float) -> float | None:
+def is_tagged(dataset: Dataset) -> bool:
+    """Tell whether any sample has one of the two tags."""
+    return bool(all_samples(dataset).match_tags([ACCEPTED, TO_REVIEW]).limit(1).values("id"))
+
+
+def expected_iou(dataset: Dataset, run: RunRecord, path: str, threshold: float) -> float | None:
     """Return the mean IoU to expect of what is kept; ``None`` where the run is not calibrated.
 
+    Scores count by the centres of the bars of their histogram.
+
     Args:
+        dataset: the dataset.
         run: a finished run; ``pseudomask evaluate --calibrate`` calibrates its folder.
-        found: of its scores, whose bars at or above the threshold count with their centres.
+        path: field of the score.
         threshold: of the score.
     """
     from ..runs.calibration import QualityCalibration
 
-    path = Path(run.out) / CALIBRATION[0]
+    file = Path(run.out) / CALIBRATION[0]
     try:
-        calibration = QualityCalibration.load(path) if path.is_file() else None
+        calibration = QualityCalibration.load(file) if file.is_file() else None
     except UsageError:
         return None
+    if calibration is None:
+        return None
+    found = score_histogram(dataset, path)
     centres = np.array([(low + high) / 2 for low, high in pairwise(found.edges)])
     counts = np.array(found.counts) * (centres >= threshold)
-    if calibration is None or not counts.sum():
-        return None
-    return float(np.average(calibration.predict(centres), weights=counts))
+    return float(np.average(calibration.predict(centres), weights=counts)) if counts.sum() else None
 
 
 def _score(dataset: Dataset, field: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
+from ..images.listing import all_samples
 from ..runs.name_sheet import BACKGROUND, ClusterCard
 from .database import database_errors
 from .editing.history import DONE, checked_name, list_edits, run_names
@@ -162,5 +163,7 @@ def name_classes(
         except PseudoMaskError:
             forget_if_nothing_came(dataset, record)
             raise
-        write_run(dataset, record, result, rows_by_path(dataset, result), progress or NullProgress())
+        shown = set(all_samples(dataset).exists(field).values("id"))
+        rows = (pair for pair in rows_by_path(dataset, result) if pair[0] in shown)
+        write_run(dataset, record, result, rows, progress or NullProgress())
         return result

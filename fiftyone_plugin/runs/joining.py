@@ -168,7 +168,7 @@ class _Join:
         draw_sheet(self.folder, picks, paths, names, title)
         write_exemplars(self.folder, iterate_samples(self.folder.samples_csv), paths)
         self._borrow_exemplars(names)
-        if FittedModel.is_in(self.folder.model):
+        with suppress(UsageError):  # no model, or none that this version reads
             write_dendrogram(self.folder, FittedModel.load(self.folder.model).method, names)
         areas = total_areas(iterate_samples(self.folder.samples_csv))
         record = replace(

@@ -159,7 +159,7 @@ class PseudoMasksPanel(
             "confirm": None,
             "class_names": [row.name for row in rows],
             "area_names": [row.name for row in parts.area_classes(rows)],
-            "accepting": self.accepting_state(ctx, run) if run else None,
+            **self.accepting_state(ctx, run),
             "strips": [{key: strip[key] for key in ("row", "name", "images")} for strip in strips],
         }
         found = _histogram(ctx.dataset, run)

@@ -12,6 +12,8 @@ from .driving import click, close, execute, open_dataset, open_form, open_panel,
 
 FAST = {"size": 224, "classes": 8, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
 
+THINGS = ["wall", "tree", "grass", "sky", "person", "cup", "table", "rocket"]
+
 
 @pytest.fixture
 def labelled(dataset, backbone, tmp_path):
@@ -26,7 +28,7 @@ def words_for(found):
     words, said = ["building", "=", "-", ">"], {}
     for number, card in enumerate(found):
         if number >= len(words):
-            words.append("~" if said.get(card.nearest) else f"thing {number}")
+            words.append("~" if said.get(card.nearest) else THINGS[number])
         word = words[number]
         said[card.cluster] = {
             "=": "building",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fiftyone_plugin.dataset.accepting import Kept, accept, count_kept, expected_iou, take_back
 from fiftyone_plugin.dataset.record import finished_run
-from fiftyone_plugin.dataset.summary import score_histogram
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.calibration import QualityCalibration
 
@@ -35,17 +36,15 @@ def test_samples_are_tagged_by_their_score_and_no_other_tag_changes(tiny):
 
 
 def test_what_is_kept_has_an_expected_iou_where_the_run_is_calibrated(tiny):
-    run, found = finished_run(tiny, "m"), score_histogram(tiny, "m_quality")
-    assert expected_iou(run, found, 0.4) is None
+    folder = Path(finished_run(tiny, "m").out)
+
+    def expected(threshold):
+        return expected_iou(tiny, finished_run(tiny, "m"), "m_quality", threshold)
+
+    assert expected(0.4) is None
     quality = np.linspace(0, 1, 20)
-    QualityCalibration.fit(quality, quality / 2).save(tiny_folder(run) / "calibration.json")
-    assert expected_iou(run, found, 0.4) == pytest.approx(0.225, abs=0.01)  # half of 0.4 and 0.5
-    assert expected_iou(run, found, 0.9) is None
-    (tiny_folder(run) / "calibration.json").write_text("{")
-    assert expected_iou(run, found, 0.4) is None
-
-
-def tiny_folder(run):
-    from pathlib import Path
-
-    return Path(run.out)
+    QualityCalibration.fit(quality, quality / 2).save(folder / "calibration.json")
+    assert expected(0.4) == pytest.approx(0.225, abs=0.01)  # half of 0.4 and 0.5
+    assert expected(0.9) is None
+    (folder / "calibration.json").write_text("{")
+    assert expected(0.4) is None
