@@ -40,6 +40,7 @@ class EditSection:
             uri = f"{self.plugin_name}/label_dataset"  # type: ignore[attr-defined]
             taken = [*ctx.dataset.get_field_schema(), *(name for each in runs for name in each.fields)]
             params = {"field": free_field(taken, f"{run.field}_taught"), "start": run.field}
+            params["view_target"] = "DATASET"  # the view may be that of suggestions, which have no labels yet
             ctx.prompt(uri, params=params, on_success=self.show_taught)
 
     def show_taught(self, ctx: Any) -> None:
