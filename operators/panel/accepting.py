@@ -68,7 +68,7 @@ class AcceptSection:
         if run is None or found is None or len(found.counts) < 2:
             return {"scored": None}
         high = math.nextafter(found.edges[-1], -math.inf)  # the highest score
-        threshold = _number(ctx.panel.state.get(_key(run)))
+        threshold = _moved(ctx, run, found.edges[0], high)
         moved = {} if threshold is None else {_key(run): threshold}
         return {"scored": [path, found.edges[0], high], **moved}
 
@@ -124,6 +124,15 @@ def _key(run: RunRecord) -> str:
     return f"threshold_{run.field}"
 
 
+def _moved(ctx: Any, run: RunRecord, low: float, high: float) -> float | None:
+    """Return where the slider of a run was moved to.
+
+    Outside its range it was not: the App sends what the slider of the run before had when another one comes.
+    """
+    value, rounding = _number(ctx.panel.state.get(_key(run))), 0.01 * (high - low)
+    return value if value is not None and low - rounding <= value <= high + rounding else None
+
+
 def _shown(ctx: Any) -> _Shown | None:
     """Return what the panel's state says, which comes from the browser; ``None`` where it does not fit."""
     run = choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
@@ -133,5 +142,5 @@ def _shown(ctx: Any) -> _Shown | None:
     path, low, high = scored[0], _number(scored[1]), _number(scored[2])
     if low is None or high is None or path != score_field(ctx.dataset, run.field):
         return None
-    threshold = _number(ctx.panel.state.get(_key(run)))
+    threshold = _moved(ctx, run, low, high)
     return _Shown(run, path, low, high, (low + high) / 2 if threshold is None else threshold)
