@@ -45,7 +45,7 @@ class AcceptSection:
         if shown := _shown(ctx):
             done = accepting.accept(ctx.dataset, shown.run.field, shown.threshold)
             ctx.ops.reload_samples()
-            text = f"{done.kept:,} images are tagged {ACCEPTED!r}, {done.left:,} {TO_REVIEW!r}"
+            text = f"Tagged {ACCEPTED!r}: {done.kept:,}; {TO_REVIEW!r}: {done.left:,}"
             ctx.ops.notify(text, variant="success")
 
     def take_tags_back(self, ctx: Any) -> None:
