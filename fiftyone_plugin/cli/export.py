@@ -41,7 +41,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "folder with images/ and masks/ (and classes.json, instances/), or fiftyone:NAME.",
     )
     parser.add_argument("source", metavar="SOURCE", help="folder, or fiftyone:NAME")
-    parser.add_argument("--format", choices=FORMATS, default="coco-instances", help="default: %(default)s")
+    formats = f"{', '.join(FORMATS)}; default: %(default)s"
+    parser.add_argument("--format", choices=FORMATS, default="coco-instances", metavar="NAME", help=formats)
     shared.add_out(parser, "the export", stores=True)
 
     add = parser.add_argument_group("what").add_argument

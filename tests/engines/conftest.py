@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,10 +37,12 @@ def cluster(tmp_path_factory) -> Iterator[object]:
     (hook / "sitecustomize.py").write_text(HOOK)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(hook), *([before] if before else [])])
+    sigterm = signal.getsignal(signal.SIGTERM)
     found = Cluster()
     try:
         for _ in range(3):
             found.add_node(num_cpus=1, include_dashboard=False)
+        signal.signal(signal.SIGTERM, sigterm)  # a head node has one of its own, for the whole process
         yield found
     finally:
         found.shutdown()

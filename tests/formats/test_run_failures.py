@@ -258,9 +258,11 @@ def test_names_that_are_no_text(small, tmp_path):
         pytest.skip(f"no such names on this file system: {error}")
     for kind in formats():
         result = export(root, out=tmp_path / kind, format=kind)
-        assert result.images == 2
-        (skipped,) = result.failed
-        assert skipped.reason == "a line break in its name: lists have a line an image"
+        reasons = {"a line break in its name: lists have a line an image"}
+        if kind == "cvat":
+            reasons |= {"its name is not UTF-8, which a ZIP wants: rename the image"}
+        assert {skipped.reason for skipped in result.failed} == reasons
+        assert result.images == 3 - len(reasons)
     stems = (tmp_path / "voc" / "ImageSets" / "Segmentation" / "trainval.txt").read_bytes().split(b"\n")
     assert sorted(stems) == [b"", b"c", b"\xff\xfe"]
 

@@ -40,6 +40,7 @@ OPERATORS = (
     "import_masks",
     "label_dataset",
     "masks_to_detections",
+    "name_classes",
     "preview_masks",
     "propagate_corrections",
     "quick_label",
