@@ -40,7 +40,7 @@ def show_panel(page, dataset):
     return panel
 
 
-def test_suggest_teach_and_what_changed(labelled, page):
+def test_suggest_and_teach(labelled, page):
     panel = show_panel(page, labelled)
     form = open_form(page, panel.get_by_role("button", name="What to label next"), "Labels so far")
     choose(page, form.get_by_role("combobox").last, "mine", sent='"labels":"mine"')
@@ -66,6 +66,14 @@ def test_suggest_teach_and_what_changed(labelled, page):
     assert len(labelled.exists("auto_taught")) == 7
     assert len(labelled.exists("mine")) == 2
 
+
+def test_what_teaching_has_changed(labelled, page, tmp_path):
+    from fiftyone_plugin import label_dataset
+
+    learnt = {name: value for name, value in FAST.items() if name != "classes"}
+    label_dataset(labelled, "auto_taught", labels="mine", out=tmp_path / "taught", **learnt)
+    panel = show_panel(page, labelled)
+    panel.get_by_role("cell", name="surroundings").wait_for()
     open_form(page, panel.get_by_role("button", name="Compare", exact=True), "Second run")
     execute(page, "Saved view, images that differ most first")
     close(page)
