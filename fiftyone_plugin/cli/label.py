@@ -177,7 +177,9 @@ def run(args: argparse.Namespace) -> int:
         return _estimate(args)
     prepare_process()
     result = _label(args)
-    report(result, args)
+    by_default = args.classes is None and not (args.model or args.labels)
+    if report(result, args) and by_default and len(result.samples) < PLENTY:
+        say("classes:       by default fewer for few images; --classes K takes another number")
     return exit_code(result, args)
 
 
@@ -310,8 +312,6 @@ def report(result: LabelResult, args: argparse.Namespace) -> bool:
     if summary:
         counts = f"{document['labelled']} images labelled, {document['skipped']} skipped"
         say(f"{counts}, {len(result.class_names)} classes, {document['seconds']:.0f} s")
-        if args.classes is None and not (args.model or args.labels) and len(result.samples) < PLENTY:
-            say("classes:       by default fewer for few images; --classes K takes another number")
         say(f"masks:         {result.out / 'masks'}")
         say(f"table:         {result.out / 'samples.csv'}")
         say(f"contact sheet: {result.out / 'contact_sheet.png'}")
