@@ -140,8 +140,10 @@ def execute(page: Page, done: str, button: str = "Execute") -> None:
 
 
 def close(page: Page, button: str = "Done") -> None:
-    """Close the window of an operator."""
-    click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
+    """Close the window of an operator, which may have gone by itself: the App closes it where it draws anew."""
+    settle(page)
+    if modal(page).is_visible():
+        click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
 
 
 def settle(page: Page) -> None:

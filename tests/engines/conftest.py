@@ -27,8 +27,21 @@ sys.addaudithook(end)
 """
 
 
+@pytest.fixture(autouse=True)
+def own_handler(cluster_handler) -> Iterator[None]:
+    """Each node that a test adds brings a handler of SIGTERM, for the whole process."""
+    yield
+    signal.signal(signal.SIGTERM, cluster_handler)
+
+
 @pytest.fixture(scope="package")
-def cluster(tmp_path_factory) -> Iterator[object]:
+def cluster_handler() -> object:
+    """What SIGTERM does before a cluster starts."""
+    return signal.getsignal(signal.SIGTERM)
+
+
+@pytest.fixture(scope="package")
+def cluster(cluster_handler, tmp_path_factory) -> Iterator[object]:
     """Three nodes of one core each."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray>=2.60'")
     from ray.cluster_utils import Cluster
@@ -37,12 +50,10 @@ def cluster(tmp_path_factory) -> Iterator[object]:
     (hook / "sitecustomize.py").write_text(HOOK)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(hook), *([before] if before else [])])
-    sigterm = signal.getsignal(signal.SIGTERM)
     found = Cluster()
     try:
         for _ in range(3):
             found.add_node(num_cpus=1, include_dashboard=False)
-        signal.signal(signal.SIGTERM, sigterm)  # a head node has one of its own, for the whole process
         yield found
     finally:
         found.shutdown()

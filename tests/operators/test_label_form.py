@@ -190,7 +190,8 @@ class TestForm:
 
 
 class TestEstimate:
-    def test_follows_the_settings(self, form):
+    def test_follows_the_settings(self, form, tmp_path, monkeypatch):
+        monkeypatch.setenv("PSEUDOMASK_CACHE", str(tmp_path))  # nothing is learnt yet
         small, large = form(size=224), form(size=1792)
         assert small["estimate"].view.label != large["estimate"].view.label
         assert "guess" in small["estimate"].view.description.lower()
