@@ -80,7 +80,7 @@ class LabelDataset(PseudoMaskOperator):
         if kept:
             raise UsageError(kept)
         result = yield from run_with_progress(
-            ctx, lambda progress: label_dataset(view, field, **settings, progress=progress)
+            ctx, lambda progress: label_dataset(view, field, **settings, progress=progress), field=field
         )
         summary = summarise(field, result)
         if in_app(ctx):

@@ -68,7 +68,7 @@ class QuickLabel(PseudoMaskOperator):
         from fiftyone_plugin.dataset.labelling import label_dataset
 
         result = yield from run_with_progress(
-            ctx, lambda progress: label_dataset(view, field, progress=progress)
+            ctx, lambda progress: label_dataset(view, field, progress=progress), field=field
         )
         summary = summarise(field, result)
         if in_app(ctx):

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from .base import Result, entry
 from .forms.edits import EditOperator, add_strip, chosen_field, rows_of
 from .forms.fields import count_of, refuse
-from .panel.parts import STRIPS
 from .params import Params
 
 __all__ = ["RenameClasses"]
 
 SECONDS_AN_IMAGE = 0.02  # to merge ids in the masks; names alone take next to nothing
+STRIPS = 20  # classes whose crops are shown; a form is sent with every key
 
 
 class RenameClasses(EditOperator):
@@ -55,7 +55,9 @@ class RenameClasses(EditOperator):
             inputs.bool(name, default=False, label=label, description=text)
         if params.flag("restore"):
             return
+        only = set(params.text("only").split(","))  # ids of the classes that the panel asks about
         classes = [(id_, row) for row in rows_of(ctx, field) for id_ in row.ids]
+        classes = [(id_, row) for id_, row in classes if str(id_) in only] or classes
         for number, (id_, row) in enumerate(classes):
             if number < STRIPS:
                 add_strip(ctx, inputs, f"look__{id_}", field, id_)

@@ -60,7 +60,7 @@ class ResumeRun(PseudoMaskOperator):
         if not field:
             raise UsageError(NOTHING)
         result = yield from run_with_progress(
-            ctx, lambda progress: resume_run(ctx.dataset, field, progress=progress)
+            ctx, lambda progress: resume_run(ctx.dataset, field, progress=progress), field=field
         )
         summary = summarise(field, result)
         if in_app(ctx):

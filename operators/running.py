@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -19,8 +20,12 @@ from .forms.fields import show_text
 
 __all__ = [
     "DELEGATE_ABOVE_S",
+    "at_work",
+    "describe_stage",
     "execution_options",
     "in_app",
+    "is_labelling",
+    "is_shown_here",
     "run_with_progress",
     "show_colours",
     "show_masks",
@@ -33,8 +38,12 @@ DELEGATE_ABOVE_S = 300.0
 """Work of more seconds than this is scheduled unless a person wants it otherwise: half the App's limit."""
 
 INTERVAL_S = 1.0  # the App freezes when it is told more often
+PANEL = "pseudomasks"
 SAFE_SHARE = 0.9  # of the App's limit for an operator
 RATE_AFTER_S = 2.0  # before that, a rate says nothing
+_at_work: dict[int, dict[str, Any]] = {}  # number of a thread of the App's server -> what it does
+_labelling: dict[tuple[str, str], float] = {}  # dataset and field -> when its operator ends
+MOMENT_S = 60.0
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
 
 
@@ -52,6 +61,22 @@ def in_app(ctx: Any) -> bool:
     return not ctx.delegated and "operator_uri" in ctx.request_params  # the App's requests name it
 
 
+def at_work(dataset: Any) -> list[dict[str, Any]]:
+    """Return what this process works on for a dataset: ``what``, ``progress`` in [0, 1] and ``label``."""
+    return [dict(each) for each in list(_at_work.values()) if each["dataset"] == dataset.name]
+
+
+def is_labelling(dataset: Any, field: str) -> bool:
+    """Tell whether an operator of this process labels a field at this moment."""
+    return _labelling.get((dataset.name, field)) == math.inf
+
+
+def is_shown_here(dataset: Any, field: str) -> bool:
+    """Tell whether an operator of this process shows the masks that it labels, or did a moment ago."""
+    known = _labelling.get((dataset.name, field))
+    return known is not None and time.monotonic() - known < MOMENT_S
+
+
 def show_colours(ctx: Any) -> Any:
     """Return the request that paints this session's masks as the dataset has it saved."""
     from fiftyone_plugin.dataset.colours import saved_scheme
@@ -61,6 +86,7 @@ def show_colours(ctx: Any) -> Any:
 
 def show_masks(ctx: Any, field: str) -> Generator[Any, None, None]:
     """Yield the messages that show the masks a run has just written, in their colours."""
+    _labelling[ctx.dataset.name, field] = time.monotonic()
     yield ctx.ops.reload_dataset()
     yield ctx.ops.set_active_fields([field])
     yield show_colours(ctx)
@@ -69,10 +95,11 @@ def show_masks(ctx: Any, field: str) -> Generator[Any, None, None]:
 # ---------------------------------------------------------------------- running
 
 
-def run_with_progress(ctx: Any, work: Callable[[Any], Any]) -> Generator[Any, None, Any]:
-    """Run ``work(progress)`` and stream its stages; a generator that returns what ``work`` returned.
+def run_with_progress(ctx: Any, work: Callable[[Any], Any], *, field: str = "") -> Generator[Any, None, Any]:
+    """Run ``work(progress)``; a generator that returns what ``work`` returned.
 
-    In an immediate run the work goes on in a thread while this generator yields progress to the App; a
+    In an immediate run the work goes on in a thread, and the panel shows how far it is: the App's own window
+    of progress would come back with every message and take the keyboard. A
     delegated run has no App, its progress is stored with the operation. Work in the App ends with
     :class:`RunStopped` before the App's limit is reached, a delegated run when its
     operation is marked as failed (``fiftyone delegated fail``).
@@ -80,6 +107,7 @@ def run_with_progress(ctx: Any, work: Callable[[Any], Any]) -> Generator[Any, No
     Args:
         ctx: FiftyOne's execution context.
         work: called with a :class:`fiftyone_plugin.common.progress.CallbackProgress`.
+        field: mask field of a run, which notes in its own folder how far it is: the panel looks there.
     """
     from fiftyone_plugin.common.progress import CallbackProgress
 
@@ -95,6 +123,7 @@ def run_with_progress(ctx: Any, work: Callable[[Any], Any]) -> Generator[Any, No
         yield  # a generator in both modes
     check_time = _Deadline(ctx)
     states: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    name = ctx.dataset.name
     outcome: dict[str, Any] = {}
 
     def tell(*state: Any) -> None:
@@ -111,8 +140,18 @@ def run_with_progress(ctx: Any, work: Callable[[Any], Any]) -> Generator[Any, No
 
     thread = threading.Thread(target=target, name="pseudomask", daemon=True)
     thread.start()
-    while (state := states.get()) is not None:
-        yield ctx.ops.set_progress(**state)
+    begun, mine = False, (name, field)
+    _labelling[mine] = math.inf
+    try:
+        while (state := states.get()) is not None:
+            if not field:
+                _at_work[thread.ident or 0] = {"dataset": name, "what": ctx.operator.config.label, **state}
+            if not begun and in_app(ctx):
+                begun = True
+                yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
+    finally:
+        _at_work.pop(thread.ident or 0, None)
+        _labelling[mine] = time.monotonic()
     thread.join()
     if "error" in outcome:
         raise outcome["error"]
@@ -228,16 +267,19 @@ class _Describer:
         now = time.monotonic()
         if stage != self.stage or not done:
             self.stage, self.start = stage, now
-        seconds = now - self.start
-        share = min(1.0, done / total) if total else 0.0
-        label = f"{stage}: {done}" + (f" of {total}" if total else "")
-        if done and seconds >= RATE_AFTER_S:
-            label += f", {_rate(done / seconds)}"
-            if total and done < total:
-                from fiftyone_plugin.runs.estimate import format_seconds
+        return describe_stage(stage, done, total, now - self.start)
 
-                label += f", {format_seconds(seconds / done * (total - done))} left"
-        return {"progress": share, "label": label}
+
+def describe_stage(stage: str, done: int, total: int | None, seconds: float) -> dict[str, Any]:
+    """Return the share of a stage that is done, and a line with its rate and the time left."""
+    label = f"{stage}: {done:,}" + (f" of {total:,}" if total else "")
+    if done and seconds >= RATE_AFTER_S:
+        label += f", {_rate(done / seconds)}"
+        if total and done < total:
+            from fiftyone_plugin.runs.estimate import format_seconds
+
+            label += f", {format_seconds(seconds / done * (total - done))} left"
+    return {"progress": min(1.0, done / total) if total else 0.0, "label": label}
 
 
 def _rate(per_second: float) -> str:

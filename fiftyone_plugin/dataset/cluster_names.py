@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..runs.result import LabelResult
 
-__all__ = ["cards", "name_classes", "named_field", "names_used"]
+__all__ = ["cards", "is_named", "name_classes", "named_field", "names_used"]
 
 UNNAMED = re.compile(r"class \d+( [a-z])*|other \d+")
 """Names that nobody has given: those of clusters, and of the parts of a split."""
@@ -76,6 +76,12 @@ def _parts_together(dataset: Dataset, field: str, order: Iterable[int]) -> list[
             place = found.index(first) + 1
             found[place:place] = parts
     return found
+
+
+def is_named(dataset: Dataset, field: str) -> bool:
+    """Tell whether a person has given names to at least half of the classes of a mask field."""
+    names = [str(name) for id_, name in (dataset.mask_targets.get(field) or {}).items() if str(id_) != "0"]
+    return 2 * sum(not UNNAMED.fullmatch(name) for name in names) >= max(1, len(names))
 
 
 def names_used(dataset: Dataset) -> list[str]:

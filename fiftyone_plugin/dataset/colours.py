@@ -10,7 +10,7 @@ from ..images.drawing import hex_color, is_class_color
 if TYPE_CHECKING:
     from fiftyone import ColorScheme, Dataset
 
-__all__ = ["class_colours", "forget_classes", "saved_scheme", "write_classes"]
+__all__ = ["COLOURS", "class_colours", "field_colours", "forget_classes", "saved_scheme", "write_classes"]
 
 COLOURS = "maskTargetsColors"
 
@@ -67,6 +67,16 @@ def saved_scheme(dataset: Dataset) -> dict[str, Any]:
     if scheme is None:
         return {}
     return {"color_by": scheme.color_by, "fields": [dict(entry) for entry in scheme.fields or []]}
+
+
+def field_colours(dataset: Dataset, field: str) -> dict[int, str]:
+    """Return class id -> colour of a mask field, as the App draws it: what is saved, else the palette's."""
+    names = {int(id_): str(name) for id_, name in (dataset.mask_targets.get(field) or {}).items()}
+    entries = getattr(dataset.app_config.color_scheme, "fields", None) or []
+    own: Mapping[str, Any] = next((entry for entry in entries if entry.get("path") == field), {})
+    saved = own.get(COLOURS) or []
+    listed = {item["intTarget"]: str(item["color"]) for item in saved if {"intTarget", "color"} <= set(item)}
+    return {**class_colours(names), **listed}
 
 
 def _chosen(entry: Mapping[str, Any]) -> dict[int, str]:

@@ -14,6 +14,7 @@ from ..images.listing import ViewItem, list_view
 from ..runs.config import LabelConfig
 from ..runs.folder import RunDirectory
 from ..runs.labels import DEFAULT_IGNORE, GivenLabels, given_labels
+from ..runs.noting import NotedProgress, forget_note, note_end
 from ..runs.pipeline import label_items
 from ..runs.result import LabelResult
 from ..runs.samples import SampleRow
@@ -120,7 +121,8 @@ def label_dataset(
         record, new = claim(
             dataset, field, out, overwrite=overwrite, restart=restart, asked=asked, view=view, taught=taught
         )
-        stoppable = StoppableProgress(progress or NullProgress(), Path(record.out))
+        made = Path(record.out)
+        noted = NotedProgress(StoppableProgress(progress or NullProgress(), made), made)
         try:
             folder = folder_of(model) if model is not None else None
             unfinished = RunDirectory(Path(record.out)).read_run() is not None
@@ -132,15 +134,18 @@ def label_dataset(
                 labels=given,
                 resume=resume and unfinished,
                 restart=restart and unfinished,
-                progress=stoppable,
+                progress=noted,
             )
-            write_result(dataset, record, result, entries, stoppable)
+            write_result(dataset, record, result, entries, noted)
         except RunStopped as error:
-            raise RunStopped(_how_to_go_on(error, field, Path(record.out), len(entries))) from error
-        except PseudoMaskError:
-            if new:
+            note_end(made, error)
+            raise RunStopped(_how_to_go_on(error, field, made, len(entries))) from error
+        except Exception as error:
+            note_end(made, error)
+            if new and isinstance(error, PseudoMaskError):
                 forget_if_nothing_came(dataset, record)
             raise
+        forget_note(made)
         return result
 
 

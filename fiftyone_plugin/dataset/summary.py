@@ -51,6 +51,7 @@ class ClassRow:
         images: number of images that show the class.
         share: ``images`` over the number of labelled images, in [0, 1].
         area: share of all pixels of the labelled images, in [0, 1]; ``None`` if the run did not record it.
+        quality: mean score of the images that show the class; ``None`` where there is none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ClassRow:
     images: int
     share: float
     area: float | None = None
+    quality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,21 @@ def _short(value: Any, name: str) -> str:
 
 def class_counts(dataset: Dataset, field: str) -> tuple[View, dict[str, int], int]:
     """Return the labelled samples, class name -> number of images, and the number of labelled images."""
+    samples, figures, labelled = _figures(dataset, field, "")
+    return samples, {name: images for name, (images, _) in figures.items()}, labelled
+
+
+def _figures(
+    dataset: Dataset, field: str, score: str
+) -> tuple[View, dict[str, tuple[int, float | None]], int]:
+    """Return the labelled samples, class name -> images and mean score, and the number of labelled images."""
     import fiftyone as fo
 
+    from .class_figures import ClassFigures
+
     samples = labelled_slices(dataset, field)
-    counts, labelled = samples.aggregate([fo.CountValues(RunFields(field).classes), fo.Count(field)])
-    return samples, {name: count for name, count in counts.items() if name is not None}, labelled
+    found, labelled = samples.aggregate([ClassFigures(RunFields(field).classes, score), fo.Count(field)])
+    return samples, found, labelled
 
 
 def class_rows(dataset: Dataset, field: str, areas: Mapping[str, float] | None = None) -> list[ClassRow]:
@@ -122,17 +134,18 @@ def class_rows(dataset: Dataset, field: str, areas: Mapping[str, float] | None =
     """
     if not dataset.has_sample_field(RunFields(field).classes):
         return []
-    _, counts, labelled = class_counts(dataset, field)
+    _, figures, labelled = _figures(dataset, field, score_field(dataset, field) or "")
     ids = ids_by_name(dataset.mask_targets.get(field) or {})
     rows = [
         ClassRow(
             name,
             tuple(ids.get(name, ())),
-            counts.get(name, 0),
-            counts.get(name, 0) / max(1, labelled),
+            figures.get(name, (0, None))[0],
+            figures.get(name, (0, None))[0] / max(1, labelled),
             sum(float(areas.get(str(id_), 0)) for id_ in ids.get(name, ())) if areas else None,
+            figures.get(name, (0, None))[1],
         )
-        for name in {**ids, **counts}
+        for name in {**ids, **figures}
     ]
     return sorted(rows, key=lambda row: (-row.images, row.ids, row.name))
 

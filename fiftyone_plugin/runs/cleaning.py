@@ -43,7 +43,7 @@ CALIBRATION = ("calibration.json", "expected_iou.csv", "filtering.png")
 """What `pseudomask evaluate --calibrate` adds to a run."""
 MODEL = ("method.json", "arrays.safetensors", "pipeline.json")
 WORK = re.compile(
-    r"journal\.jsonl|images\.json|stop"
+    r"journal\.jsonl|images\.json|progress\.json|stop"
     r"|fit/training\.(pt|partial)"
     r"|fit/regions-[0-9a-f]{16}-[0-9]{5}\.npz"
     r"|memo/[\w-]+/[0-9a-f]{2}/[0-9a-f]{64}\.(npz|partial)"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import heapq
+import io
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ from ..images.reduced import read_reduced
 from .folder import RunDirectory
 from .samples import SampleRow
 
-__all__ = ["choose_exemplars", "crop", "exemplar_path", "exemplar_uri", "write_exemplars"]
+__all__ = ["choose_exemplars", "crop", "exemplar_path", "exemplar_uri", "thumbnail_uri", "write_exemplars"]
 
 PER_CLASS = 6
 SIDE = 96  # pixels of a crop
 GAP = 3
+THUMBNAIL = 48  # pixels of the height of a small strip
 MARGIN = 1.15  # of the crop's side around the region
 COARSE = 160  # longest side of the mask in which regions are looked for
 CLASSES_AT_ONCE = 64  # their crops are held: 64 x 6 x 96 x 96 x 3 bytes are 11 MB
@@ -48,6 +50,27 @@ def exemplar_uri(root: Path, class_id: int) -> str | None:
     except UsageError:
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+
+
+def thumbnail_uri(root: Path, class_id: int) -> str | None:
+    """Return the first three crops of a class, small, as a ``data:`` URI; ``None`` where there are none."""
+    try:
+        data = read_bytes(exemplar_path(root, class_id), what="a strip of crops", max_bytes=MAX_BYTES)
+        return _thumbnail(data)
+    except (OSError, UsageError):  # none, or no picture
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _thumbnail(data: bytes) -> str:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as strip:
+        strip.draft("RGB", (strip.width // 2, strip.height // 2))
+        width, height = strip.size
+        part = strip.convert("RGB").crop((0, 0, min(width, round(3.1 * height)), height))
+    part.thumbnail((3 * THUMBNAIL, THUMBNAIL))
+    out = io.BytesIO()
+    part.save(out, "WEBP", quality=70)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def choose_exemplars(rows: Iterable[SampleRow], count: int = PER_CLASS) -> dict[int, list[SampleRow]]:

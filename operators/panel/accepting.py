@@ -92,15 +92,13 @@ class AcceptSection:
         expected = accepting.expected_iou(ctx.dataset, shown.run, shown.path, shown.threshold)
         text += f", expected mean IoU {expected:.2f}" if expected is not None else ""
         panel.md(text, name="kept")
-        row = panel.h_stack("accepting", gap=2, align_y="center")
-        row.btn("accept", label=f"Tag {ACCEPTED} / {TO_REVIEW}", on_click=self.accept, variant="contained")
-        row.btn("show_kept", label="Show the kept", on_click=self.show_kept, variant="outlined")
-        row.btn("show_left", label="Show the others", on_click=self.show_left, variant="outlined")
-        if accepting.is_tagged(ctx.dataset):
-            row = panel.h_stack("accepted", gap=2, align_y="center")
-            label = "Export the accepted"
-            row.btn("export_accepted", label=label, on_click=self.export_accepted, variant="contained")
-            row.btn("take_back", label="Take the tags back", on_click=self.take_tags_back, variant="outlined")
+        row, tagged = parts.flow(panel, "accepting"), accepting.is_tagged(ctx.dataset)
+        parts.button(row, "accept", f"Tag {ACCEPTED} / {TO_REVIEW}", self.accept, first=not tagged)
+        parts.button(row, "show_kept", "Show the kept", self.show_kept)
+        parts.button(row, "show_left", "Show the others", self.show_left)
+        if tagged:
+            parts.button(row, "export_accepted", "Export the accepted", self.export_accepted, first=True)
+            parts.button(row, "take_back", "Take the tags back", self.take_tags_back)
 
 
 @dataclass(frozen=True)

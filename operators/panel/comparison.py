@@ -100,15 +100,12 @@ class ComparisonSection:
             on_change=self.choose_other,
         )
         _, stored = _stored(ctx, runs)
-        head = panel.h_stack("compare_head", gap=2, align_y="center")
-        label = "Compare again" if stored else "Compare"
-        head.btn("compare", label=label, on_click=self.compare, variant="outlined")
+        head = parts.flow(panel, "compare_head")
+        parts.button(head, "compare", "Compare again" if stored else "Compare", self.compare)
         if stored is None:
             return
-        head.btn(
-            "disagreement", label="Where they differ", on_click=self.show_disagreement, variant="outlined"
-        )
-        head.btn("forget", label="Delete comparison", on_click=self.forget_comparison, variant="outlined")
+        parts.button(head, "disagreement", "Where they differ", self.show_disagreement)
+        parts.button(head, "forget", "Delete comparison", self.forget_comparison)
         panel.md(_sentence(stored), name="compare_text")
         parts.plot(
             panel,

@@ -19,6 +19,8 @@ __all__ = ["GuardedPanel", "row_of", "text_of"]
 
 logger = logging.getLogger(__name__)
 
+QUIET = "watch"  # an event that says whether the panel has to be drawn anew
+
 
 class GuardedPanel(foo.Panel):
     """A panel that tells in a sentence what went wrong; events that it does not know are refused."""
@@ -28,6 +30,10 @@ class GuardedPanel(foo.Panel):
         try:
             with in_words():
                 _check_request(self, ctx)
+                if ctx.params.get("__method__") == QUIET:
+                    if getattr(self, QUIET)(ctx):
+                        ctx.ops.show_panel_output(self.render(ctx))
+                    return None
                 return super().execute(ctx)
         except PseudoMaskError as error:
             self._tell(ctx, str(error), stays=not isinstance(error, DatabaseLost))

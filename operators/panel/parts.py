@@ -15,15 +15,13 @@ from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.errors import UsageError
 
-from ..forms.fields import show_name
 from ..running import show_colours
 
 __all__ = [
-    "STRIPS",
-    "area_bars",
-    "area_classes",
+    "ITEM",
     "bars",
-    "class_row",
+    "button",
+    "flow",
     "histogram",
     "picture_uri",
     "plot",
@@ -33,15 +31,15 @@ __all__ = [
     "sized",
     "sizes",
     "stage_bars",
-    "strips",
     "table",
 ]
 
-PLOT_HEIGHT = 230
+PLOT_HEIGHT = 180
 LABEL_LENGTH = 40  # characters
 BAR_HEIGHT = 22  # of a class or a stage
 MOST_BYTES = 2 << 20  # of a picture
-STRIPS = 20  # classes whose crops and areas are shown; the messages to the browser stay below 1 MB
+ITEM = {"componentsProps": {"item": {"sx": {"width": "auto"}}}}
+"""What a part of a :func:`flow` is made with, to be as wide as it is."""
 
 
 def show(ctx: Any, run: RunRecord, view: Any) -> None:
@@ -54,45 +52,28 @@ def show(ctx: Any, run: RunRecord, view: Any) -> None:
     show_colours(ctx)
 
 
+def flow(panel: Any, name: str) -> Any:
+    """Add a row that goes on in the next line where the panel is narrow."""
+    row = types.Object()
+    panel.define_property(name, row, view=types.GridView(orientation="2d", gap=1, align_y="center"))
+    return row
+
+
+def button(
+    row: Any, name: str, label: str, event: Any, params: dict[str, Any] | None = None, *, first: bool = False,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Add a button to a flow; the ``first`` one is what is most likely wanted next."""
+    variant = "contained" if first else "outlined"
+    row.btn(name, label=label, on_click=event, params=params, variant=variant, **ITEM, **options)
+
+
 def histogram(dataset: Any, path: str | None) -> summary.Histogram | None:
     """Return the histogram of a score, ``None`` where there is no value."""
     try:
         return summary.score_histogram(dataset, path) if path and dataset.has_sample_field(path) else None
     except UsageError:
         return None  # no image is labelled yet
-
-
-def class_row(row: summary.ClassRow) -> dict[str, Any]:
-    """Return the cells of a class."""
-    ids = ", ".join(map(str, row.ids))
-    area = "" if row.area is None else f"{row.area:.1%}"
-    return {
-        "name": show_name(row.name),
-        "ids": ids,
-        "images": row.images,
-        "share": f"{row.share:.0%}",
-        "area": area,
-    }
-
-
-def strips(rows: list[summary.ClassRow], folder: Path) -> list[dict[str, Any]]:
-    """Return the strips of crops of the first classes: number of the class's row, texts, and picture.
-
-    Runs of earlier versions have none.
-    """
-    from fiftyone_plugin.runs.exemplars import exemplar_uri
-
-    found: list[dict[str, Any]] = []
-    for number, row in enumerate(rows):
-        for id_ in row.ids:
-            uri = exemplar_uri(folder, id_) if len(found) < STRIPS else None
-            if uri:
-                name = show_name(row.name)
-                name = name if len(row.ids) == 1 else f"{name} (id {id_})"
-                images = f"{row.images} image" + ("" if row.images == 1 else "s")
-                images += "" if len(row.ids) == 1 else " of all its ids"
-                found.append({"row": number, "name": name, "images": images, "uri": uri})
-    return found
 
 
 def bars(found: summary.Histogram) -> list[dict[str, Any]]:
@@ -106,29 +87,6 @@ def stage_bars(run: RunRecord) -> list[dict[str, Any]]:
     seconds = summary.stage_seconds(run)
     names, values = plot_labels(list(seconds)[::-1]), list(seconds.values())[::-1]
     return [{"type": "bar", "orientation": "h", "x": values, "y": names, "name": "seconds"}]
-
-
-def area_classes(rows: list[summary.ClassRow]) -> list[summary.ClassRow]:
-    """Return the classes in the plot of areas, smallest first, as it is drawn from below."""
-    known = [row for row in rows if row.area is not None]
-    return sorted(known, key=lambda row: (-(row.area or 0), row.ids))[:STRIPS][::-1]
-
-
-def area_bars(rows: list[summary.ClassRow]) -> list[dict[str, Any]]:
-    """Return the area shares of the largest classes for the plot, in the colours of the masks."""
-    from fiftyone_plugin.images.drawing import hex_color
-
-    shown = area_classes(rows)
-    return [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "x": [round(100 * (row.area or 0), 2) for row in shown],
-            "y": plot_labels([row.name for row in shown]),
-            "marker": {"color": [hex_color(row.ids[0]) if row.ids else "#888888" for row in shown]},
-            "name": "area, %",
-        }
-    ]
 
 
 def plot_labels(names: list[str]) -> list[str]:

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from fiftyone_plugin.common.text import plain_markdown, printable, shorten
+from fiftyone_plugin.common.text import printable, shorten
 from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.views import list_views
 
-from ..forms.fields import show_name, show_text
+from ..forms.fields import show_text
 from . import parts
 from .accepting import AcceptSection
+from .classes import ClassSection, class_row
 from .comparison import ComparisonSection
-from .edits import EditSection
 from .guard import GuardedPanel, row_of, text_of
+from .header import HeaderSection
 from .naming import NamingSection
 from .unfinished import UnfinishedSection
 
 __all__ = ["PseudoMasksPanel"]
 
 REASON = 300  # characters of what is told of files that stay
-NO_RUN = "No pseudo-masks yet: click the bolt above the grid to label these images."
 
 
 class PseudoMasksPanel(
-    AcceptSection, ComparisonSection, EditSection, NamingSection, UnfinishedSection, GuardedPanel
+    HeaderSection,
+    ClassSection,
+    AcceptSection,
+    ComparisonSection,
+    NamingSection,
+    UnfinishedSection,
+    GuardedPanel,
 ):
     """What :mod:`fiftyone_plugin.dataset.summary` says of the dataset's runs.
 
@@ -64,23 +68,6 @@ class PseudoMasksPanel(
         ctx.panel.state.run = text_of(ctx.params.get("value"))
         self.refresh(ctx)
 
-    def click_class(self, ctx: Any) -> None:
-        """Show the images with the class of a row."""
-        self._show_class(ctx, _row_name(ctx.panel.state.class_names, ctx.params.get("row")))
-
-    def click_strip(self, ctx: Any) -> None:
-        """Show the images with the class of a strip of crops."""
-        self.click_class(ctx)
-
-    def click_area(self, ctx: Any) -> None:
-        """Show the images with the class of a bar."""
-        self._show_class(ctx, _row_name(ctx.panel.state.area_names, ctx.params.get("idx")))
-
-    def _show_class(self, ctx: Any, name: str | None) -> None:
-        run = _chosen(ctx)
-        if run and name is not None:
-            parts.show(ctx, run, summary.class_view(ctx.dataset, run.field, name))
-
     def click_bar(self, ctx: Any) -> None:
         """Show the images that a bar counts."""
         run = _chosen(ctx)
@@ -107,17 +94,6 @@ class PseudoMasksPanel(
             ctx.ops.reload_dataset()
             ctx.ops.notify(f"Saved views: {', '.join(names.values()) or 'none'}", variant="success")
         self.refresh(ctx)
-
-    def show_all(self, ctx: Any) -> None:
-        """Leave the view that a click has set."""
-        ctx.ops.clear_view()
-
-    def rename(self, ctx: Any) -> None:
-        """Open the form for the names of the classes."""
-        run = _chosen(ctx)
-        if run:
-            uri = f"{self.plugin_name}/rename_classes"
-            ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)
 
     def ask_delete(self, ctx: Any) -> None:
         """Ask before a run is deleted."""
@@ -150,23 +126,23 @@ class PseudoMasksPanel(
 
         State and data are sent whole, in a message each.
         """
-        run = _chosen(ctx)
-        rows = summary.class_rows(ctx.dataset, run.field, run.areas) if run else []
-        strips = parts.strips(rows, Path(run.out)) if run else []
+        runs = list_runs(ctx.dataset) if ctx.dataset else []
+        run = _chosen(ctx, runs)
+        rows = self.class_rows(ctx, run)
         state: dict[str, Any] = {
             "run": run.key if run else None,
             "other": text_of(ctx.panel.state.other),
             "confirm": None,
-            "class_names": [row.name for row in rows],
-            "area_names": [row.name for row in parts.area_classes(rows)],
+            "more": ctx.panel.state.more is True,
+            "details": ctx.panel.state.details is True,
+            **self.class_state(ctx, rows),
             **self.accepting_state(ctx, run),
-            "strips": [{key: strip[key] for key in ("row", "name", "images")} for strip in strips],
+            **self.watch_state(ctx, runs),
         }
         found = _histogram(ctx.dataset, run)
         settings = summary.setting_rows(run) if run else []
         lists = {
-            "classes": [parts.class_row(row) for row in rows],
-            "areas": parts.area_bars(rows),
+            "classes": [class_row(row) for row in rows],
             "settings": [{"name": name, "value": printable(value)} for name, value in settings],
             "scores": parts.bars(found) if found else [],
             "seconds": parts.stage_bars(run) if run else [],
@@ -176,108 +152,45 @@ class PseudoMasksPanel(
         ctx.panel_state.clear()
         ctx.panel_state.update(state)  # of which the layout is made next
         ctx.ops.set_panel_state(state)
-        data: dict[str, Any] = {parts.sized(ctx, name): rows for name, rows in lists.items()}
-        # pictures are data: the state travels with every event
-        data |= {f"strip_{number}": {"picture": strip["uri"]} for number, strip in enumerate(strips)}
-        ctx.ops.set_panel_data(data)
+        ctx.ops.set_panel_data({parts.sized(ctx, name): rows for name, rows in lists.items()})
 
     # ------------------------------------------------------------------ layout
 
     def render(self, ctx: Any) -> Any:
         """Lay the panel out for the chosen run."""
         panel = types.Object()
-        view = types.GridView(align_x="left", gap=2, padding=1, orientation="vertical")
-        if self.render_naming(ctx, panel):
-            return show_text(types.Property(panel, view=view))
+        view = types.GridView(align_x="left", gap=2, pad_x=1, pad_b=2, orientation="vertical")
         runs = list_runs(ctx.dataset) if ctx.dataset else []
         run = _chosen(ctx, runs)
-        if run is None:
-            panel.message("none", NO_RUN)
-            return types.Property(panel, view=view)
-        self._head(ctx, panel, runs, run)
-        if not run.is_complete:
-            self.render_unfinished(panel, run)
+        if self.render_naming(ctx, panel):
             return show_text(types.Property(panel, view=view))
-        self._views(ctx, panel, run)
-        self._classes(ctx, panel)
-        self.render_edits(panel, run)
+        self.render_watch(ctx, panel, runs)
+        if run is None:
+            self.render_no_run(panel)
+        else:
+            self.render_head(ctx, panel, runs, run)
+            if run.is_complete:
+                self._results(ctx, panel, runs, run)
+            else:
+                self.render_unfinished(ctx, panel, run)
+        return show_text(types.Property(panel, view=view))
+
+    def _results(self, ctx: Any, panel: Any, runs: list[RunRecord], run: RunRecord) -> None:
+        if ctx.panel.state.details is True:
+            stages = parts.sizes(ctx).get("seconds", 0)
+            parts.plot(panel, parts.sized(ctx, "seconds"), "Stages, seconds", bars=stages)
+            columns = [("name", "Setting"), ("value", "Value")]
+            parts.table(panel, parts.sized(ctx, "settings"), "Settings", columns)
+        row = parts.flow(panel, "grid")
+        row.md("Classes (a click shows the images, a second one all)", name="hint", **parts.ITEM)
+        parts.button(row, "show_all", "Show all images", self.show_all)
+        self.render_classes(ctx, panel, run)
         score = summary.score_field(ctx.dataset, run.field)
         if score:
             title = f"{score} (a click shows the images)"
             parts.plot(panel, parts.sized(ctx, "scores"), title, y="images", on_click=self.click_bar)
             self.render_accepting(ctx, panel)
         self.render_comparison(ctx, panel, runs)
-        stages = parts.sizes(ctx).get("seconds", 0)
-        parts.plot(panel, parts.sized(ctx, "seconds"), "Stages, seconds", bars=stages)
-        columns = [("name", "Setting"), ("value", "Value")]
-        parts.table(panel, parts.sized(ctx, "settings"), "Settings", columns)
-        return show_text(types.Property(panel, view=view))
-
-    def _views(self, ctx: Any, panel: Any, run: RunRecord) -> None:
-        """Offer the saved views of the run, or to make them."""
-        row = panel.h_stack("views", gap=2, align_y="center")
-        own = list_views(ctx.dataset, run.key)
-        for number, each in enumerate(own):
-            row.btn(
-                f"view_{number}",
-                label=show_name(each.purpose.capitalize()),
-                on_click=self.show_saved,
-                params={"name": each.name},
-                variant="contained",
-            )
-        label = "Renew saved views" if own else "Save views to review"
-        row.btn("create_views", label=label, on_click=self.create_views, variant="outlined")
-
-    def _classes(self, ctx: Any, panel: Any) -> None:
-        columns = [
-            ("name", "Class"),
-            ("ids", "Ids"),
-            ("images", "Images"),
-            ("share", "Share of images"),
-            ("area", "Share of area"),
-        ]
-        title = "Classes (a click shows the images)"
-        parts.table(panel, parts.sized(ctx, "classes"), title, columns, on_click_row=self.click_class)
-        for number, strip in enumerate(_strips(ctx.panel.state.strips)):
-            row = panel.h_stack(f"strip_{number}", gap=2, align_y="center")
-            row.img(
-                "picture",
-                height="72px",
-                alt_text=f"Crops of {strip['name']}",
-                on_click=self.click_strip,
-                params={"row": strip["row"]},
-            )
-            row.md(f"**{plain_markdown(strip['name'])}**, {strip['images']}", name="caption")
-        areas = ctx.panel.state.area_names
-        if isinstance(areas, list) and areas:
-            title = "Area of classes, % of all pixels (a click shows the images)"
-            parts.plot(panel, parts.sized(ctx, "areas"), title, bars=len(areas), on_click=self.click_area)
-
-    def _head(self, ctx: Any, panel: Any, runs: list[RunRecord], run: RunRecord) -> None:
-        choices = types.DropdownView()
-        for each in runs:
-            choices.add_choice(each.key, label=show_name(each.title))
-        panel.enum(
-            "run", choices.values(), default=run.key, label="Run", view=choices, on_change=self.choose_run
-        )
-        buttons = panel.h_stack("buttons", gap=2, align_y="center")
-        if ctx.panel.state.confirm == run.key:
-            warning = (
-                f"Delete run {run.key!r}: its fields and mask files go, with its saved views and "
-                "comparisons. Files that other fields or datasets show stay."
-            )
-            if not run.is_complete:
-                warning += " It is not complete: make sure that it is not still at work."
-            panel.view("sure", types.Warning(label="Delete this run?", description=warning))
-            buttons.btn("delete", label="Delete it", on_click=self.delete, variant="contained", color="error")
-            buttons.btn("keep", label="Keep it", on_click=self.keep, variant="outlined")
-            return
-        if run.is_complete:
-            buttons.btn("name", label="Name classes", on_click=self.start_naming, variant="contained")
-            buttons.btn("rename", label="Rename classes", on_click=self.rename, variant="outlined")
-        buttons.btn("show_all", label="Show all images", on_click=self.show_all, variant="outlined")
-        buttons.btn("refresh", label="Refresh", on_click=self.refresh, variant="outlined")
-        buttons.btn("ask_delete", label="Delete this run", on_click=self.ask_delete, variant="outlined")
 
 
 def _chosen(ctx: Any, runs: list[RunRecord] | None = None) -> RunRecord | None:
@@ -289,15 +202,3 @@ def _chosen(ctx: Any, runs: list[RunRecord] | None = None) -> RunRecord | None:
 
 def _histogram(dataset: Any, run: RunRecord | None) -> summary.Histogram | None:
     return parts.histogram(dataset, summary.score_field(dataset, run.field)) if run else None
-
-
-def _row_name(names: Any, number: Any) -> str | None:
-    """Return the name in a row that an event speaks of, which may be of an earlier state."""
-    row = row_of(number, names)
-    return None if row is None else str(names[row])
-
-
-def _strips(strips: Any) -> list[dict[str, Any]]:
-    """Return the strips of the panel's state, which comes from the browser."""
-    wanted, listed = {"row", "name", "images"}, strips if isinstance(strips, list) else []
-    return [strip for strip in listed if isinstance(strip, dict) and strip.keys() >= wanted]

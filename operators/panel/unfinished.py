@@ -1,49 +1,154 @@
-"""The part of the panel "Pseudo-masks" that is about a run at work, or one that was stopped."""
+"""The part of the panel "Pseudo-masks" that watches: what is at work, what was stopped, and what is new."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from fiftyone.operators import types
 
+from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.resuming import done_of
-from fiftyone_plugin.dataset.summary import choose_run
-from fiftyone_plugin.runs.stopping import is_at_work
+from fiftyone_plugin.runs.noting import Note, is_running, read_note
+from fiftyone_plugin.runs.stopping import request_stop
+
+from ..running import at_work, describe_stage, is_labelling, is_shown_here, show_masks
+from . import parts
 
 __all__ = ["UnfinishedSection"]
 
-AT_WORK = "At work. *Refresh* shows how far it is"
-WAITS = "It was stopped or interrupted, and what is done is kept. Its images and settings are used again"
+BUSY_MS, IDLE_MS = 1500, 4000  # between looks
+WAITS = "It was stopped or interrupted, and what is done is kept. *Go on* uses its images and settings again."
+BEGINS = {"progress": 0.0, "label": "goes on"}
 
 
 class UnfinishedSection:
-    """How far a run is, and a button to stop it or to go on; a part of the panel, whose hooks it shares."""
+    """How far work is, and buttons to stop it or to go on; a part of the panel, whose hooks it shares."""
+
+    def watch(self, ctx: Any) -> bool:
+        """Look whether anything is new; the panel stays as it is where nothing is.
+
+        Returns:
+            Whether the panel has to be drawn anew.
+        """
+        runs = list_runs(ctx.dataset) if ctx.dataset else []
+        if ctx.panel.state.naming is not None or ctx.panel.state.confirm is not None:
+            return False
+        now, before = _stamp(runs), ctx.panel.state.stamp
+        if now != before and isinstance(before, dict):
+            new = [key for key in now if key not in before]
+            if new:
+                ctx.panel.state.run = new[0]  # a run that has just begun, newest first
+            done = [run for run in runs if run.is_complete and before.get(run.key, [True])[0] is False]
+            self.refresh(ctx)  # type: ignore[attr-defined]
+            for run in done[:1]:
+                if not is_shown_here(ctx.dataset, run.field):
+                    list(show_masks(ctx, run.field))
+            return True
+        moved = _moved(ctx, runs)
+        if moved == ctx.panel.state.moved:
+            return False
+        ctx.panel.state.moved = moved
+        return True
+
+    def stop_now(self, ctx: Any) -> None:
+        """Ask a run to end within one batch."""
+        run = self._named(ctx)
+        if run and request_stop(Path(run.out)):
+            ctx.ops.notify(f"{run.field!r} ends within one batch; what is done is kept", variant="info")
+
+    def show_run(self, ctx: Any) -> None:
+        """Show another run."""
+        if run := self._named(ctx):
+            ctx.panel.state.run = run.key
+            self.refresh(ctx)  # type: ignore[attr-defined]
 
     def go_on(self, ctx: Any) -> None:
-        """Open the form that goes on with the chosen run."""
-        self._open(ctx, "resume_run")
-
-    def stop(self, ctx: Any) -> None:
-        """Open the form that stops the chosen run."""
-        self._open(ctx, "stop_run")
-
-    def _open(self, ctx: Any, name: str) -> None:
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
-        run = choose_run(runs, ctx.panel.state.run)
+        """Open the form that goes on with a run."""
+        run = self._named(ctx)
         if run and not run.is_complete:
-            uri = f"{self.plugin_name}/{name}"  # type: ignore[attr-defined]
+            uri = f"{self.plugin_name}/resume_run"  # type: ignore[attr-defined]
             ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)  # type: ignore[attr-defined]
 
-    def render_unfinished(self, panel: Any, run: RunRecord) -> None:
-        """Say how far the run is, in place of plots of what is not there yet."""
+    def _named(self, ctx: Any) -> RunRecord | None:
+        runs = list_runs(ctx.dataset) if ctx.dataset else []
+        return next((run for run in runs if run.key == ctx.params.get("key")), None)
+
+    def watch_state(self, ctx: Any, runs: list[RunRecord]) -> dict[str, Any]:
+        """Return what the state holds of what was seen."""
+        return {"stamp": _stamp(runs), "moved": _moved(ctx, runs)}
+
+    # ------------------------------------------------------------------ layout
+
+    def render_watch(self, ctx: Any, panel: Any, runs: list[RunRecord]) -> None:
+        """Show how far everything is that is at work, and look again soon."""
+        running = [run for run in runs if _runs(ctx, run)]
+        for number, run in enumerate(running):
+            note = read_note(Path(run.out))
+            self._bar(panel, f"run_{number}", f"Labelling {run.field}", _describe(note) if note else BEGINS)
+            row = parts.flow(panel, f"run_buttons_{number}")
+            parts.button(row, "stop", "Stop", self.stop_now, {"key": run.key})
+            if run.key != ctx.panel.state.run:
+                parts.button(row, "look", "Show it", self.show_run, {"key": run.key})
+        works = at_work(ctx.dataset) if ctx.dataset else []
+        for number, each in enumerate(works):
+            self._bar(panel, f"work_{number}", each["what"], each)
+        busy = bool(running or works)
+        view = types.TimerView(interval=BUSY_MS if busy else IDLE_MS, on_interval=self.watch)
+        panel.view("look_soon" if busy else "look_again", view)
+
+    def _bar(self, panel: Any, name: str, what: str, state: dict[str, Any]) -> None:
+        text = f"**{plain_markdown(what)}** \u00b7 {plain_markdown(state['label'])}"
+        share = f"{state['progress']:.1%}"
+        colour = "var(--fo-palette-primary-main)"
+        track = "rgba(128,128,128,.25)"
+        style = {
+            "paddingBottom": "6px",
+            "borderBottom": "4px solid transparent",
+            "borderImage": f"linear-gradient(to right,{colour} {share},{track} {share}) 1",
+        }
+        panel.md(text, name=name, componentsProps={"container": {"sx": style}})
+
+    def render_unfinished(self, ctx: Any, panel: Any, run: RunRecord) -> None:
+        """Say what there is of a run that is not complete, in place of plots of what is not there yet."""
+        if _runs(ctx, run):
+            return  # its progress is above
         done, images = done_of(run)
         label = f"{done:,} of {images:,} masks are done" if images else f"{done:,} masks are done"
-        busy = is_at_work(Path(run.out))
-        panel.view("progress", types.Notice(label=label, description=AT_WORK if busy else WAITS))
-        row = panel.h_stack("unfinished", gap=2, align_y="center")
-        if busy:
-            row.btn("stop", label="Stop", on_click=self.stop, variant="outlined")
-        else:
-            row.btn("go_on", label="Go on", on_click=self.go_on, variant="contained")
+        note = read_note(Path(run.out))
+        why = f" Reason: {plain_markdown(note.reason)}." if note is not None and note.reason else ""
+        panel.md(f"**{label}.** {WAITS}{why}", name="progress")
+        row = parts.flow(panel, "unfinished")
+        parts.button(row, "go_on", "Go on", self.go_on, {"key": run.key}, first=True)
+
+
+def _runs(ctx: Any, run: RunRecord) -> bool:
+    """Tell whether a run is at work, here or in another process."""
+    return not run.is_complete and (is_labelling(ctx.dataset, run.field) or is_running(Path(run.out)))
+
+
+def _describe(note: Note) -> dict[str, Any]:
+    seconds = note.seconds + (max(0.0, time.time() - note.at) if note.at else 0.0)
+    state = describe_stage(note.stage, note.done, note.total, note.seconds)
+    if not note.done and seconds > 3:
+        state["label"] += f", for {seconds:.0f} s"
+    return state
+
+
+def _stamp(runs: list[RunRecord]) -> dict[str, list[Any]]:
+    """Return what changes where a table or a plot does: key of a run -> whether it is done, edits, run."""
+    return {run.key: [run.is_complete, len(run.edits), run.run_id] for run in runs}
+
+
+def _moved(ctx: Any, runs: list[RunRecord]) -> list[Any]:
+    """Return what changes where only progress does."""
+    found: list[Any] = [
+        [each["what"], each["label"]] for each in (at_work(ctx.dataset) if ctx.dataset else [])
+    ]
+    for run in runs:
+        if not run.is_complete:
+            note = read_note(Path(run.out))
+            found.append([run.key, _runs(ctx, run), note.at if note else 0.0])
+    return found

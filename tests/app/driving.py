@@ -77,6 +77,14 @@ def open_panel(page: Page, name: str) -> Locator:
     return panel
 
 
+def open_more(page: Page, panel: Locator, heard: Locator) -> Locator:
+    """Open what is behind *More* in the panel, unless it is open; returns ``heard``, which is there."""
+    if not heard.is_visible():
+        click(panel.get_by_role("button", name="More"), heard)
+        settle(page)
+    return heard
+
+
 def modal(page: Page) -> Locator:
     """The window of an operator: its form, its progress, what it says at the end."""
     return page.locator("[data-cy=operators-prompt-modal]")
@@ -140,7 +148,7 @@ def execute(page: Page, done: str, button: str = "Execute") -> None:
 
 
 def close(page: Page, button: str = "Done") -> None:
-    """Close the window of an operator, which may have gone by itself: the App closes it where it draws anew."""
+    """Close the window of an operator, which may have gone: the App closes it where it draws anew."""
     settle(page)
     if modal(page).is_visible():
         click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)

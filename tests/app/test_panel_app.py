@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from fiftyone_plugin.dataset.colours import COLOURS
 from fiftyone_plugin.dataset.comparison import list_comparisons
 from fiftyone_plugin.dataset.summary import class_rows, list_runs, score_histogram
 
-from .driving import act, change, click, close, execute, open_dataset, open_form, open_panel, picture, settle
+from .driving import (
+    act,
+    change,
+    click,
+    close,
+    execute,
+    open_dataset,
+    open_form,
+    open_more,
+    open_panel,
+    picture,
+    settle,
+)
 
 
 @pytest.fixture
@@ -46,27 +59,41 @@ def click_last_bar(page, panel, title, heard):
     act(click_it, heard)
 
 
-def test_crops_areas_saved_views_and_comparison(labelled, page):
+def row_of(page, panel, name):
+    return panel.locator("tr", has=page.get_by_role("cell", name=name, exact=True))
+
+
+def test_the_table_saved_views_and_comparison(labelled, page):
     panel = open_pseudomasks(page, labelled)
-    _crops_and_areas(labelled, page, panel)
+    _one_table(labelled, page, panel)
     _saved_view(labelled, page, panel)
     _comparison(labelled, page, panel)
 
 
-def _crops_and_areas(labelled, page, panel):
+def _one_table(labelled, page, panel):
     rows = class_rows(labelled, "second", list_runs(labelled)[0].areas)
-    crops = panel.locator("img[alt^='Crops of']")
-    shown = [row for row in rows if row.images]
-    crops.nth(len(shown) - 1).wait_for()
-    drawn = "() => [...document.querySelectorAll(\"img[alt^='Crops']\")].every(i => i.naturalWidth)"
-    page.wait_for_function(drawn)
-    crops.nth(1).scroll_into_view_if_needed()
+    assert panel.locator("tbody tr").count() == len(rows)
+    for name in {row.name for row in rows}:
+        assert panel.get_by_text(name, exact=True).count() == 1, "a class is one row"
+    look = "e => [getComputedStyle(e, '::before').backgroundColor, getComputedStyle(e).backgroundImage]"
+    cells = panel.locator("tbody tr").first.locator("td")
+    chip, _ = cells.nth(0).evaluate(look)
+    saved = {each["intTarget"]: each["color"] for each in labelled.app_config.color_scheme.fields[0][COLOURS]}
+    wanted = saved[rows[0].ids[0]]
+    assert chip == f"rgb({', '.join(str(int(wanted[i : i + 2], 16)) for i in (1, 3, 5))})"
+    assert "data:image/webp" in cells.nth(1).evaluate(look)[1]
     picture(page, "panel_crops")
-    click(crops.last, images(page, rows[crops.count() - 1].images))
-    show_all(page, panel)
+    area = panel.get_by_role("columnheader", name="Area")
+    click(area, panel.get_by_role("columnheader", name="Area \u2193"))
+    settle(page)
     largest = max(rows, key=lambda row: row.area)
-    click_last_bar(page, panel, "Area of classes", images(page, largest.images))
+    assert panel.locator("tbody tr").first.inner_text().strip().startswith(largest.name)
+    click(area, panel.get_by_role("columnheader", name="Area \u2191"))
     picture(page, "panel_area")
+    some = next(row for row in rows if 0 < row.images < 7)
+    click(row_of(page, panel, some.name), images(page, some.images), stays=True)
+    picture(page, "panel_class")
+    click(row_of(page, panel, some.name), images(page, 7), stays=True)
 
 
 def _saved_view(labelled, page, panel):
@@ -105,22 +132,19 @@ def test_runs_classes_and_clicks(labelled, page):
     panel = open_pseudomasks(page, labelled)
     panel.get_by_text("second (lightcluster, 4 images)").wait_for()  # the newest run comes first
     picture(page, "panel")
-    row = [row for row in class_rows(labelled, "second") if row.images][-1]
-    assert 0 < row.images < 7
-    click(panel.locator("tr", has=page.get_by_text(row.name, exact=True)), images(page, row.images))
-    picture(page, "panel_class")
-    show_all(page, panel)
+    assert panel.get_by_text("lightcluster").last.is_visible()
     histogram = score_histogram(labelled, "second_quality")
     click_last_bar(page, panel, "second_quality", images(page, histogram.counts[-1]))
     picture(page, "panel_bar")
     show_all(page, panel)
 
     warning = panel.get_by_text("its fields and mask files go")
-    click(panel.get_by_role("button", name="Delete this run"), warning)
+    delete = panel.get_by_role("button", name="Delete this run")
+    click(open_more(page, panel, delete), warning)
     picture(page, "panel_delete")
     labelled.reload()
     assert labelled.has_run("pseudomask_second")
-    left = panel.get_by_text("first (mosaic, 7 images)")
+    left = panel.get_by_text("first \u00b7 mosaic")
     click(panel.get_by_role("button", name="Delete it"), left)
     images(page, 7).wait_for()
     picture(page, "panel_deleted")
@@ -132,10 +156,15 @@ def test_runs_classes_and_clicks(labelled, page):
 
 def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     panel = open_pseudomasks(page, labelled)
-    button = panel.get_by_role("button", name="Rename classes")
-    form = open_form(page, button, "Restore original names")
-    ids = sorted(row.ids[0] for row in class_rows(labelled, "second")[:2])
+    first, second = class_rows(labelled, "second")[:2]
+    row = row_of(page, panel, first.name)
+    form = open_form(page, row.get_by_label("Rename").get_by_role("button"), "Restore original names")
     lines = form.locator("input[type=string]")
+    assert lines.count() == 1, "of the class in the row alone"
+    picture(page, "rename_one")
+    close(page, "Cancel")
+    button = panel.get_by_role("button", name="Rename or merge classes")
+    form = open_form(page, open_more(page, panel, button), "Restore original names")
     for line in (0, 1):
         change(page, lambda line=line: lines.nth(line).fill("thing"), sent="thing")
     picture(page, "rename_form")
@@ -143,11 +172,13 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     picture(page, "rename_output")
     close(page, "Close")
     panel.get_by_role("cell", name="thing").wait_for()
-    panel.get_by_role("cell", name=", ".join(map(str, ids)), exact=True).wait_for()
     # no row of the longer table before is left
-    table = panel.locator("table").filter(has=page.get_by_role("cell", name="thing"))
-    shown = table.locator("tbody tr").filter(has_text="%").locator("td:first-child").all_inner_texts()
+    shown = panel.locator("tbody tr td:first-of-type").all_inner_texts()
     labelled.reload()
-    assert sorted(shown) == sorted(row.name for row in class_rows(labelled, "second"))
+    rows = class_rows(labelled, "second")
+    assert sorted(text.strip() for text in shown) == sorted(row.name for row in rows)
+    panel.get_by_role("cell", name="thing").locator("span").hover()
+    ids = sorted((*first.ids, *second.ids))
+    page.get_by_role("tooltip", name=f"ids {', '.join(map(str, ids))}").wait_for()
     picture(page, "rename_done")
     assert list(labelled.mask_targets["second"].values()).count("thing") == 2

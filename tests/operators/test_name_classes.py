@@ -90,7 +90,7 @@ def test_the_same_event_twice_counts_once_and_signs_do_what_they_say(labelled, p
 def test_a_state_that_is_not_sound_shows_the_run(labelled, press, naming):
     state = press(labelled, "name_card", {"run": "pseudomask_auto", "naming": naming}, value=["sky"])
     assert "naming" not in state
-    assert state["class_names"]
+    assert state["classes"]
     assert drafted(labelled, finished_run(labelled, "auto")) == {}
 
 

@@ -29,9 +29,9 @@ def panel(fo):
     import fiftyone.operators as foo
     from fiftyone.operators.executor import ExecutionContext
 
-    def call(dataset, method, state=None, **params):
+    def call(dataset, method, state=None, view=None, **params):
         params = {"__method__": method, "panel_id": "p", "panel_state": state or {}, **params}
-        request = {"dataset_name": dataset.name, "params": params}
+        request = {"dataset_name": dataset.name, "view": view, "params": params}
         context = ExecutionContext(
             request_params=request, executor=foo.executor.Executor(), operator_uri=URI, required_secrets=[]
         )
@@ -73,10 +73,12 @@ def test_loading_fills_tables_and_plots(labelled, panel):
     sent, state = panel(labelled, "on_load")
     data, counts = filled(sent), slow_counts(labelled, "auto")
     assert {row["name"]: row["images"] for row in data["classes"]} == counts
-    assert [row["name"] for row in data["classes"]] == state["class_names"]
+    assert [row["name"] for row in data["classes"]] == [name for name, _ in state["classes"]]
     images = [row["images"] for row in data["classes"]]
     assert images == sorted(images, reverse=True)
-    assert data["classes"][0]["share"] == f"{images[0] / 5:.0%}"
+    for row in data["classes"]:
+        shown = [s.auto_quality for s in labelled.exists("auto") if row["name"] in s.auto_classes]
+        assert row["quality"] == (f"{np.mean(shown):.2f}" if shown else "")
     settings = {row["name"]: row["value"] for row in data["settings"]}
     assert settings["method"] == "lightcluster"
     assert settings["backbone"] == "offline-vits14"
@@ -85,13 +87,36 @@ def test_loading_fills_tables_and_plots(labelled, panel):
     assert "masks" in data["seconds"][0]["y"]
 
 
-def test_a_click_on_a_class_shows_its_images(fo, labelled, panel):
+def test_a_click_on_a_class_shows_its_images_and_a_second_one_all(fo, labelled, panel):
     _, state = panel(labelled, "on_load")
-    for row, name in enumerate(state["class_names"]):
-        sent, _ = panel(labelled, "click_class", state, row=row)
+    for row, (name, _) in enumerate(state["classes"]):
+        sent, clicked = panel(labelled, "click_class", state, row=row, column=1)
         expected = [s.id for s in labelled.exists("auto") if name in s.auto_classes]
         assert sent_view(fo, labelled, sent).values("id") == expected
-    assert panel(labelled, "click_class", state, row=99)[0][0][0] != "set_view"
+        assert clicked["shown"] == name
+    (view,) = (params["view"] for told, params in sent if told == "set_view")
+    sent, again = panel(labelled, "click_class", clicked, view=view, row=row, column=1)
+    assert "clear_view" in [told for told, _ in sent]
+    assert again["shown"] is None
+    assert "set_view" not in [told for told, _ in panel(labelled, "click_class", state, row=99)[0]]
+
+
+def test_a_click_on_a_heading_sorts_the_classes(labelled, panel):
+    _, state = panel(labelled, "on_load")
+    names = [name for name, _ in state["classes"]]
+    for column, by in enumerate(("name", "crops", "images", "area", "quality")):
+        for _ in range(2):
+            sent, state = panel(labelled, "click_class", state, row=-1, column=column)
+            found = filled(sent)["classes"] if by != "crops" else None
+            if found is None:
+                assert "set_panel_data" not in [told for told, _ in sent]
+                continue
+            down = state["sort"] == [by, True]
+            cells = [row["name"].split()[-1] if by == "name" else str(row[by]) for row in found]
+            values = [float(cell.rstrip("%") or 0) for cell in cells]
+            assert values == sorted(values, reverse=down)
+            assert [row["name"] for row in found] == [name for name, _ in state["classes"]]
+    assert sorted(names) == sorted(name for name, _ in state["classes"])
 
 
 def test_the_bars_share_the_images_out(fo, labelled, panel):
@@ -157,8 +182,6 @@ def test_events_with_an_empty_state_and_no_run_do_nothing(dataset, panel):
         "on_load",
         "on_change_dataset",
         "click_class",
-        "click_strip",
-        "click_area",
         "click_bar",
         "click_pair",
         "click_agreement",
@@ -170,7 +193,11 @@ def test_events_with_an_empty_state_and_no_run_do_nothing(dataset, panel):
         "forget_comparison",
         "ask_delete",
         "delete",
-        "rename",
+        "rename_class",
+        "split_one",
+        "hide_one",
+        "open_form",
+        "toggle",
     ):
         sent, _ = panel(dataset, method)
         assert "set_view" not in [name for name, _ in sent]
@@ -178,7 +205,7 @@ def test_events_with_an_empty_state_and_no_run_do_nothing(dataset, panel):
 
 
 def test_areas_are_those_of_the_masks(labelled, panel):
-    sent, state = panel(labelled, "on_load")
+    sent, _ = panel(labelled, "on_load")
     names, pixels, areas = labelled.mask_targets["auto"], 0, {}
     for sample in labelled.exists("auto"):
         mask = sample.auto.get_mask()
@@ -188,39 +215,62 @@ def test_areas_are_those_of_the_masks(labelled, panel):
     shares = {names[id_]: count / pixels for id_, count in areas.items() if id_}
     rows = app_summary.class_rows(labelled, "auto", app_summary.list_runs(labelled)[0].areas)
     assert {row.name: row.area for row in rows if row.area} == pytest.approx(shares, abs=2e-4)
-    (bars,) = filled(sent)["areas"]
-    assert bars["y"] == state["area_names"]
-    assert bars["x"] == sorted(bars["x"])
-    assert dict(zip(bars["y"], bars["x"], strict=True)) == pytest.approx(
-        {row.name: 100 * row.area for row in rows}, abs=0.01
-    )
+    shown = {row["name"]: row["area"] for row in filled(sent)["classes"]}
+    assert shown == {row.name: f"{row.area:.1%}" for row in rows}
 
 
-def test_a_click_on_an_area_or_a_strip_shows_the_class(fo, labelled, panel):
-    sent, state = panel(labelled, "on_load")
-    assert len(state["strips"]) == len(state["class_names"])
-    for number, strip in enumerate(state["strips"]):
-        assert filled(sent)[f"strip_{number}"]["picture"].startswith("data:image/jpeg;base64,")
-        name = state["class_names"][strip["row"]]
-        assert strip["name"] == name
-        sent_click, _ = panel(labelled, "click_strip", state, row=strip["row"])
-        assert len(sent_view(fo, labelled, sent_click)) == slow_counts(labelled, "auto")[name]
-    for number, name in enumerate(state["area_names"]):
-        sent_click, _ = panel(labelled, "click_area", state, idx=number)
-        assert len(sent_view(fo, labelled, sent_click)) == slow_counts(labelled, "auto")[name]
-    assert "set_view" not in [name for name, _ in panel(labelled, "click_area", state, idx=99)[0]]
+def styles(sent):
+    """Return the styles of the table of classes, as the layout has them."""
+    (layout,) = (params["data"] for told, params in sent if told == "show_panel_output")
+    properties = layout["type"]["properties"] if "type" in layout else layout
+    (table,) = (each for name, each in properties.items() if name.startswith("classes_"))
+    return table["view"]["componentsProps"]["table"]["sx"]
 
 
-def test_a_run_without_strips_and_areas_is_shown_without(labelled, panel, tmp_path):
+def test_rows_have_the_colours_of_the_masks_and_crops(labelled, panel, tmp_path):
     import shutil
 
+    scheme = labelled.app_config.color_scheme
+    colours = {each["intTarget"]: each["color"] for each in scheme.fields[0]["maskTargetsColors"]}
+    sent, state = panel(labelled, "on_load")
+    for row, (_, ids) in enumerate(state["classes"], 1):
+        style = styles(sent)
+        chip = style[f"& tbody tr:nth-of-type({row}) td:first-of-type::before"]
+        assert chip["background"] == colours[ids[0]]
+        crops = style[f"& tbody tr:nth-of-type({row}) td:nth-of-type(2)"]["backgroundImage"]
+        assert crops.startswith("url(data:image/webp;base64,")
     shutil.rmtree(tmp_path / "auto" / "exemplars")
     config = labelled.get_run_info("pseudomask_auto").config
     config.areas = {}
     labelled.update_run_config("pseudomask_auto", config)
-    sent, state = panel(labelled, "on_load")
-    assert (state["strips"], state["area_names"]) == ([], [])
+    sent, state = panel(labelled, "on_load")  # as runs of earlier versions are
     assert filled(sent)["classes"][0]["area"] == ""
+    assert "& tbody tr:nth-of-type(1) td:nth-of-type(2)" not in styles(sent)
+
+
+def test_every_operator_is_reached_with_the_field_of_the_run(fo, labelled, fill, panel):
+    import yaml
+
+    from tests.conftest import REPOSITORY
+
+    fill("later")
+    listed = yaml.safe_load((REPOSITORY / "fiftyone.yml").read_text())["operators"]
+    metrics = listed[listed.index("import_masks") + 1 :]
+    _, state = panel(labelled, "on_load")
+    state = {**state, "run": "pseudomask_auto"}
+    opened = {}
+    for name in listed:
+        for told, params in panel(labelled, "open_form", state, operator=name)[0]:
+            if told == "prompt_user_for_operation":
+                opened[params["operator_uri"].split("/")[-1]] = params["params"]
+    direct = {"quick_label", "name_classes"}  # a click without a form, and the end of the cards
+    assert set(listed) - set(metrics) - direct == set(opened)
+    about_no_run = {"import_masks", "preview_masks", "resume_run", "stop_run"}
+    for name, params in opened.items():
+        if name == "label_dataset":
+            assert params["field"] == "auto_2", "a new field, so that nothing is overwritten"
+        elif name not in about_no_run:
+            assert "auto" in params.values(), name
 
 
 def test_saved_views_are_opened_and_renewed(labelled, panel):

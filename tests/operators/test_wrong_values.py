@@ -212,19 +212,20 @@ EVENTS = (
     "choose_run",
     "choose_other",
     "click_class",
-    "click_strip",
-    "click_area",
     "click_bar",
     "click_pair",
     "click_agreement",
     "show_disagreement",
     "show_saved",
-    "open_edit",
     "create_views",
     "compare",
     "ask_delete",
     "forget_comparison",
-    "rename",
+    "rename_class",
+    "split_one",
+    "hide_one",
+    "open_form",
+    "toggle",
     "no_such_event",
     "_refresh",
     "config",
@@ -238,8 +239,8 @@ def panel_says(foo, dataset, params, panel=None):
 
 
 def test_events_of_the_panel_with_wrong_values(foo, labelled):
-    keys = ("value", "row", "idx", "name", "operator")
-    states = ("run", "other", "confirm", "class_names", "area_names", "strips", "stages")
+    keys = ("value", "row", "column", "idx", "name", "operator", "part")
+    states = ("run", "other", "confirm", "classes", "sort", "shown", "more", "details", "sizes")
     values = (None, {"a": 1}, "x", -1, 10**30, math.nan, [[1], {"row": 1}])
     panel = foo.get_operator(f"{PLUGIN_NAME}/pseudomasks")
     for event, value in product(EVENTS, values):

@@ -1,0 +1,185 @@
+"""The head of the panel "Pseudo-masks": the run, its next steps, and everything else behind *More*."""
+
+from __future__ import annotations
+
+from datetime import timezone
+from typing import Any
+
+from fiftyone.operators import types
+
+from fiftyone_plugin.common.text import plain_markdown
+from fiftyone_plugin.dataset.accepting import is_tagged
+from fiftyone_plugin.dataset.cluster_names import is_named
+from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.summary import choose_run, free_field
+from fiftyone_plugin.dataset.views import list_views
+
+from ..forms.fields import count_of, show_name
+from . import parts
+
+__all__ = ["FORMS", "HeaderSection"]
+
+NO_RUN = "No pseudo-masks yet. One click labels these images; nothing that is there is changed."
+FORMS = {
+    "Classes": {
+        "rename_classes": "Rename or merge classes",
+        "hide_classes": "Hide classes",
+        "split_class": "Split a class",
+    },
+    "Correct by hand": {
+        "masks_to_detections": "Edit as detections",
+        "detections_to_masks": "Put detections back",
+        "propagate_corrections": "Propagate corrections",
+        "undo_edit": "Take back an edit",
+    },
+    "Learn from labels": {"suggest_images": "What to label next", "label_taught": "Teach with labels"},
+    "Masks": {
+        "evaluate_masks": "Evaluate",
+        "compare_runs": "Compare two runs",
+        "export_masks": "Export masks",
+        "import_masks": "Import masks",
+        "preview_masks": "Preview",
+        "label_dataset": "Label again",
+    },
+    "Runs": {"save_views": "Renew saved views", "resume_run": "Go on", "stop_run": "Stop"},
+}
+NO_FIELD = ("import_masks", "preview_masks")  # operators that are about no run
+UNFINISHED = ("resume_run", "stop_run")  # those of runs that are not complete
+FIELD = {"evaluate_masks": "pred_field", "compare_runs": "a"}  # what the form calls the masks, if not "field"
+WHOLE = ("evaluate_masks", "export_masks")  # not the images that a click on a class has left
+
+
+class HeaderSection:
+    """What can be done with a run; a part of the panel, whose state and hooks it shares."""
+
+    def open_form(self, ctx: Any) -> None:
+        """Open the form of an operator, with the field of the chosen run."""
+        name, runs = ctx.params.get("operator"), list_runs(ctx.dataset) if ctx.dataset else []
+        if not isinstance(name, str) or name not in {each for group in FORMS.values() for each in group}:
+            return
+        run = choose_run(runs, ctx.panel.state.run)
+        if name == "label_taught" or (name == "label_dataset" and run):
+            self._label_again(ctx, runs, run, taught=name == "label_taught")
+            return
+        waits = run is not None and not run.is_complete
+        params: dict[str, Any] = (
+            {}
+            if run is None or name in NO_FIELD or (name in UNFINISHED) != waits
+            else {FIELD.get(name, "field"): run.field}
+        )
+        if name in WHOLE:
+            params["view_target"] = "DATASET"
+        self._prompt(ctx, name, params, self.refresh)  # type: ignore[attr-defined]
+
+    def _label_again(self, ctx: Any, runs: list[RunRecord], run: RunRecord | None, *, taught: bool) -> None:
+        """Open the form that labels anew; taught: from labels of a person and what the chosen run knows."""
+        if run is None:
+            return
+        taken = [*ctx.dataset.get_field_schema(), *(name for each in runs for name in each.fields)]
+        # the view may be that of a class, or of suggestions, which have no labels yet
+        params = {"field": free_field(taken, run.field), "view_target": "DATASET"}
+        if taught:
+            params |= {"field": free_field(taken, f"{run.field}_taught"), "start": run.field}
+        self._prompt(ctx, "label_dataset", params, self.show_newest)
+
+    def _prompt(self, ctx: Any, name: str, params: dict[str, Any], then: Any) -> None:
+        ctx.prompt(f"{self.plugin_name}/{name}", params=params, on_success=then)  # type: ignore[attr-defined]
+
+    def show_newest(self, ctx: Any) -> None:
+        """Show the newest run, and offer to compare it with the one that was shown before."""
+        ctx.panel.state.other = ctx.panel.state.run
+        ctx.panel.state.run = None
+        self.refresh(ctx)  # type: ignore[attr-defined]
+
+    def label_now(self, ctx: Any) -> None:
+        """Label in one click, as the bolt above the grid does."""
+        ctx.trigger(f"{self.plugin_name}/quick_label")  # type: ignore[attr-defined]
+
+    def toggle(self, ctx: Any) -> None:
+        """Open or close a part that is not always shown."""
+        part = ctx.params.get("part")
+        if part in ("more", "details"):
+            ctx.panel.state.set(part, ctx.panel.state.get(part) is not True)
+
+    # ------------------------------------------------------------------ layout
+
+    def render_no_run(self, panel: Any) -> None:
+        """Offer what can be done with images without masks."""
+        panel.md(NO_RUN, name="none")
+        row = parts.flow(panel, "begin")
+        parts.button(row, "label_now", "Label in one click", self.label_now, first=True)
+        for name, label in (
+            ("label_dataset", "Choose the settings"),
+            ("preview_masks", "Preview on a few images"),
+            ("import_masks", "Import masks"),
+        ):
+            self._form(row, name, label)
+
+    def render_head(self, ctx: Any, panel: Any, runs: list[RunRecord], run: RunRecord) -> None:
+        """Say which run it is, and offer the next steps."""
+        if len(runs) > 1:
+            choices = types.DropdownView(compact=True)
+            for each in runs:
+                choices.add_choice(each.key, label=show_name(each.title))
+            panel.enum("run", choices.values(), default=run.key, view=choices, on_change=self.choose_run)  # type: ignore[attr-defined]
+        panel.md(describe(ctx.dataset, run, len(ctx.panel.state.classes or ())), name="about")
+        if ctx.panel.state.confirm == run.key:
+            self._ask(panel, run)
+            return
+        row = parts.flow(panel, "steps")
+        if run.is_complete:
+            named = is_named(ctx.dataset, run.field)
+            reviewed = is_tagged(ctx.dataset)
+            parts.button(row, "name", "Name classes", self.start_naming, first=not named)  # type: ignore[attr-defined]
+            own = {each.purpose: each.name for each in list_views(ctx.dataset, run.key)}
+            review = {"name": own.get("review first", "")}
+            parts.button(row, "review", "Review first", self.show_saved, review, first=named and not reviewed)  # type: ignore[attr-defined]
+            self._form(row, "evaluate_masks", "Compare with truth")
+            self._form(row, "export_masks", "Export", first=named and reviewed)
+        label = "More \u25b4" if ctx.panel.state.more is True else "More \u25be"
+        parts.button(row, "more", label, self.toggle, {"part": "more"})
+        if ctx.panel.state.more is True:
+            self._more(ctx, panel, run)
+
+    def _more(self, ctx: Any, panel: Any, run: RunRecord) -> None:
+        """Add a button for everything else, in groups."""
+        for number, (group, forms) in enumerate(FORMS.items()):
+            row = parts.flow(panel, f"more_{number}")
+            row.md(f"*{group}*", name="group", **parts.ITEM)
+            if run.is_complete or group == "Runs":
+                for name, label in forms.items():
+                    self._form(row, name, label)
+        for each in list_views(ctx.dataset, run.key):
+            if run.is_complete and each.purpose != "review first":
+                name = each.purpose.replace(" ", "_")
+                label = f"Show: {show_name(each.purpose)}"
+                parts.button(row, f"view_{name}", label, self.show_saved, {"name": each.name})  # type: ignore[attr-defined]
+        parts.button(row, "details", "Settings and timings", self.toggle, {"part": "details"})
+        parts.button(row, "refresh", "Refresh", self.refresh)  # type: ignore[attr-defined]
+        parts.button(row, "ask_delete", "Delete this run", self.ask_delete, color="error")  # type: ignore[attr-defined]
+
+    def _form(self, row: Any, name: str, label: str, *, first: bool = False) -> None:
+        parts.button(row, f"open_{name}", label, self.open_form, {"operator": name}, first=first)
+
+    def _ask(self, panel: Any, run: RunRecord) -> None:
+        warning = (
+            f"Delete run {run.key!r}: its fields and mask files go, with its saved views and "
+            "comparisons. Files that other fields or datasets show stay."
+        )
+        if not run.is_complete:
+            warning += " It is not complete: make sure that it is not still at work."
+        panel.view("sure", types.Warning(label="Delete this run?", description=warning))
+        row = parts.flow(panel, "asked")
+        parts.button(row, "keep", "Keep it", self.keep)  # type: ignore[attr-defined]
+        parts.button(row, "delete", "Delete it", self.delete, first=True, color="error")  # type: ignore[attr-defined]
+
+
+def describe(dataset: Any, run: RunRecord, classes: int) -> str:
+    """Return a line about a run, as Markdown: field, method, classes, images, date on this machine, state."""
+    date = dataset.get_run_info(run.key).timestamp.replace(tzinfo=timezone.utc).astimezone()
+    known = [str(run.settings["method"])] if run.settings.get("method") else []
+    known += [f"{classes} classes"] if classes else []
+    known += [count_of(run.counts["labelled"])] if run.counts.get("labelled") else []
+    known += [f"{run.counts['skipped']} left out"] if run.counts.get("skipped") else []
+    known += [f"{date.day} {date:%B %Y, %H:%M}", "done" if run.is_complete else "not complete"]
+    return " \u00b7 ".join([f"**{run.field}**", *map(plain_markdown, known)])
