@@ -39,6 +39,7 @@ DELEGATE_ABOVE_S = 300.0
 
 INTERVAL_S = 1.0  # the App freezes when it is told more often
 PANEL = "pseudomasks"
+RELOADING_S = 1.0  # colours that come while the App loads the dataset anew leave its grid empty
 SAFE_SHARE = 0.9  # of the App's limit for an operator
 RATE_AFTER_S = 2.0  # before that, a rate says nothing
 _at_work: dict[int, dict[str, Any]] = {}  # number of a thread of the App's server -> what it does
@@ -88,6 +89,7 @@ def show_masks(ctx: Any, field: str) -> Generator[Any, None, None]:
     """Yield the messages that show the masks a run has just written, in their colours."""
     _labelling[ctx.dataset.name, field] = time.monotonic()
     yield ctx.ops.reload_dataset()
+    time.sleep(RELOADING_S)
     yield ctx.ops.set_active_fields([field])
     yield show_colours(ctx)
 

@@ -48,7 +48,7 @@ class ClassSection:
         if run is None or name is None:
             return
         view = summary.class_view(ctx.dataset, run.field, name)
-        if ctx.view is not None and ctx.view._serialize() == view._serialize():
+        if ctx.view is not None and ctx.view == view:
             self.show_all(ctx)
             return
         ctx.panel.state.shown = name
@@ -119,10 +119,9 @@ class ClassSection:
             view.add_column(key, label=label + (" \u2193" if down else " \u2191") * (key == by))
         for name, (label, icon) in ACTIONS.items():
             view.add_row_action(name, getattr(self, name), icon=icon, tooltip=label)
-        for number, (_, ids) in enumerate(rows):
-            view.add_tooltip(
-                number, 0, f"id {ids[0]}" if len(ids) == 1 else f"ids {', '.join(map(str, ids))}"
-            )
+        for number, (name, ids) in enumerate(rows):  # it is what the cell is called, for those who cannot see
+            told = ", ".join(map(str, ids))
+            view.add_tooltip(number, 0, f"{show_name(name)}: id{'s' * (len(ids) > 1)} {told}")
         panel.list(parts.sized(ctx, "classes"), types.Object(), view=view)
 
 

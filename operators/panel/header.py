@@ -96,10 +96,10 @@ class HeaderSection:
         ctx.trigger(f"{self.plugin_name}/quick_label")  # type: ignore[attr-defined]
 
     def toggle(self, ctx: Any) -> None:
-        """Open or close a part that is not always shown."""
+        """Open or close a part that is not always shown; asked twice for the same, nothing changes."""
         part = ctx.params.get("part")
         if part in ("more", "details"):
-            ctx.panel.state.set(part, ctx.panel.state.get(part) is not True)
+            ctx.panel.state.set(part, ctx.params.get("open") is True)
 
     # ------------------------------------------------------------------ layout
 
@@ -136,9 +136,10 @@ class HeaderSection:
             parts.button(row, "review", "Review first", self.show_saved, review, first=named and not reviewed)  # type: ignore[attr-defined]
             self._form(row, "evaluate_masks", "Compare with truth")
             self._form(row, "export_masks", "Export", first=named and reviewed)
-        label = "More \u25b4" if ctx.panel.state.more is True else "More \u25be"
-        parts.button(row, "more", label, self.toggle, {"part": "more"})
-        if ctx.panel.state.more is True:
+        more = ctx.panel.state.more is True
+        label = "More \u25b4" if more else "More \u25be"
+        parts.button(row, "more", label, self.toggle, {"part": "more", "open": not more})
+        if more:
             self._more(ctx, panel, run)
 
     def _more(self, ctx: Any, panel: Any, run: RunRecord) -> None:
@@ -154,7 +155,8 @@ class HeaderSection:
                 name = each.purpose.replace(" ", "_")
                 label = f"Show: {show_name(each.purpose)}"
                 parts.button(row, f"view_{name}", label, self.show_saved, {"name": each.name})  # type: ignore[attr-defined]
-        parts.button(row, "details", "Settings and timings", self.toggle, {"part": "details"})
+        details = {"part": "details", "open": ctx.panel.state.details is not True}
+        parts.button(row, "details", "Settings and timings", self.toggle, details)
         parts.button(row, "refresh", "Refresh", self.refresh)  # type: ignore[attr-defined]
         parts.button(row, "ask_delete", "Delete this run", self.ask_delete, color="error")  # type: ignore[attr-defined]
 

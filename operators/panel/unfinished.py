@@ -14,8 +14,9 @@ from fiftyone_plugin.dataset.resuming import done_of
 from fiftyone_plugin.runs.noting import Note, is_running, read_note
 from fiftyone_plugin.runs.stopping import request_stop
 
-from ..running import at_work, describe_stage, is_labelling, is_shown_here, show_masks
+from ..running import at_work, describe_stage, is_labelling, is_shown_here, show_colours
 from . import parts
+from .guard import text_of
 
 __all__ = ["UnfinishedSection"]
 
@@ -44,8 +45,15 @@ class UnfinishedSection:
             done = [run for run in runs if run.is_complete and before.get(run.key, [True])[0] is False]
             self.refresh(ctx)  # type: ignore[attr-defined]
             for run in done[:1]:
-                if not is_shown_here(ctx.dataset, run.field):
-                    list(show_masks(ctx, run.field))
+                if not is_shown_here(ctx.dataset, run.field):  # else its operator shows them
+                    ctx.ops.reload_dataset()
+                    ctx.panel.state.to_show = run.field  # at the next look: the App has to load it first
+            return True
+        to_show = text_of(ctx.panel.state.to_show)
+        if to_show is not None:
+            ctx.panel.state.to_show = None
+            ctx.ops.set_active_fields([to_show])
+            show_colours(ctx)
             return True
         moved = _moved(ctx, runs)
         if moved == ctx.panel.state.moved:

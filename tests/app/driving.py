@@ -80,8 +80,7 @@ def open_panel(page: Page, name: str) -> Locator:
 def open_more(page: Page, panel: Locator, heard: Locator) -> Locator:
     """Open what is behind *More* in the panel, unless it is open; returns ``heard``, which is there."""
     if not heard.is_visible():
-        click(panel.get_by_role("button", name="More"), heard)
-        settle(page)
+        click(panel.get_by_role("button", name="More"), heard, stays=True)
     return heard
 
 

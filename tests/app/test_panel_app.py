@@ -60,7 +60,7 @@ def click_last_bar(page, panel, title, heard):
 
 
 def row_of(page, panel, name):
-    return panel.locator("tr", has=page.get_by_role("cell", name=name, exact=True))
+    return panel.locator("tr", has=page.get_by_text(name, exact=True))
 
 
 def test_the_table_saved_views_and_comparison(labelled, page):
@@ -179,6 +179,6 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     assert sorted(text.strip() for text in shown) == sorted(row.name for row in rows)
     panel.get_by_role("cell", name="thing").locator("span").hover()
     ids = sorted((*first.ids, *second.ids))
-    page.get_by_role("tooltip", name=f"ids {', '.join(map(str, ids))}").wait_for()
+    page.get_by_role("tooltip", name=f"thing: ids {', '.join(map(str, ids))}").wait_for()
     picture(page, "rename_done")
     assert list(labelled.mask_targets["second"].values()).count("thing") == 2
