@@ -22,6 +22,7 @@ from .forms.settings import (
     check_target,
     estimate_run,
     form_values,
+    in_a_line,
     labelled_view,
     read_settings,
     summarise,
@@ -85,7 +86,7 @@ class LabelDataset(PseudoMaskOperator):
         summary = summarise(field, result)
         if in_app(ctx):
             yield from show_masks(ctx, field)
-            yield self.show(ctx, summary)
+            yield ctx.ops.notify(in_a_line(summary), variant="success")
         return summary
 
     def __call__(

@@ -12,7 +12,7 @@ from fiftyone_plugin.runs.name_sheet import BACKGROUND
 
 from .base import Messages, entry
 from .forms.edits import EditOperator, chosen_field, rows_of
-from .forms.fields import refuse, show_name
+from .forms.fields import count_of, refuse, show_name
 from .params import Params
 from .running import in_app, run_with_progress, show_masks
 
@@ -76,7 +76,10 @@ class NameClasses(EditOperator):
         }
         if in_app(ctx):
             yield from show_masks(ctx, new_field)
-            yield self.show(ctx, summary)
+            text = (
+                f"{summary['classes']} classes with names in {new_field!r}, {count_of(len(result.labelled))}"
+            )
+            yield ctx.ops.notify(text, variant="success")
         return summary
 
     def __call__(

@@ -17,7 +17,7 @@ from fiftyone_plugin.runs.estimate import format_seconds
 
 from .base import Messages, PseudoMaskOperator, above_grid, entry
 from .forms.fields import show_text
-from .forms.settings import SHOWN, estimate_run, labelled_view, summarise
+from .forms.settings import SHOWN, estimate_run, in_a_line, labelled_view, summarise
 from .params import Params
 from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
 
@@ -73,7 +73,7 @@ class QuickLabel(PseudoMaskOperator):
         summary = summarise(field, result)
         if in_app(ctx):
             yield from show_masks(ctx, field)
-            yield ctx.ops.notify(_describe(summary), variant="success")
+            yield ctx.ops.notify(in_a_line(summary), variant="success")
         return summary
 
     def _schedule(self, ctx: Any, view: Any, work: str, origin: str) -> Messages:
@@ -118,9 +118,3 @@ def _unfinished_field(dataset: Any, view: Any) -> str | None:
         if record and record.settings.get("image_names_sha256") == images:
             return run.field
     return None
-
-
-def _describe(summary: dict[str, Any]) -> str:
-    """Say in a line what a run did."""
-    skipped = f", {summary['skipped']} skipped ({summary['reasons']})" if summary["skipped"] else ""
-    return f"{summary['labelled']} images labelled in {summary['field']!r}{skipped}"

@@ -10,7 +10,7 @@ from fiftyone_plugin.errors import UsageError
 
 from .base import Messages, PseudoMaskOperator, entry, once
 from .forms.fields import block, choose
-from .forms.settings import SHOWN, summarise
+from .forms.settings import SHOWN, in_a_line, summarise
 from .params import Params
 from .running import in_app, run_with_progress, show_masks
 
@@ -65,7 +65,7 @@ class ResumeRun(PseudoMaskOperator):
         summary = summarise(field, result)
         if in_app(ctx):
             yield from show_masks(ctx, field)
-            yield self.show(ctx, summary)
+            yield ctx.ops.notify(in_a_line(summary), variant="success")
         return summary
 
     def __call__(self, view: Any, field: str, *, delegate: bool = False) -> Any:

@@ -19,6 +19,7 @@ from ..runs.pipeline import label_items
 from ..runs.result import LabelResult
 from ..runs.samples import SampleRow
 from ..runs.stopping import RunStopped, StoppableProgress, is_at_work
+from .busy import alone
 from .claiming import asked_for, claim, default_out
 from .comparison import StoredComparison, is_comparison, undo_comparison
 from .database import database_errors, refresh, remove_orphans
@@ -118,9 +119,9 @@ def label_dataset(
         written = _written_before(dataset, field, asked, entries)
         if written is not None and not restart:
             return written
-        record, new = claim(
-            dataset, field, out, overwrite=overwrite, restart=restart, asked=asked, view=view, taught=taught
-        )
+        how = {"overwrite": overwrite, "restart": restart, "asked": asked, "view": view, "taught": taught}
+        with alone(dataset.name):
+            record, new = claim(dataset, field, out, **how)
         made = Path(record.out)
         noted = NotedProgress(StoppableProgress(progress or NullProgress(), made), made)
         try:
@@ -136,7 +137,8 @@ def label_dataset(
                 restart=restart and unfinished,
                 progress=noted,
             )
-            write_result(dataset, record, result, entries, noted)
+            with alone(dataset.name):
+                write_result(dataset, record, result, entries, noted)
         except RunStopped as error:
             note_end(made, error)
             raise RunStopped(_how_to_go_on(error, field, made, len(entries))) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from fiftyone_plugin.methods.registry import CATALOG
 
 from ..base import once, target_view
 from ..params import Params
-from .fields import choose, first_reasons, refuse, there_is
+from .fields import choose, count_of, first_reasons, refuse, there_is
 
 if TYPE_CHECKING:
     from fiftyone_plugin.runs.estimate import Estimate
@@ -25,6 +26,7 @@ __all__ = [
     "check_target",
     "estimate_run",
     "form_values",
+    "in_a_line",
     "labelled_view",
     "read_settings",
     "summarise",
@@ -231,6 +233,12 @@ def summarise(field: str, result: LabelResult) -> dict[str, Any]:
         "reasons": first_reasons(result.skipped),
         "folder": str(result.out),
     }
+
+
+def in_a_line(summary: Mapping[str, Any]) -> str:
+    """Return what :func:`summarise` tells in a line; the panel has the rest."""
+    skipped = f", {summary['skipped']} left out ({summary['reasons']})" if summary["skipped"] else ""
+    return f"{count_of(summary['labelled'])} labelled in {summary['field']!r}{skipped}. The panel has more"
 
 
 # ---------------------------------------------------------------------- what it will take

@@ -9,6 +9,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
+from fiftyone_plugin.dataset.busy import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from ..base import open_dataset
@@ -19,6 +20,7 @@ __all__ = ["GuardedPanel", "row_of", "text_of"]
 
 logger = logging.getLogger(__name__)
 
+WAIT_S = 10.0  # for fields that are being written
 QUIET = "watch"  # an event that says whether the panel has to be drawn anew
 
 
@@ -29,12 +31,16 @@ class GuardedPanel(foo.Panel):
         """Do what an event asks, and lay the panel out."""
         try:
             with in_words():
-                _check_request(self, ctx)
-                if ctx.params.get("__method__") == QUIET:
+                quiet = ctx.params.get("__method__") == QUIET
+                with alone(ctx.dataset_name, 0.0 if quiet else WAIT_S) as held:
+                    if quiet and not held:
+                        return None  # fields are being written: there is nothing new to see before they are
+                    _check_request(self, ctx)
+                    if not quiet:
+                        return super().execute(ctx)
                     if getattr(self, QUIET)(ctx):
                         ctx.ops.show_panel_output(self.render(ctx))
                     return None
-                return super().execute(ctx)
         except PseudoMaskError as error:
             self._tell(ctx, str(error), stays=not isinstance(error, DatabaseLost))
         except Exception as error:

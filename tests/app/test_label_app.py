@@ -12,7 +12,18 @@ import pytest
 from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.dataset.record import list_runs
 
-from .driving import SECONDS, call, click, close, open_dataset, open_form, open_panel, picture, wait_for_tiles
+from .driving import (
+    SECONDS,
+    call,
+    click,
+    close,
+    modal,
+    open_dataset,
+    open_form,
+    open_panel,
+    picture,
+    wait_for_tiles,
+)
 
 QUICK = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
 BUTTON = f'[data-item-id="{PLUGIN_NAME}/label_dataset"]'
@@ -27,14 +38,15 @@ def test_button_form_and_masks(fo, dataset, page):
     picture(page, "label_form")
     start = form.get_by_role("button", name="Execute", exact=True)
     click(start, start, "hidden")
-    page.get_by_role("progressbar").first.wait_for()
-    page.get_by_text(re.compile("^(features|regions|classes|masks)")).first.wait_for(timeout=SECONDS * 1000)
+    panel = page.locator("[data-cy=panel-content-pseudomasks]")
+    panel.get_by_text("Labelling pseudo_mask").wait_for(timeout=SECONDS * 1000)
+    panel.get_by_role("button", name="Stop", exact=True).wait_for()
+    assert modal(page).count() == 0
     picture(page, "label_progress")
-    page.get_by_text("Images labelled").wait_for(timeout=SECONDS * 1000)
+    panel.get_by_text("Classes (a click shows").wait_for(timeout=SECONDS * 1000)
     picture(page, "label_done")
     dataset.reload()
     assert len(dataset.exists("pseudo_mask")) == len(dataset)
-    close(page)
     assert page.locator('[data-cy="checkbox-pseudo_mask"] input').is_checked()
     wait_for_tiles(page, len(dataset))
     picture(page, "label_masks")
@@ -110,7 +122,8 @@ def test_a_run_at_work_is_stopped_and_can_go_on(dataset, page, tiny_weights):
     )
     picture(page, "resume_form")
     click(
-        form.get_by_role("button", name=re.compile("^(Execute|Go on)$")), page.get_by_text("Images labelled")
+        form.get_by_role("button", name=re.compile("^(Execute|Go on)$")),
+        panel.get_by_text("Classes (a click shows"),
     )
     picture(page, "resume_done")
     dataset.reload()
@@ -118,5 +131,3 @@ def test_a_run_at_work_is_stopped_and_can_go_on(dataset, page, tiny_weights):
     (run,) = list_runs(dataset)
     assert run.is_complete
     assert run.settings["method_config"]["n_classes"] == 3
-    close(page)
-    panel.get_by_text("Classes (a click shows the images)").wait_for()

@@ -136,8 +136,8 @@ class TestGroups:
             assert not any(p.invalid for p in form_of(grouped, uri, group_slice="right").values())
         uri = URIS[0]
         told = click(grouped, uri, group_slice="right", params=params)
-        assert told[-1][0] == "show_output", told[-1]
-        assert told[-1][1]["results"]["labelled"] == 3
+        assert told[-1][0] == "notify", told[-1]
+        assert told[-1][1]["message"].startswith("3 images labelled")
         grouped.reload()
         right = grouped.select_group_slices("right")
         assert len(right.exists("mask")) == 3

@@ -144,17 +144,41 @@ class TestOperators:
         told = foo.get_operator(uri).execute(context)
         return [(message.body.operator_uri, message.body.params) for message in told]
 
-    def test_progress_has_stage_rate_and_time_left(self, foo, context, params, monkeypatch):
+    def test_progress_has_stage_rate_and_time_left(self, foo):
         module = sys.modules[type(foo.get_operator(URI)).__module__.replace("label_dataset", "running")]
-        monkeypatch.setattr(module, "INTERVAL_S", 0.0)
-        monkeypatch.setattr(module, "RATE_AFTER_S", 0.0)
-        told = self.messages(foo, context(params))
-        labels = [params["label"] for name, params in told if name == "set_progress"]
-        assert {"sample", "masks", "write fields"} <= {label.split(":")[0] for label in labels}
-        assert any("masks: 3 of 7" in label and "left" in label for label in labels)
-        shares = [params["progress"] for name, params in told if name == "set_progress"]
-        assert 0.0 <= min(shares) <= max(shares) == 1.0
-        assert [name for name, _ in told][-1] == "show_output"
+        assert module.describe_stage("masks", 3, 7, 6.0) == {
+            "progress": 3 / 7,
+            "label": "masks: 3 of 7, 2.0 s each, 8 s left",
+        }
+        assert module.describe_stage("sample", 1000, None, 4.0)["label"] == "sample: 1,000, 250.0 a second"
+
+    def test_the_panel_shows_progress_and_no_window_comes(self, foo, context, params, monkeypatch):
+        from fiftyone_plugin.runs import noting
+
+        monkeypatch.setattr(noting, "INTERVAL_S", 0.0)
+        told = foo.get_operator(URI).execute(context(params))
+        assert next(told).body.operator_uri == "open_panel"
+        rest = []
+        thread = threading.Thread(target=lambda: rest.extend(told))
+        thread.start()
+        state, seen = {}, []
+        while thread.is_alive():
+            event = {
+                "__method__": "watch" if state else "on_load",
+                "panel_id": "p",
+                "panel_state": dict(state),
+            }
+            asked = context(event, uri=f"{PLUGIN_NAME}/pseudomasks")
+            foo.get_operator(f"{PLUGIN_NAME}/pseudomasks").execute(asked)
+            state = asked.panel.state._data or state
+            seen.append(json.dumps(asked.executor.to_json(), default=str))
+        thread.join()
+        assert any(f"Labelling {FIELD}" in each and "TimerView" in each for each in seen)
+        assert any("masks: " in each for each in seen)
+        names = [message.body.operator_uri for message in rest]
+        assert names[:2] == ["reload_dataset", "set_active_fields"]
+        assert names[-1] == "notify"
+        assert not {"set_progress", "show_output"} & set(names)
 
     def test_the_limit_of_the_app_is_not_reached_silently(
         self, fo, foo, dataset, context, params, monkeypatch
@@ -174,7 +198,7 @@ class TestOperators:
 
     def test_the_run_goes_on_when_the_page_is_left(self, foo, dataset, context, params):
         told = foo.get_operator(URI).execute(context(params))
-        assert next(told).body.operator_uri == "set_progress"
+        assert next(told).body.operator_uri == "open_panel"
         told.close()
         for thread in [each for each in threading.enumerate() if each.name == "pseudomask"]:
             thread.join(120)
