@@ -34,6 +34,7 @@ T = TypeVar("T")
 Result = dict[str, Any]  # JSON-serialisable; FiftyOne stores it with a delegated operation
 Messages = Generator[Any, None, Result]
 
+APART = "apart"  # the value that says that the form has closed
 PROBLEM = "problem"  # the entry of a result that holds what went wrong, where nothing can be raised
 DEFAULTS = {
     "dynamic": True,
@@ -70,6 +71,7 @@ class PseudoMaskOperator(foo.Operator):
         done: heading of the result.
         shown: entry of the result -> its label; see :func:`~.forms.fields.lay_out`.
         seconds_an_image: what work that grows with the view takes, on two cores.
+        apart: the work shows in the panel, and the window of the form closes before it begins.
     """
 
     listed: ClassVar[dict[str, Any]]
@@ -79,6 +81,7 @@ class PseudoMaskOperator(foo.Operator):
     done: ClassVar[str] = "Pseudo-masks"
     shown: ClassVar[dict[str, str]] = {}
     seconds_an_image: ClassVar[float] = 0.0
+    apart: ClassVar[bool] = False
 
     # ------------------------------------------------------------------ what a subclass fills in
 
@@ -164,6 +167,8 @@ class PseudoMaskOperator(foo.Operator):
 
     def execute(self, ctx: Any) -> Any:
         """Work: a stream of messages for the App, or the result of a delegated operation or a call."""
+        if self.apart and in_app(ctx) and ctx.params.get(APART) is not True:
+            return self._begin_apart(ctx)
         if self.config.execute_as_generator:
             return stream_or_run(ctx, self._begin(ctx))
         try:
@@ -175,6 +180,11 @@ class PseudoMaskOperator(foo.Operator):
                 raise
             ctx.ops.notify(str(error), variant="error")
             return {PROBLEM: str(error)}
+
+    def _begin_apart(self, ctx: Any) -> Generator[Any, None, None]:
+        """Let the App execute this once more: its window of a form stays until an execution has ended."""
+        target = {"view_target": ctx.request_params.get("view_target")}
+        yield ctx.trigger(self.uri, {**ctx.params, **target, APART: True})
 
     def _begin(self, ctx: Any) -> Messages:
         with in_words():

@@ -42,6 +42,7 @@ class LabelDataset(PseudoMaskOperator):
     listed = entry("Label dataset with pseudo-masks", "auto_awesome")
     button = above_grid("Pseudo-masks: label these images")
     title = "Label images with pseudo-masks"
+    apart = True
     shown = SHOWN
 
     def seconds(self, ctx: Any, params: Params) -> float:

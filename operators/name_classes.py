@@ -32,6 +32,7 @@ class NameClasses(EditOperator):
     listed = entry("Name classes of pseudo-masks", "label")
     title, done = "Masks with names", "Masks with names"
     submit = "Write"
+    apart = True
     shown: ClassVar[dict[str, str]] = {
         "field": "New field",
         "classes": "Classes",
@@ -65,7 +66,9 @@ class NameClasses(EditOperator):
         new_field = params.field("new_field") or named_field(ctx.dataset, field)
         names = _names(params, field)
         result = yield from run_with_progress(
-            ctx, lambda progress: name_classes(ctx.dataset, field, names, new_field, progress=progress)
+            ctx,
+            lambda progress: name_classes(ctx.dataset, field, names, new_field, progress=progress),
+            field=new_field,
         )
         summary = {
             "field": new_field,

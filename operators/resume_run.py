@@ -26,6 +26,7 @@ class ResumeRun(PseudoMaskOperator):
     listed = entry("Go on labelling", "play_circle")
     title, done = "Go on labelling", "Pseudo-masks"
     submit = "Go on"
+    apart = True
     shown = SHOWN
 
     def seconds(self, ctx: Any, params: Params) -> float:

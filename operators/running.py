@@ -8,11 +8,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
+from fiftyone_plugin.dataset.busy import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import DatabaseLost
@@ -20,7 +22,6 @@ from .forms.fields import show_text
 
 __all__ = [
     "DELEGATE_ABOVE_S",
-    "at_work",
     "describe_stage",
     "execution_options",
     "in_app",
@@ -42,7 +43,6 @@ PANEL = "pseudomasks"
 RELOADING_S = 1.0  # colours that come while the App loads the dataset anew leave its grid empty
 SAFE_SHARE = 0.9  # of the App's limit for an operator
 RATE_AFTER_S = 2.0  # before that, a rate says nothing
-_at_work: dict[int, dict[str, Any]] = {}  # number of a thread of the App's server -> what it does
 _labelling: dict[tuple[str, str], float] = {}  # dataset and field -> when its operator ends
 MOMENT_S = 60.0
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
@@ -60,11 +60,6 @@ def execution_options(seconds: float) -> Any:
 def in_app(ctx: Any) -> bool:
     """Tell whether a person waits for this execution in the App: neither delegated nor called from Python."""
     return not ctx.delegated and "operator_uri" in ctx.request_params  # the App's requests name it
-
-
-def at_work(dataset: Any) -> list[dict[str, Any]]:
-    """Return what this process works on for a dataset: ``what``, ``progress`` in [0, 1] and ``label``."""
-    return [dict(each) for each in list(_at_work.values()) if each["dataset"] == dataset.name]
 
 
 def is_labelling(dataset: Any, field: str) -> bool:
@@ -100,9 +95,9 @@ def show_masks(ctx: Any, field: str) -> Generator[Any, None, None]:
 def run_with_progress(ctx: Any, work: Callable[[Any], Any], *, field: str = "") -> Generator[Any, None, Any]:
     """Run ``work(progress)``; a generator that returns what ``work`` returned.
 
-    In an immediate run the work goes on in a thread, and the panel shows how far it is: the App's own window
-    of progress would come back with every message and take the keyboard. A
-    delegated run has no App, its progress is stored with the operation. Work in the App ends with
+    In an immediate run the work goes on in a thread. The panel shows how far a run of masks is: the App's own
+    window would come back with every message and take the keyboard; it is left to work that has its form
+    open. A delegated run has no App, its progress is stored with the operation. Work in the App ends with
     :class:`RunStopped` before the App's limit is reached, a delegated run when its
     operation is marked as failed (``fiftyone delegated fail``).
 
@@ -125,7 +120,6 @@ def run_with_progress(ctx: Any, work: Callable[[Any], Any], *, field: str = "") 
         yield  # a generator in both modes
     check_time = _Deadline(ctx)
     states: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    name = ctx.dataset.name
     outcome: dict[str, Any] = {}
 
     def tell(*state: Any) -> None:
@@ -134,25 +128,25 @@ def run_with_progress(ctx: Any, work: Callable[[Any], Any], *, field: str = "") 
 
     def target() -> None:
         try:
-            outcome["result"] = work(CallbackProgress(tell, INTERVAL_S))
+            with nullcontext() if field else alone(ctx.dataset.name):
+                outcome["result"] = work(CallbackProgress(tell, INTERVAL_S))
         except BaseException as error:  # handed over to the operator's own thread below
             outcome["error"] = error
         finally:
             states.put(None)
 
     thread = threading.Thread(target=target, name="pseudomask", daemon=True)
-    thread.start()
-    begun, mine = False, (name, field)
+    begun, mine = False, (ctx.dataset.name, field)
     _labelling[mine] = math.inf
+    thread.start()
     try:
         while (state := states.get()) is not None:
             if not field:
-                _at_work[thread.ident or 0] = {"dataset": name, "what": ctx.operator.config.label, **state}
-            if not begun and in_app(ctx):
+                yield ctx.ops.set_progress(**state)
+            elif not begun:
                 begun = True
                 yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
     finally:
-        _at_work.pop(thread.ident or 0, None)
         _labelling[mine] = time.monotonic()
     thread.join()
     if "error" in outcome:

@@ -17,6 +17,7 @@ from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
 from ..images.listing import all_samples
 from ..runs.name_sheet import BACKGROUND, ClusterCard
+from .busy import alone
 from .database import database_errors
 from .editing.history import DONE, checked_name, list_edits, run_names
 from .name_drafts import drafted
@@ -145,7 +146,7 @@ def name_classes(
 
     dataset = dataset._dataset
     new_field = new_field or named_field(dataset, field)
-    with database_errors(), editing(dataset, field) as run:
+    with alone(dataset.name), database_errors(), editing(dataset, field) as run:
         old = run.names
         chosen = {**_given(dataset, field), **drafted(dataset, run.record), **(names or {})}
         chosen = {id_: name for id_, name in chosen.items() if id_ in old.all or id_ in (names or {})}

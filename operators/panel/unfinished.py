@@ -14,7 +14,7 @@ from fiftyone_plugin.dataset.resuming import done_of
 from fiftyone_plugin.runs.noting import Note, is_running, read_note
 from fiftyone_plugin.runs.stopping import request_stop
 
-from ..running import at_work, describe_stage, is_labelling, is_shown_here, show_colours
+from ..running import describe_stage, is_labelling, is_shown_here, show_colours
 from . import parts
 from .guard import text_of
 
@@ -100,10 +100,7 @@ class UnfinishedSection:
             parts.button(row, "stop", "Stop", self.stop_now, {"key": run.key})
             if run.key != ctx.panel.state.run:
                 parts.button(row, "look", "Show it", self.show_run, {"key": run.key})
-        works = at_work(ctx.dataset) if ctx.dataset else []
-        for number, each in enumerate(works):
-            self._bar(panel, f"work_{number}", each["what"], each)
-        busy = bool(running or works)
+        busy = bool(running)
         view = types.TimerView(interval=BUSY_MS if busy else IDLE_MS, on_interval=self.watch)
         panel.view("look_soon" if busy else "look_again", view)
 
@@ -152,9 +149,7 @@ def _stamp(runs: list[RunRecord]) -> dict[str, list[Any]]:
 
 def _moved(ctx: Any, runs: list[RunRecord]) -> list[Any]:
     """Return what changes where only progress does."""
-    found: list[Any] = [
-        [each["what"], each["label"]] for each in (at_work(ctx.dataset) if ctx.dataset else [])
-    ]
+    found: list[Any] = []
     for run in runs:
         if not run.is_complete:
             note = read_note(Path(run.out))

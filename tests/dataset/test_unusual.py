@@ -135,7 +135,7 @@ class TestGroups:
         for uri in URIS:
             assert not any(p.invalid for p in form_of(grouped, uri, group_slice="right").values())
         uri = URIS[0]
-        told = click(grouped, uri, group_slice="right", params=params)
+        told = click(grouped, uri, group_slice="right", params=params | {"apart": True})
         assert told[-1][0] == "notify", told[-1]
         assert told[-1][1]["message"].startswith("3 images labelled")
         grouped.reload()

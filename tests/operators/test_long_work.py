@@ -134,7 +134,7 @@ class TestOperators:
         from fiftyone.operators.executor import ExecutionContext, Executor
 
         def build(params, uri=URI):
-            request = {"operator_uri": uri, "dataset_name": dataset.name, "params": params}
+            request = {"operator_uri": uri, "dataset_name": dataset.name, "params": params | {"apart": True}}
             return ExecutionContext(request, executor=Executor(), operator_uri=uri, required_secrets=[])
 
         return build
