@@ -31,6 +31,7 @@ def make_dataset(n: int, folder: Path) -> Any:
     import fiftyone as fo
 
     from fiftyone_plugin.dataset.labelling import create_views
+    from fiftyone_plugin.dataset.record import RunFields
 
     rng = np.random.default_rng(0)
     dataset = fo.Dataset()
@@ -53,7 +54,7 @@ def make_dataset(n: int, folder: Path) -> Any:
             method="pseudomask",
             field=field,
             out=str(folder),
-            fields=[field],
+            fields=RunFields(field).all,
             created_fields=[field],
             status="complete",
             settings={"method": "mosaic"},

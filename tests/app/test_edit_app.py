@@ -12,6 +12,7 @@ from .driving import (
     execute,
     open_dataset,
     open_form,
+    open_more,
     open_panel,
     picture,
     settle,
@@ -116,8 +117,7 @@ def test_the_panel_leads_to_the_forms(labelled, page):
     wait_for_tiles(page, len(labelled))
     panel = open_panel(page, "pseudomasks")
     panel.locator(".js-plotly-plot").last.wait_for()
-    button = panel.get_by_role("button", name="Split a class")
-    button.scroll_into_view_if_needed()
+    button = open_more(page, panel, panel.get_by_role("button", name="Split a class"))
     picture(page, "edit_panel")
     for _ in range(3):  # a form that opens while the panel is drawn may call values missing that it shows
         form = open_form(page, button)

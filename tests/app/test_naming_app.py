@@ -8,7 +8,7 @@ from fiftyone_plugin.dataset.cluster_names import cards
 from fiftyone_plugin.dataset.name_drafts import drafted
 from fiftyone_plugin.dataset.record import finished_run
 
-from .driving import click, close, execute, open_dataset, open_form, open_panel, picture, settle
+from .driving import click, execute, open_dataset, open_form, open_panel, picture, settle
 
 FAST = {"size": 224, "classes": 8, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
 
@@ -73,7 +73,6 @@ def test_classes_are_named_by_the_keyboard_and_written(labelled, page):
     open_form(page, panel.get_by_role("button", name="Write the names"), "7 of 8 classes have a name")
     picture(page, "naming_form")
     execute(page, "auto_named", "Write")
-    close(page)
     panel.get_by_role("cell", name="building").wait_for()
     settle(page)
     picture(page, "naming_done")

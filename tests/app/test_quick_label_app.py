@@ -6,7 +6,7 @@ import pytest
 
 from fiftyone_plugin._version import PLUGIN_NAME
 
-from .driving import click, close, modal, open_dataset, picture, wait_for_tiles
+from .driving import click, modal, open_dataset, picture, wait_for_tiles
 
 BUTTON = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
 
@@ -18,8 +18,9 @@ def test_one_click_labels_the_view_and_shows_the_masks(dataset, page):
     assert modal(page).count() == 0
     page.locator('[data-cy="checkbox-pseudomask"]').wait_for(timeout=180_000)
     wait_for_tiles(page, len(dataset))
-    picture(page, "quick_label_done")
-    close(page)
+    panel = page.locator("[data-cy=panel-content-pseudomasks]")
+    panel.get_by_text("Classes (a click shows").wait_for(timeout=180_000)
+    assert modal(page).count() == 0, "nothing is left to close"
     picture(page, "quick_label")
     dataset.reload()
     assert len(dataset.exists("pseudomask")) == len(dataset)

@@ -10,7 +10,18 @@ import pytest
 
 from fiftyone_plugin.dataset.comparison import list_comparisons
 
-from .driving import choose, click, close, execute, open_dataset, open_form, open_panel, picture, settle
+from .driving import (
+    choose,
+    click,
+    close,
+    execute,
+    open_dataset,
+    open_form,
+    open_more,
+    open_panel,
+    picture,
+    settle,
+)
 
 FAST = {"size": 224, "classes": 8, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
 
@@ -42,7 +53,8 @@ def show_panel(page, dataset):
 
 def test_suggest_and_teach(labelled, page):
     panel = show_panel(page, labelled)
-    form = open_form(page, panel.get_by_role("button", name="What to label next"), "Labels so far")
+    suggest = open_more(page, panel, panel.get_by_role("button", name="What to label next"))
+    form = open_form(page, suggest, "Labels so far")
     choose(page, form.get_by_role("combobox").last, "mine", sent='"labels":"mine"')
     picture(page, "teach_suggest_form")
     execute(page, "auto: label next", "Suggest")
@@ -53,14 +65,14 @@ def test_suggest_and_teach(labelled, page):
     assert set(chosen) == set(labelled.values("id")) - set(labelled.exists("mine").values("id"))
 
     panel = show_panel(page, labelled)
-    form = open_form(page, panel.get_by_role("button", name="Teach with labels"), "Learn from labels")
+    teach = open_more(page, panel, panel.get_by_role("button", name="Teach with labels"))
+    form = open_form(page, teach, "Learn from labels")
     box = form.get_by_role("combobox").filter(has_text="none").first
     choose(page, box, "mine", sent='"labels":"mine"')
     form.get_by_text("the run in auto").wait_for()
     picture(page, "teach_form")
     execute(page, "auto_taught")
-    close(page)
-    panel.get_by_role("cell", name="surroundings").wait_for()
+    panel.get_by_role("cell", name="surroundings").wait_for()  # no window is left to close
     labelled.reload()
     assert dict(labelled.mask_targets["auto_taught"]) == {1: "person", 2: "surroundings"}
     assert len(labelled.exists("auto_taught")) == 7

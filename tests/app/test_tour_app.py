@@ -18,9 +18,7 @@ from .driving import (
     ARTIFACTS,
     SECONDS,
     click,
-    close,
     open_dataset,
-    open_panel,
     picture,
     settle,
     wait_for_tiles,
@@ -61,29 +59,23 @@ def test_from_photographs_to_the_images_of_a_class(dataset, page):
     bolt = page.locator(BUTTON)
     bolt.wait_for()
     tour.frame("Images without labels: one click on the bolt", click=bolt)
-    click(bolt, page.get_by_role("progressbar").first)
-    page.get_by_text(re.compile("^(features|regions|classes|masks)")).first.wait_for(timeout=SECONDS * 1000)
-    tour.frame("Features, classes, masks: progress stage by stage")
-    page.locator(f'[data-cy="checkbox-{FIELD}"]').wait_for(timeout=SECONDS * 1000)
-    close(page)
+    panel = page.locator("[data-cy=panel-content-pseudomasks]")
+    click(bolt, panel)
+    panel.get_by_text(re.compile("(features|sample|regions|classes|masks): [1-9]")).wait_for(
+        timeout=SECONDS * 1000
+    )
+    tour.frame("Features, classes, masks: how far it is, and a button to stop it")
+    panel.get_by_text("Classes (a click shows").wait_for(timeout=SECONDS * 1000)
     wait_for_tiles(page, len(dataset))
     page.get_by_role("alert").wait_for(state="detached")
-    plus = page.locator("[data-cy=new-panel-btn]").first
-    tour.frame("A semantic mask on every image; the panel tells more", click=plus)
-    panel = open_panel(page, "pseudomasks")
-    crops = panel.locator("img[alt^='Crops of']")
-    crops.first.wait_for()
     panel.locator(".js-plotly-plot").last.wait_for()
     settle(page)
-    wait_for_tiles(page, len(dataset))
-    tour.frame("Classes with their area and images, quality, settings")
     dataset.reload()
-    images = class_rows(dataset, FIELD)[0].images
-    crops.nth(4).scroll_into_view_if_needed()
-    crops.first.scroll_into_view_if_needed()
-    tour.frame("What each class looks like; a click shows its images", click=crops.first)
-    click(crops.first, page.get_by_text(f"{images} sample").first)
-    wait_for_tiles(page, images)
+    chosen = next(row for row in class_rows(dataset, FIELD) if row.images < len(dataset))
+    row = panel.locator("tr", has=page.get_by_text(chosen.name, exact=True))
+    tour.frame("A mask on every image, and what each class looks like", click=row)
+    click(row, page.get_by_text(f"{chosen.images} sample").first, stays=True)
+    wait_for_tiles(page, chosen.images)
     tour.frame("The images with this class: rename it, merge it, export")
     tour.save()
     dataset.reload()

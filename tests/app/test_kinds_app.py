@@ -1,0 +1,118 @@
+"""The panel and one click on datasets as people have them: each says what it can, and nothing is raised."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from fiftyone_plugin._version import PLUGIN_NAME
+from tests.servers import ROOT
+
+from .driving import SECONDS, click, open_dataset, open_panel, picture, settle
+
+BOLT = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
+
+
+@pytest.fixture
+def paths(photos):
+    return [str(path) for path in sorted(photos.iterdir())]
+
+
+@pytest.fixture
+def make(fo):
+    """``make(samples)`` returns a dataset of its own, deleted afterwards."""
+    made = []
+
+    def make(samples=(), group=False):
+        made.append(fo.Dataset(f"test-{uuid.uuid4().hex[:12]}"))
+        if group:
+            made[-1].add_group_field("group", default="left")
+        made[-1].add_samples(list(samples))
+        return made[-1]
+
+    yield make
+    for dataset in made:
+        fo.delete_dataset(dataset.name)
+
+
+def groups(fo, make, paths):
+    samples = []
+    for left, right in zip(paths[:2], paths[2:4], strict=True):
+        group = fo.Group()
+        samples.append(fo.Sample(filepath=left, group=group.element("left")))
+        samples.append(fo.Sample(filepath=right, group=group.element("right")))
+    return make(samples, group=True), ""
+
+
+def dynamic_groups(fo, make, paths):
+    dataset = make(fo.Sample(filepath=path, scene=str(number % 2)) for number, path in enumerate(paths[:4]))
+    dataset.save_view("scenes", dataset.group_by("scene"))
+    return dataset, "?view=scenes"
+
+
+def videos(fo, make, paths):
+    import cv2
+
+    path = ROOT / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 48))
+    frame = cv2.resize(cv2.imread(paths[0]), (64, 48))
+    for _ in range(5):
+        writer.write(frame)
+    writer.release()
+    return make([fo.Sample(filepath=str(path))]), ""
+
+
+def patches(fo, make, paths):
+    boxes = fo.Detections(detections=[fo.Detection(label="a", bounding_box=[0.2, 0.2, 0.5, 0.5])])
+    dataset = make(fo.Sample(filepath=path, boxes=boxes.copy()) for path in paths[:2])
+    dataset.save_view("patches", dataset.to_patches("boxes"))
+    return dataset, "?view=patches"
+
+
+def filtered(fo, make, paths):
+    dataset = make(fo.Sample(filepath=path) for path in paths)
+    dataset.save_view("two", dataset.limit(2))
+    return dataset, "?view=two"
+
+
+def missing_files(fo, make, paths):
+    return make(fo.Sample(filepath=path) for path in [*paths[:2], str(ROOT / "gone.jpg")]), ""
+
+
+KINDS = {  # what a click answers, and how many samples have a mask then
+    groups: ("2 images labelled", 2),
+    dynamic_groups: ("view of groups", 0),
+    videos: ("sample frames", 0),
+    patches: ("this is a view of patches", 0),
+    filtered: ("2 images labelled", 2),
+    missing_files: ("1 left out", 2),
+}
+
+
+@pytest.mark.usefixtures("backbone")
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_panel_and_a_click_raise_nothing(kind, fo, make, paths, page):
+    answer, labelled = KINDS[kind]
+    dataset, view = kind(fo, make, paths)
+    log = ROOT / "app.log"
+    before, ours = len(log.read_bytes()) if log.exists() else 0, []
+    page.on("console", lambda message: ours.append(message.text) if message.type == "error" else None)
+    open_dataset(page, dataset, view)
+    panel = open_panel(page, "pseudomasks")
+    panel.get_by_role("button", name="Label in one click").wait_for()
+    settle(page)
+    click(page.locator(BOLT), page.get_by_text("Labelling" if labelled else answer).first)
+    if labelled:
+        page.get_by_text(answer).first.wait_for(timeout=SECONDS * 1000)
+        panel.get_by_text("Classes (a click shows").wait_for(timeout=SECONDS * 1000)
+    settle(page)
+    picture(page, f"kind_{kind.__name__}")
+    text = log.read_bytes()[before:].decode(errors="replace")
+    assert "Traceback" not in text, text[-3000:]
+    assert "the panel failed" not in text
+    assert [each for each in ours if "pseudomask" in each] == []
+    dataset.reload()
+    slices = dataset.select_group_slices() if dataset.media_type == "group" else dataset
+    masks = slices.exists("pseudomask") if dataset.has_sample_field("pseudomask") else []
+    assert len(masks) == labelled
