@@ -14,6 +14,7 @@ from ..images.listing import all_samples, labelled_slices
 from ..runs.cleaning import CALIBRATION
 from .database import database_errors
 from .record import RunRecord, finished_run
+from .remembered import remembered
 from .summary import score_field, score_histogram
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def kept_view(dataset: Dataset, path: str, threshold: float, *, kept: bool = Tru
 
 def count_kept(dataset: Dataset, path: str, threshold: float) -> Kept:
     """Count the samples on both sides of a threshold."""
-    return Kept(*(len(kept_view(dataset, path, threshold, kept=kept)) for kept in (True, False)))
+
+    def count() -> Kept:
+        return Kept(*(len(kept_view(dataset, path, threshold, kept=kept)) for kept in (True, False)))
+
+    return remembered(dataset, ("kept", path, threshold), count)
 
 
 def accept(dataset: Dataset, field: str, threshold: float) -> Kept:
@@ -89,7 +94,8 @@ def take_back(dataset: Dataset, field: str) -> None:
 
 def is_tagged(dataset: Dataset) -> bool:
     """Tell whether any sample has one of the two tags."""
-    return bool(all_samples(dataset).match_tags([ACCEPTED, TO_REVIEW]).limit(1).values("id"))
+    tagged = all_samples(dataset).match_tags([ACCEPTED, TO_REVIEW]).limit(1)
+    return remembered(dataset, "tagged", lambda: bool(tagged.values("id")))
 
 
 def expected_iou(dataset: Dataset, run: RunRecord, path: str, threshold: float) -> float | None:

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..images.listing import all_samples, labelled_slices
 from ..runs.folder import RunDirectory
 from .record import RunFields, RunRecord, finished_fields, list_runs
+from .remembered import remembered
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
@@ -120,7 +121,8 @@ def _figures(
     from .class_figures import ClassFigures
 
     samples = labelled_slices(dataset, field)
-    found, labelled = samples.aggregate([ClassFigures(RunFields(field).classes, score), fo.Count(field)])
+    wanted = [ClassFigures(RunFields(field).classes, score), fo.Count(field)]
+    found, labelled = remembered(dataset, ("classes", field, score), lambda: samples.aggregate(wanted))
     return samples, found, labelled
 
 
@@ -184,10 +186,17 @@ def score_histogram(dataset: Dataset, path: str, bins: int = BINS) -> Histogram:
     Raises:
         UsageError: no sample has a value.
     """
+    found = remembered(dataset, ("histogram", path, bins), lambda: _histogram(dataset, path, bins))
+    if found is None:
+        raise UsageError(f"no sample of {dataset.name!r} has a value in {path!r}")
+    return found
+
+
+def _histogram(dataset: Dataset, path: str, bins: int) -> Histogram | None:
     samples = all_samples(dataset)
     low, high = samples.bounds(path)
     if low is None or not math.isfinite(high - low):
-        raise UsageError(f"no sample of {dataset.name!r} has a value in {path!r}")
+        return None
     bins = bins if high > low else 1
     top = math.nextafter(high, math.inf)  # a bar leaves its upper edge out
     edges = (*(low + (top - low) * i / bins for i in range(bins)), top)

@@ -117,6 +117,8 @@ def _remove_fields(dataset: Dataset, record: RunRecord) -> list[str]:
             all_samples(dataset).set_values(record.field, ours, key_field="id")
     for name in record.created_fields:
         if name not in kept and dataset.has_sample_field(name):
+            if name in dataset.list_indexes():
+                dataset.drop_index(name)
             dataset.delete_sample_field(name)
     if record.field in dataset.mask_targets and record.field not in kept:
         forget_classes(dataset, record.field)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,14 @@ def write_run(
         )
         save_record(dataset, complete)
         conclude(dataset, record.key)
+    _make_indexes(dataset, RunFields(record.field))
+
+
+def _make_indexes(dataset: Dataset, fields: RunFields) -> None:
+    """Let the database find images by class and by score without a look at every sample."""
+    for path in (fields.classes, fields.quality):
+        with suppress(Exception):  # of the database's client: without an index, all works more slowly
+            dataset.create_index(path)
 
 
 def _asked(stored: RunRecord | None, *, replaces: bool) -> str:

@@ -248,6 +248,14 @@ def test_rows_have_the_colours_of_the_masks_and_crops(labelled, panel, tmp_path)
     assert "& tbody tr:nth-of-type(1) td:nth-of-type(2)" not in styles(sent)
 
 
+def test_a_run_brings_indexes_along_and_takes_them_away(labelled, panel):
+    assert {"auto_classes", "auto_quality"} <= set(labelled.list_indexes())
+    _, state = panel(labelled, "on_load")
+    panel(labelled, "delete", {**state, "confirm": "pseudomask_auto"})
+    labelled.reload()
+    assert not any(name.startswith("auto") for name in labelled.list_indexes())
+
+
 def test_every_operator_is_reached_with_the_field_of_the_run(fo, labelled, fill, panel):
     import yaml
 
