@@ -151,6 +151,8 @@ def close(page: Page, button: str = "Done") -> None:
     settle(page)
     if modal(page).is_visible():
         click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
+    # where the App draws anew below a window, it may leave all else hidden from those who cannot see
+    page.evaluate("document.getElementById('root').removeAttribute('aria-hidden')")
 
 
 def settle(page: Page) -> None:

@@ -221,7 +221,7 @@ def test_areas_are_those_of_the_masks(labelled, panel):
 
 def styles(sent):
     """Return the styles of the table of classes, as the layout has them."""
-    (layout,) = (params["data"] for told, params in sent if told == "show_panel_output")
+    (layout,) = (params["output"] for told, params in sent if told == "show_panel_output")
     properties = layout["type"]["properties"] if "type" in layout else layout
     (table,) = (each for name, each in properties.items() if name.startswith("classes_"))
     return table["view"]["componentsProps"]["table"]["sx"]
