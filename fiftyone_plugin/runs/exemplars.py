@@ -16,7 +16,7 @@ from ..common.files import atomic
 from ..common.parallel import batched, usable_cores
 from ..common.untrusted import read_bytes
 from ..errors import ImageReadError, UsageError
-from ..images.drawing import class_color
+from ..images.palette import class_color
 from ..images.reading import resize_image
 from ..images.reduced import read_reduced
 from .folder import RunDirectory

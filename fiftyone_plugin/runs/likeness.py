@@ -11,7 +11,8 @@ import numpy as np
 
 from ..common.files import atomic
 from ..common.text import shorten
-from ..images.drawing import INK, class_color
+from ..images.drawing import INK
+from ..images.palette import class_color
 from .exemplars import SIDE, exemplar_path
 
 if TYPE_CHECKING:
