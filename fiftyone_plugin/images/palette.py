@@ -4,9 +4,9 @@ from __future__ import annotations
 
 __all__ = ["class_color", "hex_color", "is_class_color"]
 
-#: ``glasbey_bw_minc_20_minl_30`` of colorcet 3.2 (CC BY 4.0, HoloViz; https://colorcet.holoviz.org), six digits a
-#: colour, made by the algorithm of Glasbey et al., "Colour displays for categorical images" (2007): each colour is
-#: far from those before it, from white and from black. The package itself would import matplotlib for it.
+#: ``glasbey_bw_minc_20_minl_30`` of colorcet 3.2 (CC BY 4.0, HoloViz; https://colorcet.holoviz.org), six
+#: digits a colour, made by the algorithm of Glasbey et al., "Colour displays for categorical images" (2007):
+#: each colour is far from those before it, from white and from black. colorcet would import matplotlib.
 _DIGITS = (
     "d60000018700b500ff05acc697ff00ffa52fff8ec879525e00fdcfafa5ff93ac839a6900366962d3008cfdf490c86e66"
     "9ee2ff00c846a877acb8ba01f4bfb1ff28fdf2cdff009e7cff620056642a953f1f90318eff3464a0e4918c9ab1829026"

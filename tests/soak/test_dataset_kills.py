@@ -41,7 +41,7 @@ def kill(folder: Path, scenario: str, *points: object) -> list[dict]:
     environment["PYTHONPATH"] = str(DRIVER.parent.parent.parent)
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # in the first fork alone these would be operations, too
     environment["FIFTYONE_DEFAULT_BATCHER"] = (
-        "static"  # by latency, the number of operations is another each time
+        "static"  # by latency, their number varies
     )
     command = [sys.executable, str(DRIVER), str(folder), scenario, *map(str, points)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
