@@ -60,8 +60,8 @@ class TaughtHead:
 def lifts(matrix: np.ndarray, seen: np.ndarray, mix: float) -> np.ndarray:
     """Return the (C,) float32 factors of the scores; above 1 where the head alone can speak for a class.
 
-    A class that no cluster is named after gets no vote of theirs: what the head gives it would have to outvote
-    all clusters, which one labelled image never does.
+    A class that no cluster is named after gets no vote of theirs: what the head gives it would have to
+    outvote all clusters, which one labelled image never does.
 
     Args:
         matrix: (K, C) float32 names of clusters.
