@@ -111,6 +111,7 @@ class UnfinishedSection:
         track = "rgba(128,128,128,.25)"
         style = {
             "paddingBottom": "6px",
+            "minWidth": 420,
             "borderBottom": "4px solid transparent",
             "borderImage": f"linear-gradient(to right,{colour} {share},{track} {share}) 1",
         }
