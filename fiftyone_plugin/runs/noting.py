@@ -21,7 +21,7 @@ __all__ = ["Note", "NotedProgress", "forget_note", "is_running", "note_end", "re
 
 NOTE = "progress.json"
 INTERVAL_S = 1.0
-FRESH_S = 15.0  # a note that is younger is of a process that lives
+FRESH_S = 5.0  # a note that is younger is of a process that lives
 LONGEST = 2000  # characters of a reason
 
 

@@ -236,9 +236,9 @@ def summarise(field: str, result: LabelResult) -> dict[str, Any]:
 
 
 def in_a_line(summary: Mapping[str, Any]) -> str:
-    """Return what :func:`summarise` tells in a line; the panel has the rest."""
+    """Return what :func:`summarise` tells in a line."""
     skipped = f", {summary['skipped']} left out ({summary['reasons']})" if summary["skipped"] else ""
-    return f"{count_of(summary['labelled'])} labelled in {summary['field']!r}{skipped}. The panel has more"
+    return f"{count_of(summary['labelled'])} labelled in {summary['field']!r}{skipped}"
 
 
 # ---------------------------------------------------------------------- what it will take

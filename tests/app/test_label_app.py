@@ -15,11 +15,13 @@ from fiftyone_plugin.dataset.record import list_runs
 from .driving import (
     SECONDS,
     call,
+    change,
     click,
     close,
     modal,
     open_dataset,
     open_form,
+    open_more,
     open_panel,
     picture,
     wait_for_tiles,
@@ -51,7 +53,11 @@ def test_button_form_and_masks(fo, dataset, page):
     wait_for_tiles(page, len(dataset))
     picture(page, "label_masks")
     # the same field again: the form says what is wrong, where, and does not run
-    open_form(page, page.locator(BUTTON), "was filled by an earlier run")
+    label = open_more(page, panel, panel.get_by_role("button", name="Label again"))
+    form = open_form(page, label, "Number of classes")
+    field = form.locator("input[type=string]").first
+    change(page, lambda: field.fill("pseudo_mask"), sent='"field":"pseudo_mask"')
+    form.get_by_text("was filled by an earlier run").first.wait_for()
     assert form.get_by_role("button", name="Execute", exact=True).is_disabled()
     picture(page, "label_form_taken")
 
