@@ -25,7 +25,7 @@ SETTLED = """
     c => c.getAttribute('canvas-loaded') === 'true')
 """
 
-RELOAD_AFTER = 10_000.0  # milliseconds
+RELOAD_AFTER, COMES_BACK = 10_000.0, 5_000.0  # milliseconds
 
 
 def act(
@@ -147,10 +147,16 @@ def execute(page: Page, done: str, button: str = "Execute") -> None:
 
 
 def close(page: Page, button: str = "Done") -> None:
-    """Close the window of an operator, which may have gone by itself where the App draws anew."""
+    """Close the window of an operator.
+
+    Where the App draws anew, the window goes away and comes back; one that does not come back has gone.
+    """
     settle(page)
-    if modal(page).is_visible():
-        click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
+    try:
+        modal(page).wait_for(timeout=COMES_BACK)
+    except TimeoutError:
+        return
+    click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
     # where the App draws anew below a window, it may leave all else hidden from those who cannot see
     page.evaluate("document.getElementById('root').removeAttribute('aria-hidden')")
 
