@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, TimeoutError
@@ -152,11 +153,10 @@ def close(page: Page, button: str = "Done") -> None:
     Where the App draws anew, the window goes away and comes back; one that does not come back has gone.
     """
     settle(page)
-    try:
+    with suppress(TimeoutError):
         modal(page).wait_for(timeout=COMES_BACK)
-    except TimeoutError:
-        return
-    click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
+    if modal(page).is_visible():
+        click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
     # where the App draws anew below a window, it may leave all else hidden from those who cannot see
     page.evaluate("document.getElementById('root').removeAttribute('aria-hidden')")
 
