@@ -42,6 +42,12 @@ class MosaicConfig(MethodConfig):
     layers: tuple[str, ...] = option(
         ("t-4", "t-3", "t-1"), Several(LAYER), "patch features, each L2-normalised and stacked"
     )
+    tiles: int = option(
+        1,
+        Number(1, 4),
+        "tiles along a side of an image, in which it is seen at a finer scale besides as a whole: 2 for "
+        "small things, at 5 forward passes an image instead of 1; 1 for none",
+    )
     center: float | Literal["auto"] = option(
         "auto",
         Number(0, 1, whole=False, word="auto"),

@@ -84,6 +84,11 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         return tuple(dict.fromkeys([*config.layers, *cut_by, *cue, "cls"]))
 
     @property
+    def seen_in_tiles(self) -> int:
+        """Tiles along a side of an image in which it is seen besides; 1 for none."""
+        return self.config.tiles
+
+    @property
     def _foreground_weight(self) -> float:
         weight = self.config.foreground
         return foreground_weight(self.config.n_classes) if weight == "auto" else weight
