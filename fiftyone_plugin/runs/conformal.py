@@ -17,12 +17,12 @@ FEWEST = 20  # images with ground truth: from 9 on in a half, its margin is a nu
 class LowerBound:
     """A rising piecewise linear function from quality to an IoU that is reached with a given probability.
 
-    Split conformal prediction, one-sided (Papadopoulos et al., "Inductive confidence machines for regression",
-    ECML 2002; Lei et al., "Distribution-free predictive inference for regression", JASA 2018, section 2.2): an
-    isotonic regression learns from half of the images, and the margin below it is the quantile of what the
-    others fall short of it by. Whatever the score is worth, the bound holds for at least :data:`COVERAGE` of
-    images that are drawn like those with ground truth, on average over the draw of those; a bad score makes
-    it low, not wrong.
+    Split conformal prediction, one-sided (Papadopoulos et al., "Inductive confidence machines for
+    regression", ECML 2002; Lei et al., "Distribution-free predictive inference for regression", JASA 2018, section 2.2).
+    An isotonic regression learns from half of the images, and the margin below it is the quantile of what
+    the others fall short of it by. Whatever the score is worth, the bound holds for at least
+    :data:`COVERAGE` of images that are drawn like those with ground truth, on average over the draw of
+    those; a bad score makes it low, not wrong.
 
     Attributes:
         quality: (n,) ascending scores of the knots, in [0, 1].
