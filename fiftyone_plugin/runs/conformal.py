@@ -18,7 +18,8 @@ class LowerBound:
     """A rising piecewise linear function from quality to an IoU that is reached with a given probability.
 
     Split conformal prediction, one-sided (Papadopoulos et al., "Inductive confidence machines for
-    regression", ECML 2002; Lei et al., "Distribution-free predictive inference for regression", JASA 2018, section 2.2).
+    regression", ECML 2002; Lei et al., "Distribution-free predictive inference for regression", JASA 2018,
+    section 2.2).
     An isotonic regression learns from half of the images, and the margin below it is the quantile of what
     the others fall short of it by. Whatever the score is worth, the bound holds for at least
     :data:`COVERAGE` of images that are drawn like those with ground truth, on average over the draw of
