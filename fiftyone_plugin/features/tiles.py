@@ -133,7 +133,8 @@ class TiledSource(ImageFeatureSource):
     ) -> dict[str, torch.Tensor]:
         """Run the views of (n, F, F, 3) pixels through the network, one kind after the other, and fuse them.
 
-        Features of the image as a whole (``cls``, ``attn``) are those of the whole image.
+        What tells objects from their background (keys, ``attn``) or is said of all (``cls``) is that of the
+        whole image.
         """
         import torch
 
@@ -142,7 +143,7 @@ class TiledSource(ImageFeatureSource):
         # an image by itself, so that its last bits do not depend on the rest of the batch
         apart = [views(one[None], patches, self.backbone.patch_size, self.tiles) for one in stacked]
         seen = [torch.cat(parts).numpy() for parts in zip(*apart, strict=True)]
-        dense = [layer for layer in layers if layer not in ("cls", "attn")]
+        dense = [layer for layer in layers if layer == "out" or layer.startswith("t")]
         found = super().forward(seen[0], layers, backbone)
         tiled = (
             [super(TiledSource, self).forward(view, dense, backbone) for view in seen[1:]] if dense else []

@@ -90,6 +90,11 @@ class MosaicConfig(MethodConfig):
     regularization: float = option(
         0.01, Number(1e-9, 1e9, whole=False), "C of the head's logistic regression; lower is smoother"
     )
+    thin: bool = option(
+        True,
+        Flag(),
+        "give the last class to thin dark lines, found at the pixel, where all patches of an image are alike",
+    )
     spread: bool = option(True, Flag(), "share the head's probabilities among similar patches of an image")
 
     def check(self) -> None:

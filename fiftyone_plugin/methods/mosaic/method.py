@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -43,6 +43,7 @@ from .labelling import Labelling
 from .reduction import DETAIL, Reduced, Reduction
 from .regions import RegionTable
 from .scene import centering
+from .thin import find_lines, with_lines
 
 if TYPE_CHECKING:
     import torch
@@ -59,16 +60,19 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
 
     Attributes:
         n_classes_: classes found.
+        thin_: strength from which a pixel is of a line, the last class; ``None`` where no class is that.
         eigenvalues_: smallest eigenvalues of the region graph's Laplacian, the evidence for ``auto``.
     """
 
     name = "mosaic"
     can_recut = True
+    finds_lines: ClassVar[bool] = True
     config_class = MosaicConfig
 
     normalizer_: VectorNormalizer
     cut_normalizers_: dict[str, VectorNormalizer]
     center_: float
+    thin_: float | None
     levels_: Levels | None
     region_normalizer_: VectorNormalizer
     graph_: RegionGraph
@@ -96,7 +100,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     @property
     def n_classes_(self) -> int:
         """Number of classes found by :meth:`fit`."""
-        return int(self.head_.bias_.size)
+        return int(self.head_.bias_.size) + (self.thin_ is not None)
 
     @property
     def eigenvalues_(self) -> np.ndarray:
@@ -129,13 +133,15 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         budget, seed = config.sample_size, config.random_state
         sample = sample_features(features.opening(), stacked, progress, budget=budget, seed=seed)
         parts = dict(zip(names, np.split(sample.vectors, np.cumsum(widths)[:-1], axis=1), strict=True))
-        tokens = stack_layers([parts[layer] for layer in config.layers])
-        self.normalizer_ = VectorNormalizer(whiten=config.whiten + DETAIL).fit(tokens)
+        stack = stack_layers([parts[layer] for layer in config.layers])
+        self.normalizer_ = VectorNormalizer(whiten=config.whiten + DETAIL).fit(stack)
         self.cut_normalizers_ = {
             layer: VectorNormalizer(whiten=CUT_COMPONENTS).fit(parts[layer])
             for layer in dict.fromkeys(layer for layer, _ in config.cuts)
             if layer != STACK
         }
+        tokens, wanted = parts[config.layers[-1]], self.finds_lines and config.thin and config.n_classes != 1
+        self.thin_ = find_lines(features, tokens, sample.image, self.device) if wanted else None
         self.center_ = centering(sample.cls) if config.center == "auto" else config.center
         self.levels_ = None
         if self._foreground_weight:
@@ -149,6 +155,10 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             )
             self.levels_ = Levels.fit(thinned, len(features), cue, 1, lambda: None)
         return self
+
+    def _sought(self, n_classes: int | Literal["auto"]) -> int | Literal["auto"]:
+        """Return how many of so many classes regions are clustered into."""
+        return n_classes if n_classes == "auto" or self.thin_ is None else max(1, n_classes - 1)
 
     def collect_regions(self, features: FeatureSource, progress: Progress) -> RegionTable:
         """Cut the images into regions; what labels them later without the network stays in their memos.
@@ -192,7 +202,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         spectral, self.region_normalizer_ = cluster_regions(
             descriptors,
             regions.foreground,
-            config.n_classes,
+            self._sought(config.n_classes),
             whiten=config.graph_whiten,
             foreground_weight=self._foreground_weight,
             neighbours=self._neighbours(
@@ -262,7 +272,8 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         other.normalizer_, other.cut_normalizers_ = self.normalizer_, self.cut_normalizers_
         other.center_ = self.center_
         other.graph_, other.region_normalizer_ = self.graph_, self.region_normalizer_
-        other._fit_head(self.graph_.cut(n_classes))
+        other.thin_ = self.thin_ if n_classes > 1 else None
+        other._fit_head(self.graph_.cut(cast(int, other._sought(n_classes))))
         return other
 
     # ------------------------------------------------------------------ labelling
@@ -280,8 +291,14 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
                 labelling = self._labelling_on(str(part.tensors[self.config.layers[0]].device))
                 reduction = labelling.reduction
                 reduced = reduction(reduction.whiten(reduction.stacked(part.tensors)))
-                found += labelling(reduced, part.images)
+                found += self._with_lines(labelling(reduced, part.images), part.images)
         return found
+
+    def _with_lines(
+        self, scores: Sequence[DeviceScores], images: Sequence[ImageFeatures]
+    ) -> Sequence[DeviceScores | ImageReadError]:
+        """Add the class of thin lines to the scores of images, where there is one."""
+        return scores if self.thin_ is None else with_lines(scores, images, self.thin_, self.n_classes_)
 
     def predict_kept(self, images: list[ImageFeatures]) -> list[DeviceScores | None]:
         """Label images from what the fit has left in their ``memo``, without the network.
@@ -305,8 +322,9 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         for rows in _groups(list(kept), self.device):
             with one_thread():
                 reduced = Reduced.of([kept[i] for i in rows], self.device)
-                for i, scores in zip(rows, labelling(reduced, [images[i] for i in rows]), strict=True):
-                    found[i] = scores
+                some = [images[i] for i in rows]
+                for i, scores in zip(rows, self._with_lines(labelling(reduced, some), some), strict=True):
+                    found[i] = scores if isinstance(scores, DeviceScores) else None
         return found
 
     @property
@@ -317,7 +335,8 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     def _predict(self, image: ImageFeatures) -> LabelScores:
         """Label one image at patch resolution, with the classes that win somewhere."""
         (scores,) = self.predict_batch(self._batch_of(image))
-        assert isinstance(scores, DeviceScores)
+        if isinstance(scores, ImageReadError):
+            raise scores
         return scores.to_numpy()
 
     def _batch_of(self, image: ImageFeatures) -> FeatureBatch:
@@ -379,12 +398,15 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         arrays |= {f"graph.{k}": v for k, v in self.graph_.arrays().items()}
         arrays |= {f"regions.{k}": v for k, v in normalizer_arrays(self.region_normalizer_).items()}
         arrays["clusters"] = self.clusters_
-        return {"n_classes": self.n_classes_, "center": self.center_}, arrays
+        values = {"n_classes": self.n_classes_, "center": self.center_, "thin": self.thin_}
+        return values, arrays
 
     def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         saved = SavedArrays(arrays)
         center = values.get("center", 0.0)  # models of earlier versions have none
         self.center_ = float(Number(0, 1, whole=False).check("center", center))
+        thin = values.get("thin")
+        self.thin_ = None if thin is None else float(Number(0, 1e9, whole=False).check("thin", thin))
         self.normalizer_ = saved.below("features.").normalizer()
         self.cut_normalizers_ = {
             layer: saved.below(f"cut.{layer}.").normalizer()
@@ -401,7 +423,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         self.region_normalizer_ = saved.below("regions.").normalizer()
         self.graph_ = RegionGraph.restore(saved.below("graph."), self.region_normalizer_.dim_, d)
         regions = len(self.graph_.vectors)
-        self._bear_witness(saved.indices("clusters", regions, below=self.n_classes_))
+        self._bear_witness(saved.indices("clusters", regions, below=len(self.head_.bias_)))
 
 
 def _parts(batch: FeatureBatch) -> Iterator[FeatureBatch]:
