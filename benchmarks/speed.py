@@ -303,7 +303,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--jobs", type=int)
     add("--fit-images", type=int)
     add("--refine")
-    add("--preset", help="fast, best or fine, with the default method; sets the refinement, too")
+    add("--preset", help="fast or best, with the default method; sets the refinement, too")
     add("--cache", action="store_true", help="with the feature cache")
     add("--compile", action="store_true", help="time the compiled forward pass on a CPU, too")
     add("--runs", type=int, default=1, help="alternating repetitions")

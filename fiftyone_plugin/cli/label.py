@@ -31,7 +31,6 @@ GIB = 1024**3
 PRESETS = {
     "fast": "the default method with fewer cuts and no refinement: less time, softer outlines",
     "best": "the default method with all it has: what is used without a preset",
-    "fine": "images in tiles, too, at 5 times the work: for small things in large images",
 }
 METHODS = "methods (`pseudomask methods NAME` lists the options of one):"
 NOTES = f"{METHODS}\n{shared.listed(method_notes())}\n\npresets:\n{shared.listed(PRESETS)}"
@@ -114,7 +113,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says how images are labelled; :func:`method_settings` reads it back."""
     add = parser.add_argument
-    add("--preset", metavar="NAME", help="settings around the default method: fast, best or fine, see below")
+    add("--preset", metavar="NAME", help="settings around the default method: fast or best, see below")
     add(
         "--method",
         default=DEFAULT_METHOD,

@@ -56,8 +56,7 @@ FEWEST, MOST = 30, 100  # clusters that are worth naming
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"refine": "none", "options": {"cue_regions": 0, "sample_size": 32_768, "spread": False}},
-    "best": {"refine": "crf"},  # the defaults; nothing that was tried on top of them was better everywhere
-    "fine": {"refine": "crf", "options": {"tiles": 2}},
+    "best": {"refine": "crf"},  # the defaults; nothing that was tried on top of them was better
 }
 """Settings around the default method, see docs/mosaic.md."""
 
@@ -93,8 +92,8 @@ class LabelConfig:
     """Settings of a run; every one has a default, and is checked when it is given.
 
     Attributes:
-        preset: ``fast``, ``best`` or ``fine``, for the default method: sets what is not set otherwise (a value
-            that equals the default counts as not set), see :data:`PRESETS`; ``None`` for the defaults.
+        preset: ``fast`` or ``best``, for the default method: sets what is not set otherwise (a value that
+            equals the default counts as not set), see :data:`PRESETS`; ``None`` for the defaults.
         method: name of the method.
         classes: number of classes K of the data set; ``None`` for 20, and fewer for fewer than 100 images,
             see :func:`default_classes`; ``auto`` where the method can find it (mosaic);

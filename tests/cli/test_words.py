@@ -49,7 +49,7 @@ def test_label_help_names_methods_and_presets(capsys):
     with pytest.raises(SystemExit):
         main(["label", "--help"])
     text = capsys.readouterr().out
-    for name in (*list_methods(), "fast", "best", "fine"):
+    for name in (*list_methods(), "fast", "best"):
         assert f"\n  {name}" in text
 
 

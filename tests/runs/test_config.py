@@ -30,7 +30,6 @@ def test_a_preset_sets_only_what_is_not_set():
     assert config.options == {**PRESETS["fast"]["options"], "cue_regions": 4, "blur": 1.0}
     assert LabelConfig(preset="best").refine == "crf"
     assert LabelConfig(preset="best", refine="none").refine == "none"
-    assert LabelConfig(preset="fine").options == {"tiles": 2}
     assert dataclasses.replace(config, seed=3) == dataclasses.replace(config, seed=3, preset="fast")
     assert "cuts" not in LabelConfig().options
 
