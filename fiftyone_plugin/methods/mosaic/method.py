@@ -406,7 +406,8 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         center = values.get("center", 0.0)  # models of earlier versions have none
         self.center_ = float(Number(0, 1, whole=False).check("center", center))
         thin = values.get("thin")
-        self.thin_ = None if thin is None else float(Number(0, 1e9, whole=False).check("thin", thin))
+        known = thin is not None and self.finds_lines
+        self.thin_ = float(Number(1e-6, 1e9, whole=False).check("thin", thin)) if known else None
         self.normalizer_ = saved.below("features.").normalizer()
         self.cut_normalizers_ = {
             layer: saved.below(f"cut.{layer}.").normalizer()
