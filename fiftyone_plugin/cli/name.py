@@ -76,9 +76,7 @@ def _table(args: argparse.Namespace) -> int:
         if (run / DENDROGRAM).is_file():
             say(f"tree:    {run / DENDROGRAM}")
         if ideas is not None:
-            say(
-                f"names suggested for {len(ideas)} clusters; none is taken until it is in the column name"
-            )
+            say(f"names suggested for {len(ideas)} clusters; none is taken until it is in the column name")
         say(f"fill in the column name, then: pseudomask name {args.folder} {path} --out DIR")
     return Exit.DONE
 
