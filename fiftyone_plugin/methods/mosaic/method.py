@@ -14,7 +14,7 @@ Gansbeke et al., 2022), a head trained on its own clusters (self-training, e.g. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -35,10 +35,12 @@ from ..base import SegmentationMethod, sample_features
 from ..lightcluster.config import LightClusterConfig
 from ..lightcluster.votes import Levels
 from ..saved import SavedArrays
+from .batches import groups_of, image_by_image
 from .checkpoint import RegionStore
 from .config import STACK, MosaicConfig
 from .cutting import CUT_COMPONENTS, Cutting
-from .graph import RegionGraph, cluster_regions, foreground_weight, links_between_images
+from .explaining import explain
+from .graph import RegionGraph, cluster_regions, foreground_weight, links_between_images, number_of_neighbours
 from .labelling import Labelling
 from .reduction import DETAIL, Reduced, Reduction
 from .regions import RegionTable
@@ -46,13 +48,11 @@ from .scene import centering
 from .thin import find_lines, with_lines
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 __all__ = ["Mosaic"]
 
 logger = logging.getLogger(__name__)
-
-AUTO_GUESS = 20  # classes, where their number is yet to be found
 
 
 class Mosaic(SegmentationMethod[MosaicConfig]):
@@ -183,7 +183,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
 
             try:
                 for batch in features.batches(skip=is_done):
-                    for part in _parts(batch):
+                    for part in image_by_image(batch):
                         with one_thread():
                             regions = cutting(part)
                         for image, own in zip(part.images, regions, strict=True):
@@ -205,9 +205,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             self._sought(config.n_classes),
             whiten=config.graph_whiten,
             foreground_weight=self._foreground_weight,
-            neighbours=self._neighbours(
-                min(len(descriptors), config.max_landmarks), regions.region_of_patch.shape[1]
-            ),
+            neighbours=number_of_neighbours(config, len(descriptors), regions.region_of_patch.shape[1]),
             max_landmarks=config.max_landmarks,
             random_state=config.random_state,
             device=self.device,
@@ -236,12 +234,6 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
                 f"{n_regions:,}",
                 f"{most:,}",
             )
-
-    def _neighbours(self, n_regions: int, n_cuts: int) -> int:
-        """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
-        k = self.config.n_classes
-        limit = n_regions // (2 * (AUTO_GUESS if k == "auto" else k))
-        return max(5, min(self.config.neighbours * n_cuts, limit))
 
     def _fit_head(self, clusters: np.ndarray) -> None:
         """Teach the head the classes that most cuts give a patch, weighted by their agreement.
@@ -286,7 +278,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         """
         self._require_fitted()
         found: list[DeviceScores | ImageReadError] = []
-        for part in _parts(batch):
+        for part in image_by_image(batch):
             with one_thread():
                 labelling = self._labelling_on(str(part.tensors[self.config.layers[0]].device))
                 reduction = labelling.reduction
@@ -319,7 +311,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             arrays = image.memo.get(reduction.name)
             if arrays is not None and reduction.fits(arrays, image.grid):
                 kept[i] = arrays
-        for rows in _groups(list(kept), self.device):
+        for rows in groups_of(list(kept), self.device):
             with one_thread():
                 reduced = Reduced.of([kept[i] for i in rows], self.device)
                 some = [images[i] for i in rows]
@@ -365,28 +357,8 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         return Reduction(self.normalizer_, n_head, self.config.layers, device)
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
-        labelling = self._labelling_on(self.device)
-        reduction, config = labelling.reduction, self.config
-        batch = self._batch_of(image)
-        panels = []
-
-        def add(title: str, values: torch.Tensor, kind: Literal["labels", "heat"] = "labels") -> None:
-            panels.append(Panel(title, values.reshape(image.grid).cpu().numpy(), kind))
-
-        with one_thread():
-            whitened = reduction.whiten(reduction.stacked(batch.tensors))
-            reduced = reduction(whitened)
-            cutting = Cutting(config, reduction, self.cut_normalizers_, None, 1)
-            cuts = cutting.cut(batch.tensors, whitened, batch.images)
-            for (layer, _), labels in zip(config.cuts, cuts, strict=False):
-                add(f"{len(np.unique(labels.cpu().numpy()))} regions by {layer}", 1 + labels)
-            head = labelling.by_head(reduced)
-            add("confidence of the head", head.amax(2), "heat")
-            add("classes by the head", 1 + head.argmax(2))
-            if config.spread:
-                present, scores = labelling.winners(reduced)
-                add("spread in the image", 1 + present.gather(1, scores.argmax(2)))
-        return panels
+        labelling, batch = self._labelling_on(self.device), self._batch_of(image)
+        return explain(self.config, labelling, self.cut_normalizers_, batch)
 
     # ------------------------------------------------------------------ saving
 
@@ -425,24 +397,6 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         self.graph_ = RegionGraph.restore(saved.below("graph."), self.region_normalizer_.dim_, d)
         regions = len(self.graph_.vectors)
         self._bear_witness(saved.indices("clusters", regions, below=len(self.head_.bias_)))
-
-
-def _parts(batch: FeatureBatch) -> Iterator[FeatureBatch]:
-    """Yield what of a batch is worked on at once: all of it, or on a CPU image by image.
-
-    There the libraries choose other kernels, which round otherwise, for other numbers of rows; an image that
-    is treated alone does not depend on the rest of its batch.
-    """
-    for rows in _groups(range(len(batch)), str(next(iter(batch.tensors.values())).device)):
-        tensors = {name: tensor[rows[0] : rows[-1] + 1] for name, tensor in batch.tensors.items()}
-        yield FeatureBatch([batch.images[row] for row in rows], tensors)
-
-
-def _groups(rows: Sequence[int], device: str) -> list[Sequence[int]]:
-    """Return the rows that are worked on at once, see :func:`_parts`."""
-    if device == "cpu" or not rows:
-        return [[row] for row in rows]
-    return [rows]
 
 
 def _head_vectors(whitened: np.ndarray) -> np.ndarray:
