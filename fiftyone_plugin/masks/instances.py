@@ -1,9 +1,9 @@
 """Touching objects of one class, apart: a connected part is cut at abrupt necks between two wide places.
 
 Wide places are basins of a watershed of the distance to the edge (Vincent and Soille, 1991), one for each
-maximum that stands out by a share of itself: h-maxima of the distance's logarithm (Soille, Morphological Image
-Analysis, 2nd ed., 6.3.4), so that the size of things does not matter. Neighbours are joined unless what is
-between them is much narrower than both: what tapers, as limbs do, stays whole.
+maximum that stands out by a share of itself: h-maxima of the distance's logarithm (Soille, Morphological
+Image Analysis, 2nd ed., 6.3.4), so that the size of things does not matter. Neighbours are joined unless what
+is between them is much narrower than both: what tapers, as limbs do, stays whole.
 """
 
 from __future__ import annotations

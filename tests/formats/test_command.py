@@ -76,7 +76,7 @@ def test_failures_are_listed_and_count_under_strict(small, tmp_path, capsys):
     assert "skipped b: " in capsys.readouterr().err
 
 
-def test_refusals_are_one_line(small, tmp_path, capsys):
+def test_refusals_are_one_line(fo, small, tmp_path, capsys):
     root = small({"a": PAIR}, TWO)
     out = ["--out", str(tmp_path / "o")]
     for arguments in (
