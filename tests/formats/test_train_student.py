@@ -1,4 +1,4 @@
-"""The example that trains a segmenter on exported masks: it learns, and the same seed gives the same masks."""
+"""The example that trains a segmenter on exported masks: it learns, and the same seed gives the same."""
 
 from __future__ import annotations
 
