@@ -31,6 +31,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     text = "write the sheet (default: RUN-names.csv, beside the run), and .jpg; names in it are kept"
     add("--table", nargs="?", const="", metavar="FILE", help=text)
     add("--names", dest="ids", type=Path, metavar="FILE", help="ids of the names, as in classes.json")
+    text = "with --table: suggest names of this file, one a line, in columns of their own; needs --text-model"
+    add("--suggest", type=Path, metavar="VOCABULARY", help=text)
+    text = "image-text model of open_clip: ARCHITECTURE=FILE, or ARCHITECTURE:TAG (extra: names)"
+    add("--text-model", metavar="MODEL", help=text)
     shared.add_out(parser, "the named run", required=False)
     shared.add_json(parser, "classes and clusters")
     shared.add_quiet(parser)
@@ -44,6 +48,10 @@ def run(args: argparse.Namespace) -> int:
     prepare_process()
     if (args.table is None) == (args.names is None):
         raise UsageError("give either --table, for a sheet to fill in, or the sheet with --out DIR")
+    if (args.suggest is None) != (args.text_model is None) or (args.suggest and args.table is None):
+        raise UsageError(
+            "names are suggested by --table with both --suggest VOCABULARY and --text-model MODEL"
+        )
     return _table(args) if args.table is not None else _name(args)
 
 
@@ -55,12 +63,20 @@ def _table(args: argparse.Namespace) -> int:
 
     run = args.folder.resolve()
     path = Path(args.table) if args.table else run.with_name(f"{run.name}-names.csv")
-    cards = write_sheet(args.folder, path)
-    if shared.finish(args, lambda: [asdict(card) for card in cards]):
+    ideas = None
+    if args.suggest is not None:
+        from ..runs.name_ideas import suggest_names
+
+        ideas = suggest_names(args.folder, args.suggest, args.text_model)
+    cards = write_sheet(args.folder, path, ideas)
+    found = [{**asdict(card), "suggested": (ideas or {}).get(card.cluster, [])} for card in cards]
+    if shared.finish(args, lambda: found):
         say(f"{len(cards)} clusters, similar ones side by side")
         say(f"sheet:   {path}", f"picture: {path.with_suffix('.jpg')}")
         if (run / DENDROGRAM).is_file():
             say(f"tree:    {run / DENDROGRAM}")
+        if ideas is not None:
+            say(f"names suggested for {len(ideas)} clusters; none is taken until it is in the column name")
         say(f"fill in the column name, then: pseudomask name {args.folder} {path} --out DIR")
     return Exit.DONE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..images.drawing import hex_color, is_class_color
+from ..images.palette import hex_color, is_class_color
 
 if TYPE_CHECKING:
     from fiftyone import ColorScheme, Dataset

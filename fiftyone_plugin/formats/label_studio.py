@@ -26,7 +26,7 @@ from ..common.skipped import Skipped
 from ..common.text import short_repr
 from ..common.untrusted import read_json, read_text
 from ..errors import ImageReadError, UsageError
-from ..images.drawing import hex_color
+from ..images.palette import hex_color
 from ..images.reading import MAX_PIXELS
 from .base import Converted, ExportOptions, Format, Sample, Writer
 from .categories import Categories

@@ -4,54 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .palette import class_color
+
 __all__ = [
     "Panel",
     "PanelKind",
-    "class_color",
     "contact_sheet",
     "draw_panels",
-    "hex_color",
-    "is_class_color",
     "overlay",
 ]
 
 BACKGROUND = (250, 250, 250)
 INK = (30, 30, 30)
 GAP, CAPTION = 10, 20
-
-
-def class_color(label: int) -> tuple[int, int, int]:
-    """Return the RGB colour of a class id >= 1; those of the first 256 ids differ, the first ones most.
-
-    The palette is colorcet's (CC-BY), made by the algorithm of Glasbey et al., "Colour displays for
-    categorical images" (2007): each colour is far from those before it, from white and from black.
-    """
-    return _palette()[hex_color(label)]
-
-
-def hex_color(label: int) -> str:
-    """Return :func:`class_color` as ``#rrggbb``."""
-    return list(_palette())[(label - 1) % len(_palette())]
-
-
-def is_class_color(color: str) -> bool:
-    """Tell whether ``#rrggbb`` is a colour of classes."""
-    return color.lower() in _palette()
-
-
-@lru_cache(maxsize=1)
-def _palette() -> dict[str, tuple[int, int, int]]:
-    """Return ``#rrggbb`` -> red, green, blue, in order."""
-    import colorcet
-
-    colours = [color.lower() for color in colorcet.b_glasbey_bw_minc_20_minl_30]
-    return {c: (int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colours}
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndarray:

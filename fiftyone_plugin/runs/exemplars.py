@@ -16,13 +16,13 @@ from ..common.files import atomic
 from ..common.parallel import batched, usable_cores
 from ..common.untrusted import read_bytes
 from ..errors import ImageReadError, UsageError
-from ..images.drawing import class_color
+from ..images.palette import class_color
 from ..images.reading import resize_image
 from ..images.reduced import read_reduced
 from .folder import RunDirectory
 from .samples import SampleRow
 
-__all__ = ["choose_exemplars", "crop", "exemplar_path", "exemplar_uri", "write_exemplars"]
+__all__ = ["choose_exemplars", "crop", "crops_of", "exemplar_path", "exemplar_uri", "write_exemplars"]
 
 PER_CLASS = 6
 SIDE = 96  # pixels of a crop
@@ -48,6 +48,16 @@ def exemplar_uri(root: Path, class_id: int) -> str | None:
     except UsageError:
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+
+
+def crops_of(root: Path, class_id: int) -> list[Image.Image]:
+    """Return the crops of a class's strip, (96, 96) RGB images; none where there is no strip."""
+    try:
+        with Image.open(exemplar_path(root, class_id)) as file:
+            strip = file.convert("RGB")
+    except OSError:
+        return []
+    return [strip.crop((x, 0, x + SIDE, SIDE)) for x in range(0, strip.width - SIDE + 1, SIDE + GAP)]
 
 
 def choose_exemplars(rows: Iterable[SampleRow], count: int = PER_CLASS) -> dict[int, list[SampleRow]]:

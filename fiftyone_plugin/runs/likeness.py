@@ -11,8 +11,9 @@ import numpy as np
 
 from ..common.files import atomic
 from ..common.text import shorten
-from ..images.drawing import INK, class_color
-from .exemplars import SIDE, exemplar_path
+from ..images.drawing import INK
+from ..images.palette import class_color
+from .exemplars import crops_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -136,10 +137,5 @@ def write_dendrogram(directory: RunDirectory, method: Any, names: Mapping[int, s
 
 
 def _first_crop(run: Path, id_: int) -> Image.Image | None:
-    from PIL import Image
-
-    try:
-        with Image.open(exemplar_path(run, id_)) as strip:
-            return strip.convert("RGB").crop((0, 0, SIDE, SIDE)).resize((CROP, CROP))
-    except OSError:  # none, or not one
-        return None
+    crops = crops_of(run, id_)
+    return crops[0].resize((CROP, CROP)) if crops else None

@@ -29,6 +29,7 @@ BACKGROUND = ("background", "ignore", "-", "0")
 """Names that stand for no class: the id of their pixels is 0."""
 MAX_BYTES = 8 << 20
 HEADER = ("cluster", "name", "share", "images", "nearest", "similarity")
+IDEAS = ("suggested", "score", "other suggestions")
 COLUMNS = 3  # of strips in the picture
 TEXT = 18  # pixels of a line of text
 
@@ -54,13 +55,16 @@ class ClusterCard:
     similarity: float = 0.0
 
 
-def write_sheet(run: Path, table: Path) -> list[ClusterCard]:
+def write_sheet(
+    run: Path, table: Path, ideas: Mapping[int, Sequence[tuple[str, float]]] | None = None
+) -> list[ClusterCard]:
     """Write the table of a run's clusters with an empty column for names, and the picture beside it.
 
     Args:
         run: folder of a finished run.
         table: the CSV file; the picture has its name and ends in ``.jpg``. Names that an earlier one holds
             stay.
+        ideas: cluster -> suggested names and their scores, best first, for columns of their own.
 
     Returns:
         The cards, similar ones side by side.
@@ -74,17 +78,26 @@ def write_sheet(run: Path, table: Path) -> list[ClusterCard]:
         table.parent.mkdir(parents=True, exist_ok=True)
         with atomic(table) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = TableWriter(file)
-            writer.write(HEADER)
+            writer.write((*HEADER, *(IDEAS if ideas is not None else ())))
             for card in cards:
                 nearest = str(card.nearest) if card.nearest else ""
                 alike = f"{card.similarity:.2f}" if card.nearest else ""
                 numbers = (f"{card.share:.4f}", str(card.images), nearest, alike)
-                writer.write((str(card.cluster), card.name, *numbers))
+                extra = () if ideas is None else _ideas(ideas.get(card.cluster, ()))
+                writer.write((str(card.cluster), card.name, *numbers, *extra))
         with atomic(table.with_suffix(".jpg")) as partial:
             _picture(run, cards).save(partial, format="JPEG", quality=85)
     except OSError as error:
         raise UsageError(f"cannot write {table}: {error.strerror or error}") from error
     return cards
+
+
+def _ideas(ideas: Sequence[tuple[str, float]]) -> tuple[str, str, str]:
+    """Return the cells of :data:`IDEAS`."""
+    if not ideas:
+        return "", "", ""
+    (name, score), *others = ideas
+    return name, f"{score:.2f}", ", ".join(f"{other} {share:.2f}" for other, share in others)
 
 
 def _cards(directory: RunDirectory, rows: Sequence[SampleRow], known: Mapping[int, str]) -> list[ClusterCard]:

@@ -116,7 +116,7 @@ def area_classes(rows: list[summary.ClassRow]) -> list[summary.ClassRow]:
 
 def area_bars(rows: list[summary.ClassRow]) -> list[dict[str, Any]]:
     """Return the area shares of the largest classes for the plot, in the colours of the masks."""
-    from fiftyone_plugin.images.drawing import hex_color
+    from fiftyone_plugin.images.palette import hex_color
 
     shown = area_classes(rows)
     return [

@@ -140,7 +140,7 @@ def execute(page: Page, done: str, button: str = "Execute") -> None:
 
 
 def close(page: Page, button: str = "Done") -> None:
-    """Close the window of an operator, which may have gone by itself: the App closes it where it draws anew."""
+    """Close the window of an operator, which may have gone by itself where the App draws anew."""
     settle(page)
     if modal(page).is_visible():
         click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)

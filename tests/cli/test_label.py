@@ -14,7 +14,6 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -320,42 +319,6 @@ def test_killed_and_resumed(images, options, finished, tmp_path):
     assert masks_of(out) == masks_of(finished)
 
 
-# --- demo -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory, backbone) -> Path:
-    out = tmp_path_factory.mktemp("demo") / "out"
-    assert main(["demo", "--out", str(out), "--quiet"]) == 0
-    return out
-
-
-def test_demo_shows_what_it_did(demo):
-    photos = sorted(path.name for path in (demo / "images").iterdir())
-    assert "astronaut.png" in photos
-    assert "china.jpg" in photos
-    run = json.loads((demo / "run.json").read_text())
-    assert run["counts"] == {"images": len(photos), "labelled": len(photos), "skipped": 0}
-    assert sum(np.asarray(Image.open(path)).any() for path in (demo / "masks").iterdir()) >= len(photos) - 1
-    with Image.open(demo / "contact_sheet.png") as sheet:
-        assert sheet.width > 1000
-
-
-def test_demo_where_nothing_can_be_written(tmp_path, capfd):
-    (tmp_path / "file").write_text("x")
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert main(["demo", "--out", str(out), "-q"]) == 2
-        assert "cannot write to" in capfd.readouterr().err
-
-
-def test_demo_leaves_a_folder_of_others_alone(tmp_path, capfd, backbone):
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "mine.png").write_text("precious")
-    assert main(["demo", "--out", str(tmp_path), "-q"]) == 2
-    assert "was not written by a run" in capfd.readouterr().err
-    assert (tmp_path / "masks" / "mine.png").read_text() == "precious"
-
-
 def test_dry_run_says_what_it_would_take_and_writes_nothing(images, options, tmp_path, capsys, monkeypatch):
     from fiftyone_plugin.common.paths import CACHE_ENV
 
@@ -365,6 +328,8 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(images, options, tmp
     guessed = capsys.readouterr().out
     assert guessed.startswith("5 images: about ")
     assert "a guess" in guessed
+    assert main([*arguments[:-1], "mosaic", "--set", "tiles=3", "--dry-run"]) == 0
+    assert "goes through the network 10 times" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

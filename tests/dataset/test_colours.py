@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fiftyone_plugin.dataset.colours import class_colours, forget_classes, saved_scheme, write_classes
-from fiftyone_plugin.images.drawing import hex_color
+from fiftyone_plugin.images.palette import hex_color
 
 
 def entry(dataset, field):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fiftyone_plugin.images.drawing import class_color, contact_sheet, hex_color, is_class_color, overlay
+from fiftyone_plugin.images.drawing import contact_sheet, overlay
+from fiftyone_plugin.images.palette import class_color, hex_color, is_class_color
 
 
 @pytest.mark.parametrize(("classes", "least"), [(20, 15), (60, 9)])

@@ -20,7 +20,8 @@ from fiftyone_plugin.errors import PseudoMaskError
 from fiftyone_plugin.runs.calibration import QualityCalibration
 from fiftyone_plugin.runs.folder import RunDirectory
 
-from .crafted_runs import Crafted, Workshop, crafted_inputs
+from .crafted_copies import Workshop
+from .crafted_runs import Crafted, crafted_inputs
 
 pytestmark = pytest.mark.slow
 

@@ -40,7 +40,7 @@ def kill(folder: Path, scenario: str, *points: object) -> list[dict]:
     environment = {**os.environ, "FIFTYONE_DATABASE_NAME": f"kills_{uuid.uuid4().hex[:8]}"}
     environment["PYTHONPATH"] = str(DRIVER.parent.parent.parent)
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # in the first fork alone these would be operations, too
-    environment["FIFTYONE_DEFAULT_BATCHER"] = "static"  # by latency, the number of operations is another each time
+    environment["FIFTYONE_DEFAULT_BATCHER"] = "static"  # by latency, their number varies
     command = [sys.executable, str(DRIVER), str(folder), scenario, *map(str, points)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

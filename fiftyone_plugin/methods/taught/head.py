@@ -18,7 +18,7 @@ from ...clustering.soft_head import ABSENT, fit_soft_head, probabilities
 from ...clustering.spreading import spread_scores
 from .lesson import Lesson, Pupil
 
-__all__ = ["TaughtHead", "learn", "mixed", "predict"]
+__all__ = ["TaughtHead", "learn", "lifts", "mixed", "predict"]
 
 STRENGTH = 10.0  # C of the logistic regression, for vectors of a mean square of 1
 BALANCE = 0.35  # exponent of the rarity that classes are weighed by
@@ -26,6 +26,7 @@ RAREST = 1e-3  # share of a class below which it weighs no more
 SURE = 0.5  # of every predicted class, the share that is learnt
 MIXES = (1.0, 0.85, 0.7, 0.5, 0.3, 0.0)
 UNTESTED = 0.5  # of the head, where one labelled image leaves nothing to test on
+LIFT = 4.0  # of classes that clusters cannot vote for, over what the clusters weigh
 FOLDS = 5
 TESTED = 15  # labelled images that are tested on, at most
 SLACK = 0.1  # of an IoU, over the number of labelled images
@@ -54,6 +55,21 @@ class TaughtHead:
     def seen(self) -> np.ndarray:
         """(C,) bool: labelled images show the class."""
         return np.asarray(self.bias > ABSENT / 10)
+
+
+def lifts(matrix: np.ndarray, seen: np.ndarray, mix: float) -> np.ndarray:
+    """Return the (C,) float32 factors of the scores; above 1 where the head alone can speak for a class.
+
+    A class that no cluster is named after gets no vote of theirs: what the head gives it would have to
+    outvote all clusters, which one labelled image never does.
+
+    Args:
+        matrix: (K, C) float32 names of clusters.
+        seen: (C,) bool.
+        mix: weight of the head, 0..1.
+    """
+    alone = seen & ~matrix.any(0) & bool(matrix.any())
+    return np.where(alone, 1 + LIFT * (1 - mix), 1).astype(np.float32)
 
 
 def mixed(by_head: np.ndarray, by_clusters: np.ndarray, seen: np.ndarray, mix: float) -> np.ndarray:
@@ -104,8 +120,10 @@ def predict(head: TaughtHead, pupil: Pupil, mix: float | None = None) -> np.ndar
     by_clusters = pupil.clusters @ head.matrix
     if not head.seen.any():
         return np.asarray(by_clusters)
+    mix = head.mix if mix is None else mix
     by_head = probabilities(pupil.vectors, head.weight, head.bias)
-    return mixed(by_head, by_clusters, head.seen, head.mix if mix is None else mix)
+    scores = mixed(by_head, by_clusters, head.seen, mix) * lifts(head.matrix, head.seen, mix)
+    return np.asarray(scores / scores.sum(1, keepdims=True))
 
 
 def _rows(pupils: Sequence[Pupil]) -> tuple[np.ndarray, np.ndarray]:

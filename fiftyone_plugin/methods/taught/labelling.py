@@ -13,7 +13,7 @@ from ...clustering.spreading import spread_scores
 from ...features.types import ImageFeatures
 from ...masks.scores import DeviceScores
 from ..mosaic.reduction import Reduced, Reduction
-from .head import TaughtHead
+from .head import TaughtHead, lifts
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,7 @@ class TaughtLabelling:
         head: (d + e, C) and (C,) float32, the taught head.
         matrix: (K, C) float32 names of clusters.
         seen: (C,) float32, 1 for classes that labelled images show.
+        lift: (C,) float32, see :func:`.head.lifts`.
         ids: (C,) int64 ascending class ids.
         mix: see :class:`~.head.TaughtHead`.
         spread: the same.
@@ -46,6 +47,7 @@ class TaughtLabelling:
     head: tuple[torch.Tensor, torch.Tensor]
     matrix: torch.Tensor
     seen: torch.Tensor
+    lift: torch.Tensor
     ids: np.ndarray
     mix: float
     spread: bool
@@ -66,6 +68,7 @@ class TaughtLabelling:
             (sent(head.weight), sent(head.bias)),
             sent(head.matrix),
             sent(head.seen),
+            sent(lifts(head.matrix, head.seen, head.mix)),
             ids,
             head.mix,
             head.spread,
@@ -109,7 +112,9 @@ class TaughtLabelling:
             return taught
         inside = (named * self.seen).sum(2, keepdim=True)
         unnamed = (1 - named.sum(2, keepdim=True)).clamp_min(0)
-        return named * (1 - self.mix * self.seen) + (self.mix * inside + unnamed) * taught
+        scores = named * (1 - self.mix * self.seen) + (self.mix * inside + unnamed) * taught
+        scores = scores * self.lift
+        return scores / scores.sum(2, keepdim=True)
 
     def winners(self, reduced: Reduced) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the few classes that win somewhere, see :meth:`~..mosaic.labelling.Labelling.winners`."""

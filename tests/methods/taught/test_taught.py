@@ -9,7 +9,7 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods.mosaic import Mosaic
 from fiftyone_plugin.methods.registry import create_method, list_methods
 from fiftyone_plugin.methods.taught import Taught
-from fiftyone_plugin.methods.taught.head import mixed
+from fiftyone_plugin.methods.taught.head import LIFT, lifts, mixed
 from fiftyone_plugin.methods.taught.lesson import patch_shares
 from fiftyone_plugin.runs.model import load_method, save_method
 
@@ -184,3 +184,11 @@ class TestContract:
 
     def test_little_to_go_on(self):
         test_contract.check_little_to_go_on("taught")
+
+
+def test_classes_that_no_cluster_is_named_after_count_more():
+    matrix = np.array([[1, 0, 0, 0], [0, 1, 0, 0]], np.float32)
+    seen = np.array([True, False, True, False])
+    assert lifts(matrix, seen, 0.5) == pytest.approx([1, 1, 1 + LIFT / 2, 1])
+    assert lifts(matrix, seen, 1.0) == pytest.approx(1)
+    assert lifts(0 * matrix, seen, 0.5) == pytest.approx(1)  # clusters without names outvote nobody
