@@ -33,6 +33,7 @@ ELSEWHERE = {
     "docs/evaluation.md-3": "tests/evaluation/test_examples.py",
     "docs/export.md-3": "the second line is Ultralytics' own; the first is that of docs/guides/folder.md",
     "docs/export.md-4": "tests/formats/test_train_student.py",
+    "docs/teach.md-4": "a text model; tests/runs/test_name_ideas.py",
     "docs/remote.md-1": "a store; tests/runs/test_stores.py",
     "docs/scale.md": "a cluster; tests/engines",
     "docs/speed.md": "minutes",
@@ -96,7 +97,7 @@ def quick(tiny_weights, monkeypatch):
 def type_in(text, tiny_weights):
     """Run the ``pseudomask`` lines of a block, as they stand but for what makes them quick."""
     for words in commands(text):
-        if words[0] == "name" and words[-1] != "--table":
+        if words[0] == "name" and "--table" not in words:
             fill_in(Path(words[2]))
         fit = words[0] == "label" and "--model" not in words
         more = ["--size", "112", "--refine", "none", "--backbone", tiny_weights, "--jobs", "1"] if fit else []
