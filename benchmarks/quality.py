@@ -33,6 +33,7 @@ from fiftyone_plugin.evaluation import EvaluationResult, evaluate_pairs
 from fiftyone_plugin.features.backbones import Backbone, load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
+from fiftyone_plugin.features.tiles import open_source
 from fiftyone_plugin.masks.refine import DEFAULT_REFINER, REFINERS, create_refiner
 from fiftyone_plugin.methods.base import Method
 from fiftyone_plugin.methods.registry import create_method, list_methods
@@ -90,8 +91,14 @@ def evaluate_method(
     if data.foreground and background:
         k = args.foreground_classes + 1
     method = build(name, k, seed, args.refine, dict(args.options))
-    source = ImageFeatureSource(
-        data.items, backbone, method.inputs, size=args.size, store=store, memo_dir=work / "memo"
+    source = open_source(
+        data.items,
+        backbone,
+        method.inputs,
+        size=args.size,
+        tiles=tiles_of(args),
+        store=store,
+        memo_dir=work / "memo",
     )
     method.fit(source, progress=progress)
     refine = "none" if name in BASELINES else args.refine
@@ -107,13 +114,20 @@ def evaluate_method(
     )
 
 
+def tiles_of(args: argparse.Namespace) -> int:
+    """Return in how many tiles a side the methods see images besides."""
+    return int(dict(args.options).get("tiles", 1))
+
+
 def extract(
     data: BenchmarkData, backbone: Backbone, args: argparse.Namespace, progress: Progress
 ) -> FeatureStore:
-    """Bring all layers that any of the methods reads into one store, in a single forward pass an image."""
+    """Bring all layers that any of the methods reads into one store, in one pass over the images."""
     store = FeatureStore(cache_dir(), store_spec(backbone, args.size), limit_bytes=None)
     layers = {layer for name in args.methods for layer in build(name, 2, 0, "none", {}).inputs}
-    source = ImageFeatureSource(data.items, backbone, sorted(layers), size=args.size, store=store)
+    source = open_source(
+        data.items, backbone, sorted(layers), size=args.size, tiles=tiles_of(args), store=store
+    )
     with progress.stage("features", total=len(source)) as stage:
         for batch in source.batches():
             stage.update(len(batch))

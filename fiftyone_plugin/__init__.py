@@ -16,6 +16,7 @@ from .errors import ImageReadError, MissingDependencyError, PseudoMaskError, Usa
 if TYPE_CHECKING:
     from .dataset.api import compare, undo
     from .dataset.labelling import label_dataset
+    from .dataset.ontology import save_ontology
     from .evaluation import evaluate
     from .formats import export, import_masks
     from .runs.api import label
@@ -42,6 +43,7 @@ __all__ = [
     "label",
     "label_dataset",
     "name_clusters",
+    "save_ontology",
     "suggest",
     "undo",
 ]
@@ -57,6 +59,7 @@ _LAZY = {
     "label": "runs.api",
     "label_dataset": "dataset.labelling",
     "name_clusters": "runs.naming",
+    "save_ontology": "dataset.ontology",
     "suggest": "runs.suggesting",
     "undo": "dataset.api",
 }

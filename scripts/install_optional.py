@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,11 +115,25 @@ ITEMS = (
 )
 
 
+def installer() -> list[str]:
+    """Return the command that installs packages here: pip, or uv, whose environments have no pip.
+
+    Raises:
+        SystemExit: there is neither.
+    """
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    uv = shutil.which("uv")
+    if uv is None:
+        raise SystemExit("this environment has neither pip nor uv: python -m ensurepip, then again")
+    return [uv, "pip", "install", "-q", "--python", sys.executable]
+
+
 def install(item: Optional) -> None:
     """Try one item; say in one line when it cannot be had."""
     if item.present():
         return
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", *item.arguments]
+    command = [*installer(), *item.arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:

@@ -7,6 +7,7 @@ git push --follow-tags && twine upload dist/*
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -68,6 +69,10 @@ def main() -> int:
         print("+", " ".join(command), flush=True)
         subprocess.run(command, cwd=ROOT, check=True)
 
+    missing = [name for name in ("build", "twine") if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"not installed: {', '.join(missing)}; pip install -e '.[dev]'", file=sys.stderr)
+        return 2
     if subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout:
         print("the checkout has changes: commit or stash them first", file=sys.stderr)
         return 2

@@ -5,16 +5,20 @@ FiftyOne runs in an interpreter of its own, in an environment that sees all pack
 
 import json
 import os
+import shutil
 import site
 import subprocess
+import threading
 import venv
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin._version import PLUGIN_NAME, __version__
 from fiftyone_plugin.cli import plugin_install
 from fiftyone_plugin.errors import UsageError
 
@@ -127,6 +131,35 @@ def test_wheel(environment, wheel, listed, way):
     assert environment.pseudomask("plugin", "uninstall", *where) == f"{PLUGIN_NAME}: removed {entry}\n"
     assert list(environment.plugins.iterdir()) == []
     assert (environment.site_packages / "fiftyone_plugin" / "_bundle" / "fiftyone.yml").is_file()
+
+
+DOWNLOAD = """
+import json, sys
+import fiftyone.plugins as fop
+from fiftyone.plugins.core import load_plugin_requirements
+found = fop.download_plugin(sys.argv[1])
+(plugin,) = fop.list_plugins(enabled="all", builtin=False)
+needs = load_plugin_requirements(plugin.name)
+print(json.dumps({"found": found, "version": plugin.version, "requirements": needs}))
+"""
+
+
+def test_a_repository_that_fiftyone_downloads(environment, source_tree, listed, tmp_path):
+    """As `fiftyone plugins download URL` does: an archive with one folder, whose root is the plugin."""
+    served = tmp_path / "served"
+    shutil.make_archive(str(served / "main"), "zip", source_tree.parent, source_tree.name)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/main.zip"
+        told = json.loads(environment.run(DOWNLOAD, url).splitlines()[-1])
+        server.shutdown()
+
+    folder = environment.plugins.joinpath(*PLUGIN_NAME.split("/"))
+    assert told["found"] == {PLUGIN_NAME: str(folder)}
+    assert told["version"] == __version__
+    assert told["requirements"] == (source_tree / "requirements.txt").read_text().split()
+    assert_loaded(environment.probe(), listed, folder)
 
 
 def test_another_package_of_the_same_name_is_named_in_the_error(environment, source_tree):

@@ -75,6 +75,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--polygons", action="store_true", help="COCO instances: polygons instead of RLE")
     add("--tolerance", type=float, default=0, metavar="PIXELS", help="of polygons (default: 0, exact)")
     add("--connectivity", type=int, choices=[4, 8], default=4, help="default: %(default)s")
+    text = "COCO, YOLO: cut components at their necks, so that touching objects of a class are several"
+    add("--instances", action="store_true", help=text)
     add("--border", type=int, default=0, metavar="PIXELS", help="VOC: void along boundaries")
     add("--void", action="store_true", help="VOC: unlabelled is void (255), not background")
     add("--like", metavar="FILE", help="COCO results: take image and category ids from this file")
@@ -92,7 +94,17 @@ def run(args: argparse.Namespace) -> int:
     from ..formats.exporting import export
 
     names = ("min_area", "small", "min_quality", "low_quality", "images", "polygons", "tolerance")
-    more = ("connectivity", "border", "void", "like", "min_confidence", "val", "seed", "background")
+    more = (
+        "connectivity",
+        "instances",
+        "border",
+        "void",
+        "like",
+        "min_confidence",
+        "val",
+        "seed",
+        "background",
+    )
     result = export(
         _source(args),
         out=args.out,

@@ -185,16 +185,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _estimate(args: argparse.Namespace) -> int:
     """Say what the run would take; nothing is written."""
+    from ..runs.config import LabelConfig
     from ..runs.estimate import estimate
     from ..runs.model import FittedModel
     from ..runs.planning import plan_run, spread
     from ..runs.spool import fetch_model
 
     paths = [item.path for item in _list(args)]
-    settings = {name: getattr(args, name) for name in ("method", "backbone", "size", "refine", "device")}
+    config = LabelConfig(**method_settings(args))  # with what a preset says
+    settings = {name: getattr(config, name) for name in ("method", "backbone", "size", "refine", "device")}
+    settings["tiles"] = int(config.options.get("tiles", 1))
     if args.model:
         model = FittedModel.load(fetch_model(args.model))
-        settings |= {"size": model.size, "refine": model.refine}
+        settings |= {"size": model.size, "refine": model.refine, "tiles": model.method.seen_in_tiles}
     some = [paths[i] for i in spread(len(paths))]
     limits = {name: getattr(args, name) for name in ("fit_images", "cache_limit")}
     plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=args.cache, **limits)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..evaluation.comparison import Comparison
     from .summary import View
 
-__all__ = ["compare_runs"]
+__all__ = ["class_tables", "compare_runs"]
 
 BATCH = 64  # samples whose masks may be held at once
 
@@ -78,7 +78,7 @@ def compare_runs(
         both = all_samples(samples).exists(a).exists(b)
         images, skipped = ImageCounts(), []
         with (progress or NullProgress()).stage("comparing masks", total=len(both)) as stage:
-            for sample_id, found in _tables(both, a, b):
+            for sample_id, found in class_tables(both, a, b):
                 if isinstance(found, Skipped):
                     skipped.append(found)
                 else:
@@ -136,8 +136,14 @@ def _check(dataset: Dataset, a: str, b: str, field: str, key: str) -> None:
         raise UsageError(f"field {field!r} exists: choose another name for the agreement")
 
 
-def _tables(samples: View, a: str, b: str) -> Iterator[tuple[str, Any]]:
-    """Yield sample id and the table of its two masks, or the reason why there is none."""
+def class_tables(samples: View, a: str, b: str) -> Iterator[tuple[str, Any]]:
+    """Yield sample id and the table of its two masks, or the reason why there is none.
+
+    Args:
+        samples: view of samples that have both masks.
+        a: field of the rows' masks.
+        b: field of the columns' masks.
+    """
     from ..evaluation.comparison import count_or_skip
     from ..evaluation.fiftyone_masks import stored_masks, with_stored_mask
     from ..masks.files import load_mask

@@ -104,7 +104,7 @@ def clear_cache(cache: Path, spec_hash: str | None = None) -> int:
     return freed
 
 
-def cached_share(paths: Sequence[str], backbone: str, size: int, cache: Path) -> float:
+def cached_share(paths: Sequence[str], backbone: str, size: int, cache: Path, tiles: int = 1) -> float:
     """Return the share of image files of which features are cached, in [0, 1].
 
     As many files are looked at as a few hundredths of a second allow, so give a sample of a large set. Which
@@ -115,11 +115,15 @@ def cached_share(paths: Sequence[str], backbone: str, size: int, cache: Path) ->
         backbone: name of the backbone.
         size: side of the network input in pixels.
         cache: the cache folder.
+        tiles: in which images are seen besides; 1 for none.
     """
     end = time.monotonic() + BUDGET_S
     specs = ((folder, _spec(folder)) for folder in _spec_folders(cache))
+    wanted = (backbone, size, tiles)
     stores = [
-        folder for folder, spec in specs if (spec.get("backbone"), spec.get("size")) == (backbone, size)
+        folder
+        for folder, spec in specs
+        if (spec.get("backbone"), spec.get("size"), spec.get("tiles", 1)) == wanted
     ]
     found = looked = 0
     for path in paths if stores else ():

@@ -51,6 +51,7 @@ class ImageFeatureSource:
         loaders: who reads and decodes.
 
     Attributes:
+        side: of the pixels that images are read at; as ``size``, unless images are seen in tiles, too.
         failures: key -> reason, for images that could not be read so far.
         forwards: images that went through the network so far.
     """
@@ -72,7 +73,7 @@ class ImageFeatureSource:
         self.items = list(items)
         self.backbone = backbone
         self.resolved = {name: backbone.resolve_layer(name) for name in layers}
-        self.size = backbone.round_size(size)
+        self.size = self.side = backbone.round_size(size)
         self.crop_size = backbone.round_size(crop_size)
         self.batch_size = batch_size
         self.store = store
@@ -150,7 +151,7 @@ class ImageFeatureSource:
             for item in self.items
             if item.key not in self.failures and (keys is None or item.key in keys)
         )
-        function: Any = partial(load_image, side=self.size, guide_side=guide_side)
+        function: Any = partial(load_image, side=self.side, guide_side=guide_side)
         if known is not None and not self.loaders.processes:
             function = partial(self._load, known=known)
         for item, found in self.loaders.map(function, items, AHEAD * self.batch_size):
@@ -164,7 +165,7 @@ class ImageFeatureSource:
         # one that is gone keeps what was known of it: its features may be all that is needed
         if seen is not None and file_stamp(item.path) in (seen.stamp, "") and known(seen.digest):
             return seen
-        return load_image(item, self.size, known=known)
+        return load_image(item, self.side, known=known)
 
     def at_hand(self, item: ImageItem) -> bool:
         """Tell whether an image was seen before and its features are still here."""
@@ -268,7 +269,7 @@ class ImageFeatureSource:
         if loaded.pixels is not None:
             return loaded.pixels
         try:  # it was known, and is not any more: the store is full, or was cleared
-            return resize_image(read_unchanged(loaded.item.path, loaded.stamp), self.size, self.size)
+            return resize_image(read_unchanged(loaded.item.path, loaded.stamp), self.side, self.side)
         except ImageReadError as error:
             self.failures[loaded.item.key] = error.reason
             return None

@@ -14,6 +14,7 @@ import numpy as np
 from ..common.files import is_safe_name
 from ..common.skipped import Skipped
 from ..errors import UsageError
+from ..masks.instances import split_touching
 from ..masks.rules import FIFTYONE, MaskRules
 from ..masks.segments import Segments, find_segments
 from .categories import Categories
@@ -130,6 +131,7 @@ class ExportOptions:
         polygons: COCO instances as polygons instead of RLE.
         tolerance: pixels by which polygons may deviate; 0: exact.
         connectivity: 4 or 8: which pixels are connected where components become instances.
+        instances: cut connected components at their necks, so that touching objects of a class are several.
         border: VOC: pixels on both sides of boundaries that become void.
         void: VOC: unlabelled pixels become void (255) instead of background (0).
         like: COCO results: a COCO file whose image and category ids are used, matched by names.
@@ -151,6 +153,7 @@ class ExportOptions:
     polygons: bool = False
     tolerance: float = 0
     connectivity: int = 4
+    instances: bool = False
     border: int = 0
     void: bool = False
     like: str | None = None
@@ -228,16 +231,19 @@ class Sample:
         return self.item.image if self.options.images == "reference" else self.item.placed
 
     def segments(self, *, stuff_whole: bool) -> Segments:
-        """Return instances: the given ones, else connected components.
+        """Return instances: the given ones, else connected components, cut at their necks if asked for.
 
         Args:
             stuff_whole: categories that are not countable are one segment each.
         """
+        instances, connectivity = self.instances, self.options.connectivity
+        if instances is None and self.options.instances:
+            instances = split_touching(self.labels, connectivity=connectivity)
         return find_segments(
             self.labels,
             whole=self.categories.stuff_ids if stuff_whole else (),
-            instances=self.instances,
-            connectivity=self.options.connectivity,
+            instances=instances,
+            connectivity=connectivity,
         )
 
     def converted(self, count: int, image: str = "", entries: list[str] | None = None) -> Converted:

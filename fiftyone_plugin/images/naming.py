@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,6 +20,9 @@ __all__ = ["keys_below", "mask_names", "place_of", "relative_keys"]
 
 ROOT = "(root)"  # key of the root of a file system, should somebody name it as an image
 LONGEST_NAME = 255  # bytes of a file name that the usual file systems take
+# https://learn.microsoft.com/windows/win32/fileio/naming-a-file; what follows the first dot does not count
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
 
 
 def place_of(path: str) -> PurePath:
@@ -83,16 +88,23 @@ def relative_keys(paths: Sequence[PurePath]) -> list[str]:
     return keys
 
 
-def mask_names(keys: Sequence[str]) -> list[str]:
+def mask_names(keys: Sequence[str], *, windows: bool = os.name == "nt") -> list[str]:
     """Name the mask of every key: ``a/b.jpg`` -> ``a/b.png``.
 
     Names are unique also on file systems that ignore case or normalise Unicode, and none is the name of a
     folder that another needs. Images whose names clash take ``key + ".png"``, and if that clashes too (keys
     that differ in case alone) a piece of the key's sha256 goes in between.
+
+    Args:
+        keys: of the images.
+        windows: names are such that Windows can write them: images of a store, or of a run made elsewhere,
+            may be called ``aux.jpg`` or ``8:30.jpg``.
     """
     attempts = [0] * len(keys)
     while True:
         names = [_mask_name(key, attempt) for key, attempt in zip(keys, attempts, strict=True)]
+        if windows:
+            names = [_for_windows(name) for name in names]
         users: defaultdict[str, list[int]] = defaultdict(list)
         folders: set[str] = set()
         for index, name in enumerate(names):
@@ -120,6 +132,12 @@ def _mask_name(key: str, attempt: int) -> str:
     if attempt == 1:
         return _short_enough(key, ".png", key)
     return _short_enough(key, f".{_digest(key)[: 8 * (attempt - 1)]}.png", key)
+
+
+def _for_windows(name: str) -> str:
+    """Return a path that Windows can write: without characters it forbids, and not that of a device."""
+    parts = [_FORBIDDEN.sub("_", part) for part in name.split("/")]
+    return "/".join(f"_{part}" if _DEVICE.match(part) else part for part in parts)
 
 
 def _short_enough(name: str, ending: str, key: str) -> str:

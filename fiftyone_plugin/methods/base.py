@@ -111,6 +111,11 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
         """Layers to extract, see :mod:`fiftyone_plugin.features.backbones.vit`."""
 
     @property
+    def seen_in_tiles(self) -> int:
+        """Tiles along a side of an image in which it is seen besides, see ``features.tiles``; 1 for none."""
+        return 1
+
+    @property
     @abstractmethod
     def n_classes_(self) -> int:
         """Number of classes found by :meth:`fit`."""

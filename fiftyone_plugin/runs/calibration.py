@@ -15,6 +15,8 @@ from ..common.untrusted import read_json, validate
 from ..errors import UsageError
 from ..images.plots import plot_filtering
 from .cleaning import CALIBRATION
+from .conformal import COVERAGE, LowerBound
+from .conformal import FEWEST as FEWEST_FOR_BOUNDS
 from .samples import NAMES, SampleRow, read_samples
 
 __all__ = ["KEPT", "QualityCalibration", "calibrate_run", "filtering_curve"]
@@ -123,8 +125,9 @@ def filtering_curve(quality: np.ndarray, iou: np.ndarray, kept: Sequence[float] 
 def calibrate_run(run: Path, iou: Mapping[str, float]) -> str:
     """Learn the IoU to expect from the quality of a run's images, and write it beside them.
 
-    Writes ``calibration.json``, ``expected_iou.csv`` (a row a labelled image: quality, expected IoU, true IoU
-    where it is known) and ``filtering.png`` into the run's folder; the masks and the table stay as they are.
+    Writes ``calibration.json``, ``expected_iou.csv`` (a row a labelled image: quality, expected IoU, the IoU
+    that it has at least in nine cases of ten, where enough is known to say so, and the true IoU, where it is
+    known) and ``filtering.png`` into the run's folder; the masks and the table stay as they are.
 
     Args:
         run: output folder of ``label``.
@@ -146,21 +149,30 @@ def calibrate_run(run: Path, iou: Mapping[str, float]) -> str:
     expected = calibration.predict(quality)
     document, columns, picture = (run / name for name in CALIBRATION)
     calibration.save(document)
-    _write_columns(columns, rows, expected, true)
     seen = ~np.isnan(true)
+    bound = LowerBound.fit(quality[seen], true[seen])
+    least = np.minimum(bound.predict(quality), expected) if bound else np.full(len(rows), math.nan)
+    _write_columns(columns, rows, expected, least, true)
     with atomic(picture) as partial:
         plot_filtering(KEPT, {"quality": filtering_curve(quality[seen], true[seen])}, partial)
+    said = (
+        f"for {COVERAGE:.0%} of such images it is at least {least.min():.2f} to {least.max():.2f}"
+        if bound
+        else f"{FEWEST_FOR_BOUNDS} images would say what it is at least"
+    )
     return (
         f"calibrated on {calibration.n_images} of {len(rows)} images: expected IoU {expected.min():.2f} to "
-        f"{expected.max():.2f}, see {columns}"
+        f"{expected.max():.2f}; {said}; see {columns}"
     )
 
 
-def _write_columns(path: Path, rows: list[SampleRow], expected: np.ndarray, true: np.ndarray) -> None:
+def _write_columns(
+    path: Path, rows: list[SampleRow], expected: np.ndarray, least: np.ndarray, true: np.ndarray
+) -> None:
     """Write the table of the images and their expected IoU; every cell is text to a spreadsheet."""
     with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors=NAMES) as file:
         writer = TableWriter(file)
-        writer.write(["image", "quality", "expected_iou", "true_iou"])
-        for row, guess, value in zip(rows, expected, true, strict=True):
-            known = "" if math.isnan(value) else f"{value:.4f}"
-            writer.write([row.image, f"{row.quality:.4f}", f"{guess:.4f}", known])
+        writer.write(["image", "quality", "expected_iou", f"iou_at_least_{COVERAGE:.0%}", "true_iou"])
+        for row, *values in zip(rows, expected, least, true, strict=True):
+            cells = ["" if math.isnan(value) else f"{value:.4f}" for value in values]
+            writer.write([row.image, f"{row.quality:.4f}", *cells])

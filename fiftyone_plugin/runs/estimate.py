@@ -85,6 +85,7 @@ class Plan:
         fitted: a model is there, nothing is fitted.
         kept: features go to the cache.
         cache_limit: bytes that the cache may take.
+        tiles: along a side of an image, in which it is seen besides; 1 for none.
     """
 
     images: int
@@ -98,6 +99,12 @@ class Plan:
     fitted: bool = False
     kept: bool = False
     cache_limit: int = 20 << 30
+    tiles: int = 1
+
+    @property
+    def passes(self) -> int:
+        """Passes of an image through the network."""
+        return 1 + self.tiles**2 if self.tiles > 1 else 1
 
 
 @dataclass(frozen=True)
@@ -248,6 +255,8 @@ def _reduced_bytes(plan: Plan) -> float:
 
 def _notes(plan: Plan, features: float) -> list[str]:
     notes = []
+    if plan.passes > 1:
+        notes.append(f"every image goes through the network {plan.passes} times: as a whole, and in tiles")
     if plan.images > plan.fit_images and not plan.fitted:
         notes.append(
             f"classes are learnt from {plan.fit_images:,} of the {plan.images:,} images, drawn by content"
@@ -272,8 +281,9 @@ def _patches(plan: Plan) -> float:
 
 
 def _forward(plan: Plan) -> float:
-    """Scale the default backbone's seconds by width, and by the number of patches."""
-    return FORWARD_S.get(plan.device, FORWARD_S["cpu"]) * _backbone(plan)[1] * _patches(plan) / 1024
+    """Scale the default backbone's seconds by width, and by the number of patches and of passes."""
+    each = FORWARD_S.get(plan.device, FORWARD_S["cpu"]) * _backbone(plan)[1] * _patches(plan) / 1024
+    return plan.passes * each
 
 
 def _feature_bytes(plan: Plan) -> float:
@@ -312,6 +322,7 @@ def _learn(result: LabelResult, folder: Path) -> None:
         settings["refine"],
         backbone["device"],
         settings.get("fit_images", images),
+        tiles=int(settings.get("method_config", {}).get("tiles", 1)),
     )
     if work["forwards"] < images:  # some features were in the cache
         plan = replace(plan, kept=True, cached=1 - work["forwards"] / images)

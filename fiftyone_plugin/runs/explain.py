@@ -85,9 +85,10 @@ def explain(
     session = Session.open(config, given)
     session.prepare(method)
     with tempfile.TemporaryDirectory(prefix="pseudomask-explain-") as memo:
+        layers, tiles = method.inputs, method.seen_in_tiles
         if given is None:
-            method.fit(session.source(learn, method.inputs, Path(memo)), progress=progress or NullProgress())
-        source = session.source(listed[:1], method.inputs, Path(memo))
+            method.fit(session.source(learn, layers, Path(memo), tiles), progress=progress or NullProgress())
+        source = session.source(listed[:1], layers, Path(memo), tiles)
         return _stages(method, source, session, refine, _words(model, learn))
 
 

@@ -31,12 +31,14 @@ class FeatureWork:
         weights_sha256: of the weights that the worker must have.
         layers: as the method names them.
         example: an image that every machine must see; empty for none.
+        tiles: in which images are seen besides, see :class:`~..features.tiles.TiledSource`; 1 for none.
     """
 
     config: LabelConfig
     weights_sha256: str
     layers: tuple[str, ...]
     example: str
+    tiles: int = 1
 
     def open(self) -> Callable[[Sequence[ImageItem]], Iterator[Loaded | ImageReadError]]:
         """Load the backbone.
@@ -55,7 +57,7 @@ class FeatureWork:
                 f"has other weights of {session.backbone.name} than this process: name their file with "
                 "--backbone, on a disk that all machines share"
             )
-        return lambda items: _describe(session.source(items, self.layers), items)
+        return lambda items: _describe(session.source(items, self.layers, tiles=self.tiles), items)
 
 
 def _describe(source: ImageFeatureSource, items: Sequence[ImageItem]) -> Iterator[Loaded | ImageReadError]:

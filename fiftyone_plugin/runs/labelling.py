@@ -86,7 +86,8 @@ class Labeller:
         """
         source = self.source
         if source is None:
-            source = self.session.source(items, self.model.method.inputs, self.memos)
+            method = self.model.method
+            source = self.session.source(items, method.inputs, self.memos, method.seen_in_tiles)
         before = source.forwards
         write = partial(self._write, {item.key: item.mask_name for item in items}, threading.Lock())
         replicas, refiner = self.session.replicas(self.model.method), create_refiner(self.model.refine)

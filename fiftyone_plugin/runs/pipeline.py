@@ -127,13 +127,13 @@ def label_items(
             return finished
         # what another run has kept of its images is read, and nothing is added to it
         memos = folder.work / "memo" if model is None else model.parent / TOKENS
-        source = session.source(folder.items, method.inputs, memos)
+        source = session.source(folder.items, method.inputs, memos, method.seen_in_tiles)
         done = _finished_rows(folder)
         todo = [item for item in folder.items if item.key not in done]
         fits = given is None and not FittedModel.is_in(folder.model)
         with engine_of(config) as engine:
             place = Place(engine, config, session, source, folder)
-            with place.features(wanted.method.inputs):
+            with place.features(wanted.method):
                 fitted = _fit_or_load(
                     wanted, given is not None, session, source, folder, config, timed, labels
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
+    from ..methods.base import Method
 
 __all__ = ["Place", "engine_of"]
 
@@ -56,7 +57,7 @@ class Place:
     folder: RunDirectory
 
     @contextmanager
-    def features(self, layers: Sequence[str]) -> Iterator[None]:
+    def features(self, method: Method) -> Iterator[None]:
         """Let the workers compute features of the source meanwhile, where this process has no GPU."""
         if not self.engine.apart or self.session.backbone.device != "cpu":
             yield
@@ -65,8 +66,9 @@ class Place:
         work = FeatureWork(
             far_config(self.config, self.session),
             backbone.loaded.state_sha256,
-            tuple(layers),
+            method.inputs,
             self._example(),
+            method.seen_in_tiles,
         )
         self.source.loaders = FarLoaders(engine=self.engine, work=work, at_hand=self.source.at_hand)
         try:

@@ -25,6 +25,7 @@ def plan_run(
     device: str = "auto",
     fitted: bool = False,
     kept: bool = False,
+    tiles: int = 1,
     **limits: int,
 ) -> Plan:
     """Complete the settings of a run as the run itself would.
@@ -39,6 +40,7 @@ def plan_run(
         device: torch device or ``auto``.
         fitted: a fitted model is used.
         kept: features go to the cache, and come from it.
+        tiles: in which images are seen besides; 1 for none.
         limits: ``fit_images`` and ``cache_limit``, where they are not the defaults.
     """
     from ..features.backbones.presence import default_here
@@ -55,9 +57,10 @@ def plan_run(
         size=size,
         refine=refine or DEFAULT_REFINER,
         device=likely_device() if device == "auto" else device.split(":")[0],
-        cached=cached_share(paths, name, size, cache_dir()) if kept else 0.0,
+        cached=cached_share(paths, name, size, cache_dir(), tiles) if kept else 0.0,
         fitted=fitted,
         kept=kept,
+        tiles=tiles,
         **limits,
     )
 

@@ -95,17 +95,29 @@ class Session:
         return cls((backbone, *copies), store, size, batch_size, config.jobs)
 
     def source(
-        self, items: Sequence[ImageItem], layers: Sequence[str], memo_dir: Path | None = None
+        self,
+        items: Sequence[ImageItem],
+        layers: Sequence[str],
+        memo_dir: Path | None = None,
+        tiles: int = 1,
     ) -> ImageFeatureSource:
-        """Return the features of images, see :class:`~fiftyone_plugin.features.source.ImageFeatureSource`."""
-        from ..features.source import ImageFeatureSource
+        """Return the features of images, see :class:`~fiftyone_plugin.features.source.ImageFeatureSource`.
 
-        return ImageFeatureSource(
+        Args:
+            items: the images.
+            layers: as the method names them.
+            memo_dir: where a fit keeps what it derives from images.
+            tiles: along a side of an image, in which it is seen besides; 1 for none.
+        """
+        from ..features.tiles import open_source
+
+        return open_source(
             items,
             self.backbone,
             layers,
             size=self.size,
             batch_size=self.batch_size,
+            tiles=tiles,
             store=self.store,
             memo_dir=memo_dir,
             loaders=self._loaders(bool(items) and url_of(items[0].path) is not None),

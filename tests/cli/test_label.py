@@ -328,6 +328,8 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(images, options, tmp
     guessed = capsys.readouterr().out
     assert guessed.startswith("5 images: about ")
     assert "a guess" in guessed
+    assert main([*arguments[:-1], "mosaic", "--set", "tiles=3", "--dry-run"]) == 0
+    assert "goes through the network 10 times" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -82,5 +82,5 @@ def tiny(tiny_weights) -> dict:
     """Settings of a run that takes seconds."""
     return {
         "backbone": tiny_weights, "size": 96, "classes": 4, "fit_images": 12, "jobs": 1,
-        "device": "cpu", "precision": "float32",
+        "device": "cpu", "precision": "float32", "options": {"tiles": 2},
     }  # fmt: skip

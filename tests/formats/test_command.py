@@ -51,7 +51,7 @@ def test_options_reach_the_export(small, tmp_path):
     options = "--format voc --only sea --ignore 3 6 --images symlink --void --border 1 --min-area 1"
     more = (
         "--small merge --connectivity 8 --tolerance 1 --polygons --low-quality mark --stuff sea --jobs 1 -q"
-        " --val 0.5 --seed 3 --background rest"
+        " --val 0.5 --seed 3 --background rest --instances"
     )
     assert main(["export", str(root), "--out", str(tmp_path / "o"), *options.split(), *more.split()]) == 0
     record = json.loads((tmp_path / "o" / "export.json").read_text())
@@ -59,6 +59,7 @@ def test_options_reach_the_export(small, tmp_path):
         "min_area": 1, "small": "merge", "min_quality": None, "low_quality": "mark", "images": "symlink",
         "splits": ["train", "val"], "polygons": True, "tolerance": 1.0, "connectivity": 8, "border": 1,
         "void": True, "like": None, "min_confidence": 0, "val": 0.5, "seed": 3, "background": "rest",
+        "instances": True,
     }  # fmt: skip
     assert [c["name"] for c in record["categories"]] == ["sea"]
     assert record["counts"]["images"] == 2
@@ -75,7 +76,7 @@ def test_failures_are_listed_and_count_under_strict(small, tmp_path, capsys):
     assert "skipped b: " in capsys.readouterr().err
 
 
-def test_refusals_are_one_line(small, tmp_path, capsys):
+def test_refusals_are_one_line(fo, small, tmp_path, capsys):
     root = small({"a": PAIR}, TWO)
     out = ["--out", str(tmp_path / "o")]
     for arguments in (

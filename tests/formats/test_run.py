@@ -112,6 +112,26 @@ def test_given_instances_are_annotations(small, tmp_path):
     assert found == [(1, 1, 1), (1, 2, 2), (2, 1, None)]
 
 
+def test_touching_objects_are_cut_where_asked(small, tmp_path):
+    y, x = np.indices((40, 70))
+    mask = np.any([np.hypot(y - 20, x - c) <= 15 for c in (20, 48)], axis=0).astype(np.uint8)
+    root = small({"a": mask}, TWO)
+    for cut in (False, True):
+        out = tmp_path / f"coco-{cut}"
+        export(root, out=out, instances=cut)
+        found = load(out)["annotations"]
+        assert len(found) == 1 + cut
+        assert sum(a["area"] for a in found) == mask.sum()
+        panoptic = tmp_path / f"panoptic-{cut}"
+        export(root, out=panoptic, format="coco-panoptic", instances=cut)
+        assert len(load(panoptic, "panoptic")["annotations"][0]["segments_info"]) == 1 + cut
+        assert export(root, out=tmp_path / f"yolo-{cut}", format="yolo", instances=cut).annotations == 1 + cut
+    (root / "instances").mkdir()
+    Image.fromarray(mask).save(root / "instances" / "a.png")  # a person knows better
+    export(root, out=tmp_path / "given", instances=True)
+    assert len(load(tmp_path / "given")["annotations"]) == 1
+
+
 def source_of(root: Path, qualities: dict[str, float | None], tags=None) -> ExportSource:
     items = [
         ExportItem(

@@ -72,13 +72,15 @@ def test_a_run_is_calibrated_by_the_ground_truth_of_some_of_its_images(tmp_path,
     rows.append(SampleRow("broken.jpg", status="skipped", error="empty file"))
     run.write_samples(rows)
     assert cli.main(["evaluate", str(run.root), str(truth), "--calibrate"]) == 3  # some have no ground truth
-    assert "calibrated on 12 of 16 images" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "calibrated on 12 of 16 images" in out
+    assert "20 images would say what it is at least" in out
     with (run.root / "expected_iou.csv").open(newline="") as file:
         table = {row["image"]: row for row in csv.DictReader(file)}
     assert set(table) == {f"a/{i}.jpg" for i in range(16)}
     for row in list(table.values())[:12]:
         assert float(row["expected_iou"]) == pytest.approx(float(row["true_iou"]), abs=1e-4)
-    assert table["a/12.jpg"]["true_iou"] == ""
+    assert table["a/12.jpg"]["true_iou"] == table["a/12.jpg"]["iou_at_least_90%"] == ""
     assert table["a/12.jpg"]["expected_iou"] == table["a/0.jpg"]["expected_iou"]
     with Image.open(run.root / "filtering.png") as picture:
         assert picture.format == "PNG"

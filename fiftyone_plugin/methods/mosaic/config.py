@@ -42,6 +42,12 @@ class MosaicConfig(MethodConfig):
     layers: tuple[str, ...] = option(
         ("t-4", "t-3", "t-1"), Several(LAYER), "patch features, each L2-normalised and stacked"
     )
+    tiles: int = option(
+        1,
+        Number(1, 4),
+        "tiles along a side of an image, in which it is seen at a finer scale besides as a whole: 2 for "
+        "small things, at 5 forward passes an image instead of 1; 1 for none",
+    )
     center: float | Literal["auto"] = option(
         "auto",
         Number(0, 1, whole=False, word="auto"),
@@ -83,6 +89,11 @@ class MosaicConfig(MethodConfig):
     head_patches: int = option(40_000, Number(1, ROWS), "patches that the head learns from")
     regularization: float = option(
         0.01, Number(1e-9, 1e9, whole=False), "C of the head's logistic regression; lower is smoother"
+    )
+    thin: bool = option(
+        True,
+        Flag(),
+        "give the last class to thin dark lines, found at the pixel, where all patches of an image are alike",
     )
     spread: bool = option(True, Flag(), "share the head's probabilities among similar patches of an image")
 

@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from ..saved import SavedArrays
+    from .config import MosaicConfig
 
-__all__ = ["RegionGraph", "cluster_regions", "foreground_weight", "links_between_images"]
+__all__ = [
+    "RegionGraph",
+    "cluster_regions",
+    "foreground_weight",
+    "links_between_images",
+    "number_of_neighbours",
+]
 
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
 CHUNK = 16_384
 FEW_CLASSES = 10
+AUTO_GUESS = 20  # classes, where their number is yet to be found
 
 
 def foreground_weight(n_classes: int | Literal["auto"]) -> float:
@@ -99,6 +107,13 @@ def cluster_regions(
     )
     spectral.fit(first(np.arange(len(descriptors))), views=others)
     return spectral, widest.first(min(whiten[0], limit))
+
+
+def number_of_neighbours(config: MosaicConfig, n_regions: int, n_cuts: int) -> int:
+    """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
+    classes = AUTO_GUESS if config.n_classes == "auto" else config.n_classes
+    limit = min(n_regions, config.max_landmarks) // (2 * classes)
+    return max(5, min(config.neighbours * n_cuts, limit))
 
 
 def links_between_images(graph: csr_matrix, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

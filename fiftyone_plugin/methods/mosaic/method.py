@@ -14,9 +14,9 @@ Gansbeke et al., 2022), a head trained on its own clusters (self-training, e.g. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -35,23 +35,24 @@ from ..base import SegmentationMethod, sample_features
 from ..lightcluster.config import LightClusterConfig
 from ..lightcluster.votes import Levels
 from ..saved import SavedArrays
+from .batches import groups_of, image_by_image
 from .checkpoint import RegionStore
 from .config import STACK, MosaicConfig
 from .cutting import CUT_COMPONENTS, Cutting
-from .graph import RegionGraph, cluster_regions, foreground_weight, links_between_images
+from .explaining import explain
+from .graph import RegionGraph, cluster_regions, foreground_weight, links_between_images, number_of_neighbours
 from .labelling import Labelling
 from .reduction import DETAIL, Reduced, Reduction
 from .regions import RegionTable
 from .scene import centering
+from .thin import find_lines, with_lines
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 __all__ = ["Mosaic"]
 
 logger = logging.getLogger(__name__)
-
-AUTO_GUESS = 20  # classes, where their number is yet to be found
 
 
 class Mosaic(SegmentationMethod[MosaicConfig]):
@@ -59,16 +60,19 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
 
     Attributes:
         n_classes_: classes found.
+        thin_: strength from which a pixel is of a line, the last class; ``None`` where no class is that.
         eigenvalues_: smallest eigenvalues of the region graph's Laplacian, the evidence for ``auto``.
     """
 
     name = "mosaic"
     can_recut = True
+    finds_lines: ClassVar[bool] = True
     config_class = MosaicConfig
 
     normalizer_: VectorNormalizer
     cut_normalizers_: dict[str, VectorNormalizer]
     center_: float
+    thin_: float | None
     levels_: Levels | None
     region_normalizer_: VectorNormalizer
     graph_: RegionGraph
@@ -84,6 +88,11 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         return tuple(dict.fromkeys([*config.layers, *cut_by, *cue, "cls"]))
 
     @property
+    def seen_in_tiles(self) -> int:
+        """Tiles along a side of an image in which it is seen besides; 1 for none."""
+        return self.config.tiles
+
+    @property
     def _foreground_weight(self) -> float:
         weight = self.config.foreground
         return foreground_weight(self.config.n_classes) if weight == "auto" else weight
@@ -91,7 +100,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     @property
     def n_classes_(self) -> int:
         """Number of classes found by :meth:`fit`."""
-        return int(self.head_.bias_.size)
+        return int(self.head_.bias_.size) + (self.thin_ is not None)
 
     @property
     def eigenvalues_(self) -> np.ndarray:
@@ -124,13 +133,15 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         budget, seed = config.sample_size, config.random_state
         sample = sample_features(features.opening(), stacked, progress, budget=budget, seed=seed)
         parts = dict(zip(names, np.split(sample.vectors, np.cumsum(widths)[:-1], axis=1), strict=True))
-        tokens = stack_layers([parts[layer] for layer in config.layers])
-        self.normalizer_ = VectorNormalizer(whiten=config.whiten + DETAIL).fit(tokens)
+        stack = stack_layers([parts[layer] for layer in config.layers])
+        self.normalizer_ = VectorNormalizer(whiten=config.whiten + DETAIL).fit(stack)
         self.cut_normalizers_ = {
             layer: VectorNormalizer(whiten=CUT_COMPONENTS).fit(parts[layer])
             for layer in dict.fromkeys(layer for layer, _ in config.cuts)
             if layer != STACK
         }
+        tokens, wanted = parts[config.layers[-1]], self.finds_lines and config.thin and config.n_classes != 1
+        self.thin_ = find_lines(features, tokens, sample.image, self.device) if wanted else None
         self.center_ = centering(sample.cls) if config.center == "auto" else config.center
         self.levels_ = None
         if self._foreground_weight:
@@ -144,6 +155,10 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             )
             self.levels_ = Levels.fit(thinned, len(features), cue, 1, lambda: None)
         return self
+
+    def _sought(self, n_classes: int | Literal["auto"]) -> int | Literal["auto"]:
+        """Return how many of so many classes regions are clustered into."""
+        return n_classes if n_classes == "auto" or self.thin_ is None else max(1, n_classes - 1)
 
     def collect_regions(self, features: FeatureSource, progress: Progress) -> RegionTable:
         """Cut the images into regions; what labels them later without the network stays in their memos.
@@ -168,7 +183,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
 
             try:
                 for batch in features.batches(skip=is_done):
-                    for part in _parts(batch):
+                    for part in image_by_image(batch):
                         with one_thread():
                             regions = cutting(part)
                         for image, own in zip(part.images, regions, strict=True):
@@ -187,12 +202,10 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         spectral, self.region_normalizer_ = cluster_regions(
             descriptors,
             regions.foreground,
-            config.n_classes,
+            self._sought(config.n_classes),
             whiten=config.graph_whiten,
             foreground_weight=self._foreground_weight,
-            neighbours=self._neighbours(
-                min(len(descriptors), config.max_landmarks), regions.region_of_patch.shape[1]
-            ),
+            neighbours=number_of_neighbours(config, len(descriptors), regions.region_of_patch.shape[1]),
             max_landmarks=config.max_landmarks,
             random_state=config.random_state,
             device=self.device,
@@ -221,12 +234,6 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
                 f"{n_regions:,}",
                 f"{most:,}",
             )
-
-    def _neighbours(self, n_regions: int, n_cuts: int) -> int:
-        """Return how many neighbours a region has in the graph: no more than half the regions of a class."""
-        k = self.config.n_classes
-        limit = n_regions // (2 * (AUTO_GUESS if k == "auto" else k))
-        return max(5, min(self.config.neighbours * n_cuts, limit))
 
     def _fit_head(self, clusters: np.ndarray) -> None:
         """Teach the head the classes that most cuts give a patch, weighted by their agreement.
@@ -257,7 +264,8 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         other.normalizer_, other.cut_normalizers_ = self.normalizer_, self.cut_normalizers_
         other.center_ = self.center_
         other.graph_, other.region_normalizer_ = self.graph_, self.region_normalizer_
-        other._fit_head(self.graph_.cut(n_classes))
+        other.thin_ = self.thin_ if n_classes > 1 else None
+        other._fit_head(self.graph_.cut(cast(int, other._sought(n_classes))))
         return other
 
     # ------------------------------------------------------------------ labelling
@@ -270,13 +278,19 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         """
         self._require_fitted()
         found: list[DeviceScores | ImageReadError] = []
-        for part in _parts(batch):
+        for part in image_by_image(batch):
             with one_thread():
                 labelling = self._labelling_on(str(part.tensors[self.config.layers[0]].device))
                 reduction = labelling.reduction
                 reduced = reduction(reduction.whiten(reduction.stacked(part.tensors)))
-                found += labelling(reduced, part.images)
+                found += self._with_lines(labelling(reduced, part.images), part.images)
         return found
+
+    def _with_lines(
+        self, scores: Sequence[DeviceScores], images: Sequence[ImageFeatures]
+    ) -> Sequence[DeviceScores | ImageReadError]:
+        """Add the class of thin lines to the scores of images, where there is one."""
+        return scores if self.thin_ is None else with_lines(scores, images, self.thin_, self.n_classes_)
 
     def predict_kept(self, images: list[ImageFeatures]) -> list[DeviceScores | None]:
         """Label images from what the fit has left in their ``memo``, without the network.
@@ -297,11 +311,12 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             arrays = image.memo.get(reduction.name)
             if arrays is not None and reduction.fits(arrays, image.grid):
                 kept[i] = arrays
-        for rows in _groups(list(kept), self.device):
+        for rows in groups_of(list(kept), self.device):
             with one_thread():
                 reduced = Reduced.of([kept[i] for i in rows], self.device)
-                for i, scores in zip(rows, labelling(reduced, [images[i] for i in rows]), strict=True):
-                    found[i] = scores
+                some = [images[i] for i in rows]
+                for i, scores in zip(rows, self._with_lines(labelling(reduced, some), some), strict=True):
+                    found[i] = scores if isinstance(scores, DeviceScores) else None
         return found
 
     @property
@@ -312,7 +327,8 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     def _predict(self, image: ImageFeatures) -> LabelScores:
         """Label one image at patch resolution, with the classes that win somewhere."""
         (scores,) = self.predict_batch(self._batch_of(image))
-        assert isinstance(scores, DeviceScores)
+        if isinstance(scores, ImageReadError):
+            raise scores
         return scores.to_numpy()
 
     def _batch_of(self, image: ImageFeatures) -> FeatureBatch:
@@ -341,28 +357,8 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         return Reduction(self.normalizer_, n_head, self.config.layers, device)
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
-        labelling = self._labelling_on(self.device)
-        reduction, config = labelling.reduction, self.config
-        batch = self._batch_of(image)
-        panels = []
-
-        def add(title: str, values: torch.Tensor, kind: Literal["labels", "heat"] = "labels") -> None:
-            panels.append(Panel(title, values.reshape(image.grid).cpu().numpy(), kind))
-
-        with one_thread():
-            whitened = reduction.whiten(reduction.stacked(batch.tensors))
-            reduced = reduction(whitened)
-            cutting = Cutting(config, reduction, self.cut_normalizers_, None, 1)
-            cuts = cutting.cut(batch.tensors, whitened, batch.images)
-            for (layer, _), labels in zip(config.cuts, cuts, strict=False):
-                add(f"{len(np.unique(labels.cpu().numpy()))} regions by {layer}", 1 + labels)
-            head = labelling.by_head(reduced)
-            add("confidence of the head", head.amax(2), "heat")
-            add("classes by the head", 1 + head.argmax(2))
-            if config.spread:
-                present, scores = labelling.winners(reduced)
-                add("spread in the image", 1 + present.gather(1, scores.argmax(2)))
-        return panels
+        labelling, batch = self._labelling_on(self.device), self._batch_of(image)
+        return explain(self.config, labelling, self.cut_normalizers_, batch)
 
     # ------------------------------------------------------------------ saving
 
@@ -374,12 +370,16 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         arrays |= {f"graph.{k}": v for k, v in self.graph_.arrays().items()}
         arrays |= {f"regions.{k}": v for k, v in normalizer_arrays(self.region_normalizer_).items()}
         arrays["clusters"] = self.clusters_
-        return {"n_classes": self.n_classes_, "center": self.center_}, arrays
+        values = {"n_classes": self.n_classes_, "center": self.center_, "thin": self.thin_}
+        return values, arrays
 
     def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         saved = SavedArrays(arrays)
         center = values.get("center", 0.0)  # models of earlier versions have none
         self.center_ = float(Number(0, 1, whole=False).check("center", center))
+        thin = values.get("thin")
+        known = thin is not None and self.finds_lines
+        self.thin_ = float(Number(1e-6, 1e9, whole=False).check("thin", thin)) if known else None
         self.normalizer_ = saved.below("features.").normalizer()
         self.cut_normalizers_ = {
             layer: saved.below(f"cut.{layer}.").normalizer()
@@ -396,25 +396,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         self.region_normalizer_ = saved.below("regions.").normalizer()
         self.graph_ = RegionGraph.restore(saved.below("graph."), self.region_normalizer_.dim_, d)
         regions = len(self.graph_.vectors)
-        self._bear_witness(saved.indices("clusters", regions, below=self.n_classes_))
-
-
-def _parts(batch: FeatureBatch) -> Iterator[FeatureBatch]:
-    """Yield what of a batch is worked on at once: all of it, or on a CPU image by image.
-
-    There the libraries choose other kernels, which round otherwise, for other numbers of rows; an image that
-    is treated alone does not depend on the rest of its batch.
-    """
-    for rows in _groups(range(len(batch)), str(next(iter(batch.tensors.values())).device)):
-        tensors = {name: tensor[rows[0] : rows[-1] + 1] for name, tensor in batch.tensors.items()}
-        yield FeatureBatch([batch.images[row] for row in rows], tensors)
-
-
-def _groups(rows: Sequence[int], device: str) -> list[Sequence[int]]:
-    """Return the rows that are worked on at once, see :func:`_parts`."""
-    if device == "cpu" or not rows:
-        return [[row] for row in rows]
-    return [rows]
+        self._bear_witness(saved.indices("clusters", regions, below=len(self.head_.bias_)))
 
 
 def _head_vectors(whitened: np.ndarray) -> np.ndarray:

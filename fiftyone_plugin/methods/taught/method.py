@@ -38,6 +38,7 @@ class Taught(Mosaic):
 
     name = "taught"
     can_recut = False
+    finds_lines = False  # what a person calls a line is among their classes, or it is none
     config_class = TaughtConfig
 
     taught_: TaughtHead
@@ -53,6 +54,7 @@ class Taught(Mosaic):
             setattr(other, name, getattr(mosaic, name))
         if isinstance(mosaic, Taught) and mosaic.is_taught:
             other.taught_, other.names_ = mosaic.taught_, mosaic.names_
+        other.thin_ = None
         other._bear_witness(mosaic.clusters_)
         return other
 
