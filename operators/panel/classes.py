@@ -15,7 +15,7 @@ from fiftyone_plugin.runs.exemplars import thumbnail_uri
 
 from ..forms.fields import show_name
 from . import parts
-from .guard import row_of
+from .guard import list_of, row_of
 
 __all__ = ["ClassSection", "class_row"]
 
@@ -154,10 +154,7 @@ def _order(ctx: Any) -> tuple[str, bool]:
 
 def _rows(ctx: Any) -> list[tuple[str, list[int]]]:
     """Return name and ids of the rows of the panel's state, which comes from the browser."""
-    listed = ctx.panel.state.classes
-    rows = (
-        [row for row in listed if isinstance(row, list) and len(row) == 2] if isinstance(listed, list) else []
-    )
+    rows = [row for row in list_of(ctx.panel.state.classes) if isinstance(row, list) and len(row) == 2]
     return [
         (name, [id_ for id_ in ids if type(id_) is int])
         for name, ids in rows

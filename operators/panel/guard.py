@@ -16,7 +16,7 @@ from ..base import open_dataset
 from ..database import DatabaseLost, in_words
 from ..forms.fields import show_text
 
-__all__ = ["GuardedPanel", "row_of", "text_of"]
+__all__ = ["GuardedPanel", "list_of", "row_of", "text_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,11 @@ def row_of(number: Any, rows: Any) -> int | None:
     if isinstance(number, bool) or not isinstance(number, int | float) or not isinstance(rows, Sized):
         return None
     return int(number) if 0 <= number < len(rows) and number == int(number) else None
+
+
+def list_of(value: Any) -> list[Any]:
+    """Return a value of the state that is a list, else an empty one."""
+    return value if isinstance(value, list) else []
 
 
 def text_of(value: Any) -> str | None:

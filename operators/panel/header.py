@@ -16,6 +16,7 @@ from fiftyone_plugin.dataset.views import list_views
 
 from ..forms.fields import count_of, show_name
 from . import parts
+from .guard import list_of
 
 __all__ = ["FORMS", "HeaderSection"]
 
@@ -122,7 +123,7 @@ class HeaderSection:
             for each in runs:
                 choices.add_choice(each.key, label=show_name(each.title))
             panel.enum("run", choices.values(), default=run.key, view=choices, on_change=self.choose_run)  # type: ignore[attr-defined]
-        panel.md(describe(ctx.dataset, run, len(ctx.panel.state.classes or ())), name="about")
+        panel.md(describe(ctx.dataset, run, len(list_of(ctx.panel.state.classes))), name="about")
         if ctx.panel.state.confirm == run.key:
             self._ask(panel, run)
             return

@@ -333,4 +333,4 @@ def test_a_form_asks_for_runs_and_classes_once(foo, dataset, fill, monkeypatch, 
     request = {"dataset_name": dataset.name, "params": {"class_id": "1"}}
     foo.get_operator(uri).resolve_input(ExecutionContext(request, operator_uri=uri, required_secrets=[]))
     assert read.count("pseudomask") == 1
-    assert len(counted) <= 1
+    assert len(counted) <= 2  # when a sample was changed last, and the figures
