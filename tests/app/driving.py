@@ -26,7 +26,7 @@ SETTLED = """
     c => c.getAttribute('canvas-loaded') === 'true')
 """
 
-RELOAD_AFTER, COMES_BACK = 10_000.0, 5_000.0  # milliseconds
+RELOAD_AFTER, COMES_BACK = 10_000.0, 3_000.0  # milliseconds
 
 
 def act(
@@ -150,15 +150,21 @@ def execute(page: Page, done: str, button: str = "Execute") -> None:
 def close(page: Page, button: str = "Done") -> None:
     """Close the window of an operator.
 
-    Where the App draws anew, the window goes away and comes back; one that does not come back has gone.
+    Where the App draws anew, the window goes and comes back, closed or not: it is closed until it stays so.
     """
-    settle(page)
-    with suppress(TimeoutError):
-        modal(page).wait_for(timeout=COMES_BACK)
-    if modal(page).is_visible():
-        click(page.get_by_role("button", name=button, exact=True), modal(page), "detached", stays=True)
+    end = page.get_by_role("button", name=button, exact=True)
+    click(end, modal(page), "detached", stays=True)
+    while _is_there(page):
+        click(end, modal(page), "detached", stays=True)
     # where the App draws anew below a window, it may leave all else hidden from those who cannot see
     page.evaluate("document.getElementById('root').removeAttribute('aria-hidden')")
+
+
+def _is_there(page: Page) -> bool:
+    """Tell whether the window of an operator is there, or comes back."""
+    with suppress(TimeoutError):
+        modal(page).wait_for(timeout=COMES_BACK)
+    return modal(page).is_visible()
 
 
 def settle(page: Page) -> None:
