@@ -240,7 +240,8 @@ def target_view(ctx: Any, *, require_flat: bool = False) -> Any:
         UsageError: it cannot be told which these are.
     """
     try:
-        return ctx.target_view(require_flat=require_flat)
+        flat = require_flat and not ctx.view._is_dynamic_groups  # those have no slices; the listing says so
+        return ctx.target_view(require_flat=flat)
     except Exception as error:
         if is_database_error(error):
             raise

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 
 import pytest
 
-from fiftyone_plugin._version import PLUGIN_NAME
 from tests.servers import ROOT
 
 from .driving import SECONDS, click, open_dataset, open_panel, picture, settle
-
-BOLT = f'[data-item-id="{PLUGIN_NAME}/quick_label"]'
 
 
 @pytest.fixture
@@ -52,6 +50,8 @@ def dynamic_groups(fo, make, paths):
 
 
 def videos(fo, make, paths):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the App shows no videos without ffmpeg")
     import cv2
 
     path = ROOT / "clip.mp4"
@@ -100,9 +100,10 @@ def test_the_panel_and_a_click_raise_nothing(kind, fo, make, paths, page):
     page.on("console", lambda message: ours.append(message.text) if message.type == "error" else None)
     open_dataset(page, dataset, view)
     panel = open_panel(page, "pseudomasks")
-    panel.get_by_role("button", name="Label in one click").wait_for()
+    start = panel.get_by_role("button", name="Label in one click")
+    start.wait_for()
     settle(page)
-    click(page.locator(BOLT), page.get_by_text("Labelling" if labelled else answer).first)
+    click(start, page.get_by_text("Labelling" if labelled else answer).first)
     if labelled:
         page.get_by_text(answer).first.wait_for(timeout=SECONDS * 1000)
         panel.get_by_text("Classes (a click shows").wait_for(timeout=SECONDS * 1000)
