@@ -76,17 +76,12 @@ def filtered(fo, make, paths):
     return dataset, "?view=two"
 
 
-def missing_files(fo, make, paths):
-    return make(fo.Sample(filepath=path) for path in [*paths[:2], str(ROOT / "gone.jpg")]), ""
-
-
 KINDS = {  # what a click answers, and how many samples have a mask then
     groups: ("2 images labelled", 2),
     dynamic_groups: ("view of groups", 0),
     videos: ("sample frames", 0),
     patches: ("this is a view of patches", 0),
     filtered: ("2 images labelled", 2),
-    missing_files: ("1 left out", 2),
 }
 
 
