@@ -118,28 +118,20 @@ def line_strength(image: np.ndarray, device: str = "cpu") -> torch.Tensor:
 def line_threshold(images: Sequence[np.ndarray], device: str = "cpu") -> float:
     """Return the strength from which a pixel is of a line.
 
-    That is Otsu's threshold of what lies above Otsu's threshold, over the pixels of all images: the first
-    parts flat ground from texture, the second texture from lines.
+    That is Otsu's threshold (IEEE SMC 1979) of what lies above Otsu's threshold, over the pixels of all
+    images: the first parts flat ground from texture, the second texture from lines.
 
     Args:
         images: each (H, W, 3) uint8 RGB.
         device: torch device to work on.
     """
+    from skimage.filters import threshold_otsu
+
     strengths = [line_strength(image, device)[::3, ::3].flatten().cpu().numpy() for image in images]
     pooled = np.concatenate(strengths).astype(np.float64)
-    first = _otsu(pooled.clip(max=np.quantile(pooled, 0.999)))
+    first = float(threshold_otsu(pooled.clip(max=np.quantile(pooled, 0.999))))
     above = pooled[pooled > first]
-    return _otsu(above.clip(max=np.quantile(pooled, 0.999))) if len(above) else first
-
-
-def _otsu(values: np.ndarray, bins: int = 256) -> float:
-    """Return the threshold that leaves most variance between its two sides (Otsu, IEEE SMC 1979)."""
-    counts, edges = np.histogram(values, bins)
-    centres = (edges[1:] + edges[:-1]) / 2
-    below, moment = np.cumsum(counts), np.cumsum(counts * centres)
-    n, total = below[-1], moment[-1]
-    between = (total * below / n - moment) ** 2 / np.maximum(below * (n - below), 1)
-    return float(centres[between[:-1].argmax()])
+    return float(threshold_otsu(above.clip(max=np.quantile(pooled, 0.999)))) if len(above) else first
 
 
 def find_lines(

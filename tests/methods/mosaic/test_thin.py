@@ -10,12 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
-from skimage.filters import threshold_otsu
 
 from fiftyone_plugin.errors import ImageReadError
 from fiftyone_plugin.masks.scores import DeviceScores
 from fiftyone_plugin.methods.mosaic.method import Mosaic
-from fiftyone_plugin.methods.mosaic.thin import _otsu, add_lines, line_strength, line_threshold, share_within
+from fiftyone_plugin.methods.mosaic.thin import add_lines, line_strength, line_threshold, share_within
 from fiftyone_plugin.methods.taught import Taught
 from fiftyone_plugin.runs.model import load_method, save_method
 
@@ -51,11 +50,6 @@ def test_the_share_within_images_against_a_loop(m, seed):
 def test_one_image_has_all_its_variance_within():
     assert share_within(np.random.default_rng(0).normal(size=(9, 3)), np.zeros(9, int)) == pytest.approx(1)
     assert share_within(np.ones((9, 3)), np.arange(9)) == 1
-
-
-def test_otsu_is_that_of_others():
-    values = np.concatenate([np.random.default_rng(0).normal(m, 1, n) for m, n in ((0, 900), (6, 100))])
-    assert _otsu(values) == pytest.approx(threshold_otsu(values), abs=0.1)
 
 
 def test_lines_are_found_and_strengths_have_a_unit():
