@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import ROOT
+
 # Ray reads this when it is imported
 os.environ.update(
     RAY_worker_niceness="0",
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # bind to loopback
     RAY_DEDUP_LOGS_SKIP_REGEX=".*",
+    RAY_TMPDIR=str(ROOT),  # logs and sockets go when the tests end
 )
 
 #: In every Python process that starts with it on its path: to open a file of this name ends the process
