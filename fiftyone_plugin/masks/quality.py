@@ -1,13 +1,26 @@
 """Scores of one mask: how clearly the winning class wins, and how far other images bear it out.
 
-Measured against the true IoU of images in docs/quality.md.
+Both are weighed by a few numbers that ``python -m benchmarks.mask_quality --learn`` has learnt from sets with
+ground truth; docs/quality.md says what they are worth on a set that they were not learnt from.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["confidence_map", "image_quality", "margin", "segment_quality"]
+__all__ = [
+    "confidence_map",
+    "image_measures",
+    "image_quality",
+    "margin",
+    "segment_measures",
+    "segment_quality",
+    "soft_dice",
+]
+
+FLOOR = 0.02  # keeps a logit finite
+SEGMENT = (-2.82, 0.73, 1.33)  # a constant, the logits of soft Dice and of agreement
+IMAGE = (-2.0, 1.18, 1.20, 0.27)  # a constant, agreement, soft Dice, log of the number of segments
 
 
 def margin(scores: np.ndarray) -> np.ndarray:
@@ -26,33 +39,103 @@ def margin(scores: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(first_two[1] - first_two[0], 0.0, 1.0))
 
 
-def segment_quality(scores: np.ndarray, agreement: np.ndarray | None = None) -> np.ndarray:
-    """Return how far the segment of each class can be trusted.
+def soft_dice(scores: np.ndarray) -> np.ndarray:
+    """Return the Dice that each segment is expected to have, if its scores are probabilities.
+
+    That is 2 sum p over the segment / (its area + sum p over the image), after Borges, Pacheco, Silva,
+    "Selective prediction for semantic segmentation using post-hoc confidence estimation" (2024).
+
+    Args:
+        scores: (L, h, w) float, >= 0, sums to 1 over L.
+
+    Returns:
+        (L,) float64 in [0, 1]; 0 for a class that wins nowhere.
+    """
+    flat = np.asarray(scores, np.float64).reshape(len(scores), -1)
+    labels = flat.argmax(0)
+    inside = np.bincount(labels, flat.max(0), len(flat))
+    dice: np.ndarray = 2 * inside / np.maximum(np.bincount(labels, minlength=len(flat)) + flat.sum(1), 1e-12)
+    return dice
+
+
+def segment_quality(
+    scores: np.ndarray, agreement: np.ndarray | None = None, lines: bool = False
+) -> np.ndarray:
+    """Return the IoU to expect of the segment of each class.
 
     Args:
         scores: (L, h, w) float, >= 0, sums to 1 over L.
         agreement: (L,) how far other images bear each segment out, see
             :class:`~fiftyone_plugin.masks.scores.LabelScores`; ``None`` if that is not known.
+        lines: one of the segments was found at the pixel: then the agreement is all that is known.
 
     Returns:
-        (L,) float64 in [0, 1]: the agreement, or else the mean margin inside the segment; NaN for a class
-        that wins nowhere.
+        (L,) float64 in [0, 1], of :data:`SEGMENT`; without agreement the mean margin inside the segment,
+        which is not an IoU; NaN for a class that wins nowhere.
     """
     labels = np.asarray(scores).argmax(0).ravel()
     area = np.bincount(labels, minlength=len(scores))
     if agreement is None:
         total = np.bincount(labels, weights=margin(scores).ravel(), minlength=len(scores))
-        agreement = total / np.maximum(area, 1)
-    return np.where(area > 0, np.asarray(agreement, np.float64), np.nan)
+        found = total / np.maximum(area, 1)
+    else:
+        found = np.asarray(agreement, np.float64)
+        if not lines:
+            found = _logistic(segment_measures(scores, found), SEGMENT)
+    return np.where(area > 0, found, np.nan)
 
 
-def image_quality(scores: np.ndarray, agreement: np.ndarray | None = None) -> float:
-    """Return the mean of :func:`segment_quality` over the pixels of an image, in [0, 1].
+def segment_measures(scores: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+    """Return what :func:`segment_quality` weighs, (L, 2): the logits of soft Dice and of agreement."""
+    return np.column_stack([_logit(soft_dice(scores)), _logit(np.asarray(agreement, np.float64))])
 
-    It ranks the masks of one run; it is not an IoU.
+
+def image_measures(scores: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+    """Return what :func:`image_quality` weighs: agreement, soft Dice, the log of the number of segments.
+
+    The first two are means over the segments by the root of their areas, between one vote for each pixel and
+    one for each segment.
+
+    Args:
+        scores: (L, h, w) float, >= 0, sums to 1 over L.
+        agreement: (L,), see :func:`segment_quality`.
+
+    Returns:
+        (3,) float64.
     """
-    share = np.bincount(np.asarray(scores).argmax(0).ravel(), minlength=len(scores)) / scores[0].size
-    return float(np.nansum(share * segment_quality(scores, agreement)))
+    area = np.bincount(np.asarray(scores).argmax(0).ravel(), minlength=len(scores))
+    weight = np.sqrt(area) / np.sqrt(area).sum()
+    means = [weight @ np.asarray(values, np.float64) for values in (agreement, soft_dice(scores))]
+    return np.array([*means, np.log((area > 0).sum())])
+
+
+def image_quality(scores: np.ndarray, agreement: np.ndarray | None = None, lines: bool = False) -> float:
+    """Return how good a mask is, in [0, 1], to rank the masks of a run by; it is not an IoU.
+
+    Args:
+        scores: (L, h, w) float, >= 0, sums to 1 over L.
+        agreement: (L,) or ``None``, see :func:`segment_quality`.
+        lines: see :func:`segment_quality`.
+
+    Returns:
+        :data:`IMAGE` of :func:`image_measures`. Where lines were found the mean agreement of the segments;
+        without agreement the mean :func:`margin`.
+    """
+    if agreement is None:
+        return float(margin(scores).mean(dtype=np.float64))
+    if lines:
+        return float(np.nanmean(segment_quality(scores, agreement, lines)))
+    return float(_logistic(image_measures(scores, agreement), IMAGE))
+
+
+def _logit(p: np.ndarray) -> np.ndarray:
+    """Return the logit, which ends at about 4 on both sides."""
+    return np.asarray(np.log((p + FLOOR) / (1 - p + FLOOR)))
+
+
+def _logistic(measures: np.ndarray, numbers: tuple[float, ...]) -> np.ndarray:
+    """Return the logistic function of a constant and weighted (..., M) measures."""
+    return np.asarray(1 / (1 + np.exp(-(numbers[0] + measures @ np.array(numbers[1:])))))
 
 
 def confidence_map(scores: np.ndarray) -> np.ndarray:

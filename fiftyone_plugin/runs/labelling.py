@@ -128,7 +128,7 @@ class Labeller:
             shares=shares,
             qualities=_qualities(scores, classes),
             coverage=float((mask > 0).mean()),
-            quality=image_quality(scores.scores, scores.agreement),
+            quality=image_quality(scores.scores, scores.agreement, scores.refined),
             seconds=labelled.seconds + time.perf_counter() - start,
             stamp=image.stamp,
         )
@@ -147,7 +147,8 @@ class Labeller:
 
 def _qualities(scores: LabelScores, classes: tuple[int, ...]) -> tuple[float, ...]:
     """Return the quality of each class of a mask; 0 for one that won nowhere before the refinement."""
-    known = dict(zip(scores.labels.tolist(), segment_quality(scores.scores, scores.agreement), strict=True))
+    found = segment_quality(scores.scores, scores.agreement, scores.refined)
+    known = dict(zip(scores.labels.tolist(), found, strict=True))
     return tuple(float(f"{np.nan_to_num(known[id_]):.4f}") for id_ in classes)
 
 

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fiftyone_plugin.masks.quality import confidence_map, image_quality, margin, segment_quality
+from fiftyone_plugin.masks.quality import (
+    IMAGE,
+    SEGMENT,
+    confidence_map,
+    image_measures,
+    image_quality,
+    margin,
+    segment_quality,
+    soft_dice,
+)
 
 maps = hnp.arrays(
     np.float32,
@@ -46,18 +55,47 @@ def test_certain_and_undecided_images():
 
 @given(maps, st.integers(0, 99))
 @settings(max_examples=40)
-def test_the_quality_of_an_image_is_that_of_its_segments_by_area(scores, seed):
+def test_segments_are_weighed_as_the_numbers_say(scores, seed):
     agreement = np.random.default_rng(seed).random(len(scores)).astype(np.float32)
-    for given_agreement in (None, agreement):
-        found = segment_quality(scores, given_agreement)
-        winner = scores.argmax(0)
-        total = 0.0
-        for label in range(len(scores)):
-            inside = winner == label
-            if not inside.any():
-                assert np.isnan(found[label])
-                continue
-            expected = margin(scores)[inside].mean() if given_agreement is None else agreement[label]
-            assert found[label] == pytest.approx(expected, abs=1e-6)
-            total += expected * inside.mean()
-        assert image_quality(scores, given_agreement) == pytest.approx(total, abs=1e-6)
+    margins, estimates = segment_quality(scores), segment_quality(scores, agreement)
+    winner, roots, means = scores.argmax(0), 0.0, np.zeros(2)
+    for label in range(len(scores)):
+        inside = winner == label
+        if not inside.any():
+            assert np.isnan(margins[label])
+            assert np.isnan(estimates[label])
+            continue
+        assert margins[label] == pytest.approx(margin(scores)[inside].mean(), abs=1e-6)
+        dice = 2 * scores[label][inside].sum() / (inside.sum() + scores[label].sum())
+        odds = [(value + 0.02) / (1 - value + 0.02) for value in (dice, agreement[label])]
+        constant, of_dice, of_agreement = SEGMENT
+        expected = np.exp(constant) * odds[0] ** of_dice * odds[1] ** of_agreement
+        assert estimates[label] == pytest.approx(expected / (1 + expected), abs=1e-5)
+        root = np.sqrt(inside.sum())
+        roots, means = roots + root, means + root * np.array([agreement[label], dice])
+    n = len(np.unique(winner))
+    measures = image_measures(scores, agreement)
+    assert measures == pytest.approx([*means / roots, np.log(n)], abs=1e-5)
+    expected = 1 / (1 + np.exp(-np.dot([1, *measures], IMAGE)))
+    assert image_quality(scores, agreement) == pytest.approx(expected, abs=1e-6)
+
+
+@given(maps, st.integers(0, 99))
+@settings(max_examples=30)
+def test_of_lines_the_agreement_is_all_that_is_known(scores, seed):
+    agreement = np.random.default_rng(seed).random(len(scores)).astype(np.float32)
+    present = np.unique(scores.argmax(0))
+    np.testing.assert_array_equal(segment_quality(scores, agreement, lines=True)[present], agreement[present])
+    expected = agreement[present].mean(dtype=np.float64)
+    assert image_quality(scores, agreement, lines=True) == pytest.approx(expected, abs=1e-7)
+
+
+def test_what_other_images_bear_out_and_what_is_certain_is_better():
+    certain = np.zeros((2, 4, 4), np.float32)
+    certain[0, :2] = certain[1, 2:] = 1
+    doubtful = certain * 0.4 + 0.3
+    borne, alone = np.array([0.8, 0.7]), np.array([0.2, 0.3])
+    assert image_quality(certain, borne) > image_quality(doubtful, borne) > image_quality(doubtful, alone)
+    assert (segment_quality(certain, borne) > segment_quality(doubtful, borne)).all()
+    assert (segment_quality(doubtful, borne) > segment_quality(doubtful, alone)).all()
+    np.testing.assert_allclose(soft_dice(certain), 1)

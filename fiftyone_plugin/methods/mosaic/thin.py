@@ -202,6 +202,15 @@ def add_lines(scores: DeviceScores, image: np.ndarray, threshold: float, label: 
     found = torch.cat([wide / wide.amax(0) * (1 - line), line[None]])
     agreement = scores.agreement
     if agreement is not None:
-        agreement = np.append(agreement, np.float32(line[won].mean().item())).astype(np.float32)
+        trust = line[won].mean().item() * _largest_part(won.cpu().numpy())
+        agreement = np.append(agreement, np.float32(trust)).astype(np.float32)
     labels = np.append(scores.labels, label)
     return DeviceScores(labels, found / found.sum(0), refined=True, agreement=agreement)
+
+
+def _largest_part(won: np.ndarray) -> float:
+    """Return the share of the largest connected part of (h, w) pixels: cracks run on, specks do not."""
+    from scipy.ndimage import label
+
+    parts = label(won, np.ones((3, 3)))[0]
+    return float(np.bincount(parts[won]).max() / won.sum())
