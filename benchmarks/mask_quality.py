@@ -203,7 +203,11 @@ def learn_segments(runs: Runs) -> tuple[float, ...]:
 
 
 def learn_images(runs: Runs) -> tuple[float, ...]:
-    """Return ``IMAGE``: the weights tell images of one run apart, each set counts alike; then the level."""
+    """Return ``IMAGE``: the weights tell images of one run apart, and each set counts alike.
+
+    They are learnt from ranks, as runs differ in how much their images differ; then they are scaled so that
+    the score rises as the IoU does, and meets its mean.
+    """
     every = [(one, 1 / len(own)) for own in runs.values() for one in own if not np.isnan(one.measures).any()]
     known = [~np.isnan(one.iou) for one, _ in every]
     x = [one.measures[k] for (one, _), k in zip(every, known, strict=True)]
@@ -216,10 +220,14 @@ def learn_images(runs: Runs) -> tuple[float, ...]:
         inside / scale, rank, sample_weight=weight
     )
     weights = model.coef_ / scale
-    level = fractional(
-        (np.concatenate(x) @ weights)[:, None], np.concatenate(iou), 1e4 * weight / weight.sum()
+    rise = np.concatenate([own - own.mean() for own in iou])
+    slope = np.average((inside @ weights) * rise, weights=weight) / np.average(
+        (inside @ weights) ** 2, weights=weight
     )
-    return (level[0], *(level[1] * weights).tolist())
+    level = np.average(np.concatenate(iou), weights=weight)
+    weights *= slope / (level * (1 - level))  # the logistic function rises by p (1 - p)
+    constant = np.log(level / (1 - level)) - np.average(np.concatenate(x) @ weights, weights=weight)
+    return (float(constant), *weights.tolist())
 
 
 def logistic(x: np.ndarray, numbers: tuple[float, ...]) -> np.ndarray:

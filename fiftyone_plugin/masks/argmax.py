@@ -47,7 +47,7 @@ def _label_by_label(scores: np.ndarray, height: int, width: int, kind: type) -> 
     for label in range(1, len(scores)):
         values = resize_scores(scores[label : label + 1], height, width)[0]
         found[values > best] = label
-        np.maximum(best, values, out=best)
+        best = np.maximum(best, values)  # not in place: of an image as large as the scores it is theirs
     return found
 
 

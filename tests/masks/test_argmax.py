@@ -60,6 +60,14 @@ def test_odd_sizes(size, grid):
     np.testing.assert_array_equal(winners(scores, *size), resize_scores(scores, *size).argmax(0))
 
 
+def test_scores_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(module, "ROW", 1 << 15)  # label by label
+    scores = make_scores("random", (3, 20, 30), 0)
+    before = scores.copy()
+    winners(scores, 20, 30)
+    np.testing.assert_array_equal(scores, before)
+
+
 def test_many_labels_need_two_bytes():
     scores = make_scores("random", (300, 3, 4), 1)
     found = winners(scores, 40, 50)
