@@ -79,7 +79,7 @@ class Measured:
     Attributes:
         iou: (n,) true IoU of the images; NaN where nothing is scored.
         scores: (n, S) of :data:`SCORES`.
-        measures: (n, 3) of an image; NaN where they are not what its quality is made of.
+        measures: (n, 4) of an image; NaN where they are not what its quality is made of.
         segment_iou: (s,) true IoU of the segments.
         segment_scores: (s, 2) shipped, and agreement.
         segment_measures: (s, 2).
@@ -135,7 +135,7 @@ def measured(
     """Set what is known without ground truth beside the truth."""
     assert result.mapping is not None
     place = {int(id_): column for column, id_ in enumerate(classes)}
-    unknown = np.full(3, np.nan)
+    unknown = np.full(4, np.nan)
     measures, ious, own, inside = [], [], [], []
     for scores, table in found:
         learnt = scores.agreement is not None and not scores.refined
