@@ -3,6 +3,9 @@
     python -m benchmarks.quality --data DATA... [--methods NAME...] [--seeds 0 1 2 3 4] [--json FILE]
 
 DATA is a folder with images/ and masks/, or the name of a published benchmark: voc-2012-val, coco-2017-val.
+The published comparison of a user who has the data and a network, with the scores to beat below the table:
+
+    python -m benchmarks.quality --data coco-stuff-27 voc-2012-val --protocol count-hungarian --methods mosaic
 
 K is the number of classes C of the data set. A method with a background (label 0) gets C - 1 classes and its
 background counts as one cluster, so that every pixel is predicted by one of C clusters. Salient-object data
@@ -22,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.anchors import ANCHORS, anchors_for, beside
 from benchmarks.baselines import BASELINES
 from benchmarks.data import BenchmarkData, default_folder, load_folder
 from benchmarks.zoo import ZOO, load_zoo, require_genuine_weights
@@ -196,6 +200,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--foreground-classes", type=int, default=20, help="K of methods on salient-object data"
     )
     parser.add_argument("--protocol", default="iou-hungarian")
+    parser.add_argument(
+        "--against",
+        choices=list(ANCHORS),
+        help="print what was published on this data set under --protocol, too; without it, where the folder "
+        "has such a name",
+    )
     parser.add_argument("--backbone")
     parser.add_argument("--size", type=int, default=448)
     parser.add_argument("--precision", default="float32", choices=["auto", "float32", "bfloat16"])
@@ -270,6 +280,8 @@ def main(argv: list[str] | None = None) -> int:
             )
             print(f"\n{note}; seeds {' '.join(seeds)}\n{format_table(header, rows)}\n", flush=True)
             text.append(_markdown(f"{note}; seeds {' '.join(seeds)}", header, rows))
+            if published := beside(anchors_for(data.name, args.against, args.protocol)):
+                print(published, flush=True)
             if args.markdown:
                 args.markdown.write_text("\n".join(text))
     except PseudoMaskError as error:
