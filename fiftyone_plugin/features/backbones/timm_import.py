@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 __all__ = ["import_timm"]
 
-#: torchvision, which timm imports, takes one function from here, which asks whether a device can compile. With it
+#: torchvision, which timm imports, takes one function from here: whether a device can compile. With it
 #: come sympy, triton and torch.distributed.
 _COMPILER = "torch._dynamo.utils"
 
@@ -59,7 +59,7 @@ def _is_compile_supported(device_type: str) -> bool:
 
 
 def _disable_later(fn: Callable | None = None, recursive: bool = True, **_reason: Any) -> Callable:
-    """Do what ``torch.compiler.disable`` does, at the first call of the function, as torch does for its own."""
+    """Do what ``torch.compiler.disable`` does at the first call, as torch does for its own functions."""
     import torch
 
     return torch._disable_dynamo(fn, recursive)
