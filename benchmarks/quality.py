@@ -3,9 +3,9 @@
     python -m benchmarks.quality --data DATA... [--methods NAME...] [--seeds 0 1 2 3 4] [--json FILE]
 
 DATA is a folder with images/ and masks/, or the name of a published benchmark: voc-2012-val, coco-2017-val.
-The published comparison of a user who has the data and a network, with the scores to beat below the table:
+For a user who has the data and a network, with the published scores to beat below the table:
 
-    python -m benchmarks.quality --data coco-stuff-27 voc-2012-val --protocol count-hungarian --methods mosaic
+    python -m benchmarks.quality --data coco-stuff-27 voc-2012-val --methods mosaic --protocol count-hungarian
 
 K is the number of classes C of the data set. A method with a background (label 0) gets C - 1 classes and its
 background counts as one cluster, so that every pixel is predicted by one of C clusters. Salient-object data

@@ -13,7 +13,7 @@ from fiftyone_plugin.features.source import ImageFeatureSource
 from fiftyone_plugin.images.listing import list_images
 from fiftyone_plugin.methods.mosaic import Mosaic
 
-# widths and heads as they are, at a few blocks: what the layers and the registers do does not depend on depth;
+# widths and heads as they are, at a few blocks: what layers and registers do does not depend on depth;
 # those of ViT-L go the same way and take a minute
 FAMILIES = {"vit_small_patch14_reg4_dinov2": 384, "vit_base_patch16_dinov3": 768}
 
