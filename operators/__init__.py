@@ -28,6 +28,7 @@ def operator_classes() -> tuple[type, ...]:
     from .quick_label import QuickLabel
     from .rename_classes import RenameClasses
     from .resume_run import ResumeRun
+    from .save_ontology import SaveOntology
     from .save_views import SaveViews
     from .split_class import SplitClass
     from .stop_run import StopRun
@@ -53,6 +54,7 @@ def operator_classes() -> tuple[type, ...]:
         UndoEdit,
         CompareRuns,
         SaveViews,
+        SaveOntology,
         SuggestImages,
         PseudoMasksPanel,
         *METRIC_CLASSES,

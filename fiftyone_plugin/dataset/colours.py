@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..images.palette import hex_color, is_class_color
+from ..errors import UsageError
+from ..images.palette import COLOUR_BLIND, USUAL, hex_color, is_class_color
 
 if TYPE_CHECKING:
     from fiftyone import ColorScheme, Dataset
 
-__all__ = ["COLOURS", "class_colours", "field_colours", "forget_classes", "saved_scheme", "write_classes"]
+__all__ = [
+    "COLOURS",
+    "class_colours",
+    "field_colours",
+    "forget_classes",
+    "palette_of",
+    "saved_scheme",
+    "use_palette",
+    "write_classes",
+]
 
 COLOURS = "maskTargetsColors"
+PALETTE = "pseudomask_palette"  # of what a dataset knows: the colours of its classes, where not the usual ones
 
 
 def write_classes(dataset: Dataset, field: str, names: Mapping[int, str]) -> None:
@@ -37,7 +48,7 @@ def write_classes(dataset: Dataset, field: str, names: Mapping[int, str]) -> Non
         own = {"path": field}
         entries.append(own)
     chosen = _chosen(own)
-    colours = {**class_colours(names), **chosen}
+    colours = {**class_colours(names, palette_of(dataset)), **chosen}
     own[COLOURS] = [{"intTarget": id_, "color": colours[id_]} for id_ in sorted(colours)]
     scheme.fields = entries
     dataset.app_config.color_scheme = scheme
@@ -55,10 +66,37 @@ def forget_classes(dataset: Dataset, field: str) -> None:
     dataset.save()
 
 
-def class_colours(names: Mapping[int, str]) -> dict[int, str]:
+def palette_of(dataset: Dataset) -> str:
+    """Return the name of the palette that a dataset's classes have their colours from."""
+    return COLOUR_BLIND if dataset.info.get(PALETTE) == COLOUR_BLIND else USUAL
+
+
+def use_palette(dataset: Dataset, palette: str) -> None:
+    """Colour the classes of every run anew, and those of later runs; a person's own colours stay.
+
+    Args:
+        dataset: the dataset.
+        palette: ``usual``, or ``colour-blind``: colours that also differ to eyes that lack one kind of cones.
+
+    Raises:
+        UsageError: there is no such palette.
+    """
+    from .record import list_runs
+
+    if palette not in (USUAL, COLOUR_BLIND):
+        raise UsageError(f"there is no palette {palette!r}: {USUAL} or {COLOUR_BLIND}")
+    info = {name: value for name, value in dataset.info.items() if name != PALETTE}
+    dataset.info = info if palette == USUAL else {**info, PALETTE: palette}
+    dataset.save()
+    for run in list_runs(dataset):
+        if run.field in dataset.mask_targets:
+            write_classes(dataset, run.field, dataset.mask_targets[run.field])
+
+
+def class_colours(names: Mapping[int, str], palette: str = USUAL) -> dict[int, str]:
     """Return class id -> ``#rrggbb``, as on the run's contact sheet; 0 is background and has none."""
     first: dict[str, int] = {}
-    return {id_: hex_color(first.setdefault(names[id_], id_)) for id_ in sorted(names) if id_ > 0}
+    return {id_: hex_color(first.setdefault(names[id_], id_), palette) for id_ in sorted(names) if id_ > 0}
 
 
 def saved_scheme(dataset: Dataset) -> dict[str, Any]:
@@ -76,7 +114,7 @@ def field_colours(dataset: Dataset, field: str) -> dict[int, str]:
     own: Mapping[str, Any] = next((entry for entry in entries if entry.get("path") == field), {})
     saved = own.get(COLOURS) or []
     listed = {item["intTarget"]: str(item["color"]) for item in saved if {"intTarget", "color"} <= set(item)}
-    return {**class_colours(names), **listed}
+    return {**class_colours(names, palette_of(dataset)), **listed}
 
 
 def _chosen(entry: Mapping[str, Any]) -> dict[int, str]:

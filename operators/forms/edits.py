@@ -38,6 +38,8 @@ SECONDS_AN_IMAGE = 0.6  # where the features of an image have to be computed aga
 class EditOperator(PseudoMaskOperator):
     """An operator on the masks of one finished run; its form shows what the docstring says of it."""
 
+    apart = True
+
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add the choice of masks, and what the edit asks about them."""
         fields = list(finished(ctx))
@@ -58,12 +60,12 @@ class EditOperator(PseudoMaskOperator):
             work: called with a progress; does the edit.
             summarize: turns what ``work`` returned into the operator's result.
         """
-        summary = summarize((yield from run_with_progress(ctx, work)))
+        summary = summarize((yield from run_with_progress(ctx, work, apart=self.apart)))
         if not ctx.delegated:
             ctx.dataset.reload()
             yield ctx.ops.reload_dataset()
             yield show_colours(ctx)
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
 

@@ -14,6 +14,7 @@ from .driving import (
     click,
     close,
     execute,
+    modal,
     open_dataset,
     open_form,
     open_more,
@@ -109,9 +110,9 @@ def _saved_view(labelled, page, panel):
 def _comparison(labelled, page, panel):
     open_form(page, panel.get_by_role("button", name="Compare", exact=True), "Second run")
     picture(page, "compare_form")
-    execute(page, "Saved view, images that differ most first")
+    execute(page, "Two runs compared.")
     picture(page, "compare_output")
-    close(page)
+    assert modal(page).count() == 0
     panel.get_by_text("of the pixels have matching classes").wait_for()
     labelled.reload()
     (stored,) = list_comparisons(labelled)
@@ -168,9 +169,9 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     for line in (0, 1):
         change(page, lambda line=line: lines.nth(line).fill("thing"), sent="thing")
     picture(page, "rename_form")
-    execute(page, "Images whose list of classes changed")
+    execute(page, "Classes renamed.")
     picture(page, "rename_output")
-    close(page, "Close")
+    assert modal(page).count() == 0
     panel.get_by_role("cell", name="thing").wait_for()
     # no row of the longer table before is left
     shown = panel.locator("tbody tr td:first-of-type").all_inner_texts()
