@@ -12,6 +12,7 @@ def operator_classes() -> tuple[type, ...]:
 
     FiftyOne silently drops a class whose name the manifest lacks; a test compares the two.
     """
+    from .add_overlay import AddOverlay
     from .compare_runs import CompareRuns
     from .detections_to_masks import DetectionsToMasks
     from .evaluate_masks import EvaluateMasks
@@ -55,6 +56,7 @@ def operator_classes() -> tuple[type, ...]:
         CompareRuns,
         SaveViews,
         SaveOntology,
+        AddOverlay,
         SuggestImages,
         PseudoMasksPanel,
         *METRIC_CLASSES,

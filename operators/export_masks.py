@@ -82,7 +82,9 @@ class ExportMasks(PseudoMaskOperator):
         text = "Share of the images that is drawn for a split val, the others are train; empty: no splits"
         inputs.float("val", min=0, max=MAX_SHARE, label="Validation", description=text)
         if options.arguments["format"] in WITH_OBJECTS:
-            text = "Cut at their necks, so that touching objects of a class are several; else one is a component"
+            text = (
+                "Cut at their necks, so that touching objects of a class are several; else one is a component"
+            )
             inputs.bool("instances", default=False, label="Instances", description=text)
         if options.named:
             _check_folder(inputs, options.folder, options.arguments["overwrite"])

@@ -49,7 +49,7 @@ def class_color(label: int) -> tuple[int, int, int]:
 
 
 def hex_color(label: int, palette: str = USUAL) -> str:
-    """Return :func:`class_color` as ``#rrggbb``; colours of the palette ``colour-blind`` come back after 60."""
+    """Return :func:`class_color` as ``#rrggbb``; those of ``colour-blind`` come back after 60."""
     colours = _COLOURS[palette]
     return colours[(label - 1) % len(colours)]
 

@@ -11,6 +11,7 @@ from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset import colours
 from fiftyone_plugin.dataset.accepting import is_tagged
 from fiftyone_plugin.dataset.cluster_names import is_named
+from fiftyone_plugin.dataset.overlays import list_overlays, remove_overlay
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.summary import choose_run, free_field
 from fiftyone_plugin.dataset.views import list_views
@@ -40,6 +41,7 @@ FORMS = {
     "Masks": {
         "evaluate_masks": "Evaluate",
         "compare_runs": "Compare two runs",
+        "add_overlay": "Outlines, doubt, differences",
         "export_masks": "Export masks",
         "import_masks": "Import masks",
         "preview_masks": "Preview",
@@ -114,6 +116,14 @@ class HeaderSection:
             parts.show_colours(ctx)
             self.refresh(ctx)  # type: ignore[attr-defined]
 
+    def take_overlay_away(self, ctx: Any) -> None:
+        """Delete a field that shows masks in another way."""
+        name = ctx.params.get("overlay")
+        if name in {each.name for each in list_overlays(ctx.dataset)}:
+            remove_overlay(ctx.dataset, name)
+            ctx.ops.reload_dataset()
+        self.refresh(ctx)  # type: ignore[attr-defined]
+
     # ------------------------------------------------------------------ layout
 
     def render_no_run(self, panel: Any) -> None:
@@ -171,6 +181,9 @@ class HeaderSection:
                 parts.button(row, f"view_{name}", label, self.show_saved, {"name": each.name})  # type: ignore[attr-defined]
         details = {"part": "details", "open": ctx.panel.state.details is not True}
         parts.button(row, "details", "Settings and timings", self.toggle, details)
+        for number, overlay in enumerate(list_overlays(ctx.dataset, run.field)):
+            label, params = f"Take away {show_name(overlay.name)}", {"overlay": overlay.name}
+            parts.button(row, f"overlay_{number}", label, self.take_overlay_away, params)
         other = next(name for name in PALETTES if name != colours.palette_of(ctx.dataset))
         parts.button(row, "palette", PALETTES[other], self.choose_palette, {"palette": other})
         parts.button(row, "refresh", "Refresh", self.refresh)  # type: ignore[attr-defined]

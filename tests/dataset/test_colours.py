@@ -86,7 +86,9 @@ def test_another_palette_colours_all_runs_and_stays_under_renaming(tiny):
     use_palette(tiny, COLOUR_BLIND)
     tiny.reload()
     assert tiny.info["of a person"] == 1
-    assert entry(tiny, "m") == field_colours(tiny, "m") == {id_: hex_color(id_, COLOUR_BLIND) for id_ in usual}
+    assert (
+        entry(tiny, "m") == field_colours(tiny, "m") == {id_: hex_color(id_, COLOUR_BLIND) for id_ in usual}
+    )
     first, second = list(usual)[:2]
     rename_classes(tiny, "m", {first: "sky"})
     assert entry(tiny, "m") == {id_: hex_color(id_, COLOUR_BLIND) for id_ in usual}
