@@ -89,13 +89,13 @@ def add_overlay(
         finished_run(dataset, field)
         view = all_samples(samples).exists(field)
         if kind == OUTLINES:
-            name, made = f"{field}_outlines", _drawn(view, field, field, lambda mask, _: outlines(mask))
+            name, drawn = f"{field}_outlines", _drawn(view, field, field, lambda mask, _: outlines(mask))
         elif kind == DOUBT:
-            name, made = f"{field}_doubt", _doubts(view, RunFields(field).all[-1])
+            name, drawn = f"{field}_doubt", _doubts(view, RunFields(field).all[-1])
         elif kind == DIFFERENCE:
             other = _checked(dataset, field, other)
             view = view.exists(other)
-            name, made = f"{field}_vs_{other}", _differences(view, field, other)
+            name, drawn = f"{field}_vs_{other}", _differences(view, field, other)
         else:
             raise UsageError(f"there is no overlay {kind!r}: {OUTLINES}, {DOUBT} or {DIFFERENCE}")
         mark = {"kind": kind, "field": field, "other": other or ""}
@@ -104,10 +104,10 @@ def add_overlay(
         dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=label, info={MARK: mark})
         images, skipped = 0, []
         with (progress or NullProgress()).stage("drawing", total=len(view)) as stage:
-            for batch in batched(made, BATCH):
+            for batch in batched(drawn, BATCH):
                 done = {id_: found for id_, found in batch if not isinstance(found, Skipped)}
                 skipped += [found for _, found in batch if isinstance(found, Skipped)]
-                labels = {id_: _label(drawn, kind) for id_, drawn in done.items()}
+                labels = {id_: _label(found, kind) for id_, found in done.items()}
                 all_samples(dataset).set_values(name, labels, key_field="id")
                 images += len(done)
                 stage.update(len(batch))
@@ -115,8 +115,9 @@ def add_overlay(
             remove_overlay(dataset, name)
             reason = f": {skipped[0].reason}" if skipped else ""
             raise UsageError(f"no image could be drawn{reason}")
-        _name_classes(dataset, name, Overlay(name, **mark))
-    return Overlay(name, kind, field, other or "", images, tuple(skipped))
+        made = Overlay(name, kind, field, other or "", images, tuple(skipped))
+        _name_classes(dataset, made)
+    return made
 
 
 def list_overlays(dataset: Dataset, field: str | None = None) -> list[Overlay]:
@@ -125,7 +126,7 @@ def list_overlays(dataset: Dataset, field: str | None = None) -> list[Overlay]:
     for name, each in dataset.get_field_schema().items():
         mark = (each.info or {}).get(MARK)
         if isinstance(mark, Mapping) and {"kind", "field", "other"} <= set(mark):
-            found.append(Overlay(name, *(str(mark[key]) for key in ("kind", "field", "other"))))
+            found.append(Overlay(name, str(mark["kind"]), str(mark["field"]), str(mark["other"])))
     return [each for each in found if field is None or field in (each.field, each.other)]
 
 
@@ -166,18 +167,19 @@ def _label(drawn: np.ndarray, kind: str) -> Any:
     return fo.Heatmap(map=drawn, range=[0, 255]) if kind == DOUBT else fo.Segmentation(mask=drawn)
 
 
-def _name_classes(dataset: Dataset, name: str, overlay: Overlay) -> None:
+def _name_classes(dataset: Dataset, overlay: Overlay) -> None:
     """Name the ids of an overlay, and colour outlines as their masks are."""
     if overlay.kind == OUTLINES:
-        write_classes(dataset, name, dataset.mask_targets.get(overlay.field) or {})
+        write_classes(dataset, overlay.name, dataset.mask_targets.get(overlay.field) or {})
     elif overlay.kind == DIFFERENCE:
         only = f"only in {overlay.field}", f"only in {overlay.other}"
-        write_classes(dataset, name, dict(enumerate(("another class", *only), OTHER_CLASS)))
+        write_classes(dataset, overlay.name, dict(enumerate(("another class", *only), OTHER_CLASS)))
 
 
 # ---------------------------------------------------------------------- drawing
 
 Made = Iterator[tuple[str, np.ndarray | Skipped]]
+Draw = Callable[[np.ndarray, np.ndarray], Any]
 
 
 def reduced(drawn: np.ndarray) -> np.ndarray:
@@ -219,9 +221,7 @@ def differences(a: np.ndarray, b: np.ndarray, pairs: Mapping[int, int], unlabell
     return reduced(found)
 
 
-def _drawn(
-    view: View, a: str, b: str, draw: Callable[[np.ndarray, np.ndarray], Any]
-) -> Iterator[tuple[str, Any]]:
+def _drawn(view: View, a: str, b: str, draw: Draw) -> Iterator[tuple[str, Any]]:
     from ..evaluation.fiftyone_masks import field_rules, map_mask_pairs
 
     rules = field_rules(view, a), field_rules(view, b)
@@ -256,8 +256,12 @@ def _doubts(view: View, confidence: str) -> Made:
 
     if not view._dataset.has_sample_field(confidence):
         raise UsageError(f"this run has no maps of confidence: there is no field {confidence!r}")
-    for id_, path in zip(*view.exists(confidence).values(["id", f"{confidence}.map_path"]), strict=True):
+
+    def draw(id_: str, path: str) -> tuple[str, np.ndarray | Skipped]:
         try:
-            yield id_, reduced((255 - read_mask(str(path))).astype(np.uint8))
+            return id_, reduced((255 - read_mask(path)).astype(np.uint8))
         except (ImageReadError, UsageError) as error:
-            yield id_, Skipped(id_, str(error))
+            return id_, Skipped(id_, str(error))
+
+    rows = zip(*view.exists(confidence).values(["id", f"{confidence}.map_path"]), strict=True)
+    yield from (draw(id_, str(path)) for id_, path in rows)
