@@ -34,6 +34,7 @@ def operator_classes() -> tuple[type, ...]:
     from .split_class import SplitClass
     from .stop_run import StopRun
     from .suggest_images import SuggestImages
+    from .suggest_names import SuggestNames
     from .undo_edit import UndoEdit
 
     return (
@@ -58,6 +59,7 @@ def operator_classes() -> tuple[type, ...]:
         SaveOntology,
         AddOverlay,
         SuggestImages,
+        SuggestNames,
         PseudoMasksPanel,
         *METRIC_CLASSES,
     )

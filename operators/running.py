@@ -95,12 +95,14 @@ def show_colours(ctx: Any) -> Any:
     return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
 
 
-def show_masks(ctx: Any, field: str) -> Generator[Any, None, None]:
-    """Yield the messages that show the masks a run has just written, in their colours."""
-    _labelling[ctx.dataset.name, field] = time.monotonic()
+def show_masks(ctx: Any, *fields: str) -> Generator[Any, None, None]:
+    """Yield the messages that show what was just written, and masks in their colours; fields, if given."""
+    for field in fields:
+        _labelling[ctx.dataset.name, field] = time.monotonic()
     yield ctx.ops.reload_dataset()
-    time.sleep(RELOADING_S)
-    yield ctx.ops.set_active_fields([field])
+    time.sleep(RELOADING_S if in_app(ctx) else 0.0)
+    if fields:
+        yield ctx.ops.set_active_fields(list(fields))
     yield show_colours(ctx)
 
 

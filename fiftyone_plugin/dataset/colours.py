@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -20,6 +20,7 @@ __all__ = [
     "saved_scheme",
     "use_palette",
     "write_classes",
+    "write_scale",
 ]
 
 COLOURS = "maskTargetsColors"
@@ -57,6 +58,19 @@ def write_classes(dataset: Dataset, field: str, names: Mapping[int, str]) -> Non
     dataset.save()
 
 
+def write_scale(dataset: Dataset, field: str, colours: Sequence[str]) -> None:
+    """Save the colours of a heat map, from that of its lowest values on, e.g. ``rgb(255, 0, 0)``."""
+    import fiftyone as fo
+
+    scheme = dataset.app_config.color_scheme or fo.ColorScheme()
+    scheme.color_by = scheme.color_by or "value"
+    steps = [{"value": n / (len(colours) - 1), "color": colour} for n, colour in enumerate(colours)]
+    others = [entry for entry in scheme.colorscales or [] if entry.get("path") != field]
+    scheme.colorscales = [*others, {"path": field, "list": steps}]
+    dataset.app_config.color_scheme = scheme
+    dataset.save()
+
+
 def forget_classes(dataset: Dataset, field: str) -> None:
     """Remove the names and colours of a mask field, and a colour scheme that was made for it alone."""
     targets = dataset.mask_targets.items()
@@ -64,6 +78,7 @@ def forget_classes(dataset: Dataset, field: str) -> None:
     scheme = dataset.app_config.color_scheme
     if scheme is not None:
         scheme.fields = [entry for entry in scheme.fields or [] if entry.get("path") != field]
+        scheme.colorscales = [each for each in scheme.colorscales or [] if each.get("path") != field] or None
         dataset.app_config.color_scheme = None if _is_bare(scheme) else scheme
     dataset.save()
 
@@ -106,7 +121,8 @@ def saved_scheme(dataset: Dataset) -> dict[str, Any]:
     scheme = dataset.app_config.color_scheme
     if scheme is None:
         return {}
-    return {"color_by": scheme.color_by, "fields": [dict(entry) for entry in scheme.fields or []]}
+    scales = {"colorscales": [dict(entry) for entry in scheme.colorscales]} if scheme.colorscales else {}
+    return {"color_by": scheme.color_by, "fields": [dict(entry) for entry in scheme.fields or []], **scales}
 
 
 def field_colours(dataset: Dataset, field: str) -> dict[int, str]:

@@ -18,7 +18,7 @@ from ..common.progress import NullProgress, Progress
 from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
 from ..images.listing import all_samples
-from .colours import forget_classes, write_classes
+from .colours import forget_classes, write_classes, write_scale
 from .database import database_errors
 from .record import RunFields, finished_fields, finished_run
 
@@ -32,7 +32,9 @@ __all__ = ["DIFFERENCE", "DOUBT", "OUTLINES", "Overlay", "add_overlay", "list_ov
 OUTLINES, DOUBT, DIFFERENCE = "outlines", "doubt", "difference"
 MARK = "pseudomask_overlay"  # of what a field knows: the masks that it shows
 SIDE = 640  # pixels of the longer side
+LINES = 200  # half of a line is this part of the longer side
 BATCH = 64  # samples whose overlays are held at once
+DOUBT_COLOURS = ("rgb(255, 237, 160)", "rgb(240, 59, 32)")  # of some doubt, and of most
 OTHER_CLASS, ONLY_FIRST, ONLY_SECOND = 1, 2, 3  # ids of a difference
 
 
@@ -63,9 +65,9 @@ def add_overlay(
     """Show the masks of a run in another way, in a field of its own.
 
     ``outlines`` is ``<field>_outlines``: the classes along their borders. ``doubt`` is ``<field>_doubt``: a
-    heat map, the more the less clearly the class of a pixel won. ``difference`` is ``<field>_vs_<other>``:
-    where the masks have another class than ``other``, a class in one of them only. Classes of two runs are
-    matched one to one (Hungarian); of other masks, ground truth for instance, every class stands for the one
+    heat map where the confidence of a pixel is below one half, the more the lower. ``difference`` is
+    ``<field>_vs_<other>``: where the masks have another class than ``other``, or only one of the two has a
+    class. Classes of two runs are matched one to one (Hungarian); of other masks, ground truth for instance, every class stands for the one
     that most of its pixels have, and where they have none, or one without a name, nothing differs.
 
     Args:
@@ -171,6 +173,8 @@ def _name_classes(dataset: Dataset, overlay: Overlay) -> None:
     """Name the ids of an overlay, and colour outlines as their masks are."""
     if overlay.kind == OUTLINES:
         write_classes(dataset, overlay.name, dataset.mask_targets.get(overlay.field) or {})
+    elif overlay.kind == DOUBT:
+        write_scale(dataset, overlay.name, DOUBT_COLOURS)
     elif overlay.kind == DIFFERENCE:
         only = f"only in {overlay.field}", f"only in {overlay.other}"
         write_classes(dataset, overlay.name, dict(enumerate(("another class", *only), OTHER_CLASS)))
@@ -189,15 +193,18 @@ def reduced(drawn: np.ndarray) -> np.ndarray:
 
 
 def outlines(mask: np.ndarray) -> np.ndarray:
-    """Return the ids of a mask (H, W) where a neighbour, above, below, left or right, has another, else 0."""
+    """Return the ids of a mask (H, W) where another is near, else 0: lines that the grid shows, too."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
     mask = reduced(mask)
-    edge = np.zeros(mask.shape, bool)
-    across, down = mask[:, :-1] != mask[:, 1:], mask[:-1] != mask[1:]
-    edge[:, :-1] |= across
-    edge[:, 1:] |= across
-    edge[:-1] |= down
-    edge[1:] |= down
+    width = 1 + 2 * max(1, max(mask.shape) // LINES)
+    edge = maximum_filter(mask, width, mode="nearest") != minimum_filter(mask, width, mode="nearest")
     return np.where(edge, mask, 0).astype(mask.dtype)
+
+
+def doubts(confidence: np.ndarray) -> np.ndarray:
+    """Return (H, W) uint8, the more the less confidence (H, W) 0..255 there is; 0, no colour, from half on."""
+    return reduced(np.clip(255 - 2 * confidence.astype(np.int16), 0, 255).astype(np.uint8))
 
 
 def differences(a: np.ndarray, b: np.ndarray, pairs: Mapping[int, int], unlabelled: set[int]) -> np.ndarray:
@@ -259,7 +266,7 @@ def _doubts(view: View, confidence: str) -> Made:
 
     def draw(id_: str, path: str) -> tuple[str, np.ndarray | Skipped]:
         try:
-            return id_, reduced((255 - read_mask(path)).astype(np.uint8))
+            return id_, doubts(read_mask(path))
         except (ImageReadError, UsageError) as error:
             return id_, Skipped(id_, str(error))
 

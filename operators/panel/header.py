@@ -29,6 +29,7 @@ FORMS = {
         "rename_classes": "Rename or merge classes",
         "hide_classes": "Hide classes",
         "split_class": "Split a class",
+        "suggest_names": "Suggest names",
         "save_ontology": "Save as ontology",
     },
     "Correct by hand": {

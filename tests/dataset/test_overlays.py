@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from fiftyone_plugin.dataset import overlays
+from fiftyone_plugin.dataset.colours import saved_scheme
 from fiftyone_plugin.dataset.labelling import undo
 from fiftyone_plugin.dataset.overlays import add_overlay, list_overlays, remove_overlay
 from fiftyone_plugin.errors import UsageError
@@ -16,12 +17,13 @@ def masks(dataset, field):
     return [sample[field].get_mask() for sample in dataset]
 
 
-def test_outlines_are_the_ids_where_a_neighbour_has_another(tiny):
+def test_outlines_are_the_ids_where_another_is_near(tiny):
     made = add_overlay(tiny, "m", "outlines")
     assert (made.name, made.images, made.left_out) == ("m_outlines", len(tiny), ())
     for mask, drawn in zip(masks(tiny, "m"), masks(tiny, "m_outlines"), strict=True):
         wide = np.pad(mask, 1, mode="edge")
-        around = np.stack([wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]])
+        (h, w), steps = mask.shape, range(3)
+        around = np.stack([wide[y : y + h, x : x + w] for y in steps for x in steps])
         np.testing.assert_array_equal(drawn, np.where((around != mask).any(0), mask, 0))
     assert tiny.mask_targets["m_outlines"] == tiny.mask_targets["m"]
 
@@ -36,7 +38,13 @@ def test_large_masks_are_drawn_small(monkeypatch):
 def test_doubt_is_what_confidence_lacks(tiny):
     made = add_overlay(tiny, "m", "doubt")
     for sample in tiny:
-        np.testing.assert_array_equal(sample[made.name].map, 255 - sample.m_confidence.get_map())
+        for found, confidence in zip(
+            sample[made.name].map.flat, sample.m_confidence.get_map().flat, strict=True
+        ):
+            assert found == max(0, 255 - 2 * int(confidence))
+    assert [each["path"] for each in saved_scheme(tiny)["colorscales"]] == [made.name]
+    remove_overlay(tiny, made.name)
+    assert "colorscales" not in saved_scheme(tiny)
 
 
 def test_where_two_runs_differ(tiny, tmp_path, write):

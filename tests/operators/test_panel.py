@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import pairwise
 
@@ -21,25 +20,6 @@ URI = f"{PLUGIN_NAME}/pseudomasks"
 def labelled(dataset, fill):
     fill("auto", images=5)
     return dataset
-
-
-@pytest.fixture
-def panel(fo):
-    """``panel(dataset, method, state, **params)`` does what the App asks; returns (messages, state after)."""
-    import fiftyone.operators as foo
-    from fiftyone.operators.executor import ExecutionContext
-
-    def call(dataset, method, state=None, view=None, **params):
-        params = {"__method__": method, "panel_id": "p", "panel_state": state or {}, **params}
-        request = {"dataset_name": dataset.name, "view": view, "params": params}
-        context = ExecutionContext(
-            request_params=request, executor=foo.executor.Executor(), operator_uri=URI, required_secrets=[]
-        )
-        foo.get_operator(URI).execute(context)
-        requests = json.loads(json.dumps(context.executor.to_json()))["requests"]
-        return [(r["operator_uri"].split("/")[-1], r["params"]) for r in requests], context.panel.state._data
-
-    return call
 
 
 def filled(sent):
