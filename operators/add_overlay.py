@@ -16,7 +16,7 @@ __all__ = ["AddOverlay"]
 
 KINDS = {
     OUTLINES: "The borders of the classes alone, in their colours",
-    DOUBT: "A heat map: the stronger, the less clearly the class of a pixel won",
+    DOUBT: "A heat map of pixels less sure than most: the redder, the less clearly their class won",
     DIFFERENCE: "Where the masks differ from those of another run, or from ground truth",
 }
 

@@ -7,6 +7,7 @@ stretches it over the photo. It goes with the run that it was made from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ __all__ = ["DIFFERENCE", "DOUBT", "OUTLINES", "Overlay", "add_overlay", "list_ov
 OUTLINES, DOUBT, DIFFERENCE = "outlines", "doubt", "difference"
 MARK = "pseudomask_overlay"  # of what a field knows: the masks that it shows
 SIDE = 640  # pixels of the longer side
+SAMPLE = 100  # maps whose median is taken
 LINES = 200  # half of a line is this part of the longer side
 BATCH = 64  # samples whose overlays are held at once
 DOUBT_COLOURS = ("rgb(255, 237, 160)", "rgb(240, 59, 32)")  # of some doubt, and of most
@@ -65,10 +67,11 @@ def add_overlay(
     """Show the masks of a run in another way, in a field of its own.
 
     ``outlines`` is ``<field>_outlines``: the classes along their borders. ``doubt`` is ``<field>_doubt``: a
-    heat map where the confidence of a pixel is below one half, the more the lower. ``difference`` is
-    ``<field>_vs_<other>``: where the masks have another class than ``other``, or only one of the two has a
-    class. Classes of two runs are matched one to one (Hungarian); of other masks, ground truth for instance, every class stands for the one
-    that most of its pixels have, and where they have none, or one without a name, nothing differs.
+    heat map where the confidence of a pixel is below the median of the run, the more the lower.
+    ``difference`` is ``<field>_vs_<other>``: where the masks have another class than ``other``, or only one
+    of the two has a class. Classes of two runs are matched one to one (Hungarian); of other masks, ground
+    truth for instance, every class stands for the one that most of its pixels have, and where they have none,
+    or one without a name, nothing differs.
 
     Args:
         samples: dataset or view.
@@ -202,9 +205,10 @@ def outlines(mask: np.ndarray) -> np.ndarray:
     return np.where(edge, mask, 0).astype(mask.dtype)
 
 
-def doubts(confidence: np.ndarray) -> np.ndarray:
-    """Return (H, W) uint8, the more the less confidence (H, W) 0..255 there is; 0, no colour, from half on."""
-    return reduced(np.clip(255 - 2 * confidence.astype(np.int16), 0, 255).astype(np.uint8))
+def doubts(confidence: np.ndarray, middle: float) -> np.ndarray:
+    """Return (H, W) uint8, the more the less confidence (H, W), 0..255, there is; from the middle on 0."""
+    doubt = 255 * (1 - confidence.astype(np.float32) / max(middle, 1.0))
+    return reduced(np.clip(np.rint(doubt), 0, 255).astype(np.uint8))
 
 
 def differences(a: np.ndarray, b: np.ndarray, pairs: Mapping[int, int], unlabelled: set[int]) -> np.ndarray:
@@ -266,9 +270,21 @@ def _doubts(view: View, confidence: str) -> Made:
 
     def draw(id_: str, path: str) -> tuple[str, np.ndarray | Skipped]:
         try:
-            return id_, doubts(read_mask(path))
+            return id_, doubts(read_mask(path), middle)
         except (ImageReadError, UsageError) as error:
             return id_, Skipped(id_, str(error))
 
-    rows = zip(*view.exists(confidence).values(["id", f"{confidence}.map_path"]), strict=True)
-    yield from (draw(id_, str(path)) for id_, path in rows)
+    ids, paths = view.exists(confidence).values(["id", f"{confidence}.map_path"])
+    middle = _middle([str(path) for path in paths])
+    yield from (draw(id_, str(path)) for id_, path in zip(ids, paths, strict=True))
+
+
+def _middle(paths: list[str]) -> float:
+    """Return the median of maps of confidence, of a sample of them."""
+    from ..masks.files import read_mask
+
+    values = []
+    for path in paths[:: max(1, len(paths) // SAMPLE)]:
+        with suppress(ImageReadError, UsageError):  # told where it is drawn
+            values.append(read_mask(path)[::4, ::4].ravel())
+    return float(np.median(np.concatenate(values))) if values else 0.0
