@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CLASSES = 27
 FIELDS = ("first", "second")
 REPEATS = 5
+CLICKS = ("opening", "click on a class", "click on a bar", "saved views")
+FORMS = ("label_dataset", "export_masks", "rename_classes", "evaluate_masks", "undo_edit")
 
 
 def make_dataset(n: int, folder: Path) -> Any:
@@ -118,6 +121,20 @@ def request(dataset: Any, method: str, state: dict[str, Any], **params: Any) -> 
     return dict(context.panel.state._data or {})
 
 
+def form(dataset: Any, name: str, **params: Any) -> None:
+    """Do what the App's server does for one change of a form: build it, and say how it can be executed."""
+    import fiftyone.operators as foo
+    from fiftyone.operators.executor import ExecutionContext
+
+    from fiftyone_plugin._version import PLUGIN_NAME
+
+    uri = f"{PLUGIN_NAME}/{name}"
+    for part in ("resolve_input", "resolve_execution_options"):
+        request = {"dataset_name": dataset.name, "params": params}
+        context = ExecutionContext(request_params=request, operator_uri=uri, required_secrets=[])
+        getattr(foo.get_operator(uri), part)(context)
+
+
 def median_ms(function: Callable[[], object]) -> float:
     """Return the median time of some calls, after one that does not count."""
     function()
@@ -141,8 +158,9 @@ def main() -> None:
         os.environ["FIFTYONE_PLUGINS_DIR"] = str(plugins)  # before FiftyOne is imported
         os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
         make_strips(Path(name))
-        print("| samples | opening, ms | click on a class, ms | click on a bar, ms | saved views, ms |")
-        print("| ---: | ---: | ---: | ---: | ---: |")
+        cells = ["samples", *(f"{name}, ms" for name in (*CLICKS, *(f"form {name}" for name in FORMS)))]
+        print(f"| {' | '.join(cells)} |")
+        print("| ---: " * len(cells) + "|")
         for n in arguments.samples:
             print(row(n, Path(name)), flush=True)
 
@@ -161,6 +179,7 @@ def row(n: int, folder: Path) -> str:
             lambda: request(dataset, "click_class", state, row=3),
             lambda: request(dataset, "click_bar", state, idx=2),
             lambda: create_views(dataset, f"pseudomask_{FIELDS[0]}"),
+            *(partial(form, dataset, name, field=FIELDS[0]) for name in FORMS),
         ]
         cells = [f"{median_ms(call):.0f}" for call in calls]
     finally:
