@@ -78,8 +78,5 @@ class AddOverlay(EditOperator):
 
 
 def _others(ctx: Any, field: str) -> list[str]:
-    """Return the fields to compare with: no overlays, and not the masks themselves."""
-    from fiftyone_plugin.dataset.overlays import list_overlays
-
-    drawn = {each.name for each in list_overlays(ctx.dataset)}
-    return [name for name in segmentation_fields(ctx.dataset) if name != field and name not in drawn]
+    """Return the fields to compare with: all masks but these."""
+    return [name for name in segmentation_fields(ctx.dataset) if name != field]

@@ -13,6 +13,7 @@ import fiftyone as fo
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
+from fiftyone_plugin.dataset.remembered import remembered
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
@@ -166,7 +167,10 @@ class _Options:
 
 
 def _tags(ctx: Any) -> list[str]:
-    return once(ctx, "tags", lambda: list(all_samples(ctx.dataset).distinct("tags")))
+    def find() -> list[str]:  # looks at every sample
+        return list(all_samples(ctx.dataset).distinct("tags"))
+
+    return once(ctx, "tags", lambda: remembered(ctx.dataset, "tags", find))
 
 
 def default_folder(dataset: Any, field: str, kind: str) -> Path:

@@ -10,6 +10,7 @@ import fiftyone as fo
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown, shorten
+from fiftyone_plugin.dataset.overlays import list_overlays
 
 from ..params import Params
 
@@ -192,5 +193,6 @@ def count_of(images: int) -> str:
 
 
 def segmentation_fields(dataset: Any) -> list[str]:
-    """Return the names of the dataset's segmentation fields."""
-    return list(dataset.get_field_schema(embedded_doc_type=fo.Segmentation))
+    """Return the names of the dataset's segmentation fields, without those that only show masks otherwise."""
+    drawn = {each.name for each in list_overlays(dataset)}
+    return [name for name in dataset.get_field_schema(embedded_doc_type=fo.Segmentation) if name not in drawn]
