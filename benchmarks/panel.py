@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CLASSES = 27
 FIELDS = ("first", "second")
 REPEATS = 5
+MADE = 10_000  # samples that FiftyOne makes
 CLICKS = ("opening", "click on a class", "click on a bar", "saved views")
 FORMS = ("label_dataset", "export_masks", "rename_classes", "evaluate_masks", "undo_edit")
 
@@ -38,7 +39,9 @@ def make_dataset(n: int, folder: Path) -> Any:
 
     rng = np.random.default_rng(0)
     dataset = fo.Dataset()
-    dataset.add_samples([fo.Sample(filepath=f"/nowhere/{i:07d}.jpg") for i in range(n)], dynamic=False)
+    made = min(n, MADE)
+    images = [fo.Sample(filepath=f"/nowhere/{i:07d}.jpg") for i in range(made)]
+    dataset.add_samples(images, dynamic=False, progress=False)
     ids = dataset.values("id")
     weights = rng.dirichlet(np.ones(CLASSES))
     for field in FIELDS:
@@ -50,9 +53,12 @@ def make_dataset(n: int, folder: Path) -> Any:
         )
         shown = [names[rng.choice(CLASSES, 5, replace=False, p=weights)].tolist() for _ in ids]
         dataset.set_values(f"{field}_classes", shown)
-        dataset.set_values(f"{field}_quality", rng.random(n).tolist())
+        dataset.set_values(f"{field}_quality", rng.random(made).tolist())
         dataset.mask_targets = {**dataset.mask_targets, field: dict(enumerate(names.tolist(), 1))}
         dataset.save()
+    dataset.set_values("agreement", rng.random(made).tolist())
+    _multiply(dataset, n)
+    for field in FIELDS:
         config = dataset.init_run(
             method="pseudomask",
             field=field,
@@ -66,18 +72,30 @@ def make_dataset(n: int, folder: Path) -> Any:
         )
         dataset.register_run(f"pseudomask_{field}", config)
         create_views(dataset, f"pseudomask_{field}")
-    _compare(dataset, rng.random(n).tolist())
+        for name in (f"{field}_classes", f"{field}_quality"):  # as a run does
+            dataset.create_index(name)
+    _compare(dataset, n)
     return dataset
 
 
-def _compare(dataset: Any, agreement: list[float]) -> None:
-    dataset.set_values("agreement", agreement)
+def _multiply(dataset: Any, n: int) -> None:
+    """Let the database copy the samples, with other scores, until there are ``n``: FiftyOne takes minutes."""
+    samples = dataset._sample_collection
+    made = samples.count_documents({})
+    last = samples.find_one(sort=[("_id", -1)])["_id"]
+    scores = {name: {"$rand": {}} for name in (*(f"{field}_quality" for field in FIELDS), "agreement")}
+    for start in range(made, n, made):
+        stages = [{"$match": {"_id": {"$lte": last}}}, {"$limit": min(made, n - start)}, {"$unset": "_id"}]
+        samples.aggregate([*stages, {"$set": scores}, {"$merge": {"into": samples.name}}])
+
+
+def _compare(dataset: Any, images: int) -> None:
     config = dataset.init_run(
         method="pseudomask_comparison",
         a=FIELDS[0],
         b=FIELDS[1],
         field="agreement",
-        images=len(agreement),
+        images=images,
         agreement=0.5,
         ari=0.4,
         nmi=0.4,
