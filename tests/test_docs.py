@@ -57,6 +57,19 @@ def test_every_page_is_in_the_navigation():
     }
 
 
+def test_every_picture_of_the_app_is_one_that_the_tests_take():
+    script = ast.parse((ROOT / "scripts" / "pictures.py").read_text(encoding="utf-8"))
+    (made,) = (
+        ast.literal_eval(node.value)
+        for node in script.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PICTURES"
+    )
+    shown = {path.stem for path in (ROOT / "docs" / "images").glob("*.jpg")}
+    assert {name for name in shown if name.startswith(("app-", "edit-", "teach-"))} == made.keys()
+    taken = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "app").glob("test_*.py"))
+    assert [name for name in made.values() if f'picture(page, "{name}")' not in taken] == []
+
+
 # --- Python ----------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """The whole flow in the real App, from photographs without masks to the images of one class.
 
-It leaves pictures and ``tour.json`` in ``test-artifacts``; ``scripts/animate.py`` makes an animation
+It leaves pictures and ``tour.json`` in ``test-artifacts``; ``scripts/pictures.py`` makes an animation
 of them.
 """
 

@@ -71,6 +71,17 @@ def test_directions_without_variance_do_not_explode():
         assert np.isfinite(VectorNormalizer(center=True, whiten=whiten).fit_transform(constant)).all()
 
 
+def test_moments_of_chunks_keep_the_small_directions():
+    """A large common component, float16, more rows than a chunk: the weakest direction is still right."""
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((9000, 24)) * np.logspace(0, -2, 24) + 5).astype(np.float16)
+    normalizer = VectorNormalizer(whiten=24).fit(x)
+    white = normalizer.project(x)
+    kept = white[:, (normalizer.projection_ != 0).any(axis=0)]
+    assert kept.shape[1] >= 22
+    np.testing.assert_allclose(np.cov(kept.T, bias=True), np.eye(kept.shape[1]), atol=2e-3)
+
+
 def test_standardise_is_sklearns():
     x = correlated()
     unit = normalize(x.astype(np.float64))

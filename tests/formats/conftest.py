@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from fiftyone_plugin.features.backbones.offline import BESIDE
 from fiftyone_plugin.masks.files import read_mask
+
+sys.path.append(str(BESIDE))  # tools that read exports, see scripts/install_optional.py
 
 # examples run on a shared machine: how long one takes says nothing
 settings.register_profile("no-deadline", deadline=None)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.features.backbones.offline import BESIDE
 from fiftyone_plugin.formats import export
 from fiftyone_plugin.formats.base import ExportOptions
 from fiftyone_plugin.formats.choosing import draw_validation
@@ -57,6 +58,7 @@ def stem(path):
 #: In a process of its own: Ultralytics changes how Pillow opens files
 READER = """
 import json, sys
+sys.path.append(sys.argv[3])
 import numpy as np
 from ultralytics.data.dataset import SemanticDataset
 from ultralytics.data.utils import check_det_dataset
@@ -76,7 +78,7 @@ def test_ultralytics_reads_every_pixel(levels, expected, tmp_path):
     out, found = tmp_path / "o", tmp_path / "found.npz"
     export(levels, out=out, format="ultralytics-semantic", val=0.3, seed=1)
     done = subprocess.run(
-        [sys.executable, "-c", READER, out / "data.yaml", found],
+        [sys.executable, "-c", READER, out / "data.yaml", found, BESIDE],
         env=os.environ | {"YOLO_CONFIG_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

