@@ -180,7 +180,8 @@ def picture(page: Page, name: str) -> None:
 
 
 def wait_for_tiles(page: Page, count: int) -> None:
-    """Wait until so many images are drawn in the grid, with what lies over them."""
-    page.wait_for_function(
-        "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n", arg=count
-    )
+    """Wait until so many images are drawn in the grid, with what lies over them, and all is answered."""
+    drawn = "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n"
+    page.wait_for_function(drawn, arg=count)
+    settle(page)  # where the App has just been told to load the dataset anew, those were the old ones
+    page.wait_for_function(drawn, arg=count)
