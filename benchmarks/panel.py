@@ -40,8 +40,9 @@ def make_dataset(n: int, folder: Path) -> Any:
     rng = np.random.default_rng(0)
     dataset = fo.Dataset()
     made = min(n, MADE)
-    images = [fo.Sample(filepath=f"/nowhere/{i:07d}.jpg") for i in range(made)]
-    dataset.add_samples(images, dynamic=False, progress=False)
+    # none of the samples stays alive: it would be loaded anew with every field
+    names = [f"/nowhere/{i:07d}.jpg" for i in range(made)]
+    dataset.add_samples([fo.Sample(filepath=name) for name in names], dynamic=False, progress=False)
     ids = dataset.values("id")
     weights = rng.dirichlet(np.ones(CLASSES))
     for field in FIELDS:

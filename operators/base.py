@@ -214,6 +214,8 @@ class PseudoMaskOperator(foo.Operator):
     def resolve_output(self, ctx: Any) -> Any:
         """Show the result, or what went wrong."""
         results = ctx.results if isinstance(ctx.results, dict) else {}
+        if self.apart and not results:
+            return None  # the work has only begun; a window would stay
         if PROBLEM not in results:
             return show_text(lay_out(results, self.shown, self.done))
         outputs = types.Object()
