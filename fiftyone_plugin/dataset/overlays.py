@@ -196,7 +196,7 @@ def reduced(drawn: np.ndarray) -> np.ndarray:
 
 
 def outlines(mask: np.ndarray) -> np.ndarray:
-    """Return the ids of a mask (H, W) where another is near, else 0: lines that the grid shows, too."""
+    """Return the ids of a mask (H, W) where another one is near, else 0."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     mask = reduced(mask)
