@@ -154,10 +154,9 @@ def _stamp(ctx: Any, runs: list[RunRecord]) -> dict[str, list[Any]]:
 
     Edits are those in force; comparisons of the dataset belong to every run.
     """
-    dataset, compared = ctx.dataset, []
-    if runs:
-        keys = dataset.list_runs(method=COMPARISON_METHOD)
-        compared = [f"{key} {dataset.get_run_info(key).timestamp}" for key in keys]
+    dataset = ctx.dataset
+    keys = dataset.list_runs(method=COMPARISON_METHOD) if runs else []
+    compared = " ".join(f"{key} {dataset.get_run_info(key).timestamp}" for key in keys)
     return {
         run.key: [run.is_complete, [_status(edit) for edit in run.edits].count(DONE), run.run_id, compared]
         for run in runs
