@@ -208,7 +208,8 @@ def test_colours_for_colour_blind_eyes_and_other_ways_to_see(labelled, page):
     gone.wait_for()
     settle(page)
     annotate = page.get_by_text("Annotate", exact=True)
-    act(lambda wait: page.locator("[data-cy=looker] canvas").nth(2).click(timeout=wait), annotate)
+    tile, below = page.locator("[data-cy=looker] canvas").nth(2), {"x": 60, "y": 50}  # of its check box
+    act(lambda wait: tile.click(position=below, timeout=wait), annotate)
     picture(page, "overlay_sample")
     act(lambda wait: page.keyboard.press("Escape"), annotate, "detached")
     click(gone, gone, "detached")
