@@ -5,7 +5,7 @@
 The samples are synthetic: fields of two runs, and a comparison of them, but no files, which the panel does
 not read; strips of crops are there for 20 classes. The database is FiftyOne's own, or the one that
 ``FIFTYONE_DATABASE_URI`` names; the dataset is deleted at the end. *Opening* is the request that fills the
-panel when it opens.
+panel when it opens. In brackets the time of this process's CPU, without that of the database.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CLASSES = 27
 FIELDS = ("first", "second")
 REPEATS = 5
+MADE = 10_000  # samples that FiftyOne makes
+CLICKS = ("opening", "click on a class", "click on a bar", "saved views")
+FORMS = ("label_dataset", "export_masks", "rename_classes", "evaluate_masks", "undo_edit")
 
 
 def make_dataset(n: int, folder: Path) -> Any:
@@ -35,7 +39,10 @@ def make_dataset(n: int, folder: Path) -> Any:
 
     rng = np.random.default_rng(0)
     dataset = fo.Dataset()
-    dataset.add_samples([fo.Sample(filepath=f"/nowhere/{i:07d}.jpg") for i in range(n)], dynamic=False)
+    made = min(n, MADE)
+    # none of the samples stays alive: it would be loaded anew with every field
+    names = [f"/nowhere/{i:07d}.jpg" for i in range(made)]
+    dataset.add_samples([fo.Sample(filepath=name) for name in names], dynamic=False, progress=False)
     ids = dataset.values("id")
     weights = rng.dirichlet(np.ones(CLASSES))
     for field in FIELDS:
@@ -47,9 +54,12 @@ def make_dataset(n: int, folder: Path) -> Any:
         )
         shown = [names[rng.choice(CLASSES, 5, replace=False, p=weights)].tolist() for _ in ids]
         dataset.set_values(f"{field}_classes", shown)
-        dataset.set_values(f"{field}_quality", rng.random(n).tolist())
+        dataset.set_values(f"{field}_quality", rng.random(made).tolist())
         dataset.mask_targets = {**dataset.mask_targets, field: dict(enumerate(names.tolist(), 1))}
         dataset.save()
+    dataset.set_values("agreement", rng.random(made).tolist())
+    _multiply(dataset, n)
+    for field in FIELDS:
         config = dataset.init_run(
             method="pseudomask",
             field=field,
@@ -63,18 +73,30 @@ def make_dataset(n: int, folder: Path) -> Any:
         )
         dataset.register_run(f"pseudomask_{field}", config)
         create_views(dataset, f"pseudomask_{field}")
-    _compare(dataset, rng.random(n).tolist())
+        for name in (f"{field}_classes", f"{field}_quality"):  # as a run does
+            dataset.create_index(name)
+    _compare(dataset, n)
     return dataset
 
 
-def _compare(dataset: Any, agreement: list[float]) -> None:
-    dataset.set_values("agreement", agreement)
+def _multiply(dataset: Any, n: int) -> None:
+    """Let the database copy the samples, with other scores, until there are ``n``: FiftyOne takes minutes."""
+    samples = dataset._sample_collection
+    made = samples.count_documents({})
+    last = samples.find_one(sort=[("_id", -1)])["_id"]
+    scores = {name: {"$rand": {}} for name in (*(f"{field}_quality" for field in FIELDS), "agreement")}
+    for start in range(made, n, made):
+        stages = [{"$match": {"_id": {"$lte": last}}}, {"$limit": min(made, n - start)}, {"$unset": "_id"}]
+        samples.aggregate([*stages, {"$set": scores}, {"$merge": {"into": samples.name}}])
+
+
+def _compare(dataset: Any, images: int) -> None:
     config = dataset.init_run(
         method="pseudomask_comparison",
         a=FIELDS[0],
         b=FIELDS[1],
         field="agreement",
-        images=len(agreement),
+        images=images,
         agreement=0.5,
         ari=0.4,
         nmi=0.4,
@@ -118,15 +140,30 @@ def request(dataset: Any, method: str, state: dict[str, Any], **params: Any) -> 
     return dict(context.panel.state._data or {})
 
 
-def median_ms(function: Callable[[], object]) -> float:
-    """Return the median time of some calls, after one that does not count."""
+def form(dataset: Any, name: str, **params: Any) -> None:
+    """Do what the App's server does for one change of a form: build it, and say how it can be executed."""
+    import fiftyone.operators as foo
+    from fiftyone.operators.executor import ExecutionContext
+
+    from fiftyone_plugin._version import PLUGIN_NAME
+
+    uri = f"{PLUGIN_NAME}/{name}"
+    for part in ("resolve_input", "resolve_execution_options"):
+        request = {"dataset_name": dataset.name, "params": params}
+        context = ExecutionContext(request_params=request, operator_uri=uri, required_secrets=[])
+        getattr(foo.get_operator(uri), part)(context)
+
+
+def median_ms(function: Callable[[], object]) -> str:
+    """Return the median time of some calls, after one that does not count, and that of this process alone."""
     function()
     times = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         function()
-        times.append(time.perf_counter() - start)
-    return 1000 * float(np.median(times))
+        times.append((time.perf_counter() - start, time.process_time() - cpu))
+    wall, own = 1000 * np.median(times, axis=0)
+    return f"{wall:.0f} ({own:.0f})"
 
 
 def main() -> None:
@@ -141,8 +178,9 @@ def main() -> None:
         os.environ["FIFTYONE_PLUGINS_DIR"] = str(plugins)  # before FiftyOne is imported
         os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
         make_strips(Path(name))
-        print("| samples | opening, ms | click on a class, ms | click on a bar, ms | saved views, ms |")
-        print("| ---: | ---: | ---: | ---: | ---: |")
+        cells = ["samples", *(f"{name}, ms" for name in (*CLICKS, *(f"form {name}" for name in FORMS)))]
+        print(f"| {' | '.join(cells)} |")
+        print("| ---: " * len(cells) + "|")
         for n in arguments.samples:
             print(row(n, Path(name)), flush=True)
 
@@ -161,8 +199,9 @@ def row(n: int, folder: Path) -> str:
             lambda: request(dataset, "click_class", state, row=3),
             lambda: request(dataset, "click_bar", state, idx=2),
             lambda: create_views(dataset, f"pseudomask_{FIELDS[0]}"),
+            *(partial(form, dataset, name, field=FIELDS[0]) for name in FORMS),
         ]
-        cells = [f"{median_ms(call):.0f}" for call in calls]
+        cells = [median_ms(call) for call in calls]
     finally:
         fo.delete_dataset(dataset.name)
     return f"| {n:,} | {' | '.join(cells)} |"

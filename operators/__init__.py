@@ -12,6 +12,7 @@ def operator_classes() -> tuple[type, ...]:
 
     FiftyOne silently drops a class whose name the manifest lacks; a test compares the two.
     """
+    from .add_overlay import AddOverlay
     from .compare_runs import CompareRuns
     from .detections_to_masks import DetectionsToMasks
     from .evaluate_masks import EvaluateMasks
@@ -28,10 +29,12 @@ def operator_classes() -> tuple[type, ...]:
     from .quick_label import QuickLabel
     from .rename_classes import RenameClasses
     from .resume_run import ResumeRun
+    from .save_ontology import SaveOntology
     from .save_views import SaveViews
     from .split_class import SplitClass
     from .stop_run import StopRun
     from .suggest_images import SuggestImages
+    from .suggest_names import SuggestNames
     from .undo_edit import UndoEdit
 
     return (
@@ -53,7 +56,10 @@ def operator_classes() -> tuple[type, ...]:
         UndoEdit,
         CompareRuns,
         SaveViews,
+        SaveOntology,
+        AddOverlay,
         SuggestImages,
+        SuggestNames,
         PseudoMasksPanel,
         *METRIC_CLASSES,
     )

@@ -13,9 +13,9 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import first_line, in_words, is_database_error
-from .forms.fields import block, lay_out, refuse, show_text
+from .forms.fields import block, in_a_line, lay_out, refuse, show_text
 from .params import Params
-from .running import execution_options, in_app, stream_or_run
+from .running import execution_options, in_app, note_work, stream_or_run
 
 __all__ = [
     "Messages",
@@ -71,7 +71,8 @@ class PseudoMaskOperator(foo.Operator):
         done: heading of the result.
         shown: entry of the result -> its label; see :func:`~.forms.fields.lay_out`.
         seconds_an_image: what work that grows with the view takes, on two cores.
-        apart: the work shows in the panel, and the window of the form closes before it begins.
+        apart: the work shows in the panel, and the window of the form closes before it begins: one that
+            stays while the App is drawn anew comes back after it was closed.
     """
 
     listed: ClassVar[dict[str, Any]]
@@ -105,6 +106,12 @@ class PseudoMaskOperator(foo.Operator):
     def show(self, ctx: Any, summary: Result) -> Any:
         """Return the message that shows a result in the App."""
         return ctx.ops.show_output(lay_out(summary, self.shown, self.done).to_json(), summary)
+
+    def tell(self, ctx: Any, summary: Result) -> Any:
+        """Return the message that tells a result in the App: a toast where the form has closed."""
+        if not (self.apart and in_app(ctx)):
+            return self.show(ctx, summary)
+        return ctx.ops.notify(f"{self.done}. {in_a_line(summary, self.shown)}", variant="success")
 
     def call(self, samples: Any, params: dict[str, Any], *, delegate: bool = False) -> Any:
         """Execute on a dataset or view with the values of a form, and return FiftyOne's execution result."""
@@ -168,23 +175,36 @@ class PseudoMaskOperator(foo.Operator):
     def execute(self, ctx: Any) -> Any:
         """Work: a stream of messages for the App, or the result of a delegated operation or a call."""
         if self.apart and in_app(ctx) and ctx.params.get(APART) is not True:
-            return self._begin_apart(ctx)
+            note_work(ctx.dataset_name)
+            if self.config.execute_as_generator:
+                return self._begin_apart(ctx)
+            self._trigger_apart(ctx)
+            return {}
         if self.config.execute_as_generator:
             return stream_or_run(ctx, self._begin(ctx))
         try:
             with in_words():
                 open_dataset(ctx)
-                return self.result(ctx, Params(ctx.params))
+                return self._result(ctx)
         except PseudoMaskError as error:
             if not in_app(ctx):
                 raise
             ctx.ops.notify(str(error), variant="error")
             return {PROBLEM: str(error)}
 
+    def _result(self, ctx: Any) -> Result:
+        summary = self.result(ctx, Params(ctx.params))
+        if self.apart and in_app(ctx):
+            self.tell(ctx, summary)
+        return summary
+
     def _begin_apart(self, ctx: Any) -> Generator[Any, None, None]:
+        yield self._trigger_apart(ctx)
+
+    def _trigger_apart(self, ctx: Any) -> Any:
         """Let the App execute this once more: its window of a form stays until an execution has ended."""
         target = {"view_target": ctx.request_params.get("view_target")}
-        yield ctx.trigger(self.uri, {**ctx.params, **target, APART: True})
+        return ctx.trigger(self.uri, {**ctx.params, **target, APART: True})
 
     def _begin(self, ctx: Any) -> Messages:
         with in_words():
@@ -194,6 +214,8 @@ class PseudoMaskOperator(foo.Operator):
     def resolve_output(self, ctx: Any) -> Any:
         """Show the result, or what went wrong."""
         results = ctx.results if isinstance(ctx.results, dict) else {}
+        if self.apart and not results:
+            return None  # the work has only begun; a window would stay
         if PROBLEM not in results:
             return show_text(lay_out(results, self.shown, self.done))
         outputs = types.Object()

@@ -33,6 +33,7 @@ class CompareRuns(PseudoMaskOperator):
         "view": "Saved view, images that differ most first",
     }
     seconds_an_image = 0.01
+    apart = True
 
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add two runs, and the name of the field."""
@@ -58,7 +59,7 @@ class CompareRuns(PseudoMaskOperator):
         a, b = _pair(ctx, params)
         view, field = images_of(ctx, a, b), params.field("field") or None
         stored = yield from run_with_progress(
-            ctx, lambda progress: compare_runs(view, a, b, field, progress=progress)
+            ctx, lambda progress: compare_runs(view, a, b, field, progress=progress), apart=True
         )
         summary = {
             "agreement": f"{stored.agreement:.1%}",
@@ -71,7 +72,7 @@ class CompareRuns(PseudoMaskOperator):
         }
         if not ctx.delegated:
             yield ctx.ops.reload_dataset()
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
     def __call__(self, view: Any, a: str, b: str, field: str | None = None) -> Any:

@@ -14,7 +14,7 @@ from fiftyone_plugin.evaluation.report import format_markdown
 from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_images
 from .forms.fields import cannot, choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
-from .running import run_with_progress
+from .running import run_with_progress, show_masks
 
 __all__ = ["EvaluateMasks"]
 
@@ -99,7 +99,7 @@ class EvaluateMasks(PseudoMaskOperator):
             **describe_left_out(getattr(results, "skipped", None)),
         }
         if not ctx.delegated:
-            yield ctx.ops.reload_dataset()
+            yield from show_masks(ctx)  # before the window: what is drawn anew below it would bring it back
             yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
             yield self.show(ctx, summary)
         return summary

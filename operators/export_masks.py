@@ -13,6 +13,7 @@ import fiftyone as fo
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
+from fiftyone_plugin.dataset.remembered import remembered
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
@@ -28,6 +29,7 @@ DOWNLOAD_BYTES = 8 << 20  # of labels, before they are packed; they travel insid
 MEDIA_FOLDERS = ("images", "JPEGImages", "img_dir")
 MAX_AREA = 10**9
 MAX_SHARE = 0.9
+WITH_OBJECTS = ("coco-instances", "coco-results", "coco-panoptic", "yolo")
 NO_FIELD = "this dataset has no segmentation field: label it first"
 MODES = {
     "copy": "into the export",
@@ -80,6 +82,11 @@ class ExportMasks(PseudoMaskOperator):
         inputs.float("min_confidence", min=0, max=1, label="Lowest confidence", description=text)
         text = "Share of the images that is drawn for a split val, the others are train; empty: no splits"
         inputs.float("val", min=0, max=MAX_SHARE, label="Validation", description=text)
+        if options.arguments["format"] in WITH_OBJECTS:
+            text = (
+                "Cut at their necks, so that touching objects of a class are several; else one is a component"
+            )
+            inputs.bool("instances", default=False, label="Instances", description=text)
         if options.named:
             _check_folder(inputs, options.folder, options.arguments["overwrite"])
 
@@ -113,7 +120,7 @@ class ExportMasks(PseudoMaskOperator):
             field: Segmentation field.
             out: folder of the export.
             params: other values of the form: ``format``, ``overwrite``, ``images``, ``tag``, ``min_area``,
-                ``min_quality``, ``min_confidence``, ``val``.
+                ``min_quality``, ``min_confidence``, ``val``, ``instances``.
         """
         return self.call(view, params | {"field": field, "out": str(out)})
 
@@ -152,6 +159,7 @@ class _Options:
             "min_quality": params.number("min_quality", None, 0.0, 1.0),
             "min_confidence": params.number("min_confidence", 0.0, 0.0, 1.0),
             "val": params.number("val", 0.0, 0.0, MAX_SHARE),
+            "instances": params.flag("instances") and kind in WITH_OBJECTS,
         }
         out = params.text("out")
         folder = Path(out) if out else default_folder(ctx.dataset, field, kind)
@@ -159,7 +167,10 @@ class _Options:
 
 
 def _tags(ctx: Any) -> list[str]:
-    return once(ctx, "tags", lambda: list(all_samples(ctx.dataset).distinct("tags")))
+    def find() -> list[str]:  # looks at every sample
+        return list(all_samples(ctx.dataset).distinct("tags"))
+
+    return once(ctx, "tags", lambda: remembered(ctx.dataset, "tags", find))
 
 
 def default_folder(dataset: Any, field: str, kind: str) -> Path:

@@ -21,7 +21,7 @@ from .forms.fields import (
     there_is,
 )
 from .params import Params
-from .running import run_with_progress
+from .running import run_with_progress, show_masks
 
 __all__ = ["ImportMasks"]
 
@@ -83,7 +83,7 @@ class ImportMasks(PseudoMaskOperator):
             **describe_left_out(getattr(result, "lost", None)),
         }
         if not ctx.delegated:
-            yield ctx.ops.reload_dataset()
+            yield from show_masks(ctx)  # before the window: what is drawn anew below it would bring it back
             yield self.show(ctx, summary)
         return summary
 

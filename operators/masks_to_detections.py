@@ -82,10 +82,7 @@ class MasksToDetections(EditOperator):
             }
             return {"field": done.field, **counts}
 
-        summary = yield from self.edit(ctx, work, summarize)
-        if not ctx.delegated:
-            yield ctx.ops.set_active_fields([summary["field"]])
-        return summary
+        return (yield from self.edit(ctx, work, summarize, into))
 
     def __call__(
         self,

@@ -27,10 +27,12 @@ __all__ = [
     "in_app",
     "is_labelling",
     "is_shown_here",
+    "note_work",
     "run_with_progress",
     "show_colours",
     "show_masks",
     "stream_or_run",
+    "work_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ SAFE_SHARE = 0.9  # of the App's limit for an operator
 RATE_AFTER_S = 2.0  # before that, a rate says nothing
 _labelling: dict[tuple[str, str], float] = {}  # dataset and field -> when its operator ends
 MOMENT_S = 60.0
+_working: dict[str, tuple[float, str]] = {}  # dataset -> when work on it was told of last, and what was told
+BEGINS = "Begins"
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
 
 
@@ -73,6 +77,17 @@ def is_shown_here(dataset: Any, field: str) -> bool:
     return known is not None and time.monotonic() - known < MOMENT_S
 
 
+def work_of(dataset: str) -> str | None:
+    """Return how far work is whose window has closed, in words; ``None`` where there is none."""
+    at, text = _working.get(dataset, (-math.inf, ""))
+    return text if time.monotonic() - at < MOMENT_S else None
+
+
+def note_work(dataset: str, text: str = BEGINS) -> None:
+    """Note for the panel how far work is whose window has closed."""
+    _working[dataset] = time.monotonic(), text
+
+
 def show_colours(ctx: Any) -> Any:
     """Return the request that paints this session's masks as the dataset has it saved."""
     from fiftyone_plugin.dataset.colours import saved_scheme
@@ -80,19 +95,23 @@ def show_colours(ctx: Any) -> Any:
     return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
 
 
-def show_masks(ctx: Any, field: str) -> Generator[Any, None, None]:
-    """Yield the messages that show the masks a run has just written, in their colours."""
-    _labelling[ctx.dataset.name, field] = time.monotonic()
+def show_masks(ctx: Any, *fields: str) -> Generator[Any, None, None]:
+    """Yield the messages that show what was just written, and masks in their colours; fields, if given."""
+    for field in fields:
+        _labelling[ctx.dataset.name, field] = time.monotonic()
     yield ctx.ops.reload_dataset()
-    time.sleep(RELOADING_S)
-    yield ctx.ops.set_active_fields([field])
+    time.sleep(RELOADING_S if in_app(ctx) else 0.0)
+    if fields:
+        yield ctx.ops.set_active_fields(list(fields))
     yield show_colours(ctx)
 
 
 # ---------------------------------------------------------------------- running
 
 
-def run_with_progress(ctx: Any, work: Callable[[Any], Any], *, field: str = "") -> Generator[Any, None, Any]:
+def run_with_progress(
+    ctx: Any, work: Callable[[Any], Any], *, field: str = "", apart: bool = False
+) -> Generator[Any, None, Any]:
     """Run ``work(progress)``; a generator that returns what ``work`` returned.
 
     In an immediate run the work goes on in a thread. The panel shows how far a run of masks is: the App's own
@@ -105,10 +124,11 @@ def run_with_progress(ctx: Any, work: Callable[[Any], Any], *, field: str = "") 
         ctx: FiftyOne's execution context.
         work: called with a :class:`fiftyone_plugin.common.progress.CallbackProgress`.
         field: mask field of a run, which notes in its own folder how far it is: the panel looks there.
+        apart: the form has closed; the panel is told how far it is, see :func:`work_of`.
     """
     from fiftyone_plugin.common.progress import CallbackProgress
 
-    describe = _Describer()
+    describe, apart = _Describer(), apart and in_app(ctx)
     if ctx.delegated:
         check = _Cancelled(ctx)
 
@@ -137,11 +157,15 @@ def run_with_progress(ctx: Any, work: Callable[[Any], Any], *, field: str = "") 
 
     thread = threading.Thread(target=target, name="pseudomask", daemon=True)
     begun, mine = False, (ctx.dataset.name, field)
+    if field:
+        _working.pop(ctx.dataset.name, None)
     _labelling[mine] = math.inf
     thread.start()
     try:
         while (state := states.get()) is not None:
-            if not field:
+            if apart and not field:
+                note_work(ctx.dataset.name, state["label"])
+            elif not field:
                 yield ctx.ops.set_progress(**state)
             elif not begun:
                 begun = True
@@ -195,6 +219,8 @@ def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[An
         text = f"{type(error).__name__}: {error}. The log of the App's server has more"
         yield from tell_problem(ctx, FAILED, text)
         yield ctx.ops.reload_dataset()
+    finally:
+        _working.pop(ctx.dataset_name, None)
 
 
 def tell_problem(ctx: Any, title: str, text: str) -> Generator[Any, None, None]:

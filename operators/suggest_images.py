@@ -25,6 +25,7 @@ class SuggestImages(EditOperator):
     listed = entry("Suggest images to label next", "tips_and_updates")
     title, done = "Which images to label next", "Images to label next"
     submit = "Suggest"
+    apart = False  # why these images is more than a toast holds; nothing is drawn anew
     shown: ClassVar[dict[str, str]] = {"view": "Saved view", "images": "Images", "reasons": "Why"}
 
     def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:

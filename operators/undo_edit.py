@@ -7,23 +7,16 @@ from typing import Any
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from fiftyone_plugin.dataset.editing.history import Edit, list_edits
+from fiftyone_plugin.dataset.editing.history import Edit
 
 from .base import Messages, entry
 from .forms.edits import EditOperator, chosen_field
-from .forms.fields import refuse, show_name
+from .forms.fields import refuse
+from .forms.history import describe_edit, in_force
 from .params import Params
 
 __all__ = ["UndoEdit"]
 
-KINDS = {
-    "rename": "names changed",
-    "hide": "classes hidden or shown",
-    "merge": "classes merged in the masks",
-    "split": "class split",
-    "detections": "detections put back into the masks",
-    "propagate": "corrections propagated",
-}
 LISTED = 10
 
 
@@ -39,7 +32,7 @@ class UndoEdit(EditOperator):
 
     def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
         """List the edits, last one first."""
-        edits = _in_force(ctx, field)
+        edits = in_force(ctx.dataset, field)
         if not edits:
             inputs.view("edits", types.Error(label=f"{field!r} has no edit to take back"))
             refuse(inputs, "field", "there is no edit to take back")
@@ -58,7 +51,11 @@ class UndoEdit(EditOperator):
         field = chosen_field(ctx, params)
 
         def summarize(edit: Edit) -> dict[str, Any]:
-            return {"field": field, "taken_back": _describe(edit), "edits_left": len(_in_force(ctx, field))}
+            return {
+                "field": field,
+                "taken_back": _describe(edit),
+                "edits_left": len(in_force(ctx.dataset, field)),
+            }
 
         return (yield from self.edit(ctx, lambda _: undo_edit(ctx.dataset, field), summarize))
 
@@ -72,17 +69,11 @@ class UndoEdit(EditOperator):
         return self.call(samples, {"field": field})
 
 
-def _in_force(ctx: Any, field: str) -> list[Edit]:
-    return [edit for edit in list_edits(ctx.dataset, field) if edit.status == "done"]
-
-
 def _describe(edit: Edit) -> str:
-    """Say in a line what an edit did."""
-    what = KINDS.get(edit.kind, edit.kind)
-    if edit.kind == "split":
-        what += f" {show_name(edit.before.all.get(edit.settings['class'], ''))!r}"
-    elif edit.kind in ("hide", "merge"):
-        ids = edit.settings.get("ids") or edit.settings.get("shown") or []
-        what += " (" + ", ".join(show_name(edit.before.all.get(int(id_), str(id_))) for id_ in ids) + ")"
+    """Say in a line what an edit did, and when."""
     masks = edit.summary.get("masks", 0)
-    return f"{edit.number}: {what}" + (f", {masks} masks" if masks else "") + f", {edit.time[:16]}Z"
+    return (
+        f"{edit.number}: {describe_edit(edit)}"
+        + (f", {masks} masks" if masks else "")
+        + f", {edit.time[:16]}Z"
+    )

@@ -19,6 +19,7 @@ PICTURES = {
     "app-crops": "panel_crops",
     "app-delete": "panel_delete",
     "app-form": "label_form",
+    "app-outlines": "overlay_sample",
     "app-panel": "panel",
     "app-preview": "preview",
     "app-progress": "journey_progress",
@@ -26,6 +27,7 @@ PICTURES = {
     "app-rename": "rename_form",
     "app-review": "panel_review",
     "app-scheduled": "quick_label_scheduled",
+    "app-suggested": "naming_ideas",
     "edit-before": "edit_before",
     "edit-detections": "edit_detections_done",
     "edit-hidden": "edit_hide_done",
@@ -41,6 +43,7 @@ PICTURES = {
 #: what is shown of a window of 1600 x 900 pixels, where it is not all: left, top, right, bottom
 GRID = (0, 0, 1600, 300)
 CROPS = {
+    "app-suggested": (950, 80, 1600, 680),
     "edit-before": GRID,
     "edit-detections": GRID,
     "edit-hidden": GRID,

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..images.palette import hex_color, is_class_color
+from ..errors import UsageError
+from ..images.palette import COLOUR_BLIND, USUAL, hex_color, is_class_color
 
 if TYPE_CHECKING:
     from fiftyone import ColorScheme, Dataset
 
-__all__ = ["COLOURS", "class_colours", "field_colours", "forget_classes", "saved_scheme", "write_classes"]
+__all__ = [
+    "COLOURS",
+    "class_colours",
+    "field_colours",
+    "forget_classes",
+    "palette_of",
+    "saved_scheme",
+    "use_palette",
+    "write_classes",
+    "write_scale",
+]
 
 COLOURS = "maskTargetsColors"
+PALETTE = (
+    "pseudomask_palette"  # of what a dataset knows: the colours of its classes, where not the usual ones
+)
 
 
 def write_classes(dataset: Dataset, field: str, names: Mapping[int, str]) -> None:
@@ -37,9 +51,22 @@ def write_classes(dataset: Dataset, field: str, names: Mapping[int, str]) -> Non
         own = {"path": field}
         entries.append(own)
     chosen = _chosen(own)
-    colours = {**class_colours(names), **chosen}
+    colours = {**class_colours(names, palette_of(dataset)), **chosen}
     own[COLOURS] = [{"intTarget": id_, "color": colours[id_]} for id_ in sorted(colours)]
     scheme.fields = entries
+    dataset.app_config.color_scheme = scheme
+    dataset.save()
+
+
+def write_scale(dataset: Dataset, field: str, colours: Sequence[str]) -> None:
+    """Save the colours of a heat map, from that of its lowest values on, e.g. ``rgb(255, 0, 0)``."""
+    import fiftyone as fo
+
+    scheme = dataset.app_config.color_scheme or fo.ColorScheme()
+    scheme.color_by = scheme.color_by or "value"
+    steps = [{"value": n / (len(colours) - 1), "color": colour} for n, colour in enumerate(colours)]
+    others = [entry for entry in scheme.colorscales or [] if entry.get("path") != field]
+    scheme.colorscales = [*others, {"path": field, "list": steps}]
     dataset.app_config.color_scheme = scheme
     dataset.save()
 
@@ -51,14 +78,42 @@ def forget_classes(dataset: Dataset, field: str) -> None:
     scheme = dataset.app_config.color_scheme
     if scheme is not None:
         scheme.fields = [entry for entry in scheme.fields or [] if entry.get("path") != field]
+        scheme.colorscales = [each for each in scheme.colorscales or [] if each.get("path") != field] or None
         dataset.app_config.color_scheme = None if _is_bare(scheme) else scheme
     dataset.save()
 
 
-def class_colours(names: Mapping[int, str]) -> dict[int, str]:
+def palette_of(dataset: Dataset) -> str:
+    """Return the name of the palette that a dataset's classes have their colours from."""
+    return COLOUR_BLIND if dataset.info.get(PALETTE) == COLOUR_BLIND else USUAL
+
+
+def use_palette(dataset: Dataset, palette: str) -> None:
+    """Colour the classes of every run anew, and those of later runs; a person's own colours stay.
+
+    Args:
+        dataset: the dataset.
+        palette: ``usual``, or ``colour-blind``: colours that also differ to eyes that lack one kind of cones.
+
+    Raises:
+        UsageError: there is no such palette.
+    """
+    from .record import list_runs
+
+    if palette not in (USUAL, COLOUR_BLIND):
+        raise UsageError(f"there is no palette {palette!r}: {USUAL} or {COLOUR_BLIND}")
+    info = {name: value for name, value in dataset.info.items() if name != PALETTE}
+    dataset.info = info if palette == USUAL else {**info, PALETTE: palette}
+    dataset.save()
+    for run in list_runs(dataset):
+        if run.field in dataset.mask_targets:
+            write_classes(dataset, run.field, dataset.mask_targets[run.field])
+
+
+def class_colours(names: Mapping[int, str], palette: str = USUAL) -> dict[int, str]:
     """Return class id -> ``#rrggbb``, as on the run's contact sheet; 0 is background and has none."""
     first: dict[str, int] = {}
-    return {id_: hex_color(first.setdefault(names[id_], id_)) for id_ in sorted(names) if id_ > 0}
+    return {id_: hex_color(first.setdefault(names[id_], id_), palette) for id_ in sorted(names) if id_ > 0}
 
 
 def saved_scheme(dataset: Dataset) -> dict[str, Any]:
@@ -66,7 +121,8 @@ def saved_scheme(dataset: Dataset) -> dict[str, Any]:
     scheme = dataset.app_config.color_scheme
     if scheme is None:
         return {}
-    return {"color_by": scheme.color_by, "fields": [dict(entry) for entry in scheme.fields or []]}
+    scales = {"colorscales": [dict(entry) for entry in scheme.colorscales]} if scheme.colorscales else {}
+    return {"color_by": scheme.color_by, "fields": [dict(entry) for entry in scheme.fields or []], **scales}
 
 
 def field_colours(dataset: Dataset, field: str) -> dict[int, str]:
@@ -76,7 +132,7 @@ def field_colours(dataset: Dataset, field: str) -> dict[int, str]:
     own: Mapping[str, Any] = next((entry for entry in entries if entry.get("path") == field), {})
     saved = own.get(COLOURS) or []
     listed = {item["intTarget"]: str(item["color"]) for item in saved if {"intTarget", "color"} <= set(item)}
-    return {**class_colours(names), **listed}
+    return {**class_colours(names, palette_of(dataset)), **listed}
 
 
 def _chosen(entry: Mapping[str, Any]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Names that a person has chosen for classes and not yet written.
+"""Names that a person has chosen for classes and not yet written, and those that a model suggests.
 
 They are kept in FiftyOne's execution store, apart from the record of the run: they come one by one, while an
 edit may be writing that record.
@@ -6,7 +6,7 @@ edit may be writing that record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PseudoMaskError
@@ -15,9 +15,10 @@ from .record import RunRecord
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
-__all__ = ["drafted", "forget_draft", "keep_draft"]
+__all__ = ["drafted", "forget_draft", "ideas_of", "keep_draft", "keep_ideas"]
 
 STORE = "pseudomask_names"
+IDEAS = "/ideas"  # after the key of a run
 TRIES = 20  # of a write that others keep coming before
 
 
@@ -45,9 +46,27 @@ def keep_draft(dataset: Dataset, run: RunRecord, names: Mapping[int, str]) -> di
     raise PseudoMaskError(f"the names of {run.field!r} are being changed by somebody else: try again")
 
 
+def keep_ideas(dataset: Dataset, run: RunRecord, ideas: Mapping[int, Sequence[tuple[str, float]]]) -> None:
+    """Keep the names that a model suggests for classes, best first, each with its score, 0..1."""
+    rows = {str(id_): [[name, float(score)] for name, score in found] for id_, found in ideas.items()}
+    _store(dataset).set(_key(run) + IDEAS, {"ideas": rows})
+
+
+def ideas_of(dataset: Dataset, run: RunRecord) -> dict[int, list[tuple[str, float]]]:
+    """Return what :func:`keep_ideas` kept; nothing of it is a name until a person says so."""
+    kept = _store(dataset).get(_key(run) + IDEAS)
+    rows = kept.get("ideas") if isinstance(kept, dict) else None
+    return {
+        int(id_): [(str(name), float(score)) for name, score in found]
+        for id_, found in (rows or {}).items()
+        if str(id_).isdecimal()
+    }
+
+
 def forget_draft(dataset: Dataset, run: RunRecord) -> None:
-    """Forget the names so far of a run that is going to be deleted."""
-    _store(dataset).delete(_key(run))
+    """Forget the names so far of a run that is going to be deleted, and the suggestions."""
+    for end in ("", IDEAS):
+        _store(dataset).delete(_key(run) + end)
 
 
 def _store(dataset: Dataset) -> Any:

@@ -14,6 +14,7 @@ from .colours import forget_classes
 from .comparison import list_comparisons, undo_comparison
 from .journal import begun, note
 from .name_drafts import forget_draft
+from .overlays import list_overlays, remove_overlay
 from .ownership import (
     RunFolder,
     detach,
@@ -72,6 +73,8 @@ def undo_run(dataset: Dataset, key: str) -> Undone:
         else:
             for comparison in list_comparisons(dataset, record.field):
                 undo_comparison(dataset, comparison.key)
+            for overlay in list_overlays(dataset, record.field):
+                remove_overlay(dataset, overlay.name)
             delete_views(dataset, key)
             forget_draft(dataset, record)
             kept += _remove_fields(dataset, record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["class_color", "hex_color", "is_class_color"]
+__all__ = ["COLOUR_BLIND", "USUAL", "class_color", "hex_color", "is_class_color"]
 
 #: ``glasbey_bw_minc_20_minl_30`` of colorcet 3.2 (CC BY 4.0, HoloViz; https://colorcet.holoviz.org), six
 #: digits a colour, made by the algorithm of Glasbey et al., "Colour displays for categorical images" (2007):
@@ -25,8 +25,21 @@ _DIGITS = (
     "aad4c17ecdf289ba0064b6baffb500c38285caaa5e64774859e2ffdf4dcde9ff79bc66b8c395a564c674d1957070cf4f"
     "aa6e669c60a500b800e299b3bc006bb3e8efcdbfe477a342856277568e5b9eafc4e82fa0247c2a826723bfbc4dddd3a5"
 )
-_COLOURS = ["#" + _DIGITS[i : i + 6] for i in range(0, len(_DIGITS), 6)]
-_KNOWN = frozenset(_COLOURS)
+#: For eyes that lack one kind of cones: sixty colours made as those above, each far from those before it to
+#: usual eyes and by the simulation of protanopia and deuteranopia of Machado et al., "A physiologically-based
+#: model for simulation of color vision deficiency" (2009), severity 1.
+_DIGITS_BLIND = (
+    "a024ff757c00ffdb0083929216246d425749d3b6ffd3bd9942667c750000a0a82c757c5f8a8abd243a42ccbdcc2c00cc"
+    "ffe9a09299664966334924245f7575a875fff8e9d3bdafa8165083d3e9ff756da8ccc56699a0b6a816008399836649bd"
+    "5f839257575fe2d3d3a899e95f3a2cb6005f7c83498a9233242c49afaf6dc5b6db6683758a75cc0f07995707f0ccbd00"
+    "afa8af2c423a42f0b6afa88a5f75332433a0f8db6d2c5f070f6692e9cc92495f423a6d5f"
+)
+USUAL, COLOUR_BLIND = "usual", "colour-blind"
+_COLOURS = {
+    name: ["#" + digits[i : i + 6] for i in range(0, len(digits), 6)]
+    for name, digits in ((USUAL, _DIGITS), (COLOUR_BLIND, _DIGITS_BLIND))
+}
+_KNOWN = frozenset(colour for colours in _COLOURS.values() for colour in colours)
 
 
 def class_color(label: int) -> tuple[int, int, int]:
@@ -35,11 +48,12 @@ def class_color(label: int) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-def hex_color(label: int) -> str:
-    """Return :func:`class_color` as ``#rrggbb``."""
-    return _COLOURS[(label - 1) % len(_COLOURS)]
+def hex_color(label: int, palette: str = USUAL) -> str:
+    """Return :func:`class_color` as ``#rrggbb``; those of ``colour-blind`` come back after 60."""
+    colours = _COLOURS[palette]
+    return colours[(label - 1) % len(colours)]
 
 
 def is_class_color(color: str) -> bool:
-    """Tell whether ``#rrggbb`` is a colour of classes."""
+    """Tell whether ``#rrggbb`` is a colour of classes, of whichever palette."""
     return color.lower() in _KNOWN

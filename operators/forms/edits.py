@@ -15,7 +15,7 @@ from fiftyone_plugin.runs.exemplars import exemplar_uri
 
 from ..base import Messages, PseudoMaskOperator, Result, once
 from ..params import Params
-from ..running import run_with_progress, show_colours
+from ..running import run_with_progress, show_masks
 from .fields import cannot, choose, count_of, show_name
 
 __all__ = [
@@ -38,6 +38,8 @@ SECONDS_AN_IMAGE = 0.6  # where the features of an image have to be computed aga
 class EditOperator(PseudoMaskOperator):
     """An operator on the masks of one finished run; its form shows what the docstring says of it."""
 
+    apart = True
+
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add the choice of masks, and what the edit asks about them."""
         fields = list(finished(ctx))
@@ -50,20 +52,22 @@ class EditOperator(PseudoMaskOperator):
     def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
         """Add what the edit asks about the masks of a field."""
 
-    def edit(self, ctx: Any, work: Callable[[Any], Any], summarize: Callable[[Any], Result]) -> Messages:
+    def edit(
+        self, ctx: Any, work: Callable[[Any], Any], summarize: Callable[[Any], Result], *shown: str
+    ) -> Messages:
         """Do an edit with progress, then show it in the App: new masks, colours of new classes, the counts.
 
         Args:
             ctx: FiftyOne's execution context.
             work: called with a progress; does the edit.
             summarize: turns what ``work`` returned into the operator's result.
+            shown: fields that the App switches on, in place of those that are.
         """
-        summary = summarize((yield from run_with_progress(ctx, work)))
+        summary = summarize((yield from run_with_progress(ctx, work, apart=self.apart)))
         if not ctx.delegated:
             ctx.dataset.reload()
-            yield ctx.ops.reload_dataset()
-            yield show_colours(ctx)
-            yield self.show(ctx, summary)
+            yield from show_masks(ctx, *shown)
+            yield self.tell(ctx, summary)
         return summary
 
 

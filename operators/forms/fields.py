@@ -10,6 +10,7 @@ import fiftyone as fo
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown, shorten
+from fiftyone_plugin.dataset.overlays import list_overlays
 
 from ..params import Params
 
@@ -21,6 +22,7 @@ __all__ = [
     "count_of",
     "describe_left_out",
     "first_reasons",
+    "in_a_line",
     "lay_out",
     "left_out_labels",
     "refuse",
@@ -92,16 +94,31 @@ def lay_out(results: Mapping[str, Any], labels: Mapping[str, str], heading: str)
         heading: above all.
     """
     outputs = types.Object()
-    named = labels or {name: name.replace("_", " ").capitalize() for name in results}
-    for name, label in named.items():
-        value = results.get(name)
-        if value is None or value == "" or (name in IF_ANY and not value):
-            continue
+    for name, label in _told(results, labels).items():
+        value = results[name]
         if isinstance(value, int | float):
             (outputs.int if isinstance(value, int) else outputs.float)(name, label=label)
         else:
             outputs.str(name, label=label, view=VIEWS[name]() if name in VIEWS else None)
     return types.Property(outputs, view=types.View(label=heading))
+
+
+def in_a_line(results: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """Return what :func:`lay_out` shows as a line."""
+    parts = (
+        f"{label}: {shorten(str(results[name]), REASON)}" for name, label in _told(results, labels).items()
+    )
+    return "; ".join(parts)
+
+
+def _told(results: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, str]:
+    """Return entry -> label, of those that are shown."""
+    named = labels or {name: name.replace("_", " ").capitalize() for name in results}
+    return {
+        name: label
+        for name, label in named.items()
+        if results.get(name) not in (None, "") and not (name in IF_ANY and not results[name])
+    }
 
 
 def there_is(path: str) -> bool:
@@ -176,5 +193,6 @@ def count_of(images: int) -> str:
 
 
 def segmentation_fields(dataset: Any) -> list[str]:
-    """Return the names of the dataset's segmentation fields."""
-    return list(dataset.get_field_schema(embedded_doc_type=fo.Segmentation))
+    """Return the names of the dataset's segmentation fields, without those that only show masks otherwise."""
+    drawn = {each.name for each in list_overlays(dataset)}
+    return [name for name in dataset.get_field_schema(embedded_doc_type=fo.Segmentation) if name not in drawn]

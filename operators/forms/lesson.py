@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fiftyone_plugin.dataset.overlays import list_overlays
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.runs.model import FittedModel
 
@@ -26,6 +27,7 @@ def label_fields(ctx: Any) -> dict[str, str]:
     def find() -> dict[str, str]:
         kinds = [getattr(fo, kind) for kind in KINDS]
         made = {name for run in list_runs(ctx.dataset) for name in run.fields}
+        made |= {each.name for each in list_overlays(ctx.dataset)}
         fields = ctx.dataset.get_field_schema(embedded_doc_type=kinds)
         given = {name: show_name(name) for name in fields if name not in made}
         return {NOTHING_YET: "none", **given} if given else {}

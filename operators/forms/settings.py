@@ -43,6 +43,7 @@ REFINEMENTS = {
     "none": "none, quicker",
 }
 KEPT_S = 2.0  # an estimate: a keystroke asks for it in two requests, the form's and that for where to run
+LOOKED_S = 120.0  # a look into a large view takes longer than everything else in the form
 SHOWN = {
     "field": "Field",
     "labelled": "Images labelled",
@@ -52,6 +53,7 @@ SHOWN = {
 }
 """What labelling shows of its result."""
 _estimated: dict[str, tuple[float, tuple[int, Estimate]]] = {}
+_looked_at: dict[str, tuple[float, tuple[int, list[str]]]] = {}
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -258,14 +260,24 @@ def estimate_run(view: Any, params: Params, *, fitted: bool = False) -> tuple[in
     settings = read_settings(params)
     del settings["classes"]  # hardly matters
     stages = view.view()._serialize(include_uuids=False)
-    key = json.dumps([str(view._dataset._doc.id), len(view._dataset), stages, settings, fitted], default=str)
+    of_view = json.dumps([str(view._dataset._doc.id), len(view._dataset), stages], default=str)
+    key = json.dumps([of_view, settings, fitted], default=str)
     now = time.monotonic()
     known = _estimated.get(key)
     if known is None or now - known[0] > KEPT_S:
-        images = len(view)
-        found = estimate(plan_run(images, _some_paths(view, images), **settings, fitted=fitted))
+        images, paths = _images_and_paths(view, of_view, now)
         _estimated.clear()
-        known = _estimated[key] = now, (images, found)
+        known = _estimated[key] = now, (images, estimate(plan_run(images, paths, **settings, fitted=fitted)))
+    return known[1]
+
+
+def _images_and_paths(view: Any, key: str, now: float) -> tuple[int, list[str]]:
+    """Return how many images a view has and the paths of some; no setting changes them."""
+    known = _looked_at.get(key)
+    if known is None or now - known[0] > LOOKED_S:
+        images = len(view)
+        _looked_at.clear()
+        known = _looked_at[key] = now, (images, _some_paths(view, images))
     return known[1]
 
 

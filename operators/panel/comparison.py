@@ -15,6 +15,7 @@ from fiftyone_plugin.dataset.comparison import (
     match_view,
     undo_comparison,
 )
+from fiftyone_plugin.dataset.overlays import DIFFERENCE
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 
 from ..forms.fields import first_reasons, show_name
@@ -40,6 +41,14 @@ class ComparisonSection:
         if run and other:
             uri = f"{self.plugin_name}/compare_runs"  # type: ignore[attr-defined]
             params = {"a": run.field, "b": other.field}
+            ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
+
+    def draw_difference(self, ctx: Any) -> None:
+        """Open the form that draws where the two runs differ."""
+        run, other = _pair(ctx)
+        if run and other:
+            uri = f"{self.plugin_name}/add_overlay"  # type: ignore[attr-defined]
+            params = {"field": run.field, "kind": DIFFERENCE, "other": other.field, "view_target": "DATASET"}
             ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
 
     def show_disagreement(self, ctx: Any) -> None:
@@ -104,6 +113,7 @@ class ComparisonSection:
         parts.button(head, "compare", "Compare again" if stored else "Compare", self.compare)
         if stored is None:
             return
+        parts.button(head, "overlay", "Show where, in a field", self.draw_difference)
         parts.button(head, "disagreement", "Where they differ", self.show_disagreement)
         parts.button(head, "forget", "Delete comparison", self.forget_comparison)
         panel.md(_sentence(stored), name="compare_text")

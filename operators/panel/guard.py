@@ -15,12 +15,14 @@ from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from ..base import open_dataset
 from ..database import DatabaseLost, in_words
 from ..forms.fields import show_text
+from ..running import work_of
 
-__all__ = ["GuardedPanel", "list_of", "row_of", "text_of"]
+__all__ = ["WORK", "GuardedPanel", "list_of", "row_of", "text_of"]
 
 logger = logging.getLogger(__name__)
 
 WAIT_S = 10.0  # for fields that are being written
+WORK = "work"  # the text of the panel's data that says how far work on the dataset is
 QUIET = "watch"  # an event that says whether the panel has to be drawn anew
 
 
@@ -33,8 +35,10 @@ class GuardedPanel(foo.Panel):
             with in_words():
                 quiet = ctx.params.get("__method__") == QUIET
                 with alone(ctx.dataset_name, 0.0 if quiet else WAIT_S) as held:
-                    if quiet and not held:
-                        return None  # fields are being written: there is nothing new to see before they are
+                    if quiet and not held:  # fields are being written: nothing else is new before they are
+                        if text := work_of(ctx.dataset_name):
+                            ctx.ops.patch_panel_data({WORK: text})
+                        return None
                     _check_request(self, ctx)
                     if not quiet:
                         return super().execute(ctx)

@@ -8,11 +8,14 @@ from typing import Any
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown
+from fiftyone_plugin.dataset import colours
 from fiftyone_plugin.dataset.accepting import is_tagged
 from fiftyone_plugin.dataset.cluster_names import is_named
+from fiftyone_plugin.dataset.overlays import list_overlays, remove_overlay
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.summary import choose_run, free_field
 from fiftyone_plugin.dataset.views import list_views
+from fiftyone_plugin.images.palette import COLOUR_BLIND, USUAL
 
 from ..forms.fields import count_of, show_name
 from . import parts
@@ -26,6 +29,8 @@ FORMS = {
         "rename_classes": "Rename or merge classes",
         "hide_classes": "Hide classes",
         "split_class": "Split a class",
+        "suggest_names": "Suggest names",
+        "save_ontology": "Save as ontology",
     },
     "Correct by hand": {
         "masks_to_detections": "Edit as detections",
@@ -37,6 +42,7 @@ FORMS = {
     "Masks": {
         "evaluate_masks": "Evaluate",
         "compare_runs": "Compare two runs",
+        "add_overlay": "Outlines, doubt, differences",
         "export_masks": "Export masks",
         "import_masks": "Import masks",
         "preview_masks": "Preview",
@@ -44,6 +50,7 @@ FORMS = {
     },
     "Runs": {"save_views": "Renew saved views", "resume_run": "Go on", "stop_run": "Stop"},
 }
+PALETTES = {COLOUR_BLIND: "Colours for colour-blind eyes", USUAL: "Usual colours"}
 NO_FIELD = ("import_masks", "preview_masks")  # operators that are about no run
 UNFINISHED = ("resume_run", "stop_run")  # those of runs that are not complete
 FIELD = {"evaluate_masks": "pred_field", "compare_runs": "a"}  # what the form calls the masks, if not "field"
@@ -102,6 +109,22 @@ class HeaderSection:
         if part in ("more", "details"):
             ctx.panel.state.set(part, ctx.params.get("open") is True)
 
+    def choose_palette(self, ctx: Any) -> None:
+        """Colour the classes of all runs by another palette."""
+        palette = ctx.params.get("palette")
+        if palette in PALETTES:
+            colours.use_palette(ctx.dataset, palette)
+            parts.show_colours(ctx)
+            self.refresh(ctx)  # type: ignore[attr-defined]
+
+    def take_overlay_away(self, ctx: Any) -> None:
+        """Delete a field that shows masks in another way."""
+        name = ctx.params.get("overlay")
+        if name in {each.name for each in list_overlays(ctx.dataset)}:
+            remove_overlay(ctx.dataset, name)
+            ctx.ops.reload_dataset()
+        self.refresh(ctx)  # type: ignore[attr-defined]
+
     # ------------------------------------------------------------------ layout
 
     def render_no_run(self, panel: Any) -> None:
@@ -137,6 +160,7 @@ class HeaderSection:
             parts.button(row, "review", "Review first", self.show_saved, review, first=named and not reviewed)  # type: ignore[attr-defined]
             self._form(row, "evaluate_masks", "Compare with truth")
             self._form(row, "export_masks", "Export", first=named and reviewed)
+            self.render_undo(ctx, row, runs, run)  # type: ignore[attr-defined]
         more = ctx.panel.state.more is True
         label = "More \u25b4" if more else "More \u25be"
         parts.button(row, "more", label, self.toggle, {"part": "more", "open": not more})
@@ -158,6 +182,11 @@ class HeaderSection:
                 parts.button(row, f"view_{name}", label, self.show_saved, {"name": each.name})  # type: ignore[attr-defined]
         details = {"part": "details", "open": ctx.panel.state.details is not True}
         parts.button(row, "details", "Settings and timings", self.toggle, details)
+        for number, overlay in enumerate(list_overlays(ctx.dataset, run.field)):
+            label, params = f"Take away {show_name(overlay.name)}", {"overlay": overlay.name}
+            parts.button(row, f"overlay_{number}", label, self.take_overlay_away, params)
+        other = next(name for name in PALETTES if name != colours.palette_of(ctx.dataset))
+        parts.button(row, "palette", PALETTES[other], self.choose_palette, {"palette": other})
         parts.button(row, "refresh", "Refresh", self.refresh)  # type: ignore[attr-defined]
         parts.button(row, "ask_delete", "Delete this run", self.ask_delete, color="error")  # type: ignore[attr-defined]
 

@@ -16,7 +16,7 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset.cluster_names import cards, names_used
-from fiftyone_plugin.dataset.name_drafts import keep_draft
+from fiftyone_plugin.dataset.name_drafts import ideas_of, keep_draft
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.summary import choose_run, class_view
 from fiftyone_plugin.runs.exemplars import exemplar_uri
@@ -33,7 +33,8 @@ __all__ = ["NamingSection"]
 LONGEST = 100  # characters of a name
 AROUND = 2  # cards shown before and after
 SUGGESTED = 200  # names
-SAME, ALIKE, NOTHING, SKIP, BACK = "=", "~", "-", ">", "<"
+IDEAS = 3  # suggestions on a card
+SIGNS = SAME, ALIKE, NOTHING, SKIP, BACK = "=", "~", "-", ">", "<"
 HINTS = (
     f"Type a name, Enter: the next class. `{SAME}` the name before, `{ALIKE}` that of the most similar "
     f"class, `{NOTHING}` background, `{SKIP}` leave it, `{BACK}` back; arrow down: names used before."
@@ -140,7 +141,23 @@ class NamingSection:
     def press(self, ctx: Any) -> None:
         """Do what the button of a sign does."""
         word = ctx.params.get("word")
-        self._take(ctx, [word] if word in (SAME, ALIKE, NOTHING, SKIP, BACK) else [])
+        self._take(ctx, [word] if word in SIGNS else [])
+
+    def take_idea(self, ctx: Any) -> None:
+        """Take a name that a model has suggested for the card on which it stands."""
+        run, naming = _naming(ctx)
+        if run and naming and naming.at < len(naming.cards):
+            ideas = ideas_of(ctx.dataset, run).get(naming.cards[naming.at].cluster, [])
+            name = ctx.params.get("name")
+            known = name in [idea for idea, _ in ideas] and ctx.params.get("card") == naming.at
+            self._take(ctx, [name] if known and name not in SIGNS else [])
+
+    def ask_ideas(self, ctx: Any) -> None:
+        """Open the form that lets a model suggest names."""
+        run, _ = _naming(ctx)
+        if run:
+            uri = f"{self.plugin_name}/suggest_names"  # type: ignore[attr-defined]
+            ctx.prompt(uri, params={"field": run.field}, on_success=self.start_naming)
 
     def go_to_card(self, ctx: Any) -> None:
         """Go to another card."""
@@ -226,6 +243,7 @@ class NamingSection:
                 self._neighbour(panel, key, naming.cards[number], number)
         if naming.at < total:
             self._card(panel, naming)
+            self._ideas(ctx, panel, run, naming)
         else:
             panel.md("All classes were seen. **Write the names**, or go back to a card", name="all_seen")
         for key, number in sight.items():
@@ -269,6 +287,16 @@ class NamingSection:
             )
             if near.name:
                 self._sign(row, ALIKE, "The same name")
+
+    def _ideas(self, ctx: Any, panel: Any, run: RunRecord, naming: Naming) -> None:
+        """Offer what a model suggests for this card; nothing of it is taken unasked."""
+        row = parts.flow(panel, "ideas")
+        known = ideas_of(ctx.dataset, run)
+        for number, (name, score) in enumerate(known.get(naming.cards[naming.at].cluster, [])[:IDEAS]):
+            label = f"{show_name(name)} ({score:.2f})"
+            parts.button(row, f"idea_{number}", label, self.take_idea, {"name": name, "card": naming.at})
+        label = "Suggest again" if known else "Suggest names"
+        parts.button(row, "ask_ideas", label, self.ask_ideas)
 
     def _signs(self, panel: Any, naming: Naming) -> None:
         row = panel.h_stack("signs", gap=1, align_y="center")

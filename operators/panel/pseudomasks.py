@@ -19,6 +19,7 @@ from .comparison import ComparisonSection
 from .guard import GuardedPanel, row_of, text_of
 from .header import HeaderSection
 from .naming import NamingSection
+from .undoing import UndoSection
 from .unfinished import UnfinishedSection
 
 __all__ = ["PseudoMasksPanel"]
@@ -32,6 +33,7 @@ class PseudoMasksPanel(
     AcceptSection,
     ComparisonSection,
     NamingSection,
+    UndoSection,
     UnfinishedSection,
     GuardedPanel,
 ):

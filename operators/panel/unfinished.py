@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown
+from fiftyone_plugin.dataset.comparison import COMPARISON_METHOD
+from fiftyone_plugin.dataset.editing.history import DONE
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.resuming import done_of
 from fiftyone_plugin.runs.noting import Note, is_running, read_note
 from fiftyone_plugin.runs.stopping import request_stop
 
-from ..running import describe_stage, is_labelling, is_shown_here, show_colours
+from ..running import describe_stage, is_labelling, is_shown_here, show_colours, work_of
 from . import parts
-from .guard import text_of
+from .guard import WORK, text_of
 
 __all__ = ["UnfinishedSection"]
 
@@ -37,7 +40,7 @@ class UnfinishedSection:
         runs = list_runs(ctx.dataset) if ctx.dataset else []
         if ctx.panel.state.naming is not None or ctx.panel.state.confirm is not None:
             return False
-        now, before = _stamp(runs), ctx.panel.state.stamp
+        now, before = _stamp(ctx, runs), ctx.panel.state.stamp
         if now != before and isinstance(before, dict):
             new = [key for key in now if key not in before]
             if new:
@@ -86,7 +89,7 @@ class UnfinishedSection:
 
     def watch_state(self, ctx: Any, runs: list[RunRecord]) -> dict[str, Any]:
         """Return what the state holds of what was seen."""
-        return {"stamp": _stamp(runs), "moved": _moved(ctx, runs)}
+        return {"stamp": _stamp(ctx, runs), "moved": _moved(ctx, runs)}
 
     # ------------------------------------------------------------------ layout
 
@@ -100,7 +103,10 @@ class UnfinishedSection:
             parts.button(row, "stop", "Stop", self.stop_now, {"key": run.key})
             if run.key != ctx.panel.state.run:
                 parts.button(row, "look", "Show it", self.show_run, {"key": run.key})
-        busy = bool(running)
+        work = work_of(ctx.dataset_name)
+        if work is not None:
+            panel.md(plain_markdown(work), name=WORK)
+        busy = bool(running) or work is not None
         view = types.TimerView(interval=BUSY_MS if busy else IDLE_MS, on_interval=self.watch)
         panel.view("look_soon" if busy else "look_again", view)
 
@@ -143,14 +149,28 @@ def _describe(note: Note) -> dict[str, Any]:
     return state
 
 
-def _stamp(runs: list[RunRecord]) -> dict[str, list[Any]]:
-    """Return what changes where a table or a plot does: key of a run -> whether it is done, edits, run."""
-    return {run.key: [run.is_complete, len(run.edits), run.run_id] for run in runs}
+def _stamp(ctx: Any, runs: list[RunRecord]) -> dict[str, list[Any]]:
+    """Return what changes where a table or a plot does: key of a run -> whether it is done, edits, run.
+
+    Edits are those in force; comparisons of the dataset belong to every run.
+    """
+    dataset = ctx.dataset
+    keys = dataset.list_runs(method=COMPARISON_METHOD) if runs else []
+    compared = " ".join(f"{key} {dataset.get_run_info(key).timestamp}" for key in keys)
+    return {
+        run.key: [run.is_complete, [_status(edit) for edit in run.edits].count(DONE), run.run_id, compared]
+        for run in runs
+    }
+
+
+def _status(edit: Any) -> Any:
+    """Return the status of an edit in a record, which may come from anybody."""
+    return edit.get("status") if isinstance(edit, Mapping) else None
 
 
 def _moved(ctx: Any, runs: list[RunRecord]) -> list[Any]:
     """Return what changes where only progress does."""
-    found: list[Any] = []
+    found: list[Any] = [work_of(ctx.dataset_name) is not None]
     for run in runs:
         if not run.is_complete:
             note = read_note(Path(run.out))

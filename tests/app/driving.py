@@ -38,9 +38,10 @@ def act(
     done twice. What is to go away has gone only once the act was possible. ``stays``: it is still so when all
     is answered, which matters where a second click takes the first one back.
     """
-    end, patience, done = time.monotonic() + SECONDS, 2000.0, False
+    end, patience, done, changes = time.monotonic() + SECONDS, 2000.0, False, False
     while True:
         try:
+            changes = changes or heard.is_visible() != (state == "visible")
             if not (done and heard.is_visible() == (state == "visible")):
                 do(patience)
                 done = True
@@ -51,7 +52,8 @@ def act(
                 return
             if time.monotonic() > end:
                 raise TimeoutError(f"{heard} does not stay {state}")
-        except TimeoutError:
+        except TimeoutError:  # of a click, perhaps, that was heard: its button has gone with it
+            done = done or (changes and heard.is_visible() == (state == "visible"))
             if time.monotonic() > end:
                 raise
         patience = min(2 * patience, 30_000.0)
@@ -180,7 +182,8 @@ def picture(page: Page, name: str) -> None:
 
 
 def wait_for_tiles(page: Page, count: int) -> None:
-    """Wait until so many images are drawn in the grid, with what lies over them."""
-    page.wait_for_function(
-        "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n", arg=count
-    )
+    """Wait until so many images are drawn in the grid, with what lies over them, and all is answered."""
+    drawn = "n => document.querySelectorAll('canvas[canvas-loaded=true]').length >= n"
+    page.wait_for_function(drawn, arg=count)
+    settle(page)  # where the App has just been told to load the dataset anew, those were the old ones
+    page.wait_for_function(drawn, arg=count)

@@ -8,8 +8,10 @@ from .driving import (
     call,
     change,
     choose,
+    click,
     close,
     execute,
+    modal,
     open_dataset,
     open_form,
     open_more,
@@ -57,12 +59,12 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     form = call(page, "Split a class", "Masks")
     choose(page, form.get_by_role("combobox").last, "class 1 (1", sent='"class_id":"1"')
     picture(page, "edit_split_form")
-    execute(page, "class 1 a")
+    execute(page, "Class split.")
     picture(page, "edit_split_output")
+    assert modal(page).count() == 0
     assert targets(labelled) == {**before, 1: "class 1 a", 5: "class 1 b"}
     changed = [path for path in labelled.values("auto.mask_path") if path not in masks]
     assert changed
-    close(page)
     wait_for_tiles(page, len(labelled))
     picture(page, "edit_split_done")
 
@@ -70,7 +72,6 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     page.get_by_text("This is taken back").wait_for()
     picture(page, "edit_undo_form")
     execute(page, "Edits left")
-    close(page)
     assert targets(labelled) == before
     assert labelled.values("auto.mask_path") == masks
 
@@ -78,7 +79,6 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     change(page, form.get_by_text("Hide class 2").click, sent='auto__hide__2":true')
     picture(page, "edit_hide_form")
     execute(page, "Images changed")
-    close(page)
     assert targets(labelled) == {id_: name for id_, name in before.items() if id_ != 2}
     wait_for_tiles(page, len(labelled))
     picture(page, "edit_hide_done")
@@ -86,7 +86,6 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     form = call(page, "Edit pseudo-masks as detections", "Masks")
     picture(page, "edit_detections_form")
     execute(page, "Masks not read")
-    close(page)
     labelled.reload()
     assert labelled.count("auto_detections") == len(labelled)
     wait_for_tiles(page, len(labelled))
@@ -101,7 +100,6 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     picture(page, "edit_fold_form")
     execute(page, "Masks changed")
     picture(page, "edit_fold_output")
-    close(page)
     assert targets(labelled)[5] == "suit"
 
     call(page, "Propagate corrections", "Masks")
@@ -109,7 +107,7 @@ def test_split_take_back_hide_and_hand_out(labelled, page):
     picture(page, "edit_propagate_form")
     execute(page, "Regions moved")
     picture(page, "edit_propagate_output")
-    close(page)
+    assert modal(page).count() == 0
 
 
 def test_the_panel_leads_to_the_forms(labelled, page):
@@ -127,7 +125,13 @@ def test_the_panel_leads_to_the_forms(labelled, page):
             break
         close(page, "Cancel")
     picture(page, "edit_panel_form")
-    execute(page, "class 1 a")
-    close(page)
-    panel.get_by_role("cell", name="class 1 b").wait_for(timeout=30_000)
+    execute(page, "Class split.")
+    part = panel.get_by_role("cell", name="class 1 b")
+    part.wait_for(timeout=30_000)
+    assert modal(page).count() == 0
     picture(page, "edit_panel_done")
+    undo = panel.get_by_role("button", name="Undo: class split 'class 1'")
+    click(undo, part, "detached")
+    page.get_by_text("Taken back: class split").first.wait_for()
+    picture(page, "edit_undone")
+    assert 5 not in targets(labelled)

@@ -8,7 +8,7 @@ import pytest
 
 from fiftyone_plugin.common.text import shorten
 
-from .driving import change, close, execute, open_dataset, open_form, open_more, open_panel, picture, settle
+from .driving import change, execute, open_dataset, open_form, open_more, open_panel, picture, settle
 
 HOST = "names.example"
 NAMES = [
@@ -68,7 +68,6 @@ def test_names_are_text_in_panel_forms_plots_and_messages(hostile, page):
     execute(page, "Images changed")
     settle(page)
     assert page.locator(MADE_OF_NAMES).count() == 0
-    close(page)
 
     back = open_more(page, panel, panel.get_by_role("button", name="Take back an edit"))
     form = open_form(page, back, "Masks")

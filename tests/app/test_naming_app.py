@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fiftyone_plugin.dataset.cluster_names import cards
-from fiftyone_plugin.dataset.name_drafts import drafted
+from fiftyone_plugin.dataset.name_drafts import drafted, keep_ideas
 from fiftyone_plugin.dataset.record import finished_run
 
 from .driving import click, execute, open_dataset, open_form, open_panel, picture, settle
@@ -59,6 +59,13 @@ def test_classes_are_named_by_the_keyboard_and_written(labelled, page):
         card(number).wait_for()
     settle(page)
     picture(page, "naming_card")
+    run, ideas = finished_run(labelled, "auto"), [("window", 0.61), ("door", 0.22), ("roof", 0.05)]
+    keep_ideas(labelled, run, {found[-2].cluster: ideas, found[-3].cluster: [("wall", 0.5)]})
+    click(panel.get_by_role("button", name="Back (<)"), panel.get_by_role("button", name="wall (0.50)"))
+    click(panel.get_by_role("button", name="Leave it (>)"), card(len(found) - 1))
+    panel.get_by_role("button", name="window (0.61)").wait_for()
+    picture(page, "naming_ideas")
+    panel.get_by_role("combobox").last.click()
     page.keyboard.type("<")
     page.keyboard.press("Enter")
     card(len(found) - 2).wait_for()

@@ -7,6 +7,7 @@ import pytest
 from fiftyone_plugin.dataset.colours import COLOURS
 from fiftyone_plugin.dataset.comparison import list_comparisons
 from fiftyone_plugin.dataset.summary import class_rows, list_runs, score_histogram
+from fiftyone_plugin.images.palette import COLOUR_BLIND, hex_color
 
 from .driving import (
     act,
@@ -14,6 +15,7 @@ from .driving import (
     click,
     close,
     execute,
+    modal,
     open_dataset,
     open_form,
     open_more,
@@ -109,9 +111,9 @@ def _saved_view(labelled, page, panel):
 def _comparison(labelled, page, panel):
     open_form(page, panel.get_by_role("button", name="Compare", exact=True), "Second run")
     picture(page, "compare_form")
-    execute(page, "Saved view, images that differ most first")
+    execute(page, "Two runs compared.")
     picture(page, "compare_output")
-    close(page)
+    assert modal(page).count() == 0
     panel.get_by_text("of the pixels have matching classes").wait_for()
     labelled.reload()
     (stored,) = list_comparisons(labelled)
@@ -168,9 +170,9 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     for line in (0, 1):
         change(page, lambda line=line: lines.nth(line).fill("thing"), sent="thing")
     picture(page, "rename_form")
-    execute(page, "Images whose list of classes changed")
+    execute(page, "Classes renamed.")
     picture(page, "rename_output")
-    close(page, "Close")
+    assert modal(page).count() == 0
     panel.get_by_role("cell", name="thing").wait_for()
     # no row of the longer table before is left
     shown = panel.locator("tbody tr td:first-of-type").all_inner_texts()
@@ -182,3 +184,34 @@ def test_classes_are_renamed_and_merged_from_the_panel(labelled, page):
     page.get_by_role("tooltip", name=f"thing: ids {', '.join(map(str, ids))}").wait_for()
     picture(page, "rename_done")
     assert list(labelled.mask_targets["second"].values()).count("thing") == 2
+
+
+def test_colours_for_colour_blind_eyes_and_other_ways_to_see(labelled, page):
+    panel = open_pseudomasks(page, labelled)
+    usual = panel.get_by_role("button", name="Usual colours")
+    blind = panel.get_by_role("button", name="Colours for colour-blind eyes")
+    click(open_more(page, panel, blind), usual)
+    settle(page)
+    first = class_rows(labelled, "second")[0]
+    wanted = hex_color(first.ids[0], COLOUR_BLIND)
+    look = "e => getComputedStyle(e, '::before').backgroundColor"
+    chip = row_of(page, panel, first.name).locator("td").first.evaluate(look)
+    assert chip == f"rgb({', '.join(str(int(wanted[i : i + 2], 16)) for i in (1, 3, 5))})"
+    picture(page, "panel_colour_blind")
+
+    open_form(page, panel.get_by_role("button", name="Outlines, doubt, differences"), "Show")
+    picture(page, "overlay_form")
+    execute(page, "Shown.", "Show")
+    assert modal(page).count() == 0
+    page.locator('[data-cy="checkbox-second_outlines"] input:checked').wait_for()
+    gone = panel.get_by_role("button", name="Take away second_outlines")
+    gone.wait_for()
+    settle(page)
+    annotate = page.get_by_text("Annotate", exact=True)
+    tile, below = page.locator("[data-cy=looker] canvas").nth(2), {"x": 60, "y": 50}  # of its check box
+    act(lambda wait: tile.click(position=below, timeout=wait), annotate)
+    picture(page, "overlay_sample")
+    act(lambda wait: page.keyboard.press("Escape"), annotate, "detached")
+    click(gone, gone, "detached")
+    labelled.reload()
+    assert not labelled.has_sample_field("second_outlines")

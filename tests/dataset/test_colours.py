@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from fiftyone_plugin.dataset.colours import class_colours, forget_classes, saved_scheme, write_classes
-from fiftyone_plugin.images.palette import hex_color
+from fiftyone_plugin.dataset.colours import (
+    class_colours,
+    field_colours,
+    forget_classes,
+    palette_of,
+    saved_scheme,
+    use_palette,
+    write_classes,
+)
+from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.images.palette import COLOUR_BLIND, USUAL, hex_color
 
 
 def entry(dataset, field):
@@ -67,3 +76,27 @@ def test_a_run_saves_colours_and_undo_takes_them_back(dataset, fill):
     undo(dataset, run.key)
     dataset.reload()
     assert dataset.app_config.color_scheme is None
+
+
+def test_another_palette_colours_all_runs_and_stays_under_renaming(tiny):
+    from fiftyone_plugin.dataset.editing.names import rename_classes
+
+    tiny.info = {"of a person": 1}
+    usual = field_colours(tiny, "m")
+    use_palette(tiny, COLOUR_BLIND)
+    tiny.reload()
+    assert tiny.info["of a person"] == 1
+    assert (
+        entry(tiny, "m") == field_colours(tiny, "m") == {id_: hex_color(id_, COLOUR_BLIND) for id_ in usual}
+    )
+    first, second = list(usual)[:2]
+    rename_classes(tiny, "m", {first: "sky"})
+    assert entry(tiny, "m") == {id_: hex_color(id_, COLOUR_BLIND) for id_ in usual}
+    rename_classes(tiny, "m", {second: "sky"})
+    assert entry(tiny, "m")[second] == hex_color(first, COLOUR_BLIND)
+    with pytest.raises(UsageError, match="colour-blind"):
+        use_palette(tiny, "grey")
+    use_palette(tiny, USUAL)
+    assert palette_of(tiny) == USUAL
+    assert tiny.info == {"of a person": 1}
+    assert entry(tiny, "m")[second] == hex_color(first)

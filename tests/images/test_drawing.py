@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fiftyone_plugin.images.drawing import contact_sheet, overlay
-from fiftyone_plugin.images.palette import class_color, hex_color, is_class_color
+from fiftyone_plugin.images.palette import COLOUR_BLIND, class_color, hex_color, is_class_color
 
 
 @pytest.mark.parametrize(("classes", "least"), [(20, 15), (60, 9)])
@@ -19,10 +19,41 @@ def test_colours_are_far_apart(classes, least):
     assert distance[:classes].min() > least
 
 
+#: Protanopia and deuteranopia as Machado et al. (2009) simulate them at severity 1, on linear RGB.
+BLIND = {
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+@pytest.mark.parametrize(("classes", "least"), [(8, 19), (20, 11), (60, 5.9)])
+def test_colours_are_far_apart_to_colour_blind_eyes(classes, least):
+    """By CIEDE2000, to usual eyes and to those without one kind of cones."""
+    color = pytest.importorskip("skimage.color")
+    names = [hex_color(i, COLOUR_BLIND) for i in range(1, classes + 1)]
+    colours = np.array([[int(name[i : i + 2], 16) for i in (1, 3, 5)] for name in names]) / 255
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    for matrix in (np.eye(3), *map(np.array, BLIND.values())):
+        seen = np.clip(linear @ matrix.T, 0, 1)
+        seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+        lab = color.rgb2lab(seen[None])[0]
+        distance = color.deltaE_ciede2000(lab[:, None], lab[None]) + 1e3 * np.eye(classes)
+        assert distance.min() > least
+
+
 def test_colours_of_ids():
     assert len({class_color(i) for i in range(1, 257)}) == 256
     assert is_class_color(hex_color(7).upper())
     assert not is_class_color("#123456")
+    assert all(is_class_color(hex_color(i, COLOUR_BLIND)) for i in range(1, 61))
     assert hex_color(1) == "#{:02x}{:02x}{:02x}".format(*class_color(1))
     assert class_color(65_535) == class_color(65_535)
 

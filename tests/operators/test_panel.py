@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import pairwise
 
@@ -21,25 +20,6 @@ URI = f"{PLUGIN_NAME}/pseudomasks"
 def labelled(dataset, fill):
     fill("auto", images=5)
     return dataset
-
-
-@pytest.fixture
-def panel(fo):
-    """``panel(dataset, method, state, **params)`` does what the App asks; returns (messages, state after)."""
-    import fiftyone.operators as foo
-    from fiftyone.operators.executor import ExecutionContext
-
-    def call(dataset, method, state=None, view=None, **params):
-        params = {"__method__": method, "panel_id": "p", "panel_state": state or {}, **params}
-        request = {"dataset_name": dataset.name, "view": view, "params": params}
-        context = ExecutionContext(
-            request_params=request, executor=foo.executor.Executor(), operator_uri=URI, required_secrets=[]
-        )
-        foo.get_operator(URI).execute(context)
-        requests = json.loads(json.dumps(context.executor.to_json()))["requests"]
-        return [(r["operator_uri"].split("/")[-1], r["params"]) for r in requests], context.panel.state._data
-
-    return call
 
 
 def filled(sent):
@@ -330,3 +310,38 @@ def test_runs_come_newest_first_and_an_interrupted_one_is_marked(labelled):
     assert late.title == "late (not complete)"
     assert auto.title == "auto (lightcluster, 5 images)"
     assert app_summary.stage_seconds(late) == {}
+
+
+def undo_buttons(sent):
+    """Return the label and what is sent of the buttons of the panel that take something back."""
+    shown = [params["panel_output" if "panel_output" in params else "output"] for told, params in sent
+             if told == "show_panel_output"][-1]  # fmt: skip
+    row = shown["type"]["properties"]["steps"]["type"]["properties"]
+    return {name: row[name]["view"] for name in ("undo", "undo_run") if name in row}
+
+
+def test_undo_names_the_last_edit_and_takes_it_back(labelled, panel):
+    from fiftyone_plugin.dataset.editing import hide_classes
+    from fiftyone_plugin.dataset.editing.names import rename_classes
+
+    before = dict(labelled.mask_targets["auto"])
+    sent, state = panel(labelled, "on_load")
+    assert undo_buttons(sent)["undo_run"]["label"] == "Undo this run"
+    assert panel(labelled, "ask_delete", state)[1]["confirm"] == "pseudomask_auto"
+    first, second = list(before)[:2]
+    rename_classes(labelled, "auto", {first: "sky"})
+    hide_classes(labelled, "auto", [second])
+    sent, state = panel(labelled, "on_load")
+    (button,) = undo_buttons(sent).values()
+    assert button["label"] == f"Undo: classes hidden or shown ({before[second]})"
+    number = button["params"]["number"]
+    sent, state = panel(labelled, "take_back", state, number=number)
+    assert labelled.mask_targets["auto"] == {**before, first: "sky"}
+    assert "reload_dataset" in [told for told, _ in sent]
+    (button,) = undo_buttons(sent).values()
+    assert button["label"] == f"Undo: names changed ({before[first]} \u2192 sky)"
+    sent, state = panel(labelled, "take_back", state, number=number)  # a second click on what was there
+    assert [params["variant"] for told, params in sent if told == "notify"] == ["warning"]
+    assert labelled.mask_targets["auto"] == {**before, first: "sky"}
+    panel(labelled, "take_back", state, number=button["params"]["number"])
+    assert labelled.mask_targets["auto"] == before

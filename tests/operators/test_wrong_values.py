@@ -32,6 +32,7 @@ WRONG = (
     object(),
 )
 OPERATORS = (
+    "add_overlay",
     "compare_runs",
     "detections_to_masks",
     "evaluate_masks",
@@ -46,13 +47,16 @@ OPERATORS = (
     "quick_label",
     "rename_classes",
     "resume_run",
+    "save_ontology",
     "save_views",
     "split_class",
     "stop_run",
     "suggest_images",
+    "suggest_names",
     "undo_edit",
 )
 UNDECLARED = {
+    "add_overlay": ("other",),
     "hide_classes": ("first__hide__1", "first__hide__99", "first__hide__x"),
     "rename_classes": ("first__1", "first__99", "first__x"),
     "label_dataset": ("weights", "restart", "overwrite", "labels", "start", "discover"),
@@ -65,6 +69,9 @@ WORK = {
     "fiftyone_plugin.dataset.resuming": ("resume_run",),
     "fiftyone_plugin.dataset.suggesting": ("suggest_samples",),
     "fiftyone_plugin.runs.preview": ("preview",),
+    "fiftyone_plugin.runs.name_ideas": ("suggest_names",),
+    "fiftyone_plugin.dataset.overlays": ("add_overlay",),
+    "fiftyone_plugin.dataset.ontology": ("save_ontology",),
     "fiftyone_plugin.evaluation": ("evaluate",),
     "fiftyone_plugin.formats": ("export", "import_masks"),
     "fiftyone_plugin.dataset.comparing": ("compare_runs",),

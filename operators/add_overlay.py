@@ -1,0 +1,82 @@
+"""Operator ``add_overlay``: masks as outlines, as doubt, or where two differ, in a field of their own."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from fiftyone_plugin.dataset.overlays import DIFFERENCE, DOUBT, OUTLINES
+
+from .base import Messages, entry, images_of, say_images
+from .forms.edits import EditOperator, chosen_field
+from .forms.fields import choose, describe_left_out, left_out_labels, refuse, segmentation_fields
+from .params import Params
+from .running import run_with_progress, show_masks
+
+__all__ = ["AddOverlay"]
+
+KINDS = {
+    OUTLINES: "The borders of the classes alone, in their colours",
+    DOUBT: "A heat map of pixels less sure than most: the redder, the less clearly their class won",
+    DIFFERENCE: "Where the masks differ from those of another run, or from ground truth",
+}
+
+
+class AddOverlay(EditOperator):
+    """Show pseudo-masks as outlines, their doubt, or where they differ from others, in a field of its own.
+
+    The masks stay as they are. The new field shows them as they are now, goes with the run, and can be taken
+    away at any time.
+    """
+
+    listed = entry("Show pseudo-masks as outlines, doubt or differences", "layers")
+    title, done = "See the masks in another way", "Shown"
+    submit = "Show"
+    seconds_an_image = 0.02
+    shown: ClassVar[dict[str, str]] = {"field": "Field", "images": "Images", **left_out_labels("Images")}
+
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """Add what to show, and what to compare with."""
+        say_images(ctx, inputs, "Draws")
+        choose(inputs, "kind", list(KINDS), notes=KINDS, default=OUTLINES, label="Show")
+        if params.one_of("kind", KINDS, OUTLINES) != DIFFERENCE:
+            return
+        others = _others(ctx, field)
+        if not others:
+            refuse(inputs, "kind", "there are no other masks to compare with")
+            return
+        text = "Of another run, classes are matched one to one; of ground truth, each has its commonest class"
+        choose(inputs, "other", others, default=others[0], label="Compare with", description=text)
+
+    def steps(self, ctx: Any, params: Params) -> Messages:
+        """Draw, and show what was drawn."""
+        from fiftyone_plugin.dataset.overlays import add_overlay
+
+        field, kind = chosen_field(ctx, params), str(params.one_of("kind", KINDS, OUTLINES))
+        others = _others(ctx, field)
+        other = params.one_of("other", others, others[0] if others else None) if kind == DIFFERENCE else None
+        view = images_of(ctx, field)
+        made = yield from run_with_progress(
+            ctx, lambda progress: add_overlay(view, field, kind, other, progress), apart=True
+        )
+        summary = {"field": made.name, "images": made.images, **describe_left_out(made.left_out)}
+        if not ctx.delegated:
+            ctx.dataset.reload()
+            yield from show_masks(ctx, made.name)
+            yield self.tell(ctx, summary)
+        return summary
+
+    def __call__(self, samples: Any, field: str, kind: str = OUTLINES, other: str | None = None) -> Any:
+        """Run from Python: ``foo.get_operator(uri)(dataset, field, "difference", "ground_truth")``.
+
+        Args:
+            samples: dataset or view.
+            field: mask field of a finished run.
+            kind: ``outlines``, ``doubt`` or ``difference``.
+            other: Segmentation field to compare with, for a difference.
+        """
+        return self.call(samples, {"field": field, "kind": kind, **({"other": other} if other else {})})
+
+
+def _others(ctx: Any, field: str) -> list[str]:
+    """Return the fields to compare with: all masks but these."""
+    return [name for name in segmentation_fields(ctx.dataset) if name != field]

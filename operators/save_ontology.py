@@ -1,0 +1,77 @@
+"""Operator ``save_ontology``: the classes of a run as FiftyOne's ontology, for annotation."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .base import Messages, entry
+from .forms.edits import EditOperator, chosen_field, finished
+from .forms.fields import choose, show_name
+from .params import Params
+from .running import run_with_progress
+
+__all__ = ["SaveOntology"]
+
+NONE = "(none)"
+
+
+class SaveOntology(EditOperator):
+    """Save the classes of a run as an ontology, which annotation in the App offers.
+
+    A list of the names, in groups where another run has fewer classes. It belongs to no dataset and stays
+    when the run is deleted; saved again, it gets another version.
+    """
+
+    listed = entry("Save the classes of pseudo-masks as an ontology", "account_tree")
+    title, done = "Save as ontology", "Ontology saved"
+    submit = "Save"
+    shown: ClassVar[dict[str, str]] = {"ontology": "Name", "classes": "Classes", "version": "Version"}
+
+    def seconds(self, ctx: Any, params: Params) -> float:
+        """Grows with the masks that groups are counted in."""
+        return 0.01 * len(ctx.dataset) if _coarse(ctx, params) else 0.0
+
+    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+        """Add the name, and the run of the groups."""
+        text = "Letters, digits, spaces and -_; empty: dataset and masks"
+        inputs.str("name", label="Name", description=text)
+        params.text("name")
+        others = [each for each in finished(ctx) if each != field]
+        if others:
+            text = "A run with fewer classes: its classes become groups"
+            choose(inputs, "coarse", [NONE, *others], default=NONE, label="Groups", description=text)
+            _coarse(ctx, params)
+
+    def steps(self, ctx: Any, params: Params) -> Messages:
+        """Save, and return what was saved."""
+        from fiftyone_plugin.dataset.ontology import save_ontology
+
+        field, name, coarse = chosen_field(ctx, params), params.text("name") or None, _coarse(ctx, params)
+        saved = yield from run_with_progress(
+            ctx, lambda _: save_ontology(ctx.dataset, field, coarse=coarse, name=name), apart=True
+        )
+        summary = {
+            "ontology": show_name(saved.name.removesuffix("-classes")),
+            "classes": len(saved.root.leaves()) if hasattr(saved.root, "leaves") else None,
+            "version": saved.version,
+        }
+        if not ctx.delegated:
+            yield self.tell(ctx, summary)
+        return summary
+
+    def __call__(self, samples: Any, field: str, name: str = "", coarse: str = NONE) -> Any:
+        """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
+
+        Args:
+            samples: the dataset, or any view of it.
+            field: mask field of a finished run.
+            name: of the ontology; empty for dataset and field.
+            coarse: mask field of a run with fewer classes, whose classes become groups.
+        """
+        return self.call(samples, {"field": field, "name": name, "coarse": coarse})
+
+
+def _coarse(ctx: Any, params: Params) -> str | None:
+    """Return the mask field of the run whose classes become groups."""
+    chosen = params.one_of("coarse", [NONE, *finished(ctx)], NONE)
+    return None if chosen == NONE else chosen
