@@ -24,9 +24,7 @@ __all__ = [
 ]
 
 COLOURS = "maskTargetsColors"
-PALETTE = (
-    "pseudomask_palette"  # of what a dataset knows: the colours of its classes, where not the usual ones
-)
+PALETTE = "pseudomask_palette"  # in a dataset's info: the colours of its classes, where not the usual ones
 
 
 def write_classes(dataset: Dataset, field: str, names: Mapping[int, str]) -> None:
