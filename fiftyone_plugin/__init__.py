@@ -15,6 +15,7 @@ from .errors import ImageReadError, MissingDependencyError, PseudoMaskError, Usa
 
 if TYPE_CHECKING:
     from .dataset.api import compare, undo
+    from .dataset.frames import sample_frames
     from .dataset.labelling import label_dataset
     from .dataset.ontology import save_ontology
     from .evaluation import evaluate
@@ -43,6 +44,7 @@ __all__ = [
     "label",
     "label_dataset",
     "name_clusters",
+    "sample_frames",
     "save_ontology",
     "suggest",
     "undo",
@@ -59,6 +61,7 @@ _LAZY = {
     "label": "runs.api",
     "label_dataset": "dataset.labelling",
     "name_clusters": "runs.naming",
+    "sample_frames": "dataset.frames",
     "save_ontology": "dataset.ontology",
     "suggest": "runs.suggesting",
     "undo": "dataset.api",

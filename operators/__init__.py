@@ -29,6 +29,7 @@ def operator_classes() -> tuple[type, ...]:
     from .quick_label import QuickLabel
     from .rename_classes import RenameClasses
     from .resume_run import ResumeRun
+    from .sample_frames import SampleFrames
     from .save_ontology import SaveOntology
     from .save_views import SaveViews
     from .split_class import SplitClass
@@ -41,6 +42,7 @@ def operator_classes() -> tuple[type, ...]:
         LabelDataset,
         QuickLabel,
         PreviewMasks,
+        SampleFrames,
         StopRun,
         ResumeRun,
         EvaluateMasks,

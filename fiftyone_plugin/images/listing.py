@@ -318,7 +318,7 @@ def listed_view(view: Any, *, root: PathLike | None = None, shard: str | Shard |
 
 ADVICE = {
     "group": "pick the images of a group slice first: view.select_group_slices(media_type='image')",
-    "video": "sample frames to a dataset first: dataset.to_frames(sample_frames=True).clone()",
+    "video": "sample frames first, by the button in the panel or by fiftyone_plugin.sample_frames(dataset)",
 }
 
 ONLY_IMAGES = "only images can be labelled"

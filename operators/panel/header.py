@@ -23,6 +23,9 @@ from .guard import list_of
 
 __all__ = ["FORMS", "HeaderSection"]
 
+VIDEOS = (
+    "Frames of videos can be labelled: sample them to a dataset of their own. The videos stay as they are."
+)
 NO_RUN = "No pseudo-masks yet. One click labels these images; nothing that is there is changed."
 FORMS = {
     "Classes": {
@@ -64,6 +67,8 @@ class HeaderSection:
         """Open the form of an operator, with the field of the chosen run."""
         name, runs = ctx.params.get("operator"), list_runs(ctx.dataset) if ctx.dataset else []
         if not isinstance(name, str) or name not in {each for group in FORMS.values() for each in group}:
+            if name == "sample_frames":  # about no run
+                self._prompt(ctx, name, {}, self.refresh)  # type: ignore[attr-defined]
             return
         run = choose_run(runs, ctx.panel.state.run)
         if name == "label_taught" or (name == "label_dataset" and run):
@@ -127,10 +132,14 @@ class HeaderSection:
 
     # ------------------------------------------------------------------ layout
 
-    def render_no_run(self, panel: Any) -> None:
-        """Offer what can be done with images without masks."""
-        panel.md(NO_RUN, name="none")
+    def render_no_run(self, ctx: Any, panel: Any) -> None:
+        """Offer what can be done with images without masks, or with videos."""
+        videos = ctx.dataset is not None and ctx.dataset.media_type == "video"
+        panel.md(VIDEOS if videos else NO_RUN, name="none")
         row = parts.flow(panel, "begin")
+        if videos:
+            self._form(row, "sample_frames", "Sample frames", first=True)
+            return
         parts.button(row, "label_now", "Label in one click", self.label_now, first=True)
         for name, label in (
             ("label_dataset", "Choose the settings"),

@@ -168,7 +168,7 @@ class PseudoMasksPanel(
             return show_text(types.Property(panel, view=view))
         self.render_watch(ctx, panel, runs)
         if run is None:
-            self.render_no_run(panel)
+            self.render_no_run(ctx, panel)
         else:
             self.render_head(ctx, panel, runs, run)
             if run.is_complete:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 
 import pytest
 
+from tests.images.test_frames import make_video
 from tests.servers import ROOT
 
-from .driving import SECONDS, click, open_dataset, open_panel, picture, settle
+from .driving import (
+    ARTIFACTS,
+    SECONDS,
+    act,
+    click,
+    modal,
+    open_dataset,
+    open_panel,
+    picture,
+    settle,
+    wait_for_tiles,
+)
 
 
 @pytest.fixture
@@ -19,7 +30,7 @@ def paths(photos):
 
 @pytest.fixture
 def make(fo):
-    """``make(samples)`` returns a dataset of its own, deleted afterwards."""
+    """``make(samples)`` returns a dataset of its own, deleted afterwards with what was made of it."""
     made = []
 
     def make(samples=(), group=False):
@@ -30,8 +41,9 @@ def make(fo):
         return made[-1]
 
     yield make
-    for dataset in made:
-        fo.delete_dataset(dataset.name)
+    for name in fo.list_datasets():
+        if name.startswith(tuple(dataset.name for dataset in made)):
+            fo.delete_dataset(name)
 
 
 def groups(fo, make, paths):
@@ -47,20 +59,6 @@ def dynamic_groups(fo, make, paths):
     dataset = make(fo.Sample(filepath=path, scene=str(number % 2)) for number, path in enumerate(paths[:4]))
     dataset.save_view("scenes", dataset.group_by("scene"))
     return dataset, "?view=scenes"
-
-
-def videos(fo, make, paths):
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("the App shows no videos without ffmpeg")
-    import cv2
-
-    path = ROOT / "clip.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 48))
-    frame = cv2.resize(cv2.imread(paths[0]), (64, 48))
-    for _ in range(5):
-        writer.write(frame)
-    writer.release()
-    return make([fo.Sample(filepath=str(path))]), ""
 
 
 def patches(fo, make, paths):
@@ -79,7 +77,6 @@ def filtered(fo, make, paths):
 KINDS = {  # what a click answers, and how many samples have a mask then
     groups: ("2 images labelled", 2),
     dynamic_groups: ("view of groups", 0),
-    videos: ("sample frames", 0),
     patches: ("this is a view of patches", 0),
     filtered: ("2 images labelled", 2),
 }
@@ -112,3 +109,29 @@ def test_the_panel_and_a_click_raise_nothing(kind, fo, make, paths, page):
     slices = dataset.select_group_slices() if dataset.media_type == "group" else dataset
     masks = slices.exists("pseudomask") if dataset.has_sample_field("pseudomask") else []
     assert len(masks) == labelled
+
+
+@pytest.mark.usefixtures("backbone")
+def test_frames_of_videos_are_sampled_and_labelled(fo, make, page):
+    clips = [make_video(ROOT / f"{name}.avi", 20, 10) for name in ("day", "night")]
+    dataset = make(fo.Sample(filepath=str(path)) for path in clips)
+    log = ROOT / "app.log"
+    before = len(log.read_bytes()) if log.exists() else 0
+    page.goto(f"/datasets/{dataset.name}")
+    panel = open_panel(page, "pseudomasks")
+    button = panel.get_by_role("button", name="Sample frames")
+    click(button, modal(page).get_by_text("Frames a second"))  # not settled: tiles of videos never are
+    page.screenshot(path=ARTIFACTS / "kind_videos.png")
+    made = f"{dataset.name}-frames"
+    start = modal(page).get_by_role("button", name="Sample", exact=True)
+    act(lambda wait: start.click(timeout=wait), page.get_by_text("4 samples"))
+    wait_for_tiles(page, 4)
+    frames = fo.load_dataset(made)
+    assert frames.values("frame_number") == [1, 11] * 2
+    panel = open_panel(page, "pseudomasks")
+    start = panel.get_by_role("button", name="Label in one click")
+    click(start, panel.get_by_text("Labelling").first)
+    panel.get_by_text("Classes (a click shows").wait_for(timeout=SECONDS * 1000)
+    frames.reload()
+    assert len(frames.exists("pseudomask")) == 4
+    assert "Traceback" not in log.read_bytes()[before:].decode(errors="replace")
