@@ -47,6 +47,7 @@ OPERATORS = (
     "quick_label",
     "rename_classes",
     "resume_run",
+    "sample_frames",
     "save_ontology",
     "save_views",
     "split_class",
@@ -63,6 +64,7 @@ UNDECLARED = {
     "masks_to_detections": ("first__into", "overwrite"),
     "import_masks": ("overwrite",),
     "quick_label": ("field",),
+    "sample_frames": ("rate", "name"),
 }
 WORK = {
     "fiftyone_plugin.dataset.labelling": ("create_views", "label_dataset"),
@@ -71,6 +73,7 @@ WORK = {
     "fiftyone_plugin.runs.preview": ("preview",),
     "fiftyone_plugin.runs.name_ideas": ("suggest_names",),
     "fiftyone_plugin.dataset.overlays": ("add_overlay",),
+    "fiftyone_plugin.dataset.frames": ("sample_frames",),
     "fiftyone_plugin.dataset.ontology": ("save_ontology",),
     "fiftyone_plugin.evaluation": ("evaluate",),
     "fiftyone_plugin.formats": ("export", "import_masks"),
