@@ -28,6 +28,10 @@ window.fetch = async (...question) => {
   try { return await ask(...question) }
   finally { window.unanswered--; window.lastAnswer = performance.now() }
 }
+window.told = []
+new MutationObserver(() => document.querySelectorAll('#notistack-snackbar').forEach(toast => {
+  if (window.told.at(-1) !== toast.innerText) window.told.push(toast.innerText)
+})).observe(document, { childList: true, subtree: true, characterData: true })
 """
 
 

@@ -26,6 +26,12 @@ SETTLED = """
     c => c.getAttribute('canvas-loaded') === 'true')
 """
 
+#: it is to be seen, or was in a message that has faded since
+SAID = """
+text => [document.body.innerText, ...window.told].some(
+  each => each.replace(/\\s+/g, ' ').toLowerCase().includes(text.toLowerCase()))
+"""
+
 RELOAD_AFTER, COMES_BACK = 10_000.0, 3_000.0  # milliseconds
 
 
@@ -145,8 +151,14 @@ def choose(page: Page, box: Locator, name: str, sent: str) -> None:
 def execute(page: Page, done: str, button: str = "Execute") -> None:
     """Execute the form, and wait for what is said at the end."""
     start = modal(page).get_by_role("button", name=button, exact=True)
+    page.evaluate("window.told = []")
     click(start, start, "hidden")
-    page.get_by_text(done).first.wait_for(timeout=SECONDS * 1000)
+    wait_until_said(page, done)
+
+
+def wait_until_said(page: Page, text: str) -> None:
+    """Wait until the App says something; messages that came and faded since the last form count."""
+    page.wait_for_function(SAID, arg=text, timeout=SECONDS * 1000, polling=200)
 
 
 def close(page: Page, button: str = "Done") -> None:

@@ -19,6 +19,7 @@ from .driving import (
     picture,
     settle,
     wait_for_tiles,
+    wait_until_said,
 )
 
 FAST = {
@@ -132,6 +133,6 @@ def test_the_panel_leads_to_the_forms(labelled, page):
     picture(page, "edit_panel_done")
     undo = panel.get_by_role("button", name="Undo: class split 'class 1'")
     click(undo, part, "detached")
-    page.get_by_text("Taken back: class split").first.wait_for()
+    wait_until_said(page, "Taken back: class split")
     picture(page, "edit_undone")
     assert 5 not in targets(labelled)
