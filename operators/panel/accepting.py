@@ -17,6 +17,8 @@ from . import parts
 
 __all__ = ["AcceptSection"]
 
+ROUNDING = 0.001  # of the range of a slider
+
 
 class AcceptSection:
     """A threshold, what it keeps, and what is done with that; a part of the panel, whose hooks it shares."""
@@ -126,9 +128,14 @@ def _moved(ctx: Any, run: RunRecord, low: float, high: float) -> float | None:
     """Return where the slider of a run was moved to.
 
     Outside its range it was not: the App sends what the slider of the run before had when another one comes.
+    It rounds, so that at an end it would leave out the image whose score that end is.
     """
     value, rounding = _number(ctx.panel.state.get(_key(run))), 0.01 * (high - low)
-    return value if value is not None and low - rounding <= value <= high + rounding else None
+    if value is None or not low - rounding <= value <= high + rounding:
+        return None
+    if value - low < ROUNDING * (high - low):
+        return low
+    return high if high - value < ROUNDING * (high - low) else value
 
 
 def _shown(ctx: Any) -> _Shown | None:
