@@ -43,6 +43,7 @@ PICTURES = {
 #: what is shown of a window of 1600 x 900 pixels, where it is not all: left, top, right, bottom
 GRID = (0, 0, 1600, 300)
 CROPS = {
+    "app-outlines": (0, 0, 1258, 900),
     "app-suggested": (950, 80, 1600, 680),
     "edit-before": GRID,
     "edit-detections": GRID,
