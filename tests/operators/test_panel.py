@@ -253,7 +253,7 @@ def test_every_operator_is_reached_with_the_field_of_the_run(fo, labelled, fill,
                 opened[params["operator_uri"].split("/")[-1]] = params["params"]
     direct = {"quick_label", "name_classes"}  # a click without a form, and the end of the cards
     assert set(listed) - set(metrics) - direct == set(opened)
-    about_no_run = {"import_masks", "preview_masks", "resume_run", "stop_run"}
+    about_no_run = {"import_masks", "preview_masks", "resume_run", "sample_frames", "stop_run"}
     for name, params in opened.items():
         if name == "label_dataset":
             assert params["field"] == "auto_2", "a new field, so that nothing is overwritten"
