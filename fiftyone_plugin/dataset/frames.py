@@ -76,7 +76,12 @@ def sample_frames(
         name = name or free_name(f"{source.name}-frames")
         if fo.dataset_exists(name):
             raise UsageError(f"there is a dataset {name!r} already: choose another name")
-        dataset = fo.Dataset(name, persistent=source.persistent)
+        try:
+            dataset = fo.Dataset(name, persistent=source.persistent)
+        except (
+            ValueError
+        ) as error:  # a name without letters, or one that looks like another one in an address
+            raise UsageError(str(error)) from error
         folder = Path(fo.config.default_dataset_dir) / f"{dataset.slug}-{dataset._doc.id}"
         try:
             left_out = _fill(dataset, folder, videos, rate, progress or NullProgress())

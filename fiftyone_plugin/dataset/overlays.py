@@ -197,11 +197,10 @@ def reduced(drawn: np.ndarray) -> np.ndarray:
 
 def outlines(mask: np.ndarray) -> np.ndarray:
     """Return the ids of a mask (H, W) where another one is near, else 0."""
-    from scipy.ndimage import maximum_filter, minimum_filter
+    from ..masks.regions import near_boundary
 
     mask = reduced(mask)
-    width = 1 + 2 * max(1, max(mask.shape) // LINES)
-    edge = maximum_filter(mask, width, mode="nearest") != minimum_filter(mask, width, mode="nearest")
+    edge = near_boundary(mask, max(1, max(mask.shape) // LINES))
     return np.where(edge, mask, 0).astype(mask.dtype)
 
 

@@ -69,21 +69,14 @@ def voc_image(labels: np.ndarray, *, void: np.ndarray | None = None, border: int
         raise UsageError(f"VOC masks hold at most {MAX_CLASSES} classes, not {int(labels.max())}")
     indices = labels.astype(np.uint8)
     if border > 0:
-        indices[_near_boundary(labels, border)] = VOID
+        from ..masks.regions import near_boundary
+
+        indices[near_boundary(labels, border)] = VOID
     if void is not None:
         indices[void] = VOID
     image = Image.fromarray(indices)  # "L"; the palette makes it "P"
     image.putpalette(voc_palette().tobytes())
     return image
-
-
-def _near_boundary(labels: np.ndarray, width: int) -> np.ndarray:
-    """Return the pixels of which a neighbour within ``width`` (a square) has another id."""
-    from scipy.ndimage import maximum_filter, minimum_filter
-
-    side = 2 * width + 1
-    low, high = (f(labels, side, mode="nearest") for f in (minimum_filter, maximum_filter))
-    return np.asarray(low != high)
 
 
 def convert_voc(sample: Sample, folder: Path) -> Converted:

@@ -11,7 +11,21 @@ from scipy import ndimage
 from ..images.boxes import Box
 from .segments import find_segments
 
-__all__ = ["CONNECTIVITY", "MaskRegions", "connected_regions", "find_regions", "region_boxes"]
+__all__ = [
+    "CONNECTIVITY",
+    "MaskRegions",
+    "connected_regions",
+    "find_regions",
+    "near_boundary",
+    "region_boxes",
+]
+
+
+def near_boundary(labels: np.ndarray, width: int) -> np.ndarray:
+    """Return the pixels, (H, W) bool, of which a neighbour within ``width`` (a square) has another id."""
+    side = 2 * width + 1
+    low, high = (f(labels, side, mode="nearest") for f in (ndimage.minimum_filter, ndimage.maximum_filter))
+    return np.asarray(low != high)
 
 
 def connected_regions(mask: np.ndarray, min_area: float = 0.01, max_regions: int | None = None) -> np.ndarray:

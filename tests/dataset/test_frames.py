@@ -59,6 +59,8 @@ def test_what_cannot_be_sampled_leaves_nothing(fo, videos):
         sample_frames(videos, rate=0)
     with pytest.raises(UsageError, match="there is a dataset"):
         sample_frames(videos, name=videos.name)
+    with pytest.raises(UsageError, match="invalid slug-friendly name"):
+        sample_frames(videos, name="///")
     assert fo.list_datasets() == names
     folder = Path(fo.config.default_dataset_dir)
     assert not [path for path in folder.glob(f"{videos.name}-frames*") if any(path.rglob("*.jpg"))]
