@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -24,7 +25,7 @@ from ..errors import PseudoMaskError
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["batched", "one_thread", "parallel_map", "starting_workers", "usable_cores"]
+__all__ = ["Threads", "batched", "one_thread", "parallel_map", "starting_workers", "usable_cores"]
 
 WATCH_S = 0.5  # between looks whether the parent is still there
 HELD_BACK = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
@@ -47,6 +48,8 @@ def one_thread() -> Iterator[None]:
 
     Sums over threads differ in their last bits from run to run, and many small products are faster so.
     """
+    if "torch" in sys.modules:
+        sys.modules["torch"].get_num_threads()  # its first work in a thread would set the number once more
     with _thread_pools(len(sys.modules)).limit(limits=1):
         yield
 
@@ -61,6 +64,35 @@ def _thread_pools(n_modules: int) -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+class Threads:
+    """Threads for work that mostly leaves the interpreter (torch, numpy), as many as there are cores.
+
+    A context manager; at its end the threads end. Each call has one thread of BLAS and OpenMP, so that its
+    result does not depend on how many there are.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="each")
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def each(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Call a function for every item and return the results in order; the first error is raised."""
+
+        def call(item: T) -> R:
+            with one_thread():
+                return function(item)
+
+        with one_thread():  # BLAS has one number for all threads: the last one to end gives it back
+            if len(items) < 2:
+                return [function(item) for item in items]
+            return list(self._pool.map(call, items))
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

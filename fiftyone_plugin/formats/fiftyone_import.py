@@ -77,26 +77,13 @@ def _import(
     overwrite: bool,
     progress: Progress | None,
 ) -> ImportResult:
-    import fiftyone as fo
-
     dataset = view._dataset
     check_field_name(field)
     if dataset.has_run(run_key(field)):
         raise UsageError(f"field {field!r} belongs to a run of label_dataset; import into another field")
     if dataset.has_sample_field(field):
         _check_field(dataset, field, overwrite)
-    entries = {os.path.normcase(entry.item.path): entry for entry in list_view(view)}
-    opened = open_masks(source)
-    found, left = _match(opened, dataset, entries)
-    if not found:
-        first = left[0]
-        raise UsageError(
-            f"no mask of {source} has the name of an image of its own, e.g. {first.key!r}: {first.reason}; "
-            f"images are named like {next(iter(entries.values())).item.path!r}"
-        )
-    opened.paths = {stem: entry.item.path for stem, entry in found.items()}
-    opened.lost += left
-    opened.read = _checked(opened.read, opened.paths)
+    opened, found = _open(view, source)
     earlier = EarlierImport.of(dataset, field)
     folder = Path(out) if out is not None else default_out(dataset, field, uuid.uuid4().hex)
     shown = shown_by(dataset, str(folder.absolute()), but=field) if folder.exists() else ""
@@ -119,6 +106,37 @@ def _import(
         progress=progress,
         dataset_id=dataset_id(dataset),
     )
+    result.matched = _write(dataset, field, found, result, earlier)
+    return result
+
+
+def _open(view: Any, source: str | Path) -> tuple[MaskSource, dict[str, ViewItem]]:
+    """Open a source, and return stem of a mask -> the image of the view that it is of.
+
+    Raises:
+        UsageError: no mask is of an image of the view.
+    """
+    entries = {os.path.normcase(entry.item.path): entry for entry in list_view(view)}
+    opened = open_masks(source)
+    found, left = _match(opened, view._dataset, entries)
+    if not found:
+        first = left[0]
+        raise UsageError(
+            f"no mask of {source} has the name of an image of its own, e.g. {first.key!r}: {first.reason}; "
+            f"images are named like {next(iter(entries.values())).item.path!r}"
+        )
+    opened.paths = {stem: entry.item.path for stem, entry in found.items()}
+    opened.lost += left
+    opened.read = _checked(opened.read, opened.paths)
+    return opened, found
+
+
+def _write(
+    dataset: Any, field: str, found: dict[str, ViewItem], result: ImportResult, earlier: EarlierImport
+) -> int:
+    """Show the masks that were read in a field, instead of those of an earlier import; returns how many."""
+    import fiftyone as fo
+
     dataset.add_sample_field(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
     pairs = [(sample_id, path) for stem, path in result.masks.items() for sample_id in found[stem].sample_ids]
     samples = all_samples(dataset)
@@ -133,8 +151,7 @@ def _import(
     dataset.mask_targets = {**dataset.mask_targets, field: {**result.names, **targets}}
     dataset.save()
     earlier.remove_files(dataset, result.out)
-    result.matched = len(pairs)
-    return result
+    return len(pairs)
 
 
 def _check_field(dataset: Any, field: str, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..common.parallel import one_thread
+from ..common.parallel import Threads, one_thread
 from ..errors import unknown
 from .guides import guide_of
 from .meanfield import MeanField
@@ -96,6 +96,7 @@ def refine_all(
     scores: Sequence[DeviceScores],
     guide: torch.Tensor | None,
     sizes: Sequence[tuple[int, int]],
+    threads: Threads | None = None,
 ) -> list[torch.Tensor]:
     """Refine the scores of several images: one by one on a CPU, else in as large batches as fit.
 
@@ -105,6 +106,7 @@ def refine_all(
         guide: (B, G, G, 3) uint8, G = ``refiner.guide_side``, on the device of the scores; ``None`` for
             a refiner that takes none.
         sizes: native (height, width) of each.
+        threads: work at several images at once on a CPU.
 
     Returns:
         B times (L, h', w') float32, sums to 1 over L, on the same device.
@@ -114,17 +116,25 @@ def refine_all(
     found = [each.scores for each in scores]
     todo = [i for i, each in enumerate(scores) if not each.refined and len(each.labels) > 1]
     todo.sort(key=lambda i: (found[i].shape[1:], len(found[i])))  # equal shapes side by side
+    groups = []
     while todo:
-        some = _first(todo, found, refiner.guide_side)
-        del todo[: len(some)]
+        groups.append(_first(todo, found, refiner.guide_side))
+        del todo[: len(groups[-1])]
+
+    def refine(some: list[int]) -> torch.Tensor:
         batch = found[some[0]].new_zeros((len(some), len(found[some[-1]]), *found[some[0]].shape[1:]))
         for row, i in enumerate(some):
             batch[row, : len(found[i])] = found[i]
         own = None if guide is None else guide[torch.tensor(some, device=guide.device)]
-        with one_thread() if batch.device.type == "cpu" else nullcontext():  # the last bits depend on threads
-            refined = refiner(batch, own, [sizes[i] for i in some])
-        for row, i in enumerate(some):
-            found[i] = refined[row, : len(found[i])]
+        with torch.inference_mode():
+            return refiner(batch, own, [sizes[i] for i in some])
+
+    on_cpu = bool(groups) and found[groups[0][0]].device.type == "cpu"
+    with one_thread() if on_cpu else nullcontext():  # the last bits depend on threads
+        refined = threads.each(refine, groups) if on_cpu and threads else map(refine, groups)
+        for some, values in zip(groups, refined, strict=True):
+            for row, i in enumerate(some):
+                found[i] = values[row, : len(found[i])]
     return found
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..common.files import real_path
 from ..common.memory import is_out_of_memory
@@ -34,6 +35,7 @@ from .teaching import taught_method, teach
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
+    from ..methods.base import Method
     from ..methods.taught import Taught
 
 __all__ = [
@@ -85,80 +87,20 @@ def label_items(
         MissingDependencyError: weights or an asked-for refiner are not there.
         PseudoMaskError: not one image could be read, or the disk or memory ran short.
     """
-    if not items:
-        raise UsageError("no images to label")
-    config = with_number_of_classes(config, len(items), labels is not None)
-    shard = getattr(items, "shard", None)
-    if shard is not None and model is None:
-        raise UsageError(
-            "a shard is labelled with a fitted model, the same one for all shards: label some of the images "
-            "first, and name the folder model of that run (--model)"
-        )
-    given_by = model
-    model = fetch_model(model) if model is not None else None
-    given = _given_model(model, given_by, out, config)
-    engine_of(config)  # refuses what cannot be
-    _refuse_folder_of_images(items, out)
-    refine = resolve_refinement(given.refine if given else config.refine)
-    method = given.method if given else create_configured(config, refine)
-    if labels is not None:
-        method = taught_method(method, labels)
-    seed = given.seed if given else config.seed
-    left_out = getattr(items, "left_out", None) or LeftOut()
+    order = _settle(items, out, config, model, labels)
     timed = TimedProgress(progress or NullProgress())
     began = time.perf_counter()
     directory = open_run(out)
     directory.reserve(resume=resume, restart=restart)
     try:
-        with timed.stage("load backbone", total=1, unit="model") as stage:
-            session = Session.open(config, given, images=len(items))
-            stage.update()
-        for layer in method.inputs:  # an impossible one must not cost an earlier run
-            session.backbone.resolve_layer(layer)
-        wanted = FittedModel.of(method, session.backbone, session.size, refine, seed)
-        settings = describe_settings(wanted, session.backbone, items, model)
-        if labels is not None:
-            settings["labels"] = labels.describe()
-        if given is None and len(items) > config.fit_images:
-            settings["fit_images"] = config.fit_images
+        session = _open_session(order, timed)
+        wanted = FittedModel.of(order.method, session.backbone, session.size, order.refine, order.seed)
+        settings = _settings(order, wanted, session)
         folder = directory.open(settings, resume=resume, restart=restart, items=items)
-        if (finished := _read_finished(folder, left_out)) is not None:
+        if (finished := _read_finished(folder, order.left_out)) is not None:
             folder.finish()
             return finished
-        # what another run has kept of its images is read, and nothing is added to it
-        memos = folder.work / "memo" if model is None else model.parent / TOKENS
-        source = session.source(folder.items, method.inputs, memos, method.seen_in_tiles)
-        done = _finished_rows(folder)
-        todo = [item for item in folder.items if item.key not in done]
-        fits = given is None and not FittedModel.is_in(folder.model)
-        with engine_of(config) as engine:
-            place = Place(engine, config, session, source, folder)
-            with place.features(wanted.method):
-                fitted = _fit_or_load(
-                    wanted, given is not None, session, source, folder, config, timed, labels
-                )
-            folder.checkpoint()
-            work = place.labelling(fitted, memos)
-            for row in predict(work, engine, todo, source, folder, timed):
-                done[row.image] = row
-        if not done:
-            raise none_readable(source)
-        record = RunDocument(
-            settings,
-            resources={name: getattr(config, name) for name in RESOURCES},
-            versions=versions(),
-            work={"images": len(todo), "forwards": source.forwards, "fitted": fits},
-            left_out=left_out.to_json(),
-            images_root=folder.items[0].root,
-            shard=str(shard) if shard is not None else None,
-        )
-        rows = all_rows(folder, done, source)
-        record = conclude(folder, fitted, session, rows, record, timed, began)
-        result = _result(folder, rows, record, left_out)
-        if config.engine == "local":
-            learn(result)  # how long it takes on this machine
-        remove_given(out, keep=given_sets(items))  # of a run that this one has replaced
-        return result
+        return _fit_and_label(order, wanted, session, settings, folder, timed, began)
     except (OSError, MemoryError, RuntimeError) as error:
         words = _in_words(error, out)
         if words is None:
@@ -166,6 +108,130 @@ def label_items(
         raise words from error
     finally:
         directory.close()
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be done, complete and checked, before any folder is touched.
+
+    Attributes:
+        items: images to label.
+        out: the run's folder.
+        config: settings, with the number of classes.
+        model: folder of the fitted model that is given.
+        given: that model; ``None`` where one is to be fitted.
+        labels: masks of some of the images.
+        method: labels the images; not fitted, unless a model is given and nothing is taught.
+        refine: name of the refinement.
+        seed: of whatever is drawn.
+    """
+
+    items: Sequence[ImageItem]
+    out: Path
+    config: LabelConfig
+    model: Path | None
+    given: FittedModel | None
+    labels: GivenLabels | None
+    method: Method
+    refine: str
+    seed: int
+
+    @property
+    def left_out(self) -> LeftOut:
+        """Files beside the images that are none."""
+        return getattr(self.items, "left_out", None) or LeftOut()
+
+    @property
+    def shard(self) -> str | None:
+        """Which part of the images this is."""
+        shard = getattr(self.items, "shard", None)
+        return None if shard is None else str(shard)
+
+
+def _settle(
+    items: Sequence[ImageItem], out: Path, config: LabelConfig, model: Path | None, labels: GivenLabels | None
+) -> _Order:
+    if not items:
+        raise UsageError("no images to label")
+    config = with_number_of_classes(config, len(items), labels is not None)
+    if getattr(items, "shard", None) is not None and model is None:
+        raise UsageError(
+            "a shard is labelled with a fitted model, the same one for all shards: label some of the images "
+            "first, and name the folder model of that run (--model)"
+        )
+    fetched = fetch_model(model) if model is not None else None
+    given = _given_model(fetched, model, out, config)
+    engine_of(config)  # refuses what cannot be
+    _refuse_folder_of_images(items, out)
+    refine = resolve_refinement(given.refine if given else config.refine)
+    method = given.method if given else create_configured(config, refine)
+    if labels is not None:
+        method = taught_method(method, labels)
+    seed = given.seed if given else config.seed
+    return _Order(items, out, config, fetched, given, labels, method, refine, seed)
+
+
+def _open_session(order: _Order, progress: Progress) -> Session:
+    with progress.stage("load backbone", total=1, unit="model") as stage:
+        session = Session.open(order.config, order.given, images=len(order.items))
+        stage.update()
+    for layer in order.method.inputs:  # an impossible one must not cost an earlier run
+        session.backbone.resolve_layer(layer)
+    return session
+
+
+def _settings(order: _Order, wanted: FittedModel, session: Session) -> dict[str, Any]:
+    """Return what the masks depend on, as a run's record tells it."""
+    settings = describe_settings(wanted, session.backbone, order.items, order.model)
+    if order.labels is not None:
+        settings["labels"] = order.labels.describe()
+    if order.given is None and len(order.items) > order.config.fit_images:
+        settings["fit_images"] = order.config.fit_images
+    return settings
+
+
+def _fit_and_label(
+    order: _Order,
+    wanted: FittedModel,
+    session: Session,
+    settings: dict[str, Any],
+    folder: RunDirectory,
+    progress: TimedProgress,
+    began: float,
+) -> LabelResult:
+    """Do what is left to do of a run, and conclude it."""
+    config = order.config
+    # what another run has kept of its images is read, and nothing is added to it
+    memos = folder.work / "memo" if order.model is None else order.model.parent / TOKENS
+    source = session.source(folder.items, order.method.inputs, memos, order.method.seen_in_tiles)
+    done = _finished_rows(folder)
+    todo = [item for item in folder.items if item.key not in done]
+    fits = order.given is None and not FittedModel.is_in(folder.model)
+    with engine_of(config) as engine:
+        place = Place(engine, config, session, source, folder)
+        with place.features(wanted.method):
+            fitted = _fit_or_load(order, wanted, session, source, folder, progress)
+        folder.checkpoint()
+        for row in predict(place.labelling(fitted, memos), engine, todo, source, folder, progress):
+            done[row.image] = row
+    if not done:
+        raise none_readable(source)
+    record = RunDocument(
+        settings,
+        resources={name: getattr(config, name) for name in RESOURCES},
+        versions=versions(),
+        work={"images": len(todo), "forwards": source.forwards, "fitted": fits},
+        left_out=order.left_out.to_json(),
+        images_root=folder.items[0].root,
+        shard=order.shard,
+    )
+    rows = all_rows(folder, done, source)
+    record = conclude(folder, fitted, session, rows, record, progress, began)
+    result = _result(folder, rows, record, order.left_out)
+    if config.engine == "local":
+        learn(result)  # how long it takes on this machine
+    remove_given(order.out, keep=given_sets(order.items))  # of a run that this one has replaced
+    return result
 
 
 def _given_model(
@@ -194,23 +260,22 @@ def _finished_rows(folder: RunDirectory) -> dict[str, SampleRow]:
 
 
 def _fit_or_load(
+    order: _Order,
     wanted: FittedModel,
-    is_fitted: bool,
     session: Session,
     source: ImageFeatureSource,
     folder: RunDirectory,
-    config: LabelConfig,
     progress: Progress,
-    labels: GivenLabels | None,
 ) -> FittedModel:
     """Return the model as the run's folder holds it, fitted unless it was.
 
     What a resumed run would load labels the images: the same bytes, interrupted or not.
     """
+    is_fitted, labels = order.given is not None, order.labels
     if not FittedModel.is_in(folder.model) or (is_fitted and labels is None):
         session.prepare(wanted.method, folder.work / "fit")
         if not is_fitted:
-            fit(source, source.sample(config.fit_images, config.seed), wanted.method, progress)
+            fit(source, source.sample(order.config.fit_images, order.config.seed), wanted.method, progress)
         if labels is not None:
             teach(source, cast("Taught", wanted.method), labels, progress)
         wanted.save(folder.model)

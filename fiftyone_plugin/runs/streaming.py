@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from ..common.memory import is_out_of_memory
-from ..common.parallel import batched, usable_cores
+from ..common.parallel import Threads, batched, usable_cores
 from ..errors import ImageReadError
 from ..features.loading import Loaded
 from ..features.types import FeatureBatch, ImageFeatures
@@ -106,6 +106,7 @@ class Stream(Generic[T]):
     refiner: Refiner
     finish: Callable[[Labelled], T]
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _threads: Threads | None = field(default=None, repr=False)
 
     def run(self, keys: Collection[str]) -> Iterator[tuple[ImageFeatures, T | ImageReadError]]:
         """Yield what became of the images of these keys, in order.
@@ -115,6 +116,7 @@ class Stream(Generic[T]):
         """
         threads = max(2, min(16, usable_cores()))
         with ExitStack() as stack:
+            self._threads = stack.enter_context(Threads())
             lanes = [self._lane(replica, stack) for replica in self.replicas]
             finishers = _open_pool("finish", threads, stack)
             # without a guide, what is known of an image may be all that is needed
@@ -264,7 +266,8 @@ class Stream(Generic[T]):
         stacked = np.stack([array for array in pixels if array is not None])  # all are decoded
         with torch.inference_mode():
             guide = make_guide(to_device(stacked, device), side)
-            return refine_all(self.refiner, found, guide, [image.size for _, image, _ in scored])
+            sizes = [image.size for _, image, _ in scored]
+            return refine_all(self.refiner, found, guide, sizes, self._threads)
 
 
 def label_images(

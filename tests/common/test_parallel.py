@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from fiftyone_plugin.common.parallel import batched, one_thread, parallel_map, starting_workers, usable_cores
+from fiftyone_plugin.common.parallel import (
+    Threads,
+    batched,
+    one_thread,
+    parallel_map,
+    starting_workers,
+    usable_cores,
+)
 from fiftyone_plugin.errors import PseudoMaskError
 
 
@@ -79,6 +86,33 @@ def test_batches():
     assert list(batched(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(batched([], 3)) == []
     assert list(batched(iter("ab"), 5)) == [["a", "b"]]
+
+
+def test_threads_give_results_in_order_and_the_first_error():
+    def slowest_first(item):
+        time.sleep(0.02 * (4 - item))
+        if item == 3:
+            raise ValueError(item)
+        return item, threading.current_thread().name
+
+    with Threads() as threads:
+        found = threads.each(slowest_first, [0, 1, 2])
+        assert [item for item, _ in found] == [0, 1, 2]
+        assert threading.current_thread().name not in {name for _, name in found}
+        assert threads.each(slowest_first, []) == []
+        with pytest.raises(ValueError, match="3"):
+            threads.each(slowest_first, [3, 0])
+
+
+def test_threads_have_one_thread_of_blas_each_and_leave_as_many_as_before():
+    def numbers(_):
+        time.sleep(0.02)  # so that they end in any order
+        return {pool["num_threads"] for pool in threadpool_info()}
+
+    with threadpool_limits(limits=2), Threads() as threads:
+        before = [pool["num_threads"] for pool in threadpool_info()]
+        assert set().union(*threads.each(numbers, range(6))) == {1}
+        assert [pool["num_threads"] for pool in threadpool_info()] == before
 
 
 def test_cores():

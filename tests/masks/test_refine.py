@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiftyone_plugin.common.parallel import one_thread
+from fiftyone_plugin.common.parallel import Threads, one_thread
 from fiftyone_plugin.errors import ImageReadError, UsageError
 from fiftyone_plugin.images.reading import resize_image
 from fiftyone_plugin.masks.guides import guide_of, make_guide
@@ -116,6 +116,9 @@ def test_many_images_of_any_shape_are_each_refined_as_if_alone(refiner):
             with one_thread():  # the last bits depend on their number
                 alone = refiner(each.scores[None], guide[i : i + 1], sizes[i : i + 1])[0]
             assert torch.equal(found[i], alone)
+    with Threads() as threads:
+        at_once = refine_all(refiner, scores, guide, sizes, threads)
+    assert all(torch.equal(a, b) for a, b in zip(found, at_once, strict=True))
     # in another order, with others beside them
     turned = refine_all(refiner, scores[::-1], guide.flip(0), sizes[::-1])[::-1]
     assert all(torch.equal(a, b) for a, b in zip(found, turned, strict=True))

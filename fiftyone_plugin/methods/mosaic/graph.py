@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
@@ -24,9 +25,12 @@ __all__ = [
     "RegionGraph",
     "cluster_regions",
     "foreground_weight",
+    "head_vectors",
     "links_between_images",
     "number_of_neighbours",
 ]
+
+logger = logging.getLogger(__name__)
 
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
 CHUNK = 16_384
@@ -105,6 +109,13 @@ def cluster_regions(
         random_state=random_state,
         device=device,
     )
+    if len(descriptors) > max_landmarks:
+        logger.info(
+            "%s regions: the classes are found on %s of them, drawn at random, and the others follow the "
+            "most similar of these; max_landmarks sets how many",
+            f"{len(descriptors):,}",
+            f"{max_landmarks:,}",
+        )
     spectral.fit(first(np.arange(len(descriptors))), views=others)
     return spectral, widest.first(min(whiten[0], limit))
 
@@ -243,3 +254,8 @@ class RegionGraph:
             region_of_patch=region_of_patch,
             patches=saved.floats("patches", len(region_of_patch), d_head),
         )
+
+
+def head_vectors(whitened: np.ndarray) -> np.ndarray:
+    """Return (n, d) float16 vectors for the head; of a variance of about 1, as its C expects."""
+    return np.asarray(l2_normalize(whitened) * np.float32(np.sqrt(whitened.shape[1])), np.float16)

@@ -13,19 +13,19 @@ Gansbeke et al., 2022), a head trained on its own clusters (self-training, e.g. 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from itertools import chain
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 
 from ...clustering.agreement import cohesion
 from ...clustering.head import SoftmaxHead
-from ...clustering.normalize import VectorNormalizer, l2_normalize, normalizer_arrays
+from ...clustering.normalize import VectorNormalizer, normalizer_arrays
 from ...clustering.region_classes import stack_layers
 from ...common.checks import Number
-from ...common.parallel import one_thread
+from ...common.parallel import Threads, one_thread
 from ...common.progress import Progress
 from ...errors import ImageReadError, PseudoMaskError, UsageError
 from ...features.types import FeatureBatch, FeatureSource, ImageFeatures
@@ -40,19 +40,21 @@ from .checkpoint import RegionStore
 from .config import STACK, MosaicConfig
 from .cutting import CUT_COMPONENTS, Cutting
 from .explaining import explain
-from .graph import RegionGraph, cluster_regions, foreground_weight, links_between_images, number_of_neighbours
+from .graph import (
+    RegionGraph,
+    cluster_regions,
+    foreground_weight,
+    head_vectors,
+    links_between_images,
+    number_of_neighbours,
+)
 from .labelling import Labelling
 from .reduction import DETAIL, Reduced, Reduction
 from .regions import RegionTable
 from .scene import centering
 from .thin import find_lines, with_lines
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["Mosaic"]
-
-logger = logging.getLogger(__name__)
 
 
 class Mosaic(SegmentationMethod[MosaicConfig]):
@@ -182,11 +184,10 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
                 return digest in kept
 
             try:
-                for batch in features.batches(skip=is_done):
-                    for part in image_by_image(batch):
-                        with one_thread():
-                            regions = cutting(part)
-                        for image, own in zip(part.images, regions, strict=True):
+                with Threads() as threads:
+                    for batch in features.batches(skip=is_done):
+                        regions = threads.each(cutting, list(image_by_image(batch)))
+                        for image, own in zip(batch.images, chain.from_iterable(regions), strict=True):
                             kept.add(image.digest, own)
             finally:
                 kept.flush()
@@ -210,7 +211,6 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             random_state=config.random_state,
             device=self.device,
         )
-        self._speak_of_caps(len(descriptors))
         rows = spectral.landmark_rows_
         owners = regions.owners[rows]
         self.graph_ = RegionGraph(
@@ -221,19 +221,9 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             owners,
             *links_between_images(spectral.graph_, owners),
             regions.region_of_patch,
-            _head_vectors(regions.patches),
+            head_vectors(regions.patches),
         )
         return spectral.landmark_labels_
-
-    def _speak_of_caps(self, n_regions: int) -> None:
-        most = self.config.max_landmarks
-        if n_regions > most:
-            logger.info(
-                "%s regions: the classes are found on %s of them, drawn at random, and the others follow the "
-                "most similar of these; max_landmarks sets how many",
-                f"{n_regions:,}",
-                f"{most:,}",
-            )
 
     def _fit_head(self, clusters: np.ndarray) -> None:
         """Teach the head the classes that most cuts give a patch, weighted by their agreement.
@@ -397,8 +387,3 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         self.graph_ = RegionGraph.restore(saved.below("graph."), self.region_normalizer_.dim_, d)
         regions = len(self.graph_.vectors)
         self._bear_witness(saved.indices("clusters", regions, below=len(self.head_.bias_)))
-
-
-def _head_vectors(whitened: np.ndarray) -> np.ndarray:
-    """Return (n, d) float16 vectors for the head; of a variance of about 1, as its C expects."""
-    return np.asarray(l2_normalize(whitened) * np.float32(np.sqrt(whitened.shape[1])), np.float16)
