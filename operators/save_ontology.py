@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .base import Messages, entry
-from .forms.edits import EditOperator, chosen_field, finished
+from .forms.edits import EditOperator, chosen_field, finished, rows_of
 from .forms.fields import choose, show_name
 from .params import Params
 from .running import run_with_progress
@@ -52,7 +52,7 @@ class SaveOntology(EditOperator):
         )
         summary = {
             "ontology": show_name(saved.name.removesuffix("-classes")),
-            "classes": len(saved.root.leaves()) if hasattr(saved.root, "leaves") else None,
+            "classes": len({row.name for row in rows_of(ctx, field)}),
             "version": saved.version,
         }
         if not ctx.delegated:
