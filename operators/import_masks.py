@@ -83,7 +83,8 @@ class ImportMasks(PseudoMaskOperator):
             **describe_left_out(getattr(result, "lost", None)),
         }
         if not ctx.delegated:
-            yield from show_masks(ctx, field)  # before the window: what is drawn anew below it would bring it back
+            # before the window: what is drawn anew below it would bring it back
+            yield from show_masks(ctx, field)
             yield self.show(ctx, summary)
         return summary
 
