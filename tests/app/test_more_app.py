@@ -87,7 +87,9 @@ def test_the_panel_saves_an_ontology_and_makes_views_anew(fo, labelled, ontology
     labelled.reload()
     view = "auto: review first"
     labelled.delete_saved_view(view)
-    renew = open_more(page, panel, panel.get_by_role("button", name="Renew saved views"))
-    act(lambda wait: renew.click(timeout=wait), page.get_by_text("Saved views: ").first)
+    renew = panel.get_by_role("button", name="Renew saved views")
+    settle(page)  # the panel is drawn anew, and what is behind More goes
+    said = page.get_by_text("Saved views: ").first
+    act(lambda wait: open_more(page, panel, renew).click(timeout=wait), said)
     labelled.reload()
     assert labelled.has_saved_view(view)
