@@ -1,4 +1,4 @@
-"""What else a person finds in the real App: masks of other tools, ontologies, saved views made anew."""
+"""What else a person finds in the real App: masks of other tools, and ontologies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from fiftyone_plugin.dataset.summary import class_rows
 
 from .driving import (
-    act,
     call,
     change,
     close,
@@ -70,7 +69,7 @@ def ontology(fo):
             fo.delete_ontology(each, force=True)
 
 
-def test_the_panel_saves_an_ontology_and_makes_views_anew(fo, labelled, ontology, page):
+def test_the_panel_saves_an_ontology(fo, labelled, ontology, page):
     open_dataset(page, labelled)
     panel = open_panel(page, "pseudomasks")
     panel.locator(".js-plotly-plot").last.wait_for()
@@ -83,13 +82,3 @@ def test_the_panel_saves_an_ontology_and_makes_views_anew(fo, labelled, ontology
     assert modal(page).count() == 0
     names = {row.name for row in class_rows(labelled, "auto")}
     assert {node.name for node in fo.load_ontology(f"{ontology}-classes").root.values} == names
-
-    labelled.reload()
-    view = "auto: review first"
-    labelled.delete_saved_view(view)
-    renew = panel.get_by_role("button", name="Renew saved views")
-    settle(page)  # the panel is drawn anew, and what is behind More goes
-    said = page.get_by_text("Saved views: ").first
-    act(lambda wait: open_more(page, panel, renew).click(timeout=wait), said)
-    labelled.reload()
-    assert labelled.has_saved_view(view)
