@@ -32,6 +32,7 @@ def operator_classes() -> tuple[type, ...]:
     from .sample_frames import SampleFrames
     from .save_ontology import SaveOntology
     from .save_views import SaveViews
+    from .show_anew import ShowAnew
     from .split_class import SplitClass
     from .stop_run import StopRun
     from .suggest_images import SuggestImages
@@ -58,6 +59,7 @@ def operator_classes() -> tuple[type, ...]:
         UndoEdit,
         CompareRuns,
         SaveViews,
+        ShowAnew,
         SaveOntology,
         AddOverlay,
         SuggestImages,

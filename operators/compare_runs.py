@@ -11,7 +11,7 @@ from .base import Messages, PseudoMaskOperator, entry, images_of, say_images
 from .forms.edits import finished
 from .forms.fields import cannot, choose, refuse
 from .params import Params
-from .running import run_with_progress
+from .running import read_again, run_with_progress
 
 __all__ = ["CompareRuns"]
 
@@ -71,7 +71,7 @@ class CompareRuns(PseudoMaskOperator):
             "view": stored.view,
         }
         if not ctx.delegated:
-            yield ctx.ops.reload_dataset()
+            yield from read_again(ctx)
             yield self.tell(ctx, summary)
         return summary
 

@@ -9,6 +9,7 @@ from .base import Result, entry
 from .forms.edits import EditOperator, add_strip, chosen_field, rows_of
 from .forms.fields import count_of, refuse
 from .params import Params
+from .running import read_again
 
 __all__ = ["RenameClasses"]
 
@@ -80,7 +81,7 @@ class RenameClasses(EditOperator):
             result = rename_classes(ctx.dataset, field, new)
         merged = merge_same_names(ctx.dataset, field) if merge else None
         if not ctx.delegated:
-            ctx.ops.reload_dataset()
+            read_again(ctx)
         return {
             "field": field,
             "classes": len(set(result.names.values())),

@@ -14,6 +14,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
+from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.dataset.busy import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
@@ -22,13 +23,19 @@ from .forms.fields import show_text
 
 __all__ = [
     "DELEGATE_ABOVE_S",
+    "LEAVING_S",
+    "LEAVING_TRIES",
     "describe_stage",
     "execution_options",
+    "has_view",
     "in_app",
     "is_labelling",
     "is_shown_here",
+    "is_view_gone",
     "note_work",
+    "read_again",
     "run_with_progress",
+    "show_anew",
     "show_colours",
     "show_masks",
     "stream_or_run",
@@ -47,6 +54,8 @@ SAFE_SHARE = 0.9  # of the App's limit for an operator
 RATE_AFTER_S = 2.0  # before that, a rate says nothing
 _labelling: dict[tuple[str, str], float] = {}  # dataset and field -> when its operator ends
 MOMENT_S = 60.0
+LEAVING_TRIES, LEAVING_S = 40, 0.25
+"""How often, and how many seconds apart, it is looked whether the App has left a view as it was told."""
 _working: dict[str, tuple[float, str]] = {}  # dataset -> when work on it was told of last, and what was told
 BEGINS = "Begins"
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
@@ -95,11 +104,42 @@ def show_colours(ctx: Any) -> Any:
     return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
 
 
+def has_view(ctx: Any) -> bool:
+    """Tell whether the App shows a view, saved or not, instead of the whole dataset."""
+    return bool(ctx.request_params.get("view_name") or ctx.request_params.get("view"))
+
+
+def show_anew(ctx: Any, tries: int = 0) -> Any:
+    """Return the request that reads the dataset again once the App shows all of it."""
+    return ctx.trigger(f"{PLUGIN_NAME}/show_anew", {"tries": tries})
+
+
+def read_again(ctx: Any) -> list[Any]:
+    """Return the messages that have the App read the dataset again; from a view that is gone it goes back.
+
+    Loading the page of a saved view that is gone breaks the App, where there are other saved views: the
+    server of FiftyOne 1.22 then answers with one of them where stages have to be (``Dataset.stages`` in
+    ``fiftyone/server/query.py``: the loop over the views takes the name of the argument that is returned).
+    """
+    if in_app(ctx) and is_view_gone(ctx):
+        return [ctx.ops.clear_view(), show_anew(ctx)]
+    return [ctx.ops.reload_dataset()]
+
+
+def is_view_gone(ctx: Any) -> bool:
+    """Tell whether the App shows a saved view that was deleted."""
+    view = ctx.request_params.get("view_name")
+    try:
+        return isinstance(view, str) and not ctx.dataset.has_saved_view(view)
+    except Exception:  # the dataset or the database has gone with it, which is told elsewhere
+        return False
+
+
 def show_masks(ctx: Any, *fields: str) -> Generator[Any, None, None]:
     """Yield the messages that show what was just written, and masks in their colours; fields, if given."""
     for field in fields:
         _labelling[ctx.dataset.name, field] = time.monotonic()
-    yield ctx.ops.reload_dataset()
+    yield from read_again(ctx)
     time.sleep(RELOADING_S if in_app(ctx) else 0.0)
     if fields:
         yield ctx.ops.set_active_fields(list(fields))
@@ -213,12 +253,12 @@ def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[An
 
         yield from tell_problem(ctx, STOPPED if isinstance(error, RunStopped) else REFUSED, str(error))
         if not isinstance(error, DatabaseLost):  # it would show the App's own page of errors
-            yield ctx.ops.reload_dataset()
+            yield from read_again(ctx)
     except Exception as error:
         logger.exception("%s failed", ctx.operator_uri)
         text = f"{type(error).__name__}: {error}. The log of the App's server has more"
         yield from tell_problem(ctx, FAILED, text)
-        yield ctx.ops.reload_dataset()
+        yield from read_again(ctx)
     finally:
         _working.pop(ctx.dataset_name, None)
 

@@ -9,6 +9,7 @@ from fiftyone_plugin.dataset.keys import run_key
 from .base import Result, entry
 from .forms.edits import EditOperator, chosen_field
 from .params import Params
+from .running import read_again
 
 __all__ = ["SaveViews"]
 
@@ -35,7 +36,7 @@ class SaveViews(EditOperator):
         field = chosen_field(ctx, params)
         names = create_views(ctx.dataset, run_key(field))
         if not ctx.delegated:
-            ctx.ops.reload_dataset()
+            read_again(ctx)
         return {"field": field, "views": ", ".join(names.values())}
 
     def __call__(self, samples: Any, field: str) -> Any:

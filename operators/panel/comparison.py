@@ -19,6 +19,7 @@ from fiftyone_plugin.dataset.overlays import DIFFERENCE
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 
 from ..forms.fields import first_reasons, show_name
+from ..running import read_again
 from . import parts
 from .guard import row_of, text_of
 
@@ -78,8 +79,7 @@ class ComparisonSection:
         if stored:
             undo_comparison(ctx.dataset, stored.key)
             ctx.ops.notify(f"The comparison of {stored.a!r} and {stored.b!r} is deleted", variant="success")
-            ctx.ops.clear_view()  # it may filter by the field that is gone
-            ctx.ops.reload_dataset()
+            read_again(ctx)
         self.refresh(ctx)  # type: ignore[attr-defined]
 
     def comparison_data(self, ctx: Any) -> dict[str, Any]:

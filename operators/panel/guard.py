@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sized
-from typing import Any
+from typing import Any, ClassVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -15,7 +16,7 @@ from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from ..base import open_dataset
 from ..database import DatabaseLost, in_words
 from ..forms.fields import show_text
-from ..running import work_of
+from ..running import LEAVING_S, LEAVING_TRIES, has_view, is_view_gone, work_of
 
 __all__ = ["WORK", "GuardedPanel", "list_of", "row_of", "text_of"]
 
@@ -23,11 +24,18 @@ logger = logging.getLogger(__name__)
 
 WAIT_S = 10.0  # for fields that are being written
 WORK = "work"  # the text of the panel's data that says how far work on the dataset is
+TRIES = "tries"  # the value of an event that says how often it has waited for the App to leave its view
 QUIET = "watch"  # an event that says whether the panel has to be drawn anew
 
 
 class GuardedPanel(foo.Panel):
-    """A panel that tells in a sentence what went wrong; events that it does not know are refused."""
+    """A panel that tells in a sentence what went wrong; events that it does not know are refused.
+
+    Attributes:
+        leave_for: events that delete what a view may show or filter by; the App leaves its view before.
+    """
+
+    leave_for: ClassVar[tuple[str, ...]] = ()
 
     def execute(self, ctx: Any) -> Any:
         """Do what an event asks, and lay the panel out."""
@@ -38,6 +46,8 @@ class GuardedPanel(foo.Panel):
                     if quiet and not held:  # fields are being written: nothing else is new before they are
                         if text := work_of(ctx.dataset_name):
                             ctx.ops.patch_panel_data({WORK: text})
+                        return None
+                    if self._leaves_view(ctx):
                         return None
                     _check_request(self, ctx)
                     if not quiet:
@@ -52,6 +62,28 @@ class GuardedPanel(foo.Panel):
             text = f"{type(error).__name__}: {error}. The log of the App's server has more"
             self._tell(ctx, text, stays=False)
         return None
+
+    def _leaves_view(self, ctx: Any) -> bool:
+        """Have the App leave a view that is gone or may go with this event, and send the event again.
+
+        With every state that a panel is given the App loads the page of its address, see
+        :func:`..running.read_again`: nothing may be told while that is of a view that is gone.
+        """
+        gone = is_view_gone(ctx)
+        if not gone and not (ctx.params.get("__method__") in self.leave_for and has_view(ctx)):
+            return False
+        tries = ctx.params.get(TRIES)
+        tries = tries if type(tries) is int else 0
+        if tries >= LEAVING_TRIES:
+            if gone:
+                raise UsageError("the App shows a view that is gone: reload the page without it")
+            return False
+        if tries:
+            time.sleep(LEAVING_S)
+        else:
+            ctx.ops.clear_view()
+        ctx.trigger(self.uri, {**ctx.params, TRIES: tries + 1})
+        return True
 
     def _tell(self, ctx: Any, text: str, *, stays: bool) -> None:
         """Show a problem as a toast, and in place of the panel where that cannot be laid out."""

@@ -18,6 +18,7 @@ from fiftyone_plugin.dataset.views import list_views
 from fiftyone_plugin.images.palette import COLOUR_BLIND, USUAL
 
 from ..forms.fields import count_of, show_name
+from ..running import read_again
 from . import parts
 from .guard import list_of
 
@@ -127,7 +128,7 @@ class HeaderSection:
         name = ctx.params.get("overlay")
         if name in {each.name for each in list_overlays(ctx.dataset)}:
             remove_overlay(ctx.dataset, name)
-            ctx.ops.reload_dataset()
+            read_again(ctx)
         self.refresh(ctx)  # type: ignore[attr-defined]
 
     # ------------------------------------------------------------------ layout

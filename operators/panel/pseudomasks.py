@@ -12,6 +12,7 @@ from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 
 from ..forms.fields import show_text
+from ..running import read_again
 from . import parts
 from .accepting import AcceptSection
 from .classes import ClassSection, class_row
@@ -42,6 +43,8 @@ class PseudoMasksPanel(
     Several hooks may be called at once with an empty state after the panel opens, so every value that is read
     from the state has a default.
     """
+
+    leave_for = ("delete", "forget_comparison")
 
     @property
     def config(self) -> Any:
@@ -86,17 +89,6 @@ class PseudoMasksPanel(
         else:
             ctx.ops.notify("This view is gone: renew the saved views", variant="warning")
 
-    def create_views(self, ctx: Any) -> None:
-        """Save the views of the run anew."""
-        from fiftyone_plugin.dataset.labelling import create_views
-
-        run = _chosen(ctx)
-        if run and run.is_complete:
-            names = create_views(ctx.dataset, run.key)
-            ctx.ops.reload_dataset()
-            ctx.ops.notify(f"Saved views: {', '.join(names.values()) or 'none'}", variant="success")
-        self.refresh(ctx)
-
     def ask_delete(self, ctx: Any) -> None:
         """Ask before a run is deleted."""
         run = _chosen(ctx)
@@ -119,8 +111,7 @@ class PseudoMasksPanel(
             ctx.panel.state.run = None
             left = f", but {shorten('; '.join(kept), REASON)}" if kept else ", with its fields and files"
             ctx.ops.notify(f"Run {key!r} is deleted{left}", variant="warning" if kept else "success")
-            ctx.ops.clear_view()  # it may filter by a field that is gone
-            ctx.ops.reload_dataset()
+            read_again(ctx)
         self.refresh(ctx)
 
     def refresh(self, ctx: Any) -> None:

@@ -10,6 +10,7 @@ from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.summary import choose_run
 
 from ..forms.history import describe_edit, in_force
+from ..running import read_again
 from ..undo_edit import UndoEdit
 from . import parts
 
@@ -37,7 +38,7 @@ class UndoSection:
         else:
             text = f"Taken back: {describe_edit(undo_edit(ctx.dataset, run.field))}"
             ctx.dataset.reload()
-            ctx.ops.reload_dataset()
+            read_again(ctx)
             parts.show_colours(ctx)
             ctx.ops.notify(text, variant="success")
         self.refresh(ctx)  # type: ignore[attr-defined]

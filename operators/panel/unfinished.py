@@ -17,7 +17,7 @@ from fiftyone_plugin.dataset.resuming import done_of
 from fiftyone_plugin.runs.noting import Note, is_running, read_note
 from fiftyone_plugin.runs.stopping import request_stop
 
-from ..running import describe_stage, is_labelling, is_shown_here, show_colours, work_of
+from ..running import describe_stage, is_labelling, is_shown_here, read_again, show_colours, work_of
 from . import parts
 from .guard import WORK, text_of
 
@@ -49,7 +49,7 @@ class UnfinishedSection:
             self.refresh(ctx)  # type: ignore[attr-defined]
             for run in done[:1]:
                 if not is_shown_here(ctx.dataset, run.field):  # else its operator shows them
-                    ctx.ops.reload_dataset()
+                    read_again(ctx)
                     ctx.panel.state.to_show = run.field  # at the next look: the App has to load it first
             return True
         to_show = text_of(ctx.panel.state.to_show)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import shutil
 import sys
 import urllib.request
+from contextlib import suppress
 from urllib.parse import urlparse
 
 import pytest
 
 from tests.servers import Port, spawn, stop, wait_until_ready
+
+from .driving import ARTIFACTS
 
 #: The tooltip of a first visit would swallow clicks. Questions to the server are counted, but for the stream
 #: of events, which stays open: `driving.settle` waits until all are answered.
@@ -33,6 +36,20 @@ new MutationObserver(() => document.querySelectorAll('#notistack-snackbar').forE
   if (window.told.at(-1) !== toast.innerText) window.told.push(toast.innerText)
 })).observe(document, { childList: true, subtree: true, characterData: true })
 """
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Add what the App showed to the report of a test that failed, and leave a picture of it."""
+    report = yield
+    page = getattr(item, "funcargs", {}).get("page")
+    if report.failed and page is not None:
+        with suppress(Exception):  # of a browser that is gone
+            ARTIFACTS.mkdir(exist_ok=True)
+            page.screenshot(path=ARTIFACTS / f"failed_{item.name}.png", timeout=10_000)
+            report.sections.append(("messages of the App", "\n".join(page.evaluate("window.told"))))
+            report.sections.append(("what the App showed", page.inner_text("body", timeout=10_000)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,22 @@ def ontology(fo):
             fo.delete_ontology(each, force=True)
 
 
+def test_saved_views_are_made_anew(labelled, page):
+    view = "auto: review first"
+    open_dataset(page, labelled)
+    panel = open_panel(page, "pseudomasks")
+    panel.locator(".js-plotly-plot").last.wait_for()
+    settle(page)
+    labelled.delete_saved_view(view)
+    open_form(page, open_more(page, panel, panel.get_by_role("button", name="Renew saved views")), "Masks")
+    picture(page, "views_form")
+    execute(page, "Views saved.")
+    picture(page, "views_done")
+    assert modal(page).count() == 0
+    labelled.reload()
+    assert labelled.has_saved_view(view)
+
+
 def test_the_panel_saves_an_ontology(fo, labelled, ontology, page):
     open_dataset(page, labelled)
     panel = open_panel(page, "pseudomasks")

@@ -140,6 +140,8 @@ def test_runs_classes_and_clicks(labelled, page):
     picture(page, "panel_bar")
     show_all(page, panel)
 
+    click(panel.get_by_role("button", name="Review first"), images(page, 1))
+    page.wait_for_url("**view=second-review-first**")
     warning = panel.get_by_text("its fields and mask files go")
     delete = panel.get_by_role("button", name="Delete this run")
     click(open_more(page, panel, delete), warning)

@@ -30,9 +30,9 @@ def panel(fo):
 
     uri = f"{PLUGIN_NAME}/pseudomasks"
 
-    def call(dataset, method, state=None, view=None, **params):
+    def call(dataset, method, state=None, view=None, view_name=None, **params):
         params = {"__method__": method, "panel_id": "p", "panel_state": state or {}, **params}
-        request = {"dataset_name": dataset.name, "view": view, "params": params}
+        request = {"dataset_name": dataset.name, "view": view, "view_name": view_name, "params": params}
         context = ExecutionContext(
             request_params=request, executor=foo.executor.Executor(), operator_uri=uri, required_secrets=[]
         )

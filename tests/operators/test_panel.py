@@ -146,15 +146,42 @@ def test_deleting_asks_first_and_leaves_other_fields(labelled, panel, tmp_path):
     panel(labelled, "delete", kept)  # not asked any more
     assert labelled.has_run("pseudomask_auto")
     sent, _ = panel(labelled, "delete", state)
-    assert [name for name, _ in sent if name in {"clear_view", "reload_dataset"}] == [
-        "clear_view",
-        "reload_dataset",
-    ]
+    assert "reload_dataset" in [name for name, _ in sent]
     labelled.reload()
     assert labelled.list_runs() == []
     gone = set(RunFields("auto").all)
     assert set(labelled.get_field_schema()) == (before - gone) | {"note"}
     assert not (tmp_path / "auto").exists()
+
+
+def test_a_view_is_left_before_what_it_shows_is_deleted(labelled, panel):
+    _, state = panel(labelled, "on_load")
+    _, state = panel(labelled, "ask_delete", state)
+    view = "auto: review first"
+    for number in range(3):  # the App needs a moment
+        sent, state = panel(
+            labelled, "delete", state, view_name=view, **({"tries": number} if number else {})
+        )
+        assert [name for name, _ in sent] == ["clear_view"] * (number == 0) + ["pseudomasks"]
+        again = sent[-1][1]
+        assert (again["__method__"], again["tries"], again["panel_state"]) == ("delete", number + 1, state)
+        assert labelled.has_run("pseudomask_auto")
+    sent, _ = panel(labelled, "delete", state, tries=3)
+    assert "reload_dataset" in [name for name, _ in sent]
+    assert not labelled.has_run("pseudomask_auto")
+
+
+def test_a_view_that_somebody_else_deleted_is_left(labelled, panel):
+    _, state = panel(labelled, "on_load")
+    view = "auto: review first"
+    labelled.delete_saved_view(view)
+    for event in ("watch", "ask_delete", "on_load"):
+        sent, _ = panel(labelled, event, state, view_name=view)
+        assert [name for name, _ in sent] == ["clear_view", "pseudomasks"]
+    sent, _ = panel(labelled, "ask_delete", state, view_name=view, tries=40)
+    assert [params["message"] for name, params in sent if name == "notify"] == [
+        "the App shows a view that is gone: reload the page without it"
+    ]
 
 
 def test_events_with_an_empty_state_and_no_run_do_nothing(dataset, panel):
@@ -251,7 +278,7 @@ def test_every_operator_is_reached_with_the_field_of_the_run(fo, labelled, fill,
         for told, params in panel(labelled, "open_form", state, operator=name)[0]:
             if told == "prompt_user_for_operation":
                 opened[params["operator_uri"].split("/")[-1]] = params["params"]
-    direct = {"quick_label", "name_classes"}  # a click without a form, and the end of the cards
+    direct = {"quick_label", "name_classes", "show_anew"}  # a click, and the end of the cards or of others
     assert set(listed) - set(metrics) - direct == set(opened)
     about_no_run = {"import_masks", "preview_masks", "resume_run", "sample_frames", "stop_run"}
     for name, params in opened.items():
@@ -261,16 +288,13 @@ def test_every_operator_is_reached_with_the_field_of_the_run(fo, labelled, fill,
             assert "auto" in params.values(), name
 
 
-def test_saved_views_are_opened_and_renewed(labelled, panel):
+def test_saved_views_are_opened(labelled, panel):
     _, state = panel(labelled, "on_load")
     sent, _ = panel(labelled, "show_saved", state, name="auto: accept")
     assert ("set_view", {"name": "auto: accept"}) in sent
     labelled.delete_saved_view("auto: accept")
     sent, _ = panel(labelled, "show_saved", state, name="auto: accept")
     assert "set_view" not in [name for name, _ in sent]
-    panel(labelled, "create_views", state)
-    labelled.reload()
-    assert "auto: accept" in labelled.list_saved_views()
 
 
 def test_the_comparison_is_shown_clicked_and_deleted(fo, labelled, fill, panel):
