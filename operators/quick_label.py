@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 STEM = "pseudomask"
 CLICKED = re.compile(rf"{STEM}(_\d+)?")  # fields that clicks fill
 WORKER = "fiftyone delegated launch"
+_clicked: set[str] = set()  # datasets on which a click is at work; a second one would label everything twice
 
 
 class QuickLabel(PseudoMaskOperator):
@@ -47,11 +48,24 @@ class QuickLabel(PseudoMaskOperator):
         the person is told.
         """
         view = labelled_view(ctx)
-        if in_app(ctx):
-            images, found = estimate_run(view, Params({}))
-            if found.seconds > DELEGATE_ABOVE_S:
-                return (yield from self._schedule(ctx, view, f"{images} images: {found}", found.origin))
-            yield ctx.ops.notify(f"Labelling {images} images, about {format_seconds(found.seconds)}")
+        if not in_app(ctx):
+            return (yield from self._label(ctx, view))
+        dataset = ctx.dataset.name
+        if dataset in _clicked:
+            text = "The click before is still at work: wait for its masks, or stop it in the panel"
+            yield ctx.ops.notify(text, variant="info")
+            return {}
+        _clicked.add(dataset)
+        try:
+            return (yield from self._label_or_schedule(ctx, view))
+        finally:
+            _clicked.discard(dataset)
+
+    def _label_or_schedule(self, ctx: Any, view: Any) -> Messages:
+        images, found = estimate_run(view, Params({}))
+        if found.seconds > DELEGATE_ABOVE_S:
+            return (yield from self._schedule(ctx, view, f"{images} images: {found}", found.origin))
+        yield ctx.ops.notify(f"Labelling {images} images, about {format_seconds(found.seconds)}")
         return (yield from self._label(ctx, view))
 
     def _label(self, ctx: Any, view: Any) -> Messages:

@@ -109,9 +109,17 @@ def has_view(ctx: Any) -> bool:
     return bool(ctx.request_params.get("view_name") or ctx.request_params.get("view"))
 
 
-def show_anew(ctx: Any, tries: int = 0) -> Any:
-    """Return the request that reads the dataset again once the App shows all of it."""
-    return ctx.trigger(f"{PLUGIN_NAME}/show_anew", {"tries": tries})
+def show_anew(ctx: Any, *fields: str, tries: int = 0, read: bool = False) -> Any:
+    """Return the request that looks whether the App shows what it was told to, see :mod:`.show_anew`.
+
+    Args:
+        ctx: FiftyOne's execution context.
+        fields: those to be shown.
+        tries: how often it was looked.
+        read: read the dataset again once the App shows all of it.
+    """
+    params = {"fields": list(fields), "tries": tries, "read": read}
+    return ctx.trigger(f"{PLUGIN_NAME}/show_anew", params)
 
 
 def read_again(ctx: Any) -> list[Any]:
@@ -122,7 +130,7 @@ def read_again(ctx: Any) -> list[Any]:
     ``fiftyone/server/query.py``: the loop over the views takes the name of the argument that is returned).
     """
     if in_app(ctx) and is_view_gone(ctx):
-        return [ctx.ops.clear_view(), show_anew(ctx)]
+        return [ctx.ops.clear_view(), show_anew(ctx, read=True)]
     return [ctx.ops.reload_dataset()]
 
 
@@ -144,6 +152,8 @@ def show_masks(ctx: Any, *fields: str) -> Generator[Any, None, None]:
     if fields:
         yield ctx.ops.set_active_fields(list(fields))
     yield show_colours(ctx)
+    if fields and in_app(ctx):
+        yield show_anew(ctx, *fields)
 
 
 # ---------------------------------------------------------------------- running

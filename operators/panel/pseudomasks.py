@@ -66,11 +66,13 @@ class PseudoMasksPanel(
 
     def on_change_dataset(self, ctx: Any) -> None:
         """Start over with the runs of another dataset."""
+        ctx.panel.state.stamp = None
         self.refresh(ctx)
 
     def choose_run(self, ctx: Any) -> None:
         """Show another run."""
         ctx.panel.state.run = text_of(ctx.params.get("value"))
+        ctx.panel.state.stamp = None  # even where a run has begun since
         self.refresh(ctx)
 
     def click_bar(self, ctx: Any) -> None:
@@ -120,6 +122,7 @@ class PseudoMasksPanel(
         State and data are sent whole, in a message each.
         """
         runs = list_runs(ctx.dataset) if ctx.dataset else []
+        self.turn_to_new(ctx, runs)
         run = _chosen(ctx, runs)
         rows = self.class_rows(ctx, run)
         state: dict[str, Any] = {

@@ -42,9 +42,6 @@ class UnfinishedSection:
             return False
         now, before = _stamp(ctx, runs), ctx.panel.state.stamp
         if now != before and isinstance(before, dict):
-            new = [key for key in now if key not in before]
-            if new:
-                ctx.panel.state.run = new[0]  # a run that has just begun, newest first
             done = [run for run in runs if run.is_complete and before.get(run.key, [True])[0] is False]
             self.refresh(ctx)  # type: ignore[attr-defined]
             for run in done[:1]:
@@ -86,6 +83,13 @@ class UnfinishedSection:
     def _named(self, ctx: Any) -> RunRecord | None:
         runs = list_runs(ctx.dataset) if ctx.dataset else []
         return next((run for run in runs if run.key == ctx.params.get("key")), None)
+
+    def turn_to_new(self, ctx: Any, runs: list[RunRecord]) -> None:
+        """Choose the newest of the runs that were not there when the panel last looked, if there are any."""
+        before = ctx.panel.state.stamp
+        new = [run.key for run in runs if run.key not in before] if isinstance(before, dict) else []
+        if new:
+            ctx.panel.state.run = new[0]
 
     def watch_state(self, ctx: Any, runs: list[RunRecord]) -> dict[str, Any]:
         """Return what the state holds of what was seen."""

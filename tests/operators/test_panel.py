@@ -288,6 +288,16 @@ def test_every_operator_is_reached_with_the_field_of_the_run(fo, labelled, fill,
             assert "auto" in params.values(), name
 
 
+def test_a_run_that_appeared_is_shown_whatever_draws_the_panel(labelled, fill, panel):
+    _, state = panel(labelled, "on_load")
+    fill("later", images=4)
+    _, seen = panel(labelled, "on_load", state)  # the App has drawn its page anew
+    assert seen["run"] == "pseudomask_later"
+    _, chosen = panel(labelled, "choose_run", state, value="pseudomask_auto")
+    assert chosen["run"] == "pseudomask_auto"
+    assert panel(labelled, "refresh", chosen)[1]["run"] == "pseudomask_auto"
+
+
 def test_saved_views_are_opened(labelled, panel):
     _, state = panel(labelled, "on_load")
     sent, _ = panel(labelled, "show_saved", state, name="auto: accept")

@@ -138,12 +138,31 @@ def test_a_click_after_an_interrupted_one_goes_on_with_it(dataset, clicked, foo)
     names = [name for name, _ in told]
     assert names[0] == "notify"
     assert "Labelling 7 images, about" in told[0][1]["message"]
-    assert names[-4:] == ["reload_dataset", "set_active_fields", "set_color_scheme", "notify"]
+    shown = ["reload_dataset", "set_active_fields", "set_color_scheme", f"{PLUGIN_NAME}/show_anew", "notify"]
+    assert names[-5:] == shown
     assert told[-1][1]["message"] == "7 images labelled in 'pseudomask'"
     dataset.reload()
     assert len(dataset.exists("pseudomask")) == len(dataset)
     assert all(path.stat().st_mtime_ns == written for path, written in done.items())
     assert dataset.list_runs() == ["pseudomask_pseudomask", "pseudomask_pseudomask_2"]
+    for key in dataset.list_runs():
+        undo(dataset, key)
+
+
+@pytest.mark.usefixtures("backbone")
+def test_a_second_click_while_the_first_is_at_work_labels_nothing_twice(dataset, foo, clicked):
+    from fiftyone.operators.executor import ExecutionContext, Executor
+
+    request = {"operator_uri": URI, "dataset_name": dataset.name, "params": {}}
+    context = ExecutionContext(request, executor=Executor(), operator_uri=URI, required_secrets=[])
+    first = foo.get_operator(URI).execute(context)
+    assert "Labelling 7 images" in next(first).body.params["message"]
+    ((name, told),) = clicked()
+    assert (name, told["variant"]) == ("notify", "info")
+    assert "still at work" in told["message"]
+    list(first)
+    assert dataset.list_runs() == ["pseudomask_pseudomask"]
+    assert any("labelled" in params.get("message", "") for _, params in clicked())  # a third one does
     for key in dataset.list_runs():
         undo(dataset, key)
 
