@@ -41,7 +41,7 @@ def test_from_photographs_to_coco_labels_of_the_accepted(dataset, page, tmp_path
     panel.get_by_text("Classes (a click shows").wait_for(timeout=SECONDS * 1000)
     assert modal(page).count() == 0
     wait_for_tiles(page, len(dataset))
-    assert page.locator('[data-cy="checkbox-pseudomask"] input').is_checked()
+    page.locator('[data-cy="checkbox-pseudomask"] input:checked').wait_for()
     picture(page, "journey_labelled")
 
     dataset.reload()

@@ -49,7 +49,7 @@ def test_button_form_and_masks(fo, dataset, page):
     picture(page, "label_done")
     dataset.reload()
     assert len(dataset.exists("pseudo_mask")) == len(dataset)
-    assert page.locator('[data-cy="checkbox-pseudo_mask"] input').is_checked()
+    page.locator('[data-cy="checkbox-pseudo_mask"] input:checked').wait_for()
     wait_for_tiles(page, len(dataset))
     picture(page, "label_masks")
     # the same field again: the form says what is wrong, where, and does not run

@@ -1,4 +1,4 @@
-"""What else a person finds in the real App: masks of other tools, and ontologies."""
+"""What else is in the real App: masks of other tools, saved views, suggested names, ontologies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from fiftyone_plugin.dataset.cluster_names import cards
+from fiftyone_plugin.dataset.name_drafts import drafted, ideas_of
+from fiftyone_plugin.dataset.record import read_record
 from fiftyone_plugin.dataset.summary import class_rows
 
 from .driving import (
     call,
     change,
+    click,
     close,
     execute,
     modal,
@@ -23,6 +27,7 @@ from .driving import (
     picture,
     settle,
     wait_for_tiles,
+    wait_until_said,
 )
 
 
@@ -57,6 +62,50 @@ def test_masks_of_another_tool_are_imported(labelled, page, tmp_path):
     labelled.reload()
     assert len(labelled.exists("imported_mask")) == 3
     page.locator('[data-cy="checkbox-imported_mask"] input:checked').wait_for()
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The smallest architecture that open_clip has, with random weights: what the form calls a model."""
+    open_clip, torch = pytest.importorskip("open_clip"), pytest.importorskip("torch")
+    path, name = tmp_path / "weights.pt", "ViT-S-32-alt"
+    weights = open_clip.create_model(name).state_dict()
+    torch.save(
+        {key: each.half() if each.is_floating_point() else each for key, each in weights.items()}, path
+    )
+    return f"{name}={path}"
+
+
+def test_a_model_suggests_names_for_the_cards(labelled, model, page):
+    words = ["cat", "cup of coffee", "sky"]
+    open_dataset(page, labelled)
+    panel = open_panel(page, "pseudomasks")
+    panel.locator(".js-plotly-plot").last.wait_for()
+    settle(page)
+    button = panel.get_by_role("button", name="Suggest names")
+    form = open_form(page, open_more(page, panel, button), "Text model")
+    fill_in(page, form, 0, ", ".join(words))
+    fill_in(page, form, 1, "nothing=weights.pt")
+    form.get_by_role("button", name="Suggest", exact=True).click()
+    wait_until_said(page, "no architecture")
+    close(page, "Close")
+    form = open_form(page, open_more(page, panel, button), "Text model")
+    fill_in(page, form, 0, ", ".join(words))
+    fill_in(page, form, 1, model)
+    picture(page, "names_form")
+    execute(page, "Classes with suggestions", "Suggest")
+    picture(page, "names_suggested")
+    close(page)
+    labelled.reload()
+    run = read_record(labelled, "pseudomask_auto")
+    ideas, found = ideas_of(labelled, run), cards(labelled, "auto")
+    assert set(ideas) == {card.cluster for card in found}
+    assert drafted(labelled, run) == {}, "nothing is taken unasked"
+    first = panel.get_by_text(f", 1 of {len(found)}")
+    click(panel.get_by_role("button", name="Name classes", exact=True), first)
+    name, score = ideas[found[0].cluster][0]
+    click(panel.get_by_role("button", name=f"{name} ({score:.2f})"), first, "hidden")
+    assert drafted(labelled, run) == {found[0].cluster: name}
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_one_click_labels_the_view_and_shows_the_masks(dataset, page):
     dataset.reload()
     assert len(dataset.exists("pseudomask")) == len(dataset)
     assert dataset.list_runs() == ["pseudomask_pseudomask"]
-    assert page.locator('[data-cy="checkbox-pseudomask"] input').is_checked()
+    page.locator('[data-cy="checkbox-pseudomask"] input:checked').wait_for()
 
 
 def test_a_large_view_is_scheduled_and_the_person_is_told(fo, dataset, page):

@@ -79,5 +79,5 @@ def test_from_photographs_to_the_images_of_a_class(dataset, page):
     tour.frame("The images with this class: rename it, merge it, export")
     tour.save()
     dataset.reload()
-    assert page.locator(f'[data-cy="checkbox-{FIELD}"] input').is_checked()
+    page.locator(f'[data-cy="checkbox-{FIELD}"] input:checked').wait_for()
     assert len(dataset.exists(FIELD)) == len(dataset)
