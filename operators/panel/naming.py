@@ -3,12 +3,12 @@
 The name is typed into an input of several values, the only one of the App's that tells when Enter is pressed
 and keeps the cursor: the answer leaves out what was typed. (To an empty list the App would answer with the
 state of the time before.) Typed faster than the server answers, it holds several names, which are those of
-the cards one after the other. The App may send the same twice; both begin at the same card.
+the cards one after the other; which of them are new, :mod:`.naming_state` finds out.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,95 +21,23 @@ from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.summary import choose_run, class_view
 from fiftyone_plugin.runs.exemplars import exemplar_uri
 from fiftyone_plugin.runs.likeness import DENDROGRAM
-from fiftyone_plugin.runs.name_sheet import BACKGROUND, ClusterCard
+from fiftyone_plugin.runs.name_sheet import ClusterCard
 
 from ..forms.fields import count_of, show_name
 from ..running import show_colours
 from . import parts
 from .guard import row_of
+from .naming_state import ALIKE, BACK, NOTHING, SAME, SIGNS, SKIP, Naming, Sitting, sit, sitting
 
 __all__ = ["NamingSection"]
 
-LONGEST = 100  # characters of a name
 AROUND = 2  # cards shown before and after
 SUGGESTED = 200  # names
 IDEAS = 3  # suggestions on a card
-SIGNS = SAME, ALIKE, NOTHING, SKIP, BACK = "=", "~", "-", ">", "<"
 HINTS = (
     f"Type a name, Enter: the next class. `{SAME}` the name before, `{ALIKE}` that of the most similar "
     f"class, `{NOTHING}` background, `{SKIP}` leave it, `{BACK}` back; arrow down: names used before."
 )
-
-
-@dataclass
-class Naming:
-    """Where a person is: the cards in order, the number of the one to name, the names so far.
-
-    Attributes:
-        run: key of the run.
-        cards: in the order of the dendrogram.
-        at: number of the card; one after the last when all were seen.
-        known: names to choose from.
-    """
-
-    run: str
-    cards: list[ClusterCard]
-    at: int = 0
-    known: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of_state(cls, state: Any) -> Naming | None:
-        """Return what the panel's state holds, which the browser sends; ``None`` where it is not sound."""
-        try:
-            found = [ClusterCard(*row) for row in state["cards"]]
-            made = cls(str(state["run"]), found, int(state["at"]), [str(name) for name in state["known"]])
-        except (KeyError, TypeError, ValueError):
-            return None
-        sound = all(type(card.cluster) is int and isinstance(card.name, str) for card in made.cards)
-        return made if sound and made.cards and 0 <= made.at <= len(made.cards) else None
-
-    def to_state(self) -> dict[str, Any]:
-        """Return what :meth:`of_state` takes."""
-        return {
-            "run": self.run,
-            "cards": [astuple(c) for c in self.cards],
-            "at": self.at,
-            "known": self.known,
-        }
-
-    @property
-    def names(self) -> dict[int, str]:
-        """Class id -> name so far."""
-        return {card.cluster: card.name for card in self.cards if card.name}
-
-    def before(self) -> str:
-        """Return the last name given before this card."""
-        return next((card.name for card in self.cards[: self.at][::-1] if card.name), "")
-
-    def alike(self) -> str:
-        """Return the name of the class most like this one."""
-        return self.names.get(self.cards[self.at].nearest, "") if self.at < len(self.cards) else ""
-
-    def take(self, word: str) -> str | None:
-        """Do what a person typed for this card; returns what is wrong with it."""
-        word = " ".join(word.split())
-        if word == BACK:
-            self.at = max(0, self.at - 1)
-            return None
-        if self.at >= len(self.cards):
-            return "all classes were seen: write the names, or go back"
-        name = {SAME: self.before(), ALIKE: self.alike(), NOTHING: BACKGROUND[0]}.get(word, word)
-        if word in (SAME, ALIKE) and not name:
-            return "that class has no name yet"
-        if len(name) > LONGEST:
-            return f"a name has at most {LONGEST} characters"
-        if word != SKIP and name:
-            card = self.cards[self.at]
-            self.cards[self.at] = ClusterCard(card.cluster, name, *astuple(card)[2:])
-            if name not in (BACKGROUND[0], *self.known):
-                self.known.insert(0, name)
-        self.at += 1
-        return None
 
 
 class NamingSection:
@@ -127,7 +55,7 @@ class NamingSection:
         ctx.ops.set_active_fields([run.field])
         show_colours(ctx)
         first = next((number for number, card in enumerate(found) if not card.name), len(found))
-        self._show(ctx, run, Naming(run.key, found, first, names_used(ctx.dataset)[:SUGGESTED]))
+        self._show(ctx, run, sit(Naming(run.key, found, first, names_used(ctx.dataset)[:SUGGESTED])).naming)
 
     def leave_naming(self, ctx: Any) -> None:
         """Go back to the figures of the run; the names so far are kept."""
@@ -135,13 +63,14 @@ class NamingSection:
 
     def name_card(self, ctx: Any) -> None:
         """Take what was typed, one word a card."""
-        words = ctx.params.get("value")
-        self._take(ctx, [word for word in words if isinstance(word, str)] if isinstance(words, list) else [])
+        told, value = Naming.of_state(ctx.panel.state.naming), ctx.params.get("value")
+        words = [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
+        self._take(ctx, lambda person: person.typed(words, told.turn if told else 0))
 
     def press(self, ctx: Any) -> None:
         """Do what the button of a sign does."""
         word = ctx.params.get("word")
-        self._take(ctx, [word] if word in SIGNS else [])
+        self._take(ctx, lambda person: [person.step(word, typed=False)] if word in SIGNS else [])
 
     def take_idea(self, ctx: Any) -> None:
         """Take a name that a model has suggested for the card on which it stands."""
@@ -150,7 +79,8 @@ class NamingSection:
             ideas = ideas_of(ctx.dataset, run).get(naming.cards[naming.at].cluster, [])
             name = ctx.params.get("name")
             known = name in [idea for idea, _ in ideas] and ctx.params.get("card") == naming.at
-            self._take(ctx, [name] if known and name not in SIGNS else [])
+            known = known and name not in SIGNS
+            self._take(ctx, lambda person: [person.step(name, typed=False)] if known else [])
 
     def ask_ideas(self, ctx: Any) -> None:
         """Open the form that lets a model suggest names."""
@@ -164,8 +94,8 @@ class NamingSection:
         run, naming = _naming(ctx)
         number = row_of(ctx.params.get("card"), naming.cards if naming else ())
         if run and naming and number is not None:
-            naming.at = number
-            self._show(ctx, run, naming)
+            sitting(naming).go_to(number)
+            self._show(ctx, run, sitting(naming).naming)
 
     def show_card(self, ctx: Any) -> None:
         """Show the images of the class of this card in the grid."""
@@ -195,13 +125,14 @@ class NamingSection:
         ctx.panel.state.run = None
         self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def _take(self, ctx: Any, words: list[str]) -> None:
+    def _take(self, ctx: Any, step: Callable[[Sitting], list[str | None]]) -> None:
+        """Take a step, which returns what is wrong with each of its words, and show where that leads."""
         run, naming = _naming(ctx)
         if run is None or naming is None:
             self.refresh(ctx)  # type: ignore[attr-defined]
             return
         old = naming.names
-        problems = [problem for problem in map(naming.take, words) if problem]
+        problems = [problem for problem in step(sitting(naming)) if problem]
         changed = {id_: name for id_, name in naming.names.items() if old.get(id_) != name}
         if changed:
             keep_draft(ctx.dataset, run, changed)
@@ -337,8 +268,9 @@ def _chosen(ctx: Any) -> RunRecord | None:
 
 
 def _naming(ctx: Any) -> tuple[RunRecord | None, Naming | None]:
-    """Return the run whose classes are being named, and where the person is."""
-    naming = Naming.of_state(ctx.panel.state.naming)
+    """Return the run whose classes are being named, and where the person is, as the server has it."""
+    told = Naming.of_state(ctx.panel.state.naming)
+    naming = sitting(told).naming if told is not None else None
     runs = list_runs(ctx.dataset) if naming is not None and ctx.dataset else []
     run = next((each for each in runs if naming is not None and each.key == naming.run), None)
     return (run, naming) if run is not None and run.is_complete else (None, None)

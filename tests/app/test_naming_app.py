@@ -71,7 +71,7 @@ def test_classes_are_named_by_the_keyboard_and_written(labelled, page):
     card(len(found) - 2).wait_for()
     settle(page)  # the sign is out of the input: together with it the words would go back once more
     for word in (words[-3], "late", "later"):  # faster than the server answers
-        page.keyboard.type(word)
+        page.keyboard.type(word, delay=30)
         page.keyboard.press("Enter")
     panel.get_by_text("All classes were seen").wait_for()
     said |= {found[-2].cluster: "late", found[-1].cluster: "later"}

@@ -13,6 +13,7 @@ from fiftyone_plugin.dataset.name_drafts import drafted
 from fiftyone_plugin.dataset.record import finished_run
 
 PANEL = f"{PLUGIN_NAME}/pseudomasks"
+HERE = {"sitting": "s", "turn": 0}
 
 
 @pytest.fixture
@@ -80,11 +81,11 @@ def test_the_same_event_twice_counts_once_and_signs_do_what_they_say(labelled, p
     [
         1,
         {},
-        {"run": "pseudomask_auto", "cards": [], "at": 0, "known": []},
-        {"run": "pseudomask_auto", "cards": [[1, "a", 0.1, 2, 0, 0.0]], "at": 9, "known": []},
-        {"run": "pseudomask_auto", "cards": [[1, "a", 0.1, 2, 0, 0.0]], "at": "x", "known": []},
-        {"run": "pseudomask_auto", "cards": [["1", "a", 0.1, 2, 0, 0.0]], "at": 0, "known": []},
-        {"run": "pseudomask_gone", "cards": [[1, "a", 0.1, 2, 0, 0.0]], "at": 0, "known": []},
+        {"run": "pseudomask_auto", "cards": [], "at": 0, "known": [], **HERE},
+        {"run": "pseudomask_auto", "cards": [[1, "a", 0.1, 2, 0, 0.0]], "at": 9, "known": [], **HERE},
+        {"run": "pseudomask_auto", "cards": [[1, "a", 0.1, 2, 0, 0.0]], "at": "x", "known": [], **HERE},
+        {"run": "pseudomask_auto", "cards": [["1", "a", 0.1, 2, 0, 0.0]], "at": 0, "known": [], **HERE},
+        {"run": "pseudomask_gone", "cards": [[1, "a", 0.1, 2, 0, 0.0]], "at": 0, "known": [], **HERE},
     ],
 )
 def test_a_state_that_is_not_sound_shows_the_run(labelled, press, naming):
