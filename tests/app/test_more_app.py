@@ -88,7 +88,7 @@ def test_a_model_suggests_names_for_the_cards(labelled, model, page):
     fill_in(page, form, 1, "nothing=weights.pt")
     form.get_by_role("button", name="Suggest", exact=True).click()
     wait_until_said(page, "no architecture")
-    close(page, "Close")
+    close(page)
     form = open_form(page, open_more(page, panel, button), "Text model")
     fill_in(page, form, 0, ", ".join(words))
     fill_in(page, form, 1, model)
