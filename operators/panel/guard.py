@@ -39,6 +39,8 @@ class GuardedPanel(foo.Panel):
 
     def execute(self, ctx: Any) -> Any:
         """Do what an event asks, and lay the panel out."""
+        if ctx.params.get(TRIES):
+            time.sleep(LEAVING_S)  # before the dataset is held
         try:
             with in_words():
                 quiet = ctx.params.get("__method__") == QUIET
@@ -78,9 +80,7 @@ class GuardedPanel(foo.Panel):
             if gone:
                 raise UsageError("the App shows a view that is gone: reload the page without it")
             return False
-        if tries:
-            time.sleep(LEAVING_S)
-        else:
+        if not tries:
             ctx.ops.clear_view()
         ctx.trigger(self.uri, {**ctx.params, TRIES: tries + 1})
         return True

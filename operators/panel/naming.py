@@ -142,7 +142,8 @@ class NamingSection:
 
     def _show(self, ctx: Any, run: RunRecord, naming: Naming) -> None:
         """Send the state and the pictures of the cards in sight, each in one message."""
-        state = {"run": run.key, "naming": naming.to_state()}  # without what was typed, which ends it
+        # without what was typed, which ends it; with what was seen, so that a run that appears is shown
+        state = {"run": run.key, "naming": naming.to_state(), "stamp": ctx.panel.state.stamp}
         ctx.panel_state.clear()
         ctx.panel_state.update(state)  # of which the layout is made next
         ctx.ops.set_panel_state(state)

@@ -8,6 +8,7 @@ keeps what was taken of every sitting, in order; the browser says how much of th
 from __future__ import annotations
 
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import deepcopy
@@ -171,20 +172,23 @@ def new_words(words: Sequence[str], taken: Sequence[str | None], told: int) -> l
 
 
 _sittings: OrderedDict[str, Sitting] = OrderedDict()
+_lock = threading.RLock()
 
 
 def sit(naming: Naming) -> Sitting:
     """Begin a sitting."""
-    made = _sittings[naming.sitting] = Sitting(naming, since=naming.turn)
-    while len(_sittings) > SITTINGS:
-        _sittings.popitem(last=False)
-    return made
+    with _lock:
+        made = _sittings[naming.sitting] = Sitting(naming, since=naming.turn)
+        while len(_sittings) > SITTINGS:
+            _sittings.popitem(last=False)
+        return made
 
 
 def sitting(state: Naming) -> Sitting:
     """Return the sitting that the browser's state is of; where none is kept, it begins with that state."""
-    kept = _sittings.get(state.sitting)
-    if kept is None or kept.naming.run != state.run:
-        return sit(deepcopy(state))
-    _sittings.move_to_end(state.sitting)
-    return kept
+    with _lock:
+        kept = _sittings.get(state.sitting)
+        if kept is None or kept.naming.run != state.run:
+            return sit(deepcopy(state))
+        _sittings.move_to_end(state.sitting)
+        return kept

@@ -293,6 +293,9 @@ def test_a_run_that_appeared_is_shown_whatever_draws_the_panel(labelled, fill, p
     fill("later", images=4)
     _, seen = panel(labelled, "on_load", state)  # the App has drawn its page anew
     assert seen["run"] == "pseudomask_later"
+    _, naming = panel(labelled, "start_naming", state)
+    _, seen = panel(labelled, "on_load", naming)
+    assert seen["run"] == "pseudomask_later"
     _, chosen = panel(labelled, "choose_run", state, value="pseudomask_auto")
     assert chosen["run"] == "pseudomask_auto"
     assert panel(labelled, "refresh", chosen)[1]["run"] == "pseudomask_auto"
