@@ -180,7 +180,8 @@ RUNS = {
 
 def correct(dataset):
     """Give a region of one image to another class, as a person would in the App."""
-    sample = dataset.exists("pseudomask_detections").first()
+    edited = dataset.exists("pseudomask_detections")
+    sample = next(each for each in edited if each.pseudomask_detections.detections)
     detection = sample.pseudomask_detections.detections[0]
     known = dataset.distinct("pseudomask_detections.detections.label")
     detection.label = next(label for label in known if label != detection.label)
