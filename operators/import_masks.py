@@ -44,9 +44,9 @@ class ImportMasks(PseudoMaskOperator):
     def form(self, ctx: Any, inputs: Any, params: Params) -> None:
         """Add source and field; what is in the field may be replaced if an import has put it there."""
         text = "On the server: a COCO file, a VOC folder, or a folder of masks"
-        inputs.str("source", required=True, label="Source", description=text)
+        inputs.str("source", label="Source", description=text)
         text = "Where the masks go; masks and images match by name"
-        inputs.str("field", default=DEFAULT_FIELD, required=True, label="Field", description=text)
+        inputs.str("field", default=DEFAULT_FIELD, label="Field", description=text)
         source, field = params.text("source"), params.field("field", DEFAULT_FIELD)
         if source and not there_is(source):
             refuse(inputs, "source", "there is no such file or folder")

@@ -53,7 +53,7 @@ class LabelDataset(PseudoMaskOperator):
         """Add the inputs; every value has a default."""
         reason = check_target(ctx)
         text = "New field for the masks; classes, coverage, quality and confidence go beside it"
-        inputs.str("field", default=DEFAULT_FIELD, required=True, label="Field", description=text)
+        inputs.str("field", default=DEFAULT_FIELD, label="Field", description=text)
         if reason:
             inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
             refuse(inputs, "field", reason)

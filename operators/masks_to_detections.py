@@ -39,12 +39,11 @@ class MasksToDetections(EditOperator):
         """Add samples, the new field, the smallest region."""
         inputs.view_target(ctx, action_description="Convert")
         default, key = RunFields(field).detections, _into(field)
-        inputs.str(key, default=default, required=True, label="Field of the detections")
+        inputs.str(key, default=default, label="Field of the detections")
         inputs.int(
             "min_area",
             default=MIN_AREA,
             min=1,
-            required=True,
             label="Smallest region, pixels",
             description="Smaller ones stay in the masks as they are",
         )

@@ -42,7 +42,6 @@ class PropagateCorrections(EditOperator):
             default=MARGIN,
             min=0,
             max=2,
-            required=True,
             label="Margin",
             description="How much more similar (cosine) a region must be to a corrected one than to its "
             "own class; larger moves fewer regions",

@@ -46,7 +46,7 @@ class ResumeRun(PseudoMaskOperator):
             inputs.view("none", types.Notice(label=NOTHING.capitalize()))
             block(inputs, "field", NOTHING)
             return
-        choose(inputs, "field", list(runs), default=next(iter(runs)), required=True, label="Field")
+        choose(inputs, "field", list(runs), default=next(iter(runs)), label="Field")
         field = params.one_of("field", runs, next(iter(runs)))
         done, images = done_of(runs[field])
         text = f"{done:,} of {images:,} masks are done" if images else "No mask is done yet"

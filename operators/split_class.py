@@ -39,9 +39,9 @@ class SplitClass(EditOperator):
         """Add class, number of parts and seed."""
         text = "A click on its row in the panel shows the images with the class"
         add_class(ctx, inputs, params, field, text)
-        inputs.int("parts", default=2, min=2, max=MAX_PARTS, required=True, label="Parts")
+        inputs.int("parts", default=2, min=2, max=MAX_PARTS, label="Parts")
         text = "The same seed gives the same parts"
-        inputs.int("seed", default=0, min=0, max=MAX_SEED, required=True, label="Seed", description=text)
+        inputs.int("seed", default=0, min=0, max=MAX_SEED, label="Seed", description=text)
         _numbers(params)
 
     def steps(self, ctx: Any, params: Params) -> Messages:

@@ -37,7 +37,7 @@ class StopRun(PseudoMaskOperator):
             block(inputs, "field", NOTHING)
             return
         ends = "Its run ends within one batch; label the field again to go on"
-        choose(inputs, "field", fields, default=fields[0], required=True, label="Field", description=ends)
+        choose(inputs, "field", fields, default=fields[0], label="Field", description=ends)
         params.one_of("field", fields, fields[0])
 
     def result(self, ctx: Any, params: Params) -> Result:

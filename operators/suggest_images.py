@@ -30,7 +30,7 @@ class SuggestImages(EditOperator):
 
     def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
         """Add the number of images, and the field of those that are labelled."""
-        inputs.int("count", default=COUNT, min=1, max=MOST, required=True, label="Images")
+        inputs.int("count", default=COUNT, min=1, max=MOST, label="Images")
         params.whole("count", COUNT, 1, MOST)
         fields = label_fields(ctx)
         if fields:

@@ -49,8 +49,8 @@ class SuggestNames(EditOperator):
             refuse(inputs, "field", MISSING)
             return
         text = "Separated by commas, or the path of a file with one a line: what the classes may be called"
-        inputs.str("words", required=True, label="Words", description=text)
-        inputs.str("model", required=True, label="Text model", description=FORMS)
+        inputs.str("words", label="Words", description=text)
+        inputs.str("model", label="Text model", description=FORMS)
         if params.text("words"):
             try:
                 _words(params)

@@ -101,8 +101,9 @@ def add_class(ctx: Any, inputs: Any, params: Params, field: str, description: st
         for row in rows_of(ctx, field)
         for id_ in row.ids
     }
-    choose(inputs, "class_id", choices, required=True, label="Class", description=description)
-    chosen = chosen_class(ctx, params, field)
+    first = next(iter(choices), None)
+    choose(inputs, "class_id", choices, default=first, label="Class", description=description)
+    chosen = chosen_class(ctx, params, field) or (int(first) if first else None)
     if chosen is not None:
         add_strip(ctx, inputs, f"look_{chosen}", field, chosen)
 

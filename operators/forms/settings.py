@@ -104,7 +104,6 @@ def _add_classes(ctx: Any, inputs: Any, params: Params, method: str) -> None:
         max=CLASSES[1],
         label="Number of classes",
         description="Rather a few too many: classes can be merged afterwards",
-        required=True,
     )
 
 
@@ -126,7 +125,6 @@ def _add_backbone(inputs: Any, params: Params) -> None:
         return
     inputs.str(
         "weights",
-        required=True,
         label="Weights file",
         description=f"Absolute path of a {', '.join(WEIGHT_SUFFIXES)} file; or TIMM_NAME=PATH",
     )
