@@ -42,8 +42,8 @@ REASON = 200  # characters of a reason
 NAME_LENGTH = 100  # characters of a name that are shown; it may come from anybody and have any length
 
 
-# No input is declared as required: the App of FiftyOne 1.22 checks that itself, and its check of earlier values
-# may end after that of the last ones. The form then calls missing what it shows and cannot be submitted.
+# No input is declared as required: the App of FiftyOne 1.22 checks that itself, and its check of earlier
+# values may end after that of the last ones. The form then calls missing what it shows, and is stuck.
 
 
 def choose(
