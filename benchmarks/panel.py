@@ -5,16 +5,18 @@
 The samples are synthetic: fields of two runs, and a comparison of them, but no files, which the panel does
 not read; strips of crops are there for 20 classes. The database is FiftyOne's own, or the one that
 ``FIFTYONE_DATABASE_URI`` names; the dataset is deleted at the end. *Opening* is the request that fills the
-panel when it opens. In brackets the time of this process's CPU, without that of the database.
+panel when it opens. In brackets the time of this process's CPU, without that of the database. Two lines a
+size: figures looked for every time, as while samples change, and kept since the time before, as afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -178,17 +180,23 @@ def main() -> None:
         os.environ["FIFTYONE_PLUGINS_DIR"] = str(plugins)  # before FiftyOne is imported
         os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
         make_strips(Path(name))
-        cells = ["samples", *(f"{name}, ms" for name in (*CLICKS, *(f"form {name}" for name in FORMS)))]
+        cells = [
+            "samples",
+            "figures",
+            *(f"{name}, ms" for name in (*CLICKS, *(f"form {name}" for name in FORMS))),
+        ]
         print(f"| {' | '.join(cells)} |")
         print("| ---: " * len(cells) + "|")
         for n in arguments.samples:
-            print(row(n, Path(name)), flush=True)
+            for line in rows(n, Path(name)):
+                print(line, flush=True)
 
 
-def row(n: int, folder: Path) -> str:
-    """Measure one size and return its line of the table."""
+def rows(n: int, folder: Path) -> Iterator[str]:
+    """Measure one size and yield its lines of the table."""
     import fiftyone as fo
 
+    from fiftyone_plugin.dataset import remembered
     from fiftyone_plugin.dataset.labelling import create_views
 
     dataset = make_dataset(n, folder)
@@ -201,10 +209,11 @@ def row(n: int, folder: Path) -> str:
             lambda: create_views(dataset, f"pseudomask_{FIELDS[0]}"),
             *(partial(form, dataset, name, field=FIELDS[0]) for name in FORMS),
         ]
-        cells = [median_ms(call) for call in calls]
+        for figures, hot in (("looked for", math.inf), ("kept", 0.0)):
+            remembered.HOT_S = hot
+            yield f"| {n:,} | {figures} | {' | '.join(median_ms(call) for call in calls)} |"
     finally:
         fo.delete_dataset(dataset.name)
-    return f"| {n:,} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

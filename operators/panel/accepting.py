@@ -11,7 +11,7 @@ from fiftyone.operators import types
 from fiftyone_plugin.dataset import accepting
 from fiftyone_plugin.dataset.accepting import ACCEPTED, TO_REVIEW
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.summary import choose_run, score_field
+from fiftyone_plugin.dataset.summary import Histogram, choose_run, score_field
 
 from . import parts
 
@@ -63,16 +63,14 @@ class AcceptSection:
             params = {"field": shown.run.field, "tag": ACCEPTED, "view_target": "DATASET"}
             ctx.prompt(f"{self.plugin_name}/export_masks", params=params)  # type: ignore[attr-defined]
 
-    def accepting_state(self, ctx: Any, run: RunRecord | None) -> dict[str, Any]:
+    def accepting_state(self, ctx: Any, run: RunRecord | None, found: Histogram | None) -> dict[str, Any]:
         """Return what the state holds of a run: the range of its scores, and the threshold so far."""
-        path = score_field(ctx.dataset, run.field) if run is not None and run.is_complete else None
-        found = parts.histogram(ctx.dataset, path)
-        if run is None or found is None or len(found.counts) < 2:
+        if run is None or not run.is_complete or found is None or len(found.counts) < 2:
             return {"scored": None}
         high = math.nextafter(found.edges[-1], -math.inf)  # the highest score
         threshold = _moved(ctx, run, found.edges[0], high)
         moved = {} if threshold is None else {_key(run): threshold}
-        return {"scored": [path, found.edges[0], high], **moved}
+        return {"scored": [found.path, found.edges[0], high], **moved}
 
     def render_accepting(self, ctx: Any, panel: Any) -> None:
         """Lay the slider out, and what it keeps."""

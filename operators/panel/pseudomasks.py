@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fiftyone.operators as foo
@@ -124,7 +125,10 @@ class PseudoMasksPanel(
         runs = list_runs(ctx.dataset) if ctx.dataset else []
         self.turn_to_new(ctx, runs)
         run = _chosen(ctx, runs)
-        rows = self.class_rows(ctx, run)
+        with ThreadPoolExecutor() as pool:  # the database looks at all samples for each
+            table, scores = pool.submit(self.class_rows, ctx, run), pool.submit(_histogram, ctx.dataset, run)
+            compared = self.comparison_data(ctx)
+        rows, found = table.result(), scores.result()
         state: dict[str, Any] = {
             "run": run.key if run else None,
             "other": text_of(ctx.panel.state.other),
@@ -132,17 +136,16 @@ class PseudoMasksPanel(
             "more": ctx.panel.state.more is True,
             "details": ctx.panel.state.details is True,
             **self.class_state(ctx, rows),
-            **self.accepting_state(ctx, run),
+            **self.accepting_state(ctx, run, found),
             **self.watch_state(ctx, runs),
         }
-        found = _histogram(ctx.dataset, run)
         settings = summary.setting_rows(run) if run else []
         lists = {
             "classes": [class_row(row) for row in rows],
             "settings": [{"name": name, "value": printable(value)} for name, value in settings],
             "scores": parts.bars(found) if found else [],
             "seconds": parts.stage_bars(run) if run else [],
-            **self.comparison_data(ctx),
+            **compared,
         }
         state["sizes"] = {name: parts.size_of(rows) for name, rows in lists.items()}
         ctx.panel_state.clear()
