@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..images.listing import all_samples, labelled_slices
 from ..runs.folder import RunDirectory
 from .record import RunFields, RunRecord, finished_fields, list_runs
-from .remembered import remembered
+from .remembered import Packing, remembered
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
@@ -78,6 +78,16 @@ class Histogram:
     counts: tuple[int, ...]
 
 
+FIGURES: Packing[tuple[dict[str, tuple[int, float | None]], int]] = Packing(
+    lambda found: [[[name, *each] for name, each in found[0].items()], found[1]],
+    lambda kept: ({str(name): (int(n), mean) for name, n, mean in kept[0]}, int(kept[1])),
+)
+BARS: Packing[Histogram | None] = Packing(
+    lambda found: found and [found.path, list(found.edges), list(found.counts)],
+    lambda kept: kept and Histogram(str(kept[0]), tuple(kept[1]), tuple(kept[2])),
+)
+
+
 def choose_run(runs: Sequence[RunRecord], key: str | None) -> RunRecord | None:
     """Return the run of this key, else the first, else ``None``."""
     return next((run for run in runs if run.key == key), runs[0] if runs else None)
@@ -122,7 +132,9 @@ def _figures(
 
     samples = labelled_slices(dataset, field)
     wanted = [ClassFigures(RunFields(field).classes, score), fo.Count(field)]
-    found, labelled = remembered(dataset, ("classes", field, score), lambda: samples.aggregate(wanted))
+    found, labelled = remembered(
+        dataset, ("classes", field, score), lambda: tuple(samples.aggregate(wanted)), FIGURES
+    )
     return samples, found, labelled
 
 
@@ -186,7 +198,7 @@ def score_histogram(dataset: Dataset, path: str, bins: int = BINS) -> Histogram:
     Raises:
         UsageError: no sample has a value.
     """
-    found = remembered(dataset, ("histogram", path, bins), lambda: _histogram(dataset, path, bins))
+    found = remembered(dataset, ("histogram", path, bins), lambda: _histogram(dataset, path, bins), BARS)
     if found is None:
         raise UsageError(f"no sample of {dataset.name!r} has a value in {path!r}")
     return found
