@@ -15,7 +15,7 @@ from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from .database import first_line, in_words, is_database_error
 from .forms.fields import block, in_a_line, lay_out, refuse, show_text
 from .params import Params
-from .running import execution_options, in_app, note_work, stream_or_run
+from .running import end_work, execution_options, in_app, note_work, stream_or_run
 
 __all__ = [
     "Messages",
@@ -191,6 +191,8 @@ class PseudoMaskOperator(foo.Operator):
                 raise
             ctx.ops.notify(str(error), variant="error")
             return {PROBLEM: str(error)}
+        finally:
+            end_work(ctx.dataset_name)
 
     def _result(self, ctx: Any) -> Result:
         summary = self.result(ctx, Params(ctx.params))

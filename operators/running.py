@@ -26,6 +26,7 @@ __all__ = [
     "LEAVING_S",
     "LEAVING_TRIES",
     "describe_stage",
+    "end_work",
     "execution_options",
     "has_view",
     "in_app",
@@ -95,6 +96,11 @@ def work_of(dataset: str) -> str | None:
 def note_work(dataset: str, text: str = BEGINS) -> None:
     """Note for the panel how far work is whose window has closed."""
     _working[dataset] = time.monotonic(), text
+
+
+def end_work(dataset: str) -> None:
+    """Note for the panel that work whose window has closed is done."""
+    _working.pop(dataset, None)
 
 
 def show_colours(ctx: Any) -> Any:
@@ -270,7 +276,7 @@ def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[An
         yield from tell_problem(ctx, FAILED, text)
         yield from read_again(ctx)
     finally:
-        _working.pop(ctx.dataset_name, None)
+        end_work(ctx.dataset_name)
 
 
 def tell_problem(ctx: Any, title: str, text: str) -> Generator[Any, None, None]:

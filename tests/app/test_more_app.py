@@ -128,6 +128,7 @@ def test_saved_views_are_made_anew(labelled, page):
     open_form(page, open_more(page, panel, panel.get_by_role("button", name="Renew saved views")), "Masks")
     picture(page, "views_form")
     execute(page, "Views saved.")
+    panel.get_by_text("Begins").wait_for(state="hidden", timeout=30_000)
     picture(page, "views_done")
     assert modal(page).count() == 0
     labelled.reload()
