@@ -33,7 +33,8 @@ class ShowAnew(PseudoMaskOperator):
         """Do what is left to do, or look again in a moment; nothing is opened, as the view may be gone."""
         params = Params(ctx.params, lenient=True)
         tries = params.whole("tries", 0, 0, LEAVING_TRIES)
-        fields = [each for each in params.values.get("fields") or () if isinstance(each, str)]
+        named = params.values.get("fields")
+        fields = [each for each in named if isinstance(each, str)] if isinstance(named, list) else []
         read = params.flag("read")
         if tries >= LEAVING_TRIES:
             if read:

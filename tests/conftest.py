@@ -244,6 +244,16 @@ def fo(mongo):
 
 
 @pytest.fixture
+def ontology(fo):
+    """The name of an ontology, which is deleted afterwards."""
+    name = f"ontology-{uuid.uuid4().hex[:8]}"
+    yield name
+    for each in (name, f"{name}-classes"):
+        if fo.ontology_exists(each):
+            fo.delete_ontology(each, force=True)
+
+
+@pytest.fixture
 def dataset(fo, photos):
     """A fresh dataset of the photographs, by file name; deleted afterwards."""
     dataset = fo.Dataset(f"test-{uuid.uuid4().hex[:12]}")

@@ -95,7 +95,7 @@ class NamingSection:
         number = row_of(ctx.params.get("card"), naming.cards if naming else ())
         if run and naming and number is not None:
             sitting(naming).go_to(number)
-            self._show(ctx, run, sitting(naming).naming)
+            self._show(ctx, run, naming)
 
     def show_card(self, ctx: Any) -> None:
         """Show the images of the class of this card in the grid."""

@@ -86,6 +86,17 @@ def open_panel(page: Page, name: str) -> Locator:
     return panel
 
 
+def open_pseudomasks(page: Page, dataset) -> Locator:
+    """Open a dataset and the panel "Pseudo-masks", and wait for the figures of its run."""
+    open_dataset(page, dataset)
+    panel = page.locator("[data-cy=panel-content-pseudomasks]")
+    if not panel.is_visible():  # the server remembers that it was open
+        open_panel(page, "pseudomasks")
+    panel.locator(".js-plotly-plot").last.wait_for()
+    settle(page)
+    return panel
+
+
 def open_more(page: Page, panel: Locator, heard: Locator) -> Locator:
     """Open what is behind *More* in the panel, unless it is open; returns ``heard``, which is there."""
     if not heard.is_visible():

@@ -8,7 +8,15 @@ import pytest
 
 from fiftyone_plugin.common.text import shorten
 
-from .driving import change, execute, open_dataset, open_form, open_more, open_panel, picture, settle
+from .driving import (
+    change,
+    execute,
+    open_form,
+    open_more,
+    open_pseudomasks,
+    picture,
+    settle,
+)
 
 HOST = "names.example"
 NAMES = [
@@ -47,10 +55,7 @@ def test_names_are_text_in_panel_forms_plots_and_messages(hostile, page):
     asked = []
     page.context.on("request", lambda request: asked.append(request.url))
     page.on("dialog", lambda dialog: asked.append(f"dialog {HOST}"))
-    open_dataset(page, hostile)
-    panel = open_panel(page, "pseudomasks")
-    panel.locator(".js-plotly-plot").last.wait_for()
-    settle(page)
+    panel = open_pseudomasks(page, hostile)
     text = text_of(panel)
     for shown in SHOWN:
         assert text.count(shown) == 1  # in the table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,8 @@ from .driving import (
     open_dataset,
     open_form,
     open_more,
-    open_panel,
+    open_pseudomasks,
     picture,
-    settle,
     wait_for_tiles,
     wait_until_said,
 )
@@ -78,10 +76,7 @@ def model(tmp_path):
 
 def test_a_model_suggests_names_for_the_cards(labelled, model, page):
     words = ["cat", "cup of coffee", "sky"]
-    open_dataset(page, labelled)
-    panel = open_panel(page, "pseudomasks")
-    panel.locator(".js-plotly-plot").last.wait_for()
-    settle(page)
+    panel = open_pseudomasks(page, labelled)
     button = panel.get_by_role("button", name="Suggest names")
     form = open_form(page, open_more(page, panel, button), "Text model")
     fill_in(page, form, 0, ", ".join(words))
@@ -108,22 +103,9 @@ def test_a_model_suggests_names_for_the_cards(labelled, model, page):
     assert drafted(labelled, run) == {found[0].cluster: name}
 
 
-@pytest.fixture
-def ontology(fo):
-    """The name of an ontology, which is deleted afterwards."""
-    name = f"things {uuid.uuid4().hex[:8]}"
-    yield name
-    for each in (name, f"{name}-classes"):
-        if fo.ontology_exists(each):
-            fo.delete_ontology(each, force=True)
-
-
 def test_saved_views_are_made_anew(labelled, page):
     view = "auto: review first"
-    open_dataset(page, labelled)
-    panel = open_panel(page, "pseudomasks")
-    panel.locator(".js-plotly-plot").last.wait_for()
-    settle(page)
+    panel = open_pseudomasks(page, labelled)
     labelled.delete_saved_view(view)
     open_form(page, open_more(page, panel, panel.get_by_role("button", name="Renew saved views")), "Masks")
     picture(page, "views_form")
@@ -136,10 +118,7 @@ def test_saved_views_are_made_anew(labelled, page):
 
 
 def test_the_panel_saves_an_ontology(fo, labelled, ontology, page):
-    open_dataset(page, labelled)
-    panel = open_panel(page, "pseudomasks")
-    panel.locator(".js-plotly-plot").last.wait_for()
-    settle(page)
+    panel = open_pseudomasks(page, labelled)
     button = panel.get_by_role("button", name="Save as ontology")
     form = open_form(page, open_more(page, panel, button), "Name")
     fill_in(page, form, 0, ontology)

@@ -8,7 +8,7 @@ from fiftyone_plugin.dataset.cluster_names import cards
 from fiftyone_plugin.dataset.name_drafts import drafted, keep_ideas
 from fiftyone_plugin.dataset.record import finished_run
 
-from .driving import click, execute, open_dataset, open_form, open_panel, picture, settle
+from .driving import click, execute, open_form, open_pseudomasks, picture, settle
 
 FAST = {"size": 224, "classes": 8, "refine": "none", "backbone": "offline-vits14", "jobs": 1}
 
@@ -43,10 +43,7 @@ def test_classes_are_named_by_the_keyboard_and_written(labelled, page):
     found = cards(labelled, "auto")
     words, said = words_for(found)
     files = dict(zip(labelled.values("id"), labelled.values("auto.mask_path"), strict=True))
-    open_dataset(page, labelled)
-    panel = open_panel(page, "pseudomasks")
-    panel.locator(".js-plotly-plot").last.wait_for()
-    settle(page)
+    panel = open_pseudomasks(page, labelled)
 
     def card(number):
         return panel.get_by_text(f", {number} of {len(found)}")

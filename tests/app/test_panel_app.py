@@ -16,10 +16,9 @@ from .driving import (
     close,
     execute,
     modal,
-    open_dataset,
     open_form,
     open_more,
-    open_panel,
+    open_pseudomasks,
     picture,
     settle,
 )
@@ -31,14 +30,6 @@ def labelled(dataset, fill):
     fill("first", 1)
     fill("second", images=4)
     return dataset
-
-
-def open_pseudomasks(page, dataset):
-    open_dataset(page, dataset)
-    panel = open_panel(page, "pseudomasks")
-    panel.locator(".js-plotly-plot").last.wait_for()
-    settle(page)
-    return panel
 
 
 def images(page, count):

@@ -15,10 +15,9 @@ from .driving import (
     click,
     close,
     execute,
-    open_dataset,
     open_form,
     open_more,
-    open_panel,
+    open_pseudomasks,
     picture,
     settle,
 )
@@ -41,18 +40,8 @@ def labelled(fo, dataset, backbone, tmp_path):
     return dataset
 
 
-def show_panel(page, dataset):
-    open_dataset(page, dataset)
-    panel = page.locator("[data-cy=panel-content-pseudomasks]")
-    if not panel.is_visible():  # the server remembers that it was open
-        open_panel(page, "pseudomasks")
-    panel.locator(".js-plotly-plot").last.wait_for()
-    settle(page)
-    return panel
-
-
 def test_suggest_and_teach(labelled, page):
-    panel = show_panel(page, labelled)
+    panel = open_pseudomasks(page, labelled)
     suggest = open_more(page, panel, panel.get_by_role("button", name="What to label next"))
     form = open_form(page, suggest, "Labels so far")
     choose(page, form.get_by_role("combobox").last, "mine", sent='"labels":"mine"')
@@ -64,7 +53,7 @@ def test_suggest_and_teach(labelled, page):
     chosen = labelled.load_saved_view("auto: label next").values("id")
     assert set(chosen) == set(labelled.values("id")) - set(labelled.exists("mine").values("id"))
 
-    panel = show_panel(page, labelled)
+    panel = open_pseudomasks(page, labelled)
     teach = open_more(page, panel, panel.get_by_role("button", name="Teach with labels"))
     form = open_form(page, teach, "Learn from labels")
     box = form.get_by_role("combobox").filter(has_text="none").first
@@ -84,7 +73,7 @@ def test_what_teaching_has_changed(labelled, page, tmp_path):
 
     learnt = {name: value for name, value in FAST.items() if name != "classes"}
     label_dataset(labelled, "auto_taught", labels="mine", out=tmp_path / "taught", **learnt)
-    panel = show_panel(page, labelled)
+    panel = open_pseudomasks(page, labelled)
     panel.get_by_role("cell", name="surroundings").wait_for()
     open_form(page, panel.get_by_role("button", name="Compare", exact=True), "Second run")
     execute(page, "Two runs compared.")
@@ -96,7 +85,7 @@ def test_what_teaching_has_changed(labelled, page, tmp_path):
 
 
 def test_masks_are_accepted_by_their_score_and_exported(labelled, page, tmp_path):
-    panel = show_panel(page, labelled)
+    panel = open_pseudomasks(page, labelled)
     scores = sorted(labelled.values("auto_quality"))
     slider = panel.locator("input[type=range]").first
     slider.scroll_into_view_if_needed()

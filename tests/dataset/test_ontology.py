@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import numpy as np
 import pytest
 
@@ -13,34 +11,25 @@ from fiftyone_plugin.dataset.editing.history import run_names
 from fiftyone_plugin.dataset.editing.names import rename_classes
 
 
-@pytest.fixture
-def name(fo):
-    name = f"ontology-{uuid.uuid4().hex[:8]}"
-    yield name
-    for each in (name, f"{name}-classes"):
-        if fo.ontology_exists(each):
-            fo.delete_ontology(each, force=True)
-
-
 def tree(node):
     return node.name, [tree(child) for child in node.values or []]
 
 
-def test_classes_become_a_taxonomy_and_a_version_each(fo, tiny, name):
-    saved = fop.save_ontology(tiny, "m", name=name)
-    assert (saved.name, saved.version) == (f"{name}-classes", 1)
+def test_classes_become_a_taxonomy_and_a_version_each(fo, tiny, ontology):
+    saved = fop.save_ontology(tiny, "m", name=ontology)
+    assert (saved.name, saved.version) == (f"{ontology}-classes", 1)
     names = list(run_names(tiny, "m").shown.values())
-    assert tree(fo.load_ontology(f"{name}-classes").root)[1] == [(each, []) for each in names]
-    assert fo.load_ontology(name).taxonomy == f"{name}-classes"
+    assert tree(fo.load_ontology(f"{ontology}-classes").root)[1] == [(each, []) for each in names]
+    assert fo.load_ontology(ontology).taxonomy == f"{ontology}-classes"
     rename_classes(tiny, "m", {1: "grass"})
-    assert fop.save_ontology(tiny, "m", name=name).version == 2
-    assert ("grass", []) in tree(fo.load_ontology(f"{name}-classes").root)[1]
+    assert fop.save_ontology(tiny, "m", name=ontology).version == 2
+    assert ("grass", []) in tree(fo.load_ontology(f"{ontology}-classes").root)[1]
 
 
-def test_a_run_of_fewer_classes_gives_the_groups(tiny, tmp_path, write, name):
+def test_a_run_of_fewer_classes_gives_the_groups(tiny, tmp_path, write, ontology):
     write(tiny, tmp_path / "coarse", 2, field="c")
     fine, coarse = run_names(tiny, "m").shown, run_names(tiny, "c").shown
-    saved = fop.save_ontology(tiny, "m", coarse="c", name=name)
+    saved = fop.save_ontology(tiny, "m", coarse="c", name=ontology)
     pixels = np.zeros((1 + max(fine), 1 + max(coarse)), int)  # pixel by pixel
     for sample in tiny:
         np.add.at(pixels, (sample.m.get_mask(), sample.c.get_mask()), 1)
@@ -54,26 +43,26 @@ def test_a_run_of_fewer_classes_gives_the_groups(tiny, tmp_path, write, name):
     assert [node[1] for node in found if node[1]] == [v for v in expected.values() if len(v) > 1]
 
 
-def test_annotation_offers_the_classes(fo, tiny, name):
+def test_annotation_offers_the_classes(fo, tiny, ontology):
     editing.masks_to_detections(tiny, "m", min_area=1)
-    fop.save_ontology(tiny, "m", name=name)
+    fop.save_ontology(tiny, "m", name=ontology)
     schema = tiny.label_schemas["m_detections"]
     assert schema["classes"] == sorted(run_names(tiny, "m").shown.values())
-    assert schema["applied_ontology"] == name
+    assert schema["applied_ontology"] == ontology
     assert "m_detections" in tiny.active_label_schemas
-    fo.delete_ontology(name, force=True)
+    fo.delete_ontology(ontology, force=True)
     tiny.reload()
     assert tiny.label_schemas["m_detections"]["classes"] == schema["classes"]
 
 
-def test_ontologies_of_others_stay(fo, tiny, name):
+def test_ontologies_of_others_stay(fo, tiny, ontology):
     from fiftyone.core.annotation.nodes import Node
     from fiftyone.core.ontology import Taxonomy
 
-    Taxonomy(f"{name}-classes", Node("mine")).save()
+    Taxonomy(f"{ontology}-classes", Node("mine")).save()
     with pytest.raises(fop.UsageError, match="of something else"):
-        fop.save_ontology(tiny, "m", name=name)
-    assert fo.load_ontology(f"{name}-classes").version == 1
-    assert not fo.ontology_exists(name)
+        fop.save_ontology(tiny, "m", name=ontology)
+    assert fo.load_ontology(f"{ontology}-classes").version == 1
+    assert not fo.ontology_exists(ontology)
     with pytest.raises(fop.UsageError, match="nowhere"):
-        fop.save_ontology(tiny, "nowhere", name=name)
+        fop.save_ontology(tiny, "nowhere", name=ontology)
