@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.overlays import DIFFERENCE, DOUBT, OUTLINES
 
@@ -11,6 +14,10 @@ from .forms.edits import EditOperator, chosen_field
 from .forms.fields import choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
 from .running import run_with_progress, show_masks
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["AddOverlay"]
 
@@ -34,7 +41,7 @@ class AddOverlay(EditOperator):
     seconds_an_image = 0.02
     shown: ClassVar[dict[str, str]] = {"field": "Field", "images": "Images", **left_out_labels("Images")}
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add what to show, and what to compare with."""
         say_images(ctx, inputs, "Draws")
         choose(inputs, "kind", list(KINDS), notes=KINDS, default=OUTLINES, label="Show")
@@ -47,7 +54,7 @@ class AddOverlay(EditOperator):
         text = "Of another run, classes are matched one to one; of ground truth, each has its commonest class"
         choose(inputs, "other", others, default=others[0], label="Compare with", description=text)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Draw, and show what was drawn."""
         from fiftyone_plugin.dataset.overlays import add_overlay
 
@@ -65,7 +72,9 @@ class AddOverlay(EditOperator):
             yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, samples: Any, field: str, kind: str = OUTLINES, other: str | None = None) -> Any:
+    def __call__(
+        self, samples: foc.SampleCollection, field: str, kind: str = OUTLINES, other: str | None = None
+    ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, "difference", "ground_truth")``.
 
         Args:
@@ -77,6 +86,6 @@ class AddOverlay(EditOperator):
         return self.call(samples, {"field": field, "kind": kind, **({"other": other} if other else {})})
 
 
-def _others(ctx: Any, field: str) -> list[str]:
+def _others(ctx: foo.ExecutionContext, field: str) -> list[str]:
     """Return the fields to compare with: all masks but these."""
     return [name for name in segmentation_fields(ctx.dataset) if name != field]

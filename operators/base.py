@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -16,6 +16,10 @@ from .database import first_line, in_words, is_database_error
 from .forms.fields import block, in_a_line, lay_out, refuse, show_text
 from .params import Params
 from .running import end_work, execution_options, in_app, note_work, stream_or_run
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = [
     "Messages",
@@ -86,34 +90,34 @@ class PseudoMaskOperator(foo.Operator):
 
     # ------------------------------------------------------------------ what a subclass fills in
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs of the form."""
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Return about how long the work takes; long work is scheduled by default."""
         return self.seconds_an_image and self.seconds_an_image * len(target_view(ctx))
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Work, yielding messages for the App, and return the result."""
         raise NotImplementedError
 
-    def result(self, ctx: Any, params: Params) -> Result:
+    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
         """Work and return the result, where ``listed`` has ``execute_as_generator=False``."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ what a subclass uses
 
-    def show(self, ctx: Any, summary: Result) -> Any:
+    def show(self, ctx: foo.ExecutionContext, summary: Result) -> Any:
         """Return the message that shows a result in the App."""
         return ctx.ops.show_output(lay_out(summary, self.shown, self.done).to_json(), summary)
 
-    def tell(self, ctx: Any, summary: Result) -> Any:
+    def tell(self, ctx: foo.ExecutionContext, summary: Result) -> Any:
         """Return the message that tells a result in the App: a toast where the form has closed."""
         if not (self.apart and in_app(ctx)):
             return self.show(ctx, summary)
         return ctx.ops.notify(f"{self.done}. {in_a_line(summary, self.shown)}", variant="success")
 
-    def call(self, samples: Any, params: dict[str, Any], *, delegate: bool = False) -> Any:
+    def call(self, samples: foc.SampleCollection, params: dict[str, Any], *, delegate: bool = False) -> Any:
         """Execute on a dataset or view with the values of a form, and return FiftyOne's execution result."""
         context = {"view": samples.view()}
         return foo.execute_operator(self.uri, context, params=params, request_delegation=delegate)
@@ -132,14 +136,14 @@ class PseudoMaskOperator(foo.Operator):
         first, _, rest = (type(self).__doc__ or "").partition("\n")
         return first.rstrip("."), " ".join(rest.split())
 
-    def resolve_placement(self, ctx: Any) -> Any:
+    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
         """Put a button above the sample grid, if there is one."""
         if self.button is None:
             return None
         button = types.Button(icon=self.listed["icon"], **self.button)
         return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
+    def resolve_execution_options(self, ctx: foo.ExecutionContext) -> Any:
         """Offer delegation first where the work would take long."""
         config = self.config
         if not (config.allow_immediate_execution and config.allow_delegated_execution):
@@ -151,7 +155,7 @@ class PseudoMaskOperator(foo.Operator):
         except PseudoMaskError:  # the form says so
             return execution_options(0.0)
 
-    def resolve_input(self, ctx: Any) -> Any:
+    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
         """Build the form; what cannot be done is marked, with the reason."""
         if self.title is None:
             return None
@@ -172,7 +176,7 @@ class PseudoMaskOperator(foo.Operator):
         options = {"submit_button_label": self.submit} if self.submit else {}
         return show_text(types.Property(inputs, view=types.View(label=self.title, **options)))
 
-    def execute(self, ctx: Any) -> Any:
+    def execute(self, ctx: foo.ExecutionContext) -> Any:
         """Work: a stream of messages for the App, or the result of a delegated operation or a call."""
         if self.apart and in_app(ctx) and ctx.params.get(APART) is not True:
             note_work(ctx.dataset_name)
@@ -194,26 +198,26 @@ class PseudoMaskOperator(foo.Operator):
         finally:
             end_work(ctx.dataset_name)
 
-    def _result(self, ctx: Any) -> Result:
+    def _result(self, ctx: foo.ExecutionContext) -> Result:
         summary = self.result(ctx, Params(ctx.params))
         if self.apart and in_app(ctx):
             self.tell(ctx, summary)
         return summary
 
-    def _begin_apart(self, ctx: Any) -> Generator[Any, None, None]:
+    def _begin_apart(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield self._trigger_apart(ctx)
 
-    def _trigger_apart(self, ctx: Any) -> Any:
+    def _trigger_apart(self, ctx: foo.ExecutionContext) -> Any:
         """Let the App execute this once more: its window of a form stays until an execution has ended."""
         target = {"view_target": ctx.request_params.get("view_target")}
         return ctx.trigger(self.uri, {**ctx.params, **target, APART: True})
 
-    def _begin(self, ctx: Any) -> Messages:
+    def _begin(self, ctx: foo.ExecutionContext) -> Messages:
         with in_words():
             open_dataset(ctx)
             return (yield from self.steps(ctx, Params(ctx.params)))
 
-    def resolve_output(self, ctx: Any) -> Any:
+    def resolve_output(self, ctx: foo.ExecutionContext) -> Any:
         """Show the result, or what went wrong."""
         results = ctx.results if isinstance(ctx.results, dict) else {}
         if self.apart and not results:
@@ -229,7 +233,7 @@ class PseudoMaskOperator(foo.Operator):
 # ---------------------------------------------------------------------- what a request is about
 
 
-def once(ctx: Any, name: str, find: Callable[[], T]) -> T:
+def once(ctx: foo.ExecutionContext, name: str, find: Callable[[], T]) -> T:
     """Return what ``find`` finds, which is looked for once a request: a form asks for the same many times."""
     kept: dict[str, T] = ctx.__dict__.setdefault("_pseudomask_found", {})
     if name not in kept:
@@ -237,7 +241,7 @@ def once(ctx: Any, name: str, find: Callable[[], T]) -> T:
     return kept[name]
 
 
-def open_dataset(ctx: Any) -> None:
+def open_dataset(ctx: foo.ExecutionContext) -> None:
     """Open the dataset and the view of a request, which FiftyOne then keeps with it.
 
     Raises:
@@ -255,7 +259,7 @@ def open_dataset(ctx: Any) -> None:
         raise UsageError("open a dataset first")
 
 
-def target_view(ctx: Any, *, require_flat: bool = False) -> Any:
+def target_view(ctx: foo.ExecutionContext, *, require_flat: bool = False) -> Any:
     """Return the samples that the form is about: the view, the dataset or what is selected.
 
     Of a grouped dataset, ``require_flat`` takes the active slice.
@@ -274,7 +278,7 @@ def target_view(ctx: Any, *, require_flat: bool = False) -> Any:
         ) from None
 
 
-def say_images(ctx: Any, inputs: Any, verb: str) -> None:
+def say_images(ctx: foo.ExecutionContext, inputs: types.Object, verb: str) -> None:
     """Say in a form how many images the work takes; the App adds the choice: dataset, view or selection."""
     taken, total = len(target_view(ctx)), len(ctx.dataset)
     text = f"all {total:,} images" if taken == total else f"{taken:,} of {total:,} images"
@@ -282,7 +286,7 @@ def say_images(ctx: Any, inputs: Any, verb: str) -> None:
     inputs.view("taken", kind(label=f"{verb} {text if total != 1 else 'one image'}"))
 
 
-def images_of(ctx: Any, *fields: str) -> Any:
+def images_of(ctx: foo.ExecutionContext, *fields: str) -> Any:
     """Return the samples that the form is about; of groups, the slices of images that hold the fields.
 
     Slices count whether they are active or not.

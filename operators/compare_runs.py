@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.comparison import agreement_field
 from fiftyone_plugin.errors import UsageError
@@ -12,6 +15,10 @@ from .forms.edits import finished
 from .forms.fields import cannot, choose, refuse
 from .params import Params
 from .running import read_again, run_with_progress
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["CompareRuns"]
 
@@ -35,7 +42,7 @@ class CompareRuns(PseudoMaskOperator):
     seconds_an_image = 0.01
     apart = True
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add two runs, and the name of the field."""
         fields = list(finished(ctx))
         if len(fields) < 2:
@@ -52,7 +59,7 @@ class CompareRuns(PseudoMaskOperator):
         inputs.str("field", label="Field", description=text)
         params.field("field")
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Compare the view, and return the scores."""
         from fiftyone_plugin.dataset.comparing import compare_runs
 
@@ -75,7 +82,7 @@ class CompareRuns(PseudoMaskOperator):
             yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, view: Any, a: str, b: str, field: str | None = None) -> Any:
+    def __call__(self, view: foc.SampleCollection, a: str, b: str, field: str | None = None) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, "first", "second")``.
 
         Args:
@@ -87,7 +94,7 @@ class CompareRuns(PseudoMaskOperator):
         return self.call(view, {"a": a, "b": b, "field": field or ""})
 
 
-def _pair(ctx: Any, params: Params) -> tuple[str, str]:
+def _pair(ctx: foo.ExecutionContext, params: Params) -> tuple[str, str]:
     """Return the mask fields of the two runs."""
     fields = list(finished(ctx))
     if len(fields) < 2:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
@@ -11,6 +12,10 @@ from .base import Messages, entry
 from .forms.edits import EditOperator, chosen_field, detections_made
 from .forms.fields import refuse, show_name
 from .params import Params
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["DetectionsToMasks"]
 
@@ -28,12 +33,12 @@ class DetectionsToMasks(EditOperator):
     listed = entry("Put edited detections back into pseudo-masks", "save_as", risk_level=RiskLevel.MEDIUM)
     title, done = "Put edited detections back", "Detections put back"
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Grows with the images that have detections."""
         into = _chosen_detections(ctx, params, chosen_field(ctx, params))
         return SECONDS_AN_IMAGE * len(ctx.dataset.exists(into)) if into else 0.0
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the choice of detections."""
         made = detections_made(ctx, field)
         if made:
@@ -44,7 +49,7 @@ class DetectionsToMasks(EditOperator):
             inputs.view("none", types.Error(label=text))
             refuse(inputs, "field", text)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Put back, and return the counts."""
         from fiftyone_plugin.dataset.editing import detections_to_masks
 
@@ -64,7 +69,7 @@ class DetectionsToMasks(EditOperator):
 
         return (yield from self.edit(ctx, work, summarize))
 
-    def __call__(self, samples: Any, field: str, into: str | None = None) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str, into: str | None = None) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
         Args:
@@ -80,7 +85,7 @@ def _into(field: str) -> str:
     return f"{field}__detections"
 
 
-def _chosen_detections(ctx: Any, params: Params, field: str) -> str | None:
+def _chosen_detections(ctx: foo.ExecutionContext, params: Params, field: str) -> str | None:
     """Return the field of detections that the form has, else the newest; ``None`` if none was made."""
     made = detections_made(ctx, field)
     return params.one_of(_into(field), made, made[-1]) if made else None

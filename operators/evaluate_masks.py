@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.dataset.record import RunFields
@@ -15,6 +18,11 @@ from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_imag
 from .forms.fields import cannot, choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
 from .running import run_with_progress, show_masks
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["EvaluateMasks"]
 
@@ -37,7 +45,7 @@ class EvaluateMasks(PseudoMaskOperator):
         **left_out_labels("Images"),
     }
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         fields = segmentation_fields(ctx.dataset)
         if len(fields) < 2:
@@ -76,7 +84,7 @@ class EvaluateMasks(PseudoMaskOperator):
             inputs.bool(name, default=False, label=label, description=text)
         _check(ctx, inputs, params)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Evaluate the view, and return the scores."""
         from fiftyone_plugin.dataset.naming import apply_mapping
         from fiftyone_plugin.evaluation import evaluate
@@ -104,7 +112,9 @@ class EvaluateMasks(PseudoMaskOperator):
             yield self.show(ctx, summary)
         return summary
 
-    def __call__(self, view: Any, pred_field: str, gt_field: str, eval_key: str, **params: Any) -> Any:
+    def __call__(
+        self, view: foc.SampleCollection, pred_field: str, gt_field: str, eval_key: str, **params: Any
+    ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:
@@ -120,11 +130,11 @@ class EvaluateMasks(PseudoMaskOperator):
         )
 
 
-def _guess(ctx: Any) -> tuple[str, str]:
+def _guess(ctx: foo.ExecutionContext) -> tuple[str, str]:
     return once(ctx, "guess", lambda: guess_fields(ctx.dataset, segmentation_fields(ctx.dataset)))
 
 
-def guess_fields(dataset: Any, fields: list[str]) -> tuple[str, str]:
+def guess_fields(dataset: fo.Dataset, fields: list[str]) -> tuple[str, str]:
     """Guess which of two or more segmentation fields is predicted and which is ground truth.
 
     Fields of this plugin's runs are predictions; ground truth is what has a usual name, else what has mask
@@ -143,14 +153,14 @@ def guess_fields(dataset: Any, fields: list[str]) -> tuple[str, str]:
     return next(field for field in [*labelled, *fields] if field != true), true
 
 
-def free_key(dataset: Any, field: str) -> str:
+def free_key(dataset: fo.Dataset, field: str) -> str:
     """Return a name for an evaluation of ``field`` that is not taken."""
     stem = f"eval_{field}"
     taken = set(dataset.list_evaluations())
     return next(key for key in (stem, *(f"{stem}_{i}" for i in range(2, len(taken) + 3))) if key not in taken)
 
 
-def _protocol(params: Params, inputs: Any) -> None:
+def _protocol(params: Params, inputs: types.Object) -> None:
     notes = {protocol.name: protocol.explanation for protocol in PROTOCOLS.values()}
     chosen = PROTOCOLS[params.one_of("protocol", PROTOCOLS, DEFAULT)]
     options = {"default": DEFAULT, "label": "Protocol", "description": chosen.explanation}
@@ -169,7 +179,7 @@ def _ignored(text: str) -> list[int] | None:
     return [int(part) for part in parts] or None
 
 
-def _check(ctx: Any, inputs: Any, params: Params) -> None:
+def _check(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
     """Mark inputs as invalid, with the reason, where the run would be refused."""
     options = _options(ctx, params, checked=False)
     if options["pred_field"] == options["gt_field"]:
@@ -183,7 +193,7 @@ def _check(ctx: Any, inputs: Any, params: Params) -> None:
         refuse(inputs, "ignore", str(error))
 
 
-def _options(ctx: Any, params: Params, *, checked: bool = True) -> dict[str, Any]:
+def _options(ctx: foo.ExecutionContext, params: Params, *, checked: bool = True) -> dict[str, Any]:
     """Return the arguments of :func:`fiftyone_plugin.evaluate`; ``checked`` raises for ids that are none."""
     fields = segmentation_fields(ctx.dataset)
     if len(fields) < 2:

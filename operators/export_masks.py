@@ -7,9 +7,11 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import fiftyone as fo
+import fiftyone.operators as foo
+from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
@@ -21,6 +23,10 @@ from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_imag
 from .forms.fields import cannot, choose, first_reasons, refuse, segmentation_fields, show_name
 from .params import Params
 from .running import run_with_progress
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["ExportMasks"]
 
@@ -54,7 +60,7 @@ class ExportMasks(PseudoMaskOperator):
         "download": "In your browser's downloads, without images",
     }
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         fields = segmentation_fields(ctx.dataset)
         if not fields:
@@ -90,7 +96,7 @@ class ExportMasks(PseudoMaskOperator):
         if options.named:
             _check_folder(inputs, options.folder, options.arguments["overwrite"])
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Export the view, and return what was written."""
         from fiftyone_plugin.formats import export
 
@@ -112,7 +118,7 @@ class ExportMasks(PseudoMaskOperator):
             yield self.show(ctx, summary)
         return summary
 
-    def __call__(self, view: Any, field: str, out: str, **params: Any) -> Any:
+    def __call__(self, view: foc.SampleCollection, field: str, out: str, **params: Any) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:
@@ -125,7 +131,7 @@ class ExportMasks(PseudoMaskOperator):
         return self.call(view, params | {"field": field, "out": str(out)})
 
 
-def guess_field(dataset: Any) -> str | None:
+def guess_field(dataset: fo.Dataset) -> str | None:
     """Return the first field that a run of this plugin has filled, else the first segmentation field."""
     fields = segmentation_fields(dataset)
     labelled = [field for field in fields if dataset.has_run(run_key(field))]
@@ -143,7 +149,7 @@ class _Options:
     arguments: dict[str, Any]
 
     @classmethod
-    def read(cls, ctx: Any, params: Params) -> _Options:
+    def read(cls, ctx: foo.ExecutionContext, params: Params) -> _Options:
         from fiftyone_plugin.formats.registry import formats
 
         fields = segmentation_fields(ctx.dataset)
@@ -166,14 +172,14 @@ class _Options:
         return cls(field, folder, bool(out), params.one_of("tag", _tags(ctx), ""), arguments)
 
 
-def _tags(ctx: Any) -> list[str]:
+def _tags(ctx: foo.ExecutionContext) -> list[str]:
     def find() -> list[str]:  # looks at every sample
         return list(all_samples(ctx.dataset).distinct("tags"))
 
     return once(ctx, "tags", lambda: remembered(ctx.dataset, "tags", find))
 
 
-def default_folder(dataset: Any, field: str, kind: str) -> Path:
+def default_folder(dataset: fo.Dataset, field: str, kind: str) -> Path:
     """Return a folder that does not exist yet, below FiftyOne's default dataset folder."""
     parent = Path(fo.config.default_dataset_dir) / "pseudomask-exports" / dataset.slug
     folder, number = parent / f"{field}-{kind}", 2
@@ -217,7 +223,7 @@ def _is_media(folder: Path, parts: tuple[str, ...]) -> bool:
     return parts[0] in MEDIA_FOLDERS or hugging_face
 
 
-def _format(params: Params, inputs: Any) -> None:
+def _format(params: Params, inputs: types.Object) -> None:
     from fiftyone_plugin.formats.registry import formats
 
     known = {name: entry.description for name, entry in formats().items()}
@@ -226,7 +232,7 @@ def _format(params: Params, inputs: Any) -> None:
     choose(inputs, "format", list(known), notes=known, **options)
 
 
-def _check_folder(inputs: Any, out: Path, overwrite: bool) -> None:
+def _check_folder(inputs: types.Object, out: Path, overwrite: bool) -> None:
     """Mark the folder as invalid, with the reason, where the export would be refused."""
     from fiftyone_plugin.formats.staging import ExportFolder
 

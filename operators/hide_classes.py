@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.editing.history import run_names
 from fiftyone_plugin.errors import UsageError
@@ -12,6 +15,11 @@ from .base import Messages, entry
 from .forms.edits import EditOperator, chosen_field, rows_of
 from .forms.fields import count_of, refuse, show_name
 from .params import Params
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["HideClasses"]
 
@@ -27,7 +35,7 @@ class HideClasses(EditOperator):
     title, done = "Hide classes", "Classes hidden"
     seconds_an_image = 0.004  # showing a class again reads the masks
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add a check box for every class."""
         names = run_names(ctx.dataset, field)
         images = {id_: row.images for row in rows_of(ctx, field) for id_ in row.ids}
@@ -44,7 +52,7 @@ class HideClasses(EditOperator):
         if names.all and all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
             refuse(inputs, _box(field, next(iter(names.all))), "at least one class has to stay visible")
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Hide and show, and return what is hidden now."""
         field = chosen_field(ctx, params)
         boxes = _boxes(params, field)
@@ -56,7 +64,7 @@ class HideClasses(EditOperator):
         return (yield from self.edit(ctx, lambda _: _set_hidden(ctx.dataset, field, boxes), summarize))
 
     def __call__(
-        self, samples: Any, field: str, hide: Iterable[int] = (), *, show: Iterable[int] = ()
+        self, samples: foc.SampleCollection, field: str, hide: Iterable[int] = (), *, show: Iterable[int] = ()
     ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, [3, 5])``.
 
@@ -79,7 +87,7 @@ def _boxes(params: Params, field: str) -> dict[int, bool]:
     return {id_: params.flag(name) for id_, name in params.numbered(f"{field}__hide__").items()}
 
 
-def _set_hidden(dataset: Any, field: str, boxes: dict[int, bool]) -> int:
+def _set_hidden(dataset: fo.Dataset, field: str, boxes: dict[int, bool]) -> int:
     """Hide and show as the boxes say and return how many images changed."""
     from fiftyone_plugin.dataset.editing import hide_classes, show_classes
 

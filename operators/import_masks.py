@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import fiftyone.operators as foo
+from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
@@ -23,6 +25,11 @@ from .forms.fields import (
 from .params import Params
 from .running import run_with_progress, show_masks
 
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
+
 __all__ = ["ImportMasks"]
 
 DEFAULT_FIELD = "imported_mask"
@@ -41,7 +48,7 @@ class ImportMasks(PseudoMaskOperator):
         "folder": "Masks",
     }
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add source and field; what is in the field may be replaced if an import has put it there."""
         text = "On the server: a COCO file, a VOC folder, or a folder of masks"
         inputs.str("source", label="Source", description=text)
@@ -59,7 +66,7 @@ class ImportMasks(PseudoMaskOperator):
         text = f"{field!r} exists: choose another name, or Overwrite"
         ask_overwrite(inputs, params, "field", text, "Replace an earlier import")
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Import, and return what was read."""
         from fiftyone_plugin.formats import import_masks
 
@@ -88,7 +95,9 @@ class ImportMasks(PseudoMaskOperator):
             yield self.show(ctx, summary)
         return summary
 
-    def __call__(self, view: Any, source: str, field: str = DEFAULT_FIELD, *, overwrite: bool = False) -> Any:
+    def __call__(
+        self, view: foc.SampleCollection, source: str, field: str = DEFAULT_FIELD, *, overwrite: bool = False
+    ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:
@@ -100,7 +109,7 @@ class ImportMasks(PseudoMaskOperator):
         return self.call(view, {"source": str(source), "field": field, "overwrite": overwrite})
 
 
-def _reason_to_keep(dataset: Any, field: str) -> str:
+def _reason_to_keep(dataset: fo.Dataset, field: str) -> str:
     """Return why what is in a field must not be replaced; empty where an earlier import has put it there."""
     other = "choose another name"
     if dataset.has_run(run_key(field)):

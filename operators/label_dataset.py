@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.database import dataset_id
@@ -30,6 +31,11 @@ from .forms.settings import (
 from .params import Params
 from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
 
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
+
 __all__ = ["LabelDataset"]
 
 DEFAULT_FIELD = "pseudo_mask"
@@ -45,11 +51,11 @@ class LabelDataset(PseudoMaskOperator):
     apart = True
     shown = SHOWN
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """What the estimate says."""
         return estimate_run(labelled_view(ctx), params)[1].seconds
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         reason = check_target(ctx)
         text = "New field for the masks; classes, coverage, quality and confidence go beside it"
@@ -70,7 +76,7 @@ class LabelDataset(PseudoMaskOperator):
             add_settings(ctx, inputs, params)
         add_engine(inputs, params)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Label the view, and return the counts."""
         from fiftyone_plugin.dataset.labelling import label_dataset
 
@@ -92,7 +98,7 @@ class LabelDataset(PseudoMaskOperator):
 
     def __call__(
         self,
-        view: Any,
+        view: foc.SampleCollection,
         field: str = DEFAULT_FIELD,
         *,
         overwrite: bool = False,
@@ -128,7 +134,7 @@ class LabelDataset(PseudoMaskOperator):
         return self.call(view, params, delegate=delegate)
 
 
-def _check_field(ctx: Any, inputs: Any, params: Params) -> None:
+def _check_field(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
     """Mark the field where the run would be refused; offer what else can be done with an earlier one."""
     field = params.field("field", DEFAULT_FIELD)
     record = read_record(ctx.dataset, run_key(field))
@@ -142,7 +148,7 @@ def _check_field(ctx: Any, inputs: Any, params: Params) -> None:
         ask_overwrite(inputs, params, "field", text, "Replace the run in this field by a new one")
 
 
-def _reason_to_keep(dataset: Any, field: str) -> str:
+def _reason_to_keep(dataset: fo.Dataset, field: str) -> str:
     """Return why a field must not be written; empty where it is free, or a run of this dataset fills it."""
     record = read_record(dataset, run_key(field))
     if record is not None and record.dataset_id in ("", dataset_id(dataset)):
@@ -156,7 +162,7 @@ def _reason_to_keep(dataset: Any, field: str) -> str:
     return f"{taken[0]!r} {made}" if taken else ""
 
 
-def _offer_to_go_on(inputs: Any, run: RunRecord) -> None:
+def _offer_to_go_on(inputs: types.Object, run: RunRecord) -> None:
     from fiftyone_plugin.runs.stopping import is_at_work
 
     field = run.field

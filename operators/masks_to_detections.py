@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
@@ -12,6 +15,10 @@ from .base import Messages, entry, target_view
 from .forms.edits import EditOperator, chosen_field, detections_made
 from .forms.fields import ask_overwrite, refuse
 from .params import Params
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["MasksToDetections"]
 
@@ -31,11 +38,11 @@ class MasksToDetections(EditOperator):
     listed = entry("Edit pseudo-masks as detections", "edit")
     title, done = "Edit pseudo-masks as detections", "Regions as detections"
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Grows with the images."""
         return SECONDS_AN_IMAGE * len(all_samples(target_view(ctx)))
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add samples, the new field, the smallest region."""
         inputs.view_target(ctx, action_description="Convert")
         default, key = RunFields(field).detections, _into(field)
@@ -57,7 +64,7 @@ class MasksToDetections(EditOperator):
         text = f"{name!r} exists: choose another name, or Overwrite"
         ask_overwrite(inputs, params, key, text, "Replace detections made earlier")
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Convert, and return the counts."""
         from fiftyone_plugin.dataset.editing import masks_to_detections
 
@@ -85,7 +92,7 @@ class MasksToDetections(EditOperator):
 
     def __call__(
         self,
-        samples: Any,
+        samples: foc.SampleCollection,
         field: str,
         into: str | None = None,
         *,

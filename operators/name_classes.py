@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.cluster_names import named_field
 from fiftyone_plugin.dataset.name_drafts import drafted
@@ -15,6 +18,10 @@ from .forms.edits import EditOperator, chosen_field, rows_of
 from .forms.fields import count_of, refuse, show_name
 from .params import Params
 from .running import in_app, run_with_progress, show_masks
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["NameClasses"]
 
@@ -42,7 +49,7 @@ class NameClasses(EditOperator):
     }
     seconds_an_image = SECONDS_AN_IMAGE
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the new field, and say what the names make of the classes."""
         from fiftyone.operators import types
 
@@ -58,7 +65,7 @@ class NameClasses(EditOperator):
         described = f"{_listed(names)}. The others stay classes of their own"
         inputs.view("named", types.Notice(label=text, description=described if names else None))
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Write the new field, and return the counts."""
         from fiftyone_plugin.dataset.cluster_names import name_classes
 
@@ -86,7 +93,11 @@ class NameClasses(EditOperator):
         return summary
 
     def __call__(
-        self, samples: Any, field: str, names: Mapping[int, str] | None = None, new_field: str | None = None
+        self,
+        samples: foc.SampleCollection,
+        field: str,
+        names: Mapping[int, str] | None = None,
+        new_field: str | None = None,
     ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, {1: "sky", 4: "sky"})``.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.errors import UsageError
@@ -23,6 +24,10 @@ from .forms.settings import (
 )
 from .params import Params
 from .running import in_app, run_with_progress
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["PreviewMasks"]
 
@@ -45,7 +50,7 @@ class PreviewMasks(PseudoMaskOperator):
         "reasons": "Why images were left out",
     }
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         reason = check_target(ctx)
         if reason:
@@ -65,7 +70,7 @@ class PreviewMasks(PseudoMaskOperator):
         if fit:
             add_settings(ctx, inputs, params)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Label a few images, and return their picture."""
         from fiftyone_plugin.images.listing import list_view
         from fiftyone_plugin.runs.config import LabelConfig
@@ -89,7 +94,7 @@ class PreviewMasks(PseudoMaskOperator):
             yield self.show(ctx, summary)
         return summary
 
-    def __call__(self, view: Any, *, run: str | None = None, **settings: Any) -> Any:
+    def __call__(self, view: foc.SampleCollection, *, run: str | None = None, **settings: Any) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         In a script, :func:`fiftyone_plugin.runs.preview.preview` returns the picture itself.
@@ -102,7 +107,7 @@ class PreviewMasks(PseudoMaskOperator):
         return self.call(view, {**form_values(**settings), "source": run or FIT})
 
 
-def _few(ctx: Any, view: Any) -> Any:
+def _few(ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Any:
     """Return the selected samples, or else some that lie evenly over the view."""
     if ctx.selected:
         return view.select(ctx.selected).limit(AT_MOST)
@@ -111,7 +116,7 @@ def _few(ctx: Any, view: Any) -> Any:
     return view.select(ids[::step][:PREVIEW_IMAGES])
 
 
-def _shown(ctx: Any) -> str:
+def _shown(ctx: foo.ExecutionContext) -> str:
     count = len(ctx.selected)
     if count:
         first = f"the first {AT_MOST} of " if count > AT_MOST else ""
@@ -119,14 +124,14 @@ def _shown(ctx: Any) -> str:
     return "Shows a few images of the view; select samples to choose which"
 
 
-def _source(ctx: Any, params: Params) -> str:
+def _source(ctx: foo.ExecutionContext, params: Params) -> str:
     """Return ``fit``, or the key of the run whose model is used."""
     if not params.lenient:
         return params.text("source", FIT)  # a run that is gone has a sentence of its own
     return params.one_of("source", [FIT, *(run.key for run in finished(ctx).values())], FIT)
 
 
-def _model_of(ctx: Any, key: str) -> Path:
+def _model_of(ctx: foo.ExecutionContext, key: str) -> Path:
     run = next((run for run in finished(ctx).values() if run.key == key), None)
     if run is None:
         raise UsageError(f"there is no finished run {key!r} on this dataset")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
@@ -14,6 +15,10 @@ from .base import Messages, entry
 from .forms.edits import SECONDS_AN_IMAGE, EditOperator, chosen_field
 from .forms.fields import refuse, show_name
 from .params import Params
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["PropagateCorrections"]
 
@@ -31,11 +36,11 @@ class PropagateCorrections(EditOperator):
     listed = entry("Propagate corrections of pseudo-masks", "auto_fix_high", risk_level=RiskLevel.MEDIUM)
     title, done = "Propagate corrections", "Corrections propagated"
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Grows with the images that have masks."""
         return SECONDS_AN_IMAGE * all_samples(ctx.dataset).count(chosen_field(ctx, params))
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the margin; without corrections, say how to make some."""
         inputs.float(
             "margin",
@@ -58,7 +63,7 @@ class PropagateCorrections(EditOperator):
         inputs.view("corrected", types.Error(label=text))
         refuse(inputs, "field", text)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Propagate, and return what moved."""
         from fiftyone_plugin.dataset.editing import propagate_corrections
 
@@ -83,7 +88,7 @@ class PropagateCorrections(EditOperator):
 
         return (yield from self.edit(ctx, work, summarize))
 
-    def __call__(self, samples: Any, field: str, *, margin: float = MARGIN) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str, *, margin: float = MARGIN) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
         Args:

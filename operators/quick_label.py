@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.keys import reserved_fields
@@ -20,6 +21,11 @@ from .forms.fields import show_text
 from .forms.settings import SHOWN, estimate_run, in_a_line, labelled_view, summarise
 from .params import Params
 from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["QuickLabel"]
 
@@ -41,7 +47,7 @@ class QuickLabel(PseudoMaskOperator):
     button = above_grid("Pseudo-masks: label in one click", prompt=False)
     shown = SHOWN
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Label the view.
 
         A click has no form in which to choose: in the App, what would take too long is scheduled here, and
@@ -61,14 +67,14 @@ class QuickLabel(PseudoMaskOperator):
         finally:
             _clicked.discard(dataset)
 
-    def _label_or_schedule(self, ctx: Any, view: Any) -> Messages:
+    def _label_or_schedule(self, ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Messages:
         images, found = estimate_run(view, Params({}))
         if found.seconds > DELEGATE_ABOVE_S:
             return (yield from self._schedule(ctx, view, f"{images} images: {found}", found.origin))
         yield ctx.ops.notify(f"Labelling {images} images, about {format_seconds(found.seconds)}")
         return (yield from self._label(ctx, view))
 
-    def _label(self, ctx: Any, view: Any) -> Messages:
+    def _label(self, ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Messages:
         """Go on with a click on the same images that was interrupted, or fill a new field."""
         field = _unfinished_field(ctx.dataset, view)
         if field is not None:
@@ -78,7 +84,7 @@ class QuickLabel(PseudoMaskOperator):
                 logger.info("%s is left as it is: %s", field, error)
         return (yield from self._label_into(ctx, view, _next_field(ctx.dataset)))
 
-    def _label_into(self, ctx: Any, view: Any, field: str) -> Messages:
+    def _label_into(self, ctx: foo.ExecutionContext, view: foc.SampleCollection, field: str) -> Messages:
         from fiftyone_plugin.dataset.labelling import label_dataset
 
         result = yield from run_with_progress(
@@ -90,7 +96,9 @@ class QuickLabel(PseudoMaskOperator):
             yield ctx.ops.notify(in_a_line(summary), variant="success")
         return summary
 
-    def _schedule(self, ctx: Any, view: Any, work: str, origin: str) -> Messages:
+    def _schedule(
+        self, ctx: foo.ExecutionContext, view: foc.SampleCollection, work: str, origin: str
+    ) -> Messages:
         """Queue this operator on the view, and say so where it stays to be read."""
         self.call(view, {}, delegate=True)
         text = f"{work}. That is too long for the App, so the work is scheduled"
@@ -104,17 +112,17 @@ class QuickLabel(PseudoMaskOperator):
         yield ctx.ops.notify(f"{text}. A worker does it: {WORKER}", variant="info")
         return {}
 
-    def __call__(self, view: Any) -> Any:
+    def __call__(self, view: foc.SampleCollection) -> Any:
         """Run from Python: ``foo.get_operator(uri)(view)`` with a dataset or view of images."""
         return self.call(view, {})
 
 
-def _next_field(dataset: Any) -> str:
+def _next_field(dataset: fo.Dataset) -> str:
     """Return the name of the next field that a click fills, so that nothing is ever overwritten."""
     return free_field([*dataset.get_field_schema(), *reserved_fields(dataset.list_runs())], STEM)
 
 
-def _unfinished_field(dataset: Any, view: Any) -> str | None:
+def _unfinished_field(dataset: fo.Dataset, view: foc.SampleCollection) -> str | None:
     """Return the field of the newest interrupted click on the same images, which nobody works on."""
     from fiftyone_plugin.images.listing import list_view
     from fiftyone_plugin.runs.folder import RunDirectory

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from .base import Result, entry
 from .forms.edits import EditOperator, add_strip, chosen_field, rows_of
 from .forms.fields import count_of, refuse
 from .params import Params
 from .running import read_again
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["RenameClasses"]
 
@@ -35,11 +42,11 @@ class RenameClasses(EditOperator):
         "unread": "Images whose mask could not be read",
     }
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Grows with the masks that have to be written."""
         return SECONDS_AN_IMAGE * len(ctx.view) if params.flag("merge_ids") else 0.0
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add a line for every class."""
         for name, label, text in (
             (
@@ -67,7 +74,7 @@ class RenameClasses(EditOperator):
             if params.values.get(key) is not None and not params.text(key):
                 refuse(inputs, key, f"class {id_} needs a name")
 
-    def result(self, ctx: Any, params: Params) -> Result:
+    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
         """Rename, and return the counts."""
         from fiftyone_plugin.dataset.editing import merge_same_names
         from fiftyone_plugin.dataset.editing.names import class_names, rename_classes, restore_names
@@ -92,7 +99,7 @@ class RenameClasses(EditOperator):
 
     def __call__(
         self,
-        samples: Any,
+        samples: foc.SampleCollection,
         field: str,
         names: Mapping[int, str] | None = None,
         *,

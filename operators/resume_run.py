@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.errors import UsageError
@@ -13,6 +14,10 @@ from .forms.fields import block, choose
 from .forms.settings import SHOWN, in_a_line, summarise
 from .params import Params
 from .running import in_app, run_with_progress, show_masks
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["ResumeRun"]
 
@@ -29,7 +34,7 @@ class ResumeRun(PseudoMaskOperator):
     apart = True
     shown = SHOWN
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Grows with the images that are left."""
         from fiftyone_plugin.dataset.resuming import done_of
 
@@ -37,7 +42,7 @@ class ResumeRun(PseudoMaskOperator):
         done, images = done_of(run) if run is not None else (0, None)
         return SECONDS_AN_IMAGE * ((images or len(ctx.dataset)) - done)
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Offer the runs that wait, and say how far they are."""
         from fiftyone_plugin.dataset.resuming import done_of
 
@@ -52,7 +57,7 @@ class ResumeRun(PseudoMaskOperator):
         text = f"{done:,} of {images:,} masks are done" if images else "No mask is done yet"
         inputs.view("done", types.Notice(label=text, description="Its images and settings are used"))
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Label the images that are left, and return the counts."""
         from fiftyone_plugin.dataset.resuming import resume_run
 
@@ -69,12 +74,12 @@ class ResumeRun(PseudoMaskOperator):
             yield ctx.ops.notify(in_a_line(summary), variant="success")
         return summary
 
-    def __call__(self, view: Any, field: str, *, delegate: bool = False) -> Any:
+    def __call__(self, view: foc.SampleCollection, field: str, *, delegate: bool = False) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)`` with the field that the run fills."""
         return self.call(view, {"field": field}, delegate=delegate)
 
 
-def _waiting(ctx: Any) -> dict[str, Any]:
+def _waiting(ctx: foo.ExecutionContext) -> dict[str, Any]:
     from fiftyone_plugin.dataset.resuming import unfinished_runs
 
     return once(ctx, "unfinished", lambda: unfinished_runs(ctx.dataset))

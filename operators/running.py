@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -20,6 +20,10 @@ from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import DatabaseLost
 from .forms.fields import show_text
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
 
 __all__ = [
     "DELEGATE_ABOVE_S",
@@ -71,17 +75,17 @@ def execution_options(seconds: float) -> Any:
     )
 
 
-def in_app(ctx: Any) -> bool:
+def in_app(ctx: foo.ExecutionContext) -> bool:
     """Tell whether a person waits for this execution in the App: neither delegated nor called from Python."""
     return not ctx.delegated and "operator_uri" in ctx.request_params  # the App's requests name it
 
 
-def is_labelling(dataset: Any, field: str) -> bool:
+def is_labelling(dataset: fo.Dataset, field: str) -> bool:
     """Tell whether an operator of this process labels a field at this moment."""
     return _labelling.get((dataset.name, field)) == math.inf
 
 
-def is_shown_here(dataset: Any, field: str) -> bool:
+def is_shown_here(dataset: fo.Dataset, field: str) -> bool:
     """Tell whether an operator of this process shows the masks that it labels, or did a moment ago."""
     known = _labelling.get((dataset.name, field))
     return known is not None and time.monotonic() - known < MOMENT_S
@@ -103,19 +107,19 @@ def end_work(dataset: str) -> None:
     _working.pop(dataset, None)
 
 
-def show_colours(ctx: Any) -> Any:
+def show_colours(ctx: foo.ExecutionContext) -> Any:
     """Return the request that paints this session's masks as the dataset has it saved."""
     from fiftyone_plugin.dataset.colours import saved_scheme
 
     return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
 
 
-def has_view(ctx: Any) -> bool:
+def has_view(ctx: foo.ExecutionContext) -> bool:
     """Tell whether the App shows a view, saved or not, instead of the whole dataset."""
     return bool(ctx.request_params.get("view_name") or ctx.request_params.get("view"))
 
 
-def show_anew(ctx: Any, *fields: str, tries: int = 0, read: bool = False) -> Any:
+def show_anew(ctx: foo.ExecutionContext, *fields: str, tries: int = 0, read: bool = False) -> Any:
     """Return the request that looks whether the App shows what it was told to, see :mod:`.show_anew`.
 
     Args:
@@ -128,7 +132,7 @@ def show_anew(ctx: Any, *fields: str, tries: int = 0, read: bool = False) -> Any
     return ctx.trigger(f"{PLUGIN_NAME}/show_anew", params)
 
 
-def read_again(ctx: Any) -> list[Any]:
+def read_again(ctx: foo.ExecutionContext) -> list[Any]:
     """Return the messages that have the App read the dataset again; from a view that is gone it goes back.
 
     Loading the page of a saved view that is gone breaks the App, where there are other saved views: the
@@ -140,7 +144,7 @@ def read_again(ctx: Any) -> list[Any]:
     return [ctx.ops.reload_dataset()]
 
 
-def is_view_gone(ctx: Any) -> bool:
+def is_view_gone(ctx: foo.ExecutionContext) -> bool:
     """Tell whether the App shows a saved view that was deleted."""
     view = ctx.request_params.get("view_name")
     try:
@@ -149,7 +153,7 @@ def is_view_gone(ctx: Any) -> bool:
         return False
 
 
-def show_masks(ctx: Any, *fields: str) -> Generator[Any, None, None]:
+def show_masks(ctx: foo.ExecutionContext, *fields: str) -> Generator[Any, None, None]:
     """Yield the messages that show what was just written, and masks in their colours; fields, if given."""
     for field in fields:
         _labelling[ctx.dataset.name, field] = time.monotonic()
@@ -166,7 +170,7 @@ def show_masks(ctx: Any, *fields: str) -> Generator[Any, None, None]:
 
 
 def run_with_progress(
-    ctx: Any, work: Callable[[Any], Any], *, field: str = "", apart: bool = False
+    ctx: foo.ExecutionContext, work: Callable[[Any], Any], *, field: str = "", apart: bool = False
 ) -> Generator[Any, None, Any]:
     """Run ``work(progress)``; a generator that returns what ``work`` returned.
 
@@ -234,7 +238,7 @@ def run_with_progress(
     return outcome["result"]
 
 
-def stream_or_run(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Any:
+def stream_or_run(ctx: foo.ExecutionContext, steps: Generator[Any, None, dict[str, Any]]) -> Any:
     """Give FiftyOne what it can use of an operator's steps: a stream for the App, a result when delegated.
 
     The value that a generator returns would not be stored with a delegated operation. In the App an error
@@ -258,7 +262,9 @@ def stream_or_run(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Any:
     return result[0]
 
 
-def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[Any, None, None]:
+def _told(
+    ctx: foo.ExecutionContext, steps: Generator[Any, None, dict[str, Any]]
+) -> Generator[Any, None, None]:
     """Stream the steps; an exception would only cut the stream, so it is told instead."""
     try:
         yield from steps
@@ -279,7 +285,7 @@ def _told(ctx: Any, steps: Generator[Any, None, dict[str, Any]]) -> Generator[An
         end_work(ctx.dataset_name)
 
 
-def tell_problem(ctx: Any, title: str, text: str) -> Generator[Any, None, None]:
+def tell_problem(ctx: foo.ExecutionContext, title: str, text: str) -> Generator[Any, None, None]:
     """Show a problem where the result would be."""
     outputs = types.Object()
     outputs.view("problem", types.Warning(label=title, description=text))
@@ -294,7 +300,7 @@ def tell_problem(ctx: Any, title: str, text: str) -> Generator[Any, None, None]:
 class _Deadline:
     """Raises once the time that the App leaves an operator is nearly over; never outside the App."""
 
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: foo.ExecutionContext) -> None:
         import fiftyone as fo
 
         limit = fo.config.operator_timeout
@@ -313,7 +319,7 @@ class _Deadline:
 class _Cancelled:
     """Raises once a delegated operation is no longer wanted: ``fiftyone delegated fail`` marks it."""
 
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: foo.ExecutionContext) -> None:
         self.operation = ctx.request_params.get("run_doc")
         self.looked = time.monotonic()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import fiftyone as fo
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.frames import HIGHEST_RATE, free_name
 from fiftyone_plugin.errors import UsageError
@@ -13,6 +15,10 @@ from .base import Messages, PseudoMaskOperator, entry, target_view
 from .forms.fields import describe_left_out, left_out_labels, show_name
 from .params import Params
 from .running import run_with_progress
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["SampleFrames"]
 
@@ -34,7 +40,7 @@ class SampleFrames(PseudoMaskOperator):
     seconds_an_image = 2.0
     apart = True
 
-    def form(self, ctx: Any, inputs: Any, params: Params) -> None:
+    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the rate, and the name of the new dataset."""
         if target_view(ctx).media_type != "video":
             raise UsageError("these samples are no videos: they can be labelled as they are")
@@ -46,7 +52,7 @@ class SampleFrames(PseudoMaskOperator):
         if fo.dataset_exists(params.text("name") or name):
             params.problems["name"] = "There is a dataset of this name: choose another one"
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Sample, open the new dataset, and return what was made."""
         from fiftyone_plugin.dataset.frames import sample_frames
 
@@ -66,7 +72,7 @@ class SampleFrames(PseudoMaskOperator):
             yield ctx.ops.open_dataset(made.dataset.name)
         return summary
 
-    def __call__(self, samples: Any, rate: float = 1.0, name: str = "") -> Any:
+    def __call__(self, samples: foc.SampleCollection, rate: float = 1.0, name: str = "") -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset)``.
 
         Args:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from .base import Messages, entry
 from .forms.edits import EditOperator, chosen_field, finished, rows_of
 from .forms.fields import choose, show_name
 from .params import Params
 from .running import run_with_progress
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["SaveOntology"]
 
@@ -27,11 +34,11 @@ class SaveOntology(EditOperator):
     submit = "Save"
     shown: ClassVar[dict[str, str]] = {"ontology": "Name", "classes": "Classes", "version": "Version"}
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Grows with the masks that groups are counted in."""
         return 0.01 * len(ctx.dataset) if _coarse(ctx, params) else 0.0
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the name, and the run of the groups."""
         text = "Letters, digits, spaces and -_; empty: dataset and masks"
         inputs.str("name", label="Name", description=text)
@@ -42,7 +49,7 @@ class SaveOntology(EditOperator):
             choose(inputs, "coarse", [NONE, *others], default=NONE, label="Groups", description=text)
             _coarse(ctx, params)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Save, and return what was saved."""
         from fiftyone_plugin.dataset.ontology import save_ontology
 
@@ -59,7 +66,7 @@ class SaveOntology(EditOperator):
             yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, samples: Any, field: str, name: str = "", coarse: str = NONE) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str, name: str = "", coarse: str = NONE) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
         Args:
@@ -71,7 +78,7 @@ class SaveOntology(EditOperator):
         return self.call(samples, {"field": field, "name": name, "coarse": coarse})
 
 
-def _coarse(ctx: Any, params: Params) -> str | None:
+def _coarse(ctx: foo.ExecutionContext, params: Params) -> str | None:
     """Return the mask field of the run whose classes become groups."""
     chosen = params.one_of("coarse", [NONE, *finished(ctx)], NONE)
     return None if chosen == NONE else chosen

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fiftyone.operators as foo
 
 from fiftyone_plugin.dataset.keys import run_key
 
@@ -10,6 +12,10 @@ from .base import Result, entry
 from .forms.edits import EditOperator, chosen_field
 from .params import Params
 from .running import read_again
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["SaveViews"]
 
@@ -29,7 +35,7 @@ class SaveViews(EditOperator):
     title, done = "Save views of pseudo-masks", "Views saved"
     shown: ClassVar[dict[str, str]] = {"field": "Masks", "views": "Saved views"}
 
-    def result(self, ctx: Any, params: Params) -> Result:
+    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
         """Save the views."""
         from fiftyone_plugin.dataset.labelling import create_views
 
@@ -39,6 +45,6 @@ class SaveViews(EditOperator):
             read_again(ctx)
         return {"field": field, "views": ", ".join(names.values())}
 
-    def __call__(self, samples: Any, field: str) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)`` with the field of a finished run."""
         return self.call(samples, {"field": field})

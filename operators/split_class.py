@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
+from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
@@ -11,6 +13,10 @@ from fiftyone_plugin.errors import UsageError
 from .base import Messages, entry
 from .forms.edits import SECONDS_AN_IMAGE, EditOperator, add_class, chosen_class, chosen_field, rows_of
 from .params import Params
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["SplitClass"]
 
@@ -29,13 +35,13 @@ class SplitClass(EditOperator):
     listed = entry("Split a class of pseudo-masks", "call_split", risk_level=RiskLevel.MEDIUM)
     title, done = "Split a class", "Class split"
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Grows with the images that show the class."""
         field = chosen_field(ctx, params)
         chosen = chosen_class(ctx, params, field)
         return SECONDS_AN_IMAGE * max((r.images for r in rows_of(ctx, field) if chosen in r.ids), default=0)
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add class, number of parts and seed."""
         text = "A click on its row in the panel shows the images with the class"
         add_class(ctx, inputs, params, field, text)
@@ -44,7 +50,7 @@ class SplitClass(EditOperator):
         inputs.int("seed", default=0, min=0, max=MAX_SEED, label="Seed", description=text)
         _numbers(params)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Split, and return the parts."""
         from fiftyone_plugin.dataset.editing import split_class
 
@@ -69,7 +75,9 @@ class SplitClass(EditOperator):
 
         return (yield from self.edit(ctx, work, summarize))
 
-    def __call__(self, samples: Any, field: str, class_id: int, *, parts: int = 2, seed: int = 0) -> Any:
+    def __call__(
+        self, samples: foc.SampleCollection, field: str, class_id: int, *, parts: int = 2, seed: int = 0
+    ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, 3)``.
 
         Args:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
 
 from .base import Messages, entry
 from .forms.edits import EditOperator, chosen_field
@@ -10,6 +13,10 @@ from .forms.fields import choose
 from .forms.lesson import NOTHING_YET, label_fields
 from .params import Params
 from .running import run_with_progress
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["SuggestImages"]
 
@@ -28,7 +35,7 @@ class SuggestImages(EditOperator):
     apart = False  # why these images is more than a toast holds; nothing is drawn anew
     shown: ClassVar[dict[str, str]] = {"view": "Saved view", "images": "Images", "reasons": "Why"}
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the number of images, and the field of those that are labelled."""
         inputs.int("count", default=COUNT, min=1, max=MOST, label="Images")
         params.whole("count", COUNT, 1, MOST)
@@ -38,7 +45,7 @@ class SuggestImages(EditOperator):
             choose(inputs, "labels", fields, label="Labels so far", default=NOTHING_YET, description=text)
             params.one_of("labels", fields, NOTHING_YET)
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Choose the images, save their view and show it."""
         from fiftyone_plugin.dataset.suggesting import suggest_samples
 
@@ -59,7 +66,9 @@ class SuggestImages(EditOperator):
             yield self.show(ctx, summary)
         return summary
 
-    def __call__(self, samples: Any, field: str, count: int = COUNT, labels: str | None = None) -> Any:
+    def __call__(
+        self, samples: foc.SampleCollection, field: str, count: int = COUNT, labels: str | None = None
+    ) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, 5)``.
 
         Args:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.errors import UsageError
@@ -15,6 +16,10 @@ from .forms.edits import EditOperator, chosen_field, finished
 from .forms.fields import refuse, there_is
 from .params import Params
 from .running import run_with_progress
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["SuggestNames"]
 
@@ -38,11 +43,11 @@ class SuggestNames(EditOperator):
     apart = False  # nothing is drawn anew, and the cards wait for the end
     shown: ClassVar[dict[str, str]] = {"classes": "Classes with suggestions"}
 
-    def seconds(self, ctx: Any, params: Params) -> float:
+    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
         """Takes some seconds, whatever the number of images: a few crops a class are looked at."""
         return 0.0
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the words and the model; without open_clip, say what is missing."""
         if importlib.util.find_spec("open_clip") is None:
             inputs.view("missing", types.Error(label="This is not available yet", description=MISSING))
@@ -57,7 +62,7 @@ class SuggestNames(EditOperator):
             except UsageError as error:
                 refuse(inputs, "words", str(error))
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Compare, and keep the suggestions for the cards."""
         from fiftyone_plugin.dataset.name_drafts import keep_ideas
         from fiftyone_plugin.runs.name_ideas import suggest_names
@@ -73,7 +78,7 @@ class SuggestNames(EditOperator):
             yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, samples: Any, field: str, words: list[str] | str, model: str) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str, words: list[str] | str, model: str) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, ["sky", "wall"], "ViT-B-32=FILE")``.
 
         Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
@@ -14,6 +15,10 @@ from .forms.edits import EditOperator, chosen_field
 from .forms.fields import refuse
 from .forms.history import describe_edit, in_force
 from .params import Params
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["UndoEdit"]
 
@@ -30,7 +35,7 @@ class UndoEdit(EditOperator):
     title, done = "Take the last edit back", "Edit taken back"
     seconds_an_image = 0.004
 
-    def add_inputs(self, ctx: Any, inputs: Any, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """List the edits, last one first."""
         edits = in_force(ctx.dataset, field)
         if not edits:
@@ -44,7 +49,7 @@ class UndoEdit(EditOperator):
             text = "; ".join(_describe(edit) for edit in others[:LISTED]) + more
             inputs.view("others", types.Notice(label="Edits before it", description=text))
 
-    def steps(self, ctx: Any, params: Params) -> Messages:
+    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Take back, and return what was taken back."""
         from fiftyone_plugin.dataset.editing import undo_edit
 
@@ -59,7 +64,7 @@ class UndoEdit(EditOperator):
 
         return (yield from self.edit(ctx, lambda _: undo_edit(ctx.dataset, field), summarize))
 
-    def __call__(self, samples: Any, field: str) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str) -> Any:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
         Args:

@@ -22,7 +22,7 @@ __all__ = ["add_parser", "run"]
 WEIGHTS_FOLDER = "weights"  # where backbones.offline keeps what it has converted
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add ``cache info`` and ``cache clear`` to the command line."""
     parser = shared.add_command(
         subparsers,

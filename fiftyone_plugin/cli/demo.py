@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import shutil
 from pathlib import Path
-from typing import Any
 
 from ..common.console import say
 from ..methods import DEFAULT_METHOD
@@ -25,7 +24,7 @@ PHOTOS = (
 DEMO_CLASSES = 5
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add the subcommand to the parser."""
     parser = shared.add_command(
         subparsers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import Any
 
 from ..common.console import say
 from . import checks as doctor
@@ -14,7 +13,7 @@ from .exits import Exit
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add ``doctor``."""
     parser = shared.add_command(
         subparsers, "doctor", help="say what is installed, what is missing and how to mend it"

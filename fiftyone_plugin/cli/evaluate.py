@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from ..common.console import say, say_text
 from ..common.remote import url_of
@@ -19,7 +18,7 @@ def _id_or_none(text: str) -> int | None:
     return None if text.lower() == "none" else int(text)
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add the subcommand and return its parser."""
     parser = shared.add_command(
         subparsers,

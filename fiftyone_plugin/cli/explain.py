@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from ..common.console import say
 from . import shared
@@ -14,7 +13,7 @@ from .label import NOTES, add_method_arguments, method_settings, prepare_process
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add the subcommand and return its parser."""
     parser = shared.add_command(
         subparsers,

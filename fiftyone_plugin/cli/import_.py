@@ -13,7 +13,7 @@ from .exits import Exit
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add the subcommand and return its parser."""
     parser = shared.add_command(
         subparsers,

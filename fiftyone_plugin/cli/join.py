@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ..common.console import say
 from . import shared
@@ -12,7 +11,7 @@ from .exits import Exit
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add the subcommand and return its parser."""
     parser = shared.add_command(
         subparsers,

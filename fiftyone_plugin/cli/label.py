@@ -36,7 +36,7 @@ METHODS = "methods (`pseudomask methods NAME` lists the options of one):"
 NOTES = f"{METHODS}\n{shared.listed(method_notes())}\n\npresets:\n{shared.listed(PRESETS)}"
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add the subcommand to the parser."""
     parser = shared.add_command(
         subparsers,

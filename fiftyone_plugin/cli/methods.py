@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import Any
 
 from ..common.console import say
 from ..errors import unknown
@@ -35,7 +34,7 @@ def check_options(method: str, names: Iterable[str]) -> None:
             raise unknown(f"option of {method}", name, sorted(known))
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add ``methods``."""
     parser = shared.add_command(
         subparsers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from ..common.console import say
 from . import plugin_install, shared
@@ -21,7 +20,7 @@ SENTENCES = {
 }
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     """Add ``plugin`` with its two actions."""
     parser = shared.add_command(subparsers, "plugin", help="register the plugin with FiftyOne, or remove it")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -15,7 +15,11 @@ from ..errors import UsageError, did_you_mean, without_secrets
 from .exits import EXIT_CODES, Exit
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from ..common.progress import Progress
+
+    Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 __all__ = ["Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out", "add_quiet"]
 __all__ += ["dataset_named", "engine_settings", "finish", "list_skipped", "listed", "progress_of"]
@@ -74,7 +78,7 @@ def listed(names: Mapping[str, str]) -> str:
 
 
 def add_command(
-    subparsers: Any, name: str, help: str, description: str = "", notes: str = ""
+    subparsers: Subparsers, name: str, help: str, description: str = "", notes: str = ""
 ) -> argparse.ArgumentParser:
     """Add a subcommand; its help begins with ``description``, else ``help``, and ends with ``notes``."""
     text = description or f"{help[0].upper()}{help[1:]}."

@@ -9,6 +9,9 @@ from ..common.progress import Progress
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
     from ..evaluation.comparison import Comparison
     from .comparison import StoredComparison
     from .editing.run import Written
@@ -26,7 +29,7 @@ def compare(a: Folder, b: Folder, /, *, progress: Progress | None = None) -> Com
 
 @overload
 def compare(
-    samples: Any, a: str, b: str, field: str | None = None, progress: Progress | None = None
+    samples: foc.SampleCollection, a: str, b: str, field: str | None = None, progress: Progress | None = None
 ) -> StoredComparison: ...
 
 
@@ -59,7 +62,7 @@ def compare(*sources: Any, **options: Any) -> Any:
     return compare_runs(*sources, **options)
 
 
-def undo(dataset: Any, key: str | StoredComparison | RunRecord | Written) -> Undone:
+def undo(dataset: fo.Dataset, key: str | StoredComparison | RunRecord | Written) -> Undone:
     """Remove what a run made in a dataset, a comparison, or what an edit of masks changed, and nothing else.
 
     See :func:`fiftyone_plugin.dataset.labelling.undo`. A run that is in no dataset is its folder: delete it.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fiftyone import Aggregation
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["ClassFigures"]
 
@@ -33,7 +37,7 @@ class ClassFigures(Aggregation):  # type: ignore[misc]
         found = (each for each in d["classes"] if each["_id"] is not None)
         return {str(each["_id"]): (int(each["images"]), each["score"]) for each in found}
 
-    def to_mongo(self, sample_collection: Any, context: Any = None) -> list[dict[str, Any]]:
+    def to_mongo(self, sample_collection: foc.SampleCollection, context: Any = None) -> list[dict[str, Any]]:
         """Return the stages of the database."""
         score = {"$avg": f"${self.score}"} if self.score else {"$first": None}
         counts = {"_id": f"${self.field_name}", "images": {"$sum": 1}, "score": score}

@@ -17,6 +17,8 @@ from ..runs.labels import GivenLabels, Mask, read_labels
 from .editing.claims import place_instance
 
 if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
     from .summary import View
 
 __all__ = ["labels_of_view"]
@@ -77,7 +79,7 @@ def labels_of_view(
     return read_labels(items, masks, names=wanted, ignore=ignore, discover=discover)
 
 
-def _masks(samples: Any, field: str, keys: Mapping[str, str]) -> dict[str, Mask]:
+def _masks(samples: foc.SampleCollection, field: str, keys: Mapping[str, str]) -> dict[str, Mask]:
     rules = field_rules(samples, field)
     if rules.colours:
         raise UsageError(f"the masks of {field!r} are colours; labels are learnt from masks of ids")
@@ -91,7 +93,7 @@ def _masks(samples: Any, field: str, keys: Mapping[str, str]) -> dict[str, Mask]
     return found
 
 
-def _ids(samples: Any, field: str, kind: str, targets: Any) -> dict[str, int]:
+def _ids(samples: foc.SampleCollection, field: str, kind: str, targets: Any) -> dict[str, int]:
     """Return name -> id: those of mask targets, and new ones behind them."""
     ids = {str(name): int(id_) for id_, name in dict(targets).items() if str(id_).isdecimal() and int(id_)}
     part = "detections" if kind == "Detections" else "polylines"
@@ -100,7 +102,9 @@ def _ids(samples: Any, field: str, kind: str, targets: Any) -> dict[str, int]:
     return ids
 
 
-def _drawn(samples: Any, field: str, keys: Mapping[str, str], ids: Mapping[str, int]) -> dict[str, Mask]:
+def _drawn(
+    samples: foc.SampleCollection, field: str, keys: Mapping[str, str], ids: Mapping[str, int]
+) -> dict[str, Mask]:
     """Return the masks of samples, drawn in the order of their labels: later ones lie on top."""
     found: dict[str, Mask] = {}
     for sample in samples.select_fields(field):

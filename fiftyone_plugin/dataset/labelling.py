@@ -119,9 +119,17 @@ def label_dataset(
         written = _written_before(dataset, field, asked, entries)
         if written is not None and not restart:
             return written
-        how = {"overwrite": overwrite, "restart": restart, "asked": asked, "view": view, "taught": taught}
         with alone(dataset.name):
-            record, new = claim(dataset, field, out, **how)
+            record, new = claim(
+                dataset,
+                field,
+                out,
+                overwrite=overwrite,
+                restart=restart,
+                asked=asked,
+                view=view,
+                taught=taught,
+            )
         made = Path(record.out)
         noted = NotedProgress(StoppableProgress(progress or NullProgress(), made), made)
         try:

@@ -18,6 +18,8 @@ from .editing.history import run_names
 from .record import RunFields, finished_run
 
 if TYPE_CHECKING:
+    import fiftyone as fo
+
     from .summary import View
 
 __all__ = ["save_ontology"]
@@ -115,7 +117,7 @@ def _nodes(shown: Mapping[int, str], groups: Mapping[int, str], node: Any) -> li
     return nodes
 
 
-def _use(dataset: Any, field: str, ontology: str, classes: list[str]) -> None:
+def _use(dataset: fo.Dataset, field: str, ontology: str, classes: list[str]) -> None:
     """Let annotation of a field of detections offer the classes."""
     if not dataset.has_sample_field(field):
         return

@@ -15,9 +15,10 @@ from .record import RunFields, RunRecord, finished_fields, list_runs
 from .remembered import Packing, remembered
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset, DatasetView
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
 
-    View: TypeAlias = Dataset | DatasetView
+    View: TypeAlias = SampleCollection
 
 __all__ = [
     "ClassRow",

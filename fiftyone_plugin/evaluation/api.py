@@ -23,6 +23,8 @@ from .result import EvaluationResult
 from .summary import evaluate_counts
 
 if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
     from .fiftyone_results import PseudoMaskResults
 
 __all__ = ["evaluate", "evaluate_folders"]
@@ -43,7 +45,7 @@ def evaluate(
 
 @overload
 def evaluate(
-    samples: Any,
+    samples: foc.SampleCollection,
     pred_field: str,
     gt_field: str = "ground_truth",
     eval_key: str | None = None,

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.core.fields as fof
 import fiftyone.core.labels as fol
@@ -30,6 +30,10 @@ from .per_image import ImageCounts
 from .report import LISTED_IDS, left_out_lines, short_ids
 from .summary import compare, map_images, require_images, score
 
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
+
 __all__ = ["PseudoMaskEvaluation", "PseudoMaskEvaluationConfig", "PseudoMaskResults", "evaluate"]
 
 logger = logging.getLogger(__name__)
@@ -44,7 +48,7 @@ SAMPLE_SCORES = ("iou", "accuracy", "coverage")
 
 
 def evaluate(
-    samples: Any,
+    samples: foc.SampleCollection,
     pred_field: str,
     gt_field: str = "ground_truth",
     eval_key: str | None = None,
@@ -157,18 +161,20 @@ class PseudoMaskEvaluationConfig(fous.SegmentationEvaluationConfig):
 class PseudoMaskEvaluation(fous.SegmentationEvaluation):
     """The evaluation method: fields, comparison, clean-up."""
 
-    def get_fields(self, samples: Any, eval_key: str, include_custom_metrics: bool = True) -> list[str]:
+    def get_fields(
+        self, samples: foc.SampleCollection, eval_key: str, include_custom_metrics: bool = True
+    ) -> list[str]:
         """Return the fields that an evaluation writes."""
         own = [f"{eval_key}_{name}" for name in SAMPLE_SCORES]
         return own + (self.get_custom_metric_fields(samples, eval_key) if include_custom_metrics else [])
 
-    def register_samples(self, samples: Any, eval_key: str | None) -> None:
+    def register_samples(self, samples: foc.SampleCollection, eval_key: str | None) -> None:
         """Declare the fields."""
         if eval_key is not None:
             for field in self.get_fields(samples, eval_key, include_custom_metrics=False):
                 samples._dataset.add_sample_field(field, fof.FloatField)
 
-    def cleanup(self, samples: Any, eval_key: str) -> None:
+    def cleanup(self, samples: foc.SampleCollection, eval_key: str) -> None:
         """Delete the fields."""
         own = self.get_fields(samples, eval_key, include_custom_metrics=False)
         samples._dataset.delete_sample_fields(own, error_level=1)
@@ -176,7 +182,11 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         samples._delete_empty_sidebar_group(eval_key)
 
     def evaluate_samples(
-        self, samples: Any, eval_key: str | None = None, mask_targets: Any = None, progress: Any = None
+        self,
+        samples: foc.SampleCollection,
+        eval_key: str | None = None,
+        mask_targets: Any = None,
+        progress: Any = None,
     ) -> PseudoMaskResults:
         """Evaluate on behalf of FiftyOne's ``evaluate_segmentations(method=PseudoMaskEvaluationConfig)``."""
         with fou.ProgressBar(total=len(samples), progress=progress) as bar:
@@ -185,7 +195,9 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
             self.write_scores(samples, eval_key, results)
         return results
 
-    def compare(self, samples: Any, eval_key: str | None, classes: Any, stage: Any) -> PseudoMaskResults:
+    def compare(
+        self, samples: foc.SampleCollection, eval_key: str | None, classes: Any, stage: Any
+    ) -> PseudoMaskResults:
         """Compare all masks and score them; writes nothing.
 
         Raises:
@@ -230,7 +242,7 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
             samples, config, eval_key, mapped, evaluation, labels, custom_metrics(evaluation), backend=self
         )
 
-    def write_scores(self, samples: Any, eval_key: str, results: PseudoMaskResults) -> None:
+    def write_scores(self, samples: foc.SampleCollection, eval_key: str, results: PseudoMaskResults) -> None:
         """Write the scores of every sample."""
         columns = results.evaluation.images
         for name in SAMPLE_SCORES:
@@ -240,7 +252,7 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
             )
 
 
-def _names(samples: Any, gt_field: str, classes: Any) -> dict[int, str] | None:
+def _names(samples: foc.SampleCollection, gt_field: str, classes: Any) -> dict[int, str] | None:
     """Return the names of the classes: as given, or the mask targets of the field or the dataset."""
     dataset = samples._root_dataset
     targets = classes or dataset.mask_targets.get(gt_field) or dataset.default_mask_targets or None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
 from ..masks.files import load_mask
 from ..masks.rules import FIFTYONE, MaskRules
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["field_rules", "map_mask_pairs", "stored_masks", "with_stored_mask"]
 
@@ -27,7 +31,7 @@ Task = tuple[str, str, str, Future[T | Skipped | None]]
 BATCH = 64
 
 
-def field_rules(collection: Any, field: str, targets: Any = None) -> MaskRules:
+def field_rules(collection: foc.SampleCollection, field: str, targets: Any = None) -> MaskRules:
     """Return what the pixels of a Segmentation field mean: that depends on whether its targets are colours.
 
     Args:
@@ -40,12 +44,12 @@ def field_rules(collection: Any, field: str, targets: Any = None) -> MaskRules:
     return MaskRules.of(range(len(targets)) if isinstance(targets, list | tuple) else targets)
 
 
-def with_stored_mask(samples: Any, field: str) -> set[str]:
+def with_stored_mask(samples: foc.SampleCollection, field: str) -> set[str]:
     """Return the ids of the samples whose label has a mask in the database; reads no mask."""
     return set(samples.exists(f"{field}.mask").values("id"))
 
 
-def stored_masks(samples: Any, ids: list[str], field: str) -> dict[str, np.ndarray]:
+def stored_masks(samples: foc.SampleCollection, ids: list[str], field: str) -> dict[str, np.ndarray]:
     """Return the masks in the database of some samples, those of :func:`with_stored_mask`, by sample id."""
     if not ids:
         return {}
@@ -54,7 +58,7 @@ def stored_masks(samples: Any, ids: list[str], field: str) -> dict[str, np.ndarr
 
 
 def map_mask_pairs(
-    samples: Any,
+    samples: foc.SampleCollection,
     pred_field: str,
     true_field: str,
     function: Callable[[np.ndarray, np.ndarray], T],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.utils.eval.segmentation as fous
 import numpy as np
@@ -16,6 +16,10 @@ from .per_image import ImageCounts, pack, unpack
 from .result import EvaluationResult
 from .scoring import MappedImages
 from .summary import map_images, score
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = ["LabelIds", "PseudoMaskResults", "options_of"]
 
@@ -58,7 +62,7 @@ class PseudoMaskResults(fous.SegmentationResults):
 
     def __init__(
         self,
-        samples: Any,
+        samples: foc.SampleCollection,
         config: Any,
         eval_key: str | None,
         mapped: MappedImages,
@@ -109,8 +113,8 @@ class PseudoMaskResults(fous.SegmentationResults):
         return ["cls", "pixel_confusion_matrix", "classes", "missing", "custom_metrics", "pseudomask"]
 
     @classmethod
-    def _from_dict(
-        cls, d: dict[str, Any], samples: Any, config: Any, eval_key: str, **kwargs: Any
+    def _from_dict(  # type: ignore[override]  # the bases name the last argument differently
+        cls, d: dict[str, Any], samples: foc.SampleCollection, config: Any, eval_key: str, **kwargs: Any
     ) -> PseudoMaskResults:
         stored = d["pseudomask"]
         labels = LabelIds.unpack(stored["labels"])

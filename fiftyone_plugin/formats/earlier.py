@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.files import remove_empty, remove_inside
 from ..common.untrusted import read_json
@@ -15,6 +15,10 @@ from ..dataset.ownership import shown_by
 from ..errors import UsageError
 from ..images.listing import all_samples
 from .staging import RECORD
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
 
 __all__ = ["EarlierImport"]
 
@@ -36,7 +40,7 @@ class EarlierImport:
     foreign: frozenset[str]
 
     @classmethod
-    def of(cls, dataset: Any, field: str) -> EarlierImport:
+    def of(cls, dataset: fo.Dataset, field: str) -> EarlierImport:
         """Look at the labels of a field; none if there is no such field."""
         if not dataset.has_sample_field(field):
             return cls(field, frozenset(), {}, frozenset())
@@ -54,7 +58,7 @@ class EarlierImport:
         foreign = frozenset(id_ for id_, _ in rows) - samples
         return cls(field, frozenset(samples), found, foreign)
 
-    def remove_files(self, dataset: Any, new: Path) -> None:
+    def remove_files(self, dataset: fo.Dataset, new: Path) -> None:
         """Remove the files of replaced imports that nothing shows any more; a person's own files stay.
 
         Args:
@@ -89,7 +93,7 @@ def _is_import(folder: Path) -> bool:
     return "imported_from" in _record(folder)
 
 
-def _is_of(dataset: Any, folder: Path) -> bool:
+def _is_of(dataset: fo.Dataset, folder: Path) -> bool:
     """Return whether an import into this very dataset wrote the folder; a clone shows it too."""
     return _record(folder).get("dataset_id") == dataset_id(dataset)
 

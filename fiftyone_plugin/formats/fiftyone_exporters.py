@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.utils.data as foud
 
 from .exporting import ExportResult, export
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = [
     "CocoInstancesExporter",
@@ -60,7 +64,7 @@ class SegmentationExporter(foud.BatchDatasetExporter):
         self.options = options
         self.result: ExportResult | None = None
 
-    def export_samples(self, sample_collection: Any, progress: Any = None) -> None:
+    def export_samples(self, sample_collection: foc.SampleCollection, progress: Any = None) -> None:
         """Export a dataset or view; called by FiftyOne."""
         self.result = export(
             sample_collection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.matching import match_names
 from ..common.parallel import batched
@@ -22,13 +22,18 @@ from ..images.reading import image_extensions, image_size
 from .earlier import EarlierImport
 from .importing import ImportResult, MaskSource, open_masks, read_masks
 
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
+
 __all__ = ["import_masks"]
 
 WRITE_BATCH = 1000
 
 
 def import_masks(
-    view: Any,
+    view: foc.SampleCollection,
     source: str | Path,
     field: str = "imported_mask",
     *,
@@ -70,7 +75,7 @@ def import_masks(
 
 
 def _import(
-    view: Any,
+    view: foc.SampleCollection,
     source: str | Path,
     field: str,
     out: str | Path | None,
@@ -110,7 +115,7 @@ def _import(
     return result
 
 
-def _open(view: Any, source: str | Path) -> tuple[MaskSource, dict[str, ViewItem]]:
+def _open(view: foc.SampleCollection, source: str | Path) -> tuple[MaskSource, dict[str, ViewItem]]:
     """Open a source, and return stem of a mask -> the image of the view that it is of.
 
     Raises:
@@ -132,7 +137,7 @@ def _open(view: Any, source: str | Path) -> tuple[MaskSource, dict[str, ViewItem
 
 
 def _write(
-    dataset: Any, field: str, found: dict[str, ViewItem], result: ImportResult, earlier: EarlierImport
+    dataset: fo.Dataset, field: str, found: dict[str, ViewItem], result: ImportResult, earlier: EarlierImport
 ) -> int:
     """Show the masks that were read in a field, instead of those of an earlier import; returns how many."""
     import fiftyone as fo
@@ -154,7 +159,7 @@ def _write(
     return len(pairs)
 
 
-def _check_field(dataset: Any, field: str, overwrite: bool) -> None:
+def _check_field(dataset: fo.Dataset, field: str, overwrite: bool) -> None:
     import fiftyone as fo
 
     if not overwrite:
@@ -164,7 +169,7 @@ def _check_field(dataset: Any, field: str, overwrite: bool) -> None:
 
 
 def _targets(
-    dataset: Any, field: str, names: dict[int, str], earlier: EarlierImport, given: set[str]
+    dataset: fo.Dataset, field: str, names: dict[int, str], earlier: EarlierImport, given: set[str]
 ) -> dict[int, str]:
     """Return the names that labels need which stay in the field.
 
@@ -200,7 +205,7 @@ def _checked(read: Any, images: dict[str, str]) -> Any:
 
 
 def _match(
-    opened: MaskSource, dataset: Any, entries: dict[str, ViewItem]
+    opened: MaskSource, dataset: fo.Dataset, entries: dict[str, ViewItem]
 ) -> tuple[dict[str, ViewItem], list[Skipped]]:
     """Return stem of a mask -> the image of the view that it is of, and why others have none.
 

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.parallel import batched
 from ..common.skipped import Skipped
@@ -19,6 +19,11 @@ from ..images.listing import ViewItem, list_view
 from .base import ExportItem, ExportSource, known_quality
 from .categories import parse_mask_targets
 
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
+
 __all__ = ["segmentation_field", "view_source"]
 
 logger = logging.getLogger(__name__)
@@ -26,7 +31,7 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 
 
-def segmentation_field(collection: Any, field: str | None) -> str:
+def segmentation_field(collection: foc.SampleCollection, field: str | None) -> str:
     """Return the field to export: the one named, or the only segmentation field.
 
     Raises:
@@ -46,7 +51,7 @@ def segmentation_field(collection: Any, field: str | None) -> str:
 
 
 def view_source(
-    view: Any,
+    view: foc.SampleCollection,
     field: str | None = None,
     *,
     instances_field: str | None = None,
@@ -94,7 +99,7 @@ def view_source(
     )
 
 
-def _quality_field(view: Any, field: str, wanted: str | None) -> str | None:
+def _quality_field(view: foc.SampleCollection, field: str, wanted: str | None) -> str | None:
     """Return the field for the quality: the one asked for, or that of a run if there is one."""
     import fiftyone as fo
 
@@ -109,7 +114,7 @@ def _quality_field(view: Any, field: str, wanted: str | None) -> str | None:
     return None
 
 
-def _unknown_qualities(view: Any, quality_field: str | None) -> dict[str, int]:
+def _unknown_qualities(view: foc.SampleCollection, quality_field: str | None) -> dict[str, int]:
     """Count values that are there and no quality.
 
     Raises:
@@ -129,7 +134,7 @@ def _unknown_qualities(view: Any, quality_field: str | None) -> dict[str, int]:
     return {"qualities_unknown": len(wrong)} if wrong else {}
 
 
-def _folders(view: Any, entries: list[ViewItem], field: str) -> tuple[Path, ...]:
+def _folders(view: foc.SampleCollection, entries: list[ViewItem], field: str) -> tuple[Path, ...]:
     """Return the folders that hold images and masks."""
     images = {os.path.dirname(entry.item.path) for entry in entries}
     masks = {os.path.dirname(path) for path in view.values(f"{field}.mask_path") if path}
@@ -137,7 +142,11 @@ def _folders(view: Any, entries: list[ViewItem], field: str) -> tuple[Path, ...]
 
 
 def _items(
-    view: Any, entries: list[ViewItem], field: str, instances_field: str | None, quality_field: str | None
+    view: foc.SampleCollection,
+    entries: list[ViewItem],
+    field: str,
+    instances_field: str | None,
+    quality_field: str | None,
 ) -> Iterator[ExportItem]:
     confident = view.has_field(f"{field}_confidence")
     for batch in batched(entries, BATCH):
@@ -163,7 +172,7 @@ def _items(
             )
 
 
-def _masks(view: Any, ids: list[str], field: str) -> dict[str, Any]:
+def _masks(view: foc.SampleCollection, ids: list[str], field: str) -> dict[str, Any]:
     """Return sample id -> path of the mask, or the mask itself where the database holds it."""
     samples = view.select(ids)
     # an empty label has neither: its missing file is reported when it is read
@@ -172,7 +181,7 @@ def _masks(view: Any, ids: list[str], field: str) -> dict[str, Any]:
     return found | stored_masks(samples, list(with_stored_mask(samples, field)), field)
 
 
-def _supercategories(dataset: Any) -> dict[str, str]:
+def _supercategories(dataset: fo.Dataset) -> dict[str, str]:
     """Return the supercategories that an import of COCO has left in the dataset's info."""
     categories = (dataset.info or {}).get("categories") or []
     return {
@@ -182,7 +191,7 @@ def _supercategories(dataset: Any) -> dict[str, str]:
     }
 
 
-def _provenance(dataset: Any, field: str) -> dict[str, Any]:
+def _provenance(dataset: fo.Dataset, field: str) -> dict[str, Any]:
     key = run_key(field)
     if not dataset.has_run(key):
         return {"field": field}

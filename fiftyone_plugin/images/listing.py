@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.folders import files_below
 from ..common.remote import exists, stamp_all, url_of
@@ -20,6 +20,10 @@ from .left_out import RECORDS, RUN_OUTPUTS, LeftOut, is_result_folder, is_run_fo
 from .naming import keys_below, mask_names, place_of, relative_keys
 from .shards import Shard
 from .stores import find_in_store, glob_store, is_glob, is_one_image, matches
+
+if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
 
 __all__ = [
     "ADVICE",
@@ -288,7 +292,9 @@ class ViewItem:
     sample_ids: tuple[str, ...]
 
 
-def list_view(view: Any, *, root: PathLike | None = None, shard: str | Shard | None = None) -> list[ViewItem]:
+def list_view(
+    view: foc.SampleCollection, *, root: PathLike | None = None, shard: str | Shard | None = None
+) -> list[ViewItem]:
     """List the image files of a dataset or view; paths with ``..`` count under their normal form.
 
     Args:
@@ -310,7 +316,9 @@ def list_view(view: Any, *, root: PathLike | None = None, shard: str | Shard | N
     return [ViewItem(item, tuple(samples[os.path.normcase(item.path)])) for item in items]
 
 
-def listed_view(view: Any, *, root: PathLike | None = None, shard: str | Shard | None = None) -> ImageList:
+def listed_view(
+    view: foc.SampleCollection, *, root: PathLike | None = None, shard: str | Shard | None = None
+) -> ImageList:
     """Return the images of :func:`list_view` alone."""
     items = [entry.item for entry in list_view(view, root=root, shard=shard)]
     return ImageList(items, LeftOut(), shard=Shard.parse(shard) if shard is not None else None)
@@ -324,7 +332,7 @@ ADVICE = {
 ONLY_IMAGES = "only images can be labelled"
 
 
-def check_view(view: Any) -> None:
+def check_view(view: foc.SampleCollection) -> None:
     """Check that a dataset or view holds plain images.
 
     Raises:
@@ -342,7 +350,7 @@ def check_view(view: Any) -> None:
         )
 
 
-def is_empty(samples: Any) -> bool:
+def is_empty(samples: foc.SampleCollection) -> bool:
     """Return whether a dataset or view has no samples.
 
     ``len(dataset)`` is the database's estimate, which may be 0 after the database was killed.
@@ -350,14 +358,14 @@ def is_empty(samples: Any) -> bool:
     return len(samples) == 0 and not samples.limit(1).values("id")
 
 
-def all_samples(samples: Any) -> Any:
+def all_samples(samples: foc.SampleCollection) -> Any:
     """Return the samples of a dataset or view, of a grouped one those of every slice."""
     if getattr(samples, "_is_dynamic_groups", False):
         samples = samples.flatten()
     return samples.select_group_slices(_allow_mixed=True) if samples.media_type == "group" else samples
 
 
-def labelled_slices(samples: Any, field: str) -> Any:
+def labelled_slices(samples: foc.SampleCollection, field: str) -> Any:
     """Return the samples of a dataset or view, of a grouped one those of the slices that show a field.
 
     Where no slice shows it, those of all slices.

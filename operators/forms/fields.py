@@ -47,7 +47,7 @@ NAME_LENGTH = 100  # characters of a name that are shown; it may come from anybo
 
 
 def choose(
-    inputs: Any,
+    inputs: types.Object,
     name: str,
     choices: Iterable[str],
     *,
@@ -63,25 +63,25 @@ def choose(
     inputs.enum(name, view.values(), view=view, **options)
 
 
-def refuse(inputs: Any, name: str, message: str) -> None:
+def refuse(inputs: types.Object, name: str, message: str) -> None:
     """Mark an input as invalid, with the reason."""
     prop = inputs.properties[name]
     prop.invalid, prop.error_message = True, message
 
 
-def block(inputs: Any, name: str, message: str) -> None:
+def block(inputs: types.Object, name: str, message: str) -> None:
     """Keep a form without inputs from being submitted; FiftyOne asks for an invalid one."""
     inputs.str(name, view=types.HiddenView())
     refuse(inputs, name, message)
 
 
-def cannot(inputs: Any, name: str, label: str, description: str | None = None) -> None:
+def cannot(inputs: types.Object, name: str, label: str, description: str | None = None) -> None:
     """Say in place of the input ``name`` why nothing can be done."""
     inputs.view("nothing", types.Error(label=label, description=description))
     block(inputs, name, label)
 
 
-def ask_overwrite(inputs: Any, params: Params, name: str, message: str, description: str) -> None:
+def ask_overwrite(inputs: types.Object, params: Params, name: str, message: str, description: str) -> None:
     """Offer to replace what the input ``name`` names, and refuse it unless that is wanted."""
     inputs.bool("overwrite", default=False, label="Overwrite", description=description)
     if not params.flag("overwrite"):
@@ -196,7 +196,7 @@ def count_of(images: int) -> str:
     return f"{images} image{'' if images == 1 else 's'}"
 
 
-def segmentation_fields(dataset: Any) -> list[str]:
+def segmentation_fields(dataset: fo.Dataset) -> list[str]:
     """Return the names of the dataset's segmentation fields, without those that only show masks otherwise."""
     drawn = {each.name for each in list_overlays(dataset)}
     return [name for name in dataset.get_field_schema(embedded_doc_type=fo.Segmentation) if name not in drawn]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fiftyone_plugin.dataset.editing.history import DONE, Edit, list_edits
 
 from .fields import show_name
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
 
 __all__ = ["describe_edit", "in_force"]
 
@@ -20,7 +24,7 @@ KINDS = {
 }
 
 
-def in_force(dataset: Any, field: str) -> list[Edit]:
+def in_force(dataset: fo.Dataset, field: str) -> list[Edit]:
     """Return the edits of a run that were not taken back, oldest first."""
     return [edit for edit in list_edits(dataset, field) if edit.status == DONE]
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
 from fiftyone_plugin.dataset.overlays import list_overlays
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.runs.model import FittedModel
@@ -20,7 +23,7 @@ KINDS = ("Segmentation", "Detections", "Polylines")
 CLUSTERS = (0, 1000)
 
 
-def label_fields(ctx: Any) -> dict[str, str]:
+def label_fields(ctx: foo.ExecutionContext) -> dict[str, str]:
     """Return field -> label of the fields that hold a person's labels, and of none; empty without any."""
     import fiftyone as fo
 
@@ -35,7 +38,7 @@ def label_fields(ctx: Any) -> dict[str, str]:
     return once(ctx, "label fields", find)
 
 
-def _teachable(ctx: Any) -> dict[str, RunRecord]:
+def _teachable(ctx: foo.ExecutionContext) -> dict[str, RunRecord]:
     """Return mask field -> finished run of the default method, whose model can be taught."""
 
     def find() -> dict[str, RunRecord]:
@@ -50,7 +53,7 @@ def _has_model(run: RunRecord) -> bool:
     return FittedModel.is_in(Path(run.out) / "model")
 
 
-def add_lesson(ctx: Any, inputs: Any, params: Params) -> bool:
+def add_lesson(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> bool:
     """Add whose labels are learnt from, where there are any; returns whether a finished run is taught."""
     fields = label_fields(ctx)
     if not fields:
@@ -71,7 +74,7 @@ def add_lesson(ctx: Any, inputs: Any, params: Params) -> bool:
     return params.one_of("start", choices, default) != ANEW
 
 
-def read_lesson(ctx: Any, params: Params) -> dict[str, Any]:
+def read_lesson(ctx: foo.ExecutionContext, params: Params) -> dict[str, Any]:
     """Return the arguments of ``label_dataset`` that these values stand for."""
     fields = label_fields(ctx)
     labels = params.one_of("labels", fields or [NOTHING_YET], NOTHING_YET)

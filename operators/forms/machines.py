@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fiftyone.operators import types
+
 from fiftyone_plugin.engines.registry import engines_here
 
 from ..params import Params
@@ -16,7 +18,7 @@ LABELS = {HERE: "this machine", "ray": "a Ray cluster"}
 WORKERS = (0, 10_000)
 
 
-def add_engine(inputs: Any, params: Params) -> None:
+def add_engine(inputs: types.Object, params: Params) -> None:
     """Add the choice of an engine, and what that needs; nothing where there is no choice."""
     names = engines_here()
     if len(names) < 2:

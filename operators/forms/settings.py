@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.methods.registry import CATALOG
@@ -17,6 +20,8 @@ from ..params import Params
 from .fields import choose, count_of, first_reasons, refuse, there_is
 
 if TYPE_CHECKING:
+    import fiftyone.core.collections as foc
+
     from fiftyone_plugin.runs.estimate import Estimate
     from fiftyone_plugin.runs.result import LabelResult
 
@@ -61,7 +66,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # ---------------------------------------------------------------------- the form
 
 
-def add_settings(ctx: Any, inputs: Any, params: Params) -> None:
+def add_settings(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
     """Add method, classes, backbone, refinement and input size; what is impossible is marked."""
     method = _add_method(inputs, params)
     _add_classes(ctx, inputs, params, method)
@@ -77,7 +82,7 @@ def add_settings(ctx: Any, inputs: Any, params: Params) -> None:
     )
 
 
-def _add_method(inputs: Any, params: Params) -> str:
+def _add_method(inputs: types.Object, params: Params) -> str:
     method = params.one_of("method", CATALOG, DEFAULT_METHOD)
     labels = {name: note.label for name, note in CATALOG.items()}
     note = CATALOG[method].note
@@ -85,7 +90,7 @@ def _add_method(inputs: Any, params: Params) -> str:
     return method
 
 
-def _add_classes(ctx: Any, inputs: Any, params: Params, method: str) -> None:
+def _add_classes(ctx: foo.ExecutionContext, inputs: types.Object, params: Params, method: str) -> None:
     from fiftyone_plugin.runs.config import default_classes
 
     if CATALOG[method].finds_classes:
@@ -107,7 +112,7 @@ def _add_classes(ctx: Any, inputs: Any, params: Params, method: str) -> None:
     )
 
 
-def _add_backbone(inputs: Any, params: Params) -> None:
+def _add_backbone(inputs: types.Object, params: Params) -> None:
     from fiftyone_plugin.features.backbones.presence import describe_weights, is_here
     from fiftyone_plugin.features.backbones.registry import BACKBONES
 
@@ -138,7 +143,7 @@ def _add_backbone(inputs: Any, params: Params) -> None:
         refuse(inputs, "weights", f"there is no file {path}")
 
 
-def _add_refinement(inputs: Any, params: Params) -> None:
+def _add_refinement(inputs: types.Object, params: Params) -> None:
     choices = {BY_DEFAULT: "as recommended (dense CRF)", **REFINEMENTS}
     text = "Makes the masks follow the edges of the photo"
     choose(inputs, "refine", choices, default=BY_DEFAULT, label="Refinement", description=text)
@@ -202,7 +207,7 @@ def form_values(
     return {**values, "backbone": OF_FILE, "weights": backbone}
 
 
-def labelled_view(ctx: Any) -> Any:
+def labelled_view(ctx: foo.ExecutionContext) -> Any:
     """Return the view that a run or its form is about.
 
     Raises:
@@ -215,7 +220,7 @@ def labelled_view(ctx: Any) -> Any:
     return view
 
 
-def check_target(ctx: Any) -> str:
+def check_target(ctx: foo.ExecutionContext) -> str:
     """Return why the view of a form cannot be labelled; empty if it can."""
     try:
         labelled_view(ctx)
@@ -244,7 +249,7 @@ def in_a_line(summary: Mapping[str, Any]) -> str:
 # ---------------------------------------------------------------------- what it will take
 
 
-def estimate_run(view: Any, params: Params, *, fitted: bool = False) -> tuple[int, Estimate]:
+def estimate_run(view: foc.SampleCollection, params: Params, *, fitted: bool = False) -> tuple[int, Estimate]:
     """Count the images of a view and estimate a run on them; asked again at once, it answers the same.
 
     Args:
@@ -269,7 +274,7 @@ def estimate_run(view: Any, params: Params, *, fitted: bool = False) -> tuple[in
     return known[1]
 
 
-def _images_and_paths(view: Any, key: str, now: float) -> tuple[int, list[str]]:
+def _images_and_paths(view: foc.SampleCollection, key: str, now: float) -> tuple[int, list[str]]:
     """Return how many images a view has and the paths of some; no setting changes them."""
     known = _looked_at.get(key)
     if known is None or now - known[0] > LOOKED_S:
@@ -279,7 +284,7 @@ def _images_and_paths(view: Any, key: str, now: float) -> tuple[int, list[str]]:
     return known[1]
 
 
-def _some_paths(view: Any, images: int) -> list[str]:
+def _some_paths(view: foc.SampleCollection, images: int) -> list[str]:
     from fiftyone_plugin.runs.planning import SAMPLED
 
     starts = sorted({0, images // 2, max(0, images - SAMPLED)})

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset import accepting
@@ -23,26 +24,26 @@ ROUNDING = 0.001  # of the range of a slider
 class AcceptSection:
     """A threshold, what it keeps, and what is done with that; a part of the panel, whose hooks it shares."""
 
-    def move_threshold(self, ctx: Any) -> None:
+    def move_threshold(self, ctx: foo.ExecutionContext) -> None:
         """Take another threshold; the layout says what it keeps."""
         shown = _shown(ctx)
         value = _number(ctx.params.get("value"))
         if shown and value is not None:
             ctx.panel.state.set(_key(shown.run), value)
 
-    def show_kept(self, ctx: Any) -> None:
+    def show_kept(self, ctx: foo.ExecutionContext) -> None:
         """Show what the threshold keeps, highest score first."""
         if shown := _shown(ctx):
             kept = accepting.kept_view(ctx.dataset, shown.path, shown.threshold)
             parts.show(ctx, shown.run, kept.sort_by(shown.path, reverse=True))
 
-    def show_left(self, ctx: Any) -> None:
+    def show_left(self, ctx: foo.ExecutionContext) -> None:
         """Show what the threshold leaves out, lowest score first."""
         if shown := _shown(ctx):
             left = accepting.kept_view(ctx.dataset, shown.path, shown.threshold, kept=False)
             parts.show(ctx, shown.run, left.sort_by(shown.path))
 
-    def accept(self, ctx: Any) -> None:
+    def accept(self, ctx: foo.ExecutionContext) -> None:
         """Tag what is kept, and what is to be reviewed."""
         if shown := _shown(ctx):
             done = accepting.accept(ctx.dataset, shown.run.field, shown.threshold)
@@ -50,20 +51,22 @@ class AcceptSection:
             text = f"Tagged {ACCEPTED!r}: {done.kept:,}; {TO_REVIEW!r}: {done.left:,}"
             ctx.ops.notify(text, variant="success")
 
-    def take_tags_back(self, ctx: Any) -> None:
+    def take_tags_back(self, ctx: foo.ExecutionContext) -> None:
         """Remove both tags from the images of the run."""
         if shown := _shown(ctx):
             accepting.take_back(ctx.dataset, shown.run.field)
             ctx.ops.reload_samples()
             ctx.ops.notify("The tags are taken back", variant="success")
 
-    def export_accepted(self, ctx: Any) -> None:
+    def export_accepted(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that exports the accepted images, of the whole dataset."""
         if shown := _shown(ctx):
             params = {"field": shown.run.field, "tag": ACCEPTED, "view_target": "DATASET"}
             ctx.prompt(f"{self.plugin_name}/export_masks", params=params)  # type: ignore[attr-defined]
 
-    def accepting_state(self, ctx: Any, run: RunRecord | None, found: Histogram | None) -> dict[str, Any]:
+    def accepting_state(
+        self, ctx: foo.ExecutionContext, run: RunRecord | None, found: Histogram | None
+    ) -> dict[str, Any]:
         """Return what the state holds of a run: the range of its scores, and the threshold so far."""
         if run is None or not run.is_complete or found is None or len(found.counts) < 2:
             return {"scored": None}
@@ -72,7 +75,7 @@ class AcceptSection:
         moved = {} if threshold is None else {_key(run): threshold}
         return {"scored": [found.path, found.edges[0], high], **moved}
 
-    def render_accepting(self, ctx: Any, panel: Any) -> None:
+    def render_accepting(self, ctx: foo.ExecutionContext, panel: types.Object) -> None:
         """Lay the slider out, and what it keeps."""
         shown = _shown(ctx)
         if shown is None:
@@ -122,7 +125,7 @@ def _key(run: RunRecord) -> str:
     return f"threshold_{run.field}"
 
 
-def _moved(ctx: Any, run: RunRecord, low: float, high: float) -> float | None:
+def _moved(ctx: foo.ExecutionContext, run: RunRecord, low: float, high: float) -> float | None:
     """Return where the slider of a run was moved to.
 
     Outside its range it was not: the App sends what the slider of the run before had when another one comes.
@@ -136,7 +139,7 @@ def _moved(ctx: Any, run: RunRecord, low: float, high: float) -> float | None:
     return high if high - value < ROUNDING * (high - low) else value
 
 
-def _shown(ctx: Any) -> _Shown | None:
+def _shown(ctx: foo.ExecutionContext) -> _Shown | None:
     """Return what the panel's state says, which comes from the browser; ``None`` where it does not fit."""
     run = choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
     scored = ctx.panel.state.scored

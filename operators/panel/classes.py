@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset import summary
@@ -36,7 +37,7 @@ ACTIONS = {
 class ClassSection:
     """The table and its clicks; a part of the panel, whose state and hooks it shares."""
 
-    def click_class(self, ctx: Any) -> None:
+    def click_class(self, ctx: foo.ExecutionContext) -> None:
         """Show the images with the class of a row, or all again; a click on a heading sorts by it."""
         run, row, column = _run(ctx), ctx.params.get("row"), ctx.params.get("column")
         if row == -1:
@@ -54,24 +55,24 @@ class ClassSection:
         ctx.panel.state.shown = name
         parts.show(ctx, run, view)
 
-    def show_all(self, ctx: Any) -> None:
+    def show_all(self, ctx: foo.ExecutionContext) -> None:
         """Leave the view that a click has set."""
         ctx.panel.state.shown = None
         ctx.ops.clear_view()
 
-    def rename_class(self, ctx: Any) -> None:
+    def rename_class(self, ctx: foo.ExecutionContext) -> None:
         """Open the form for the name of the class of a row."""
         self._open_for(ctx, "rename_classes", lambda field, ids: {"only": ",".join(map(str, ids))})
 
-    def split_one(self, ctx: Any) -> None:
+    def split_one(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that splits the class of a row."""
         self._open_for(ctx, "split_class", lambda field, ids: {"class_id": str(ids[0])})
 
-    def hide_one(self, ctx: Any) -> None:
+    def hide_one(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that hides the class of a row."""
         self._open_for(ctx, "hide_classes", lambda field, ids: {f"{field}__hide__{id_}": True for id_ in ids})
 
-    def _open_for(self, ctx: Any, operator: str, params: Any) -> None:
+    def _open_for(self, ctx: foo.ExecutionContext, operator: str, params: Any) -> None:
         run, rows = _run(ctx), _rows(ctx)
         number = row_of(ctx.params.get("row"), rows)
         if run and number is not None and (ids := rows[number][1]):
@@ -79,12 +80,12 @@ class ClassSection:
             uri = f"{self.plugin_name}/{operator}"  # type: ignore[attr-defined]
             ctx.prompt(uri, params=values, on_success=self.refresh)  # type: ignore[attr-defined]
 
-    def _sort_by(self, ctx: Any, column: str) -> None:
+    def _sort_by(self, ctx: foo.ExecutionContext, column: str) -> None:
         by, down = _order(ctx)
         ctx.panel.state.sort = [column, not down if by == column else column in DOWN_FIRST]
         self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def class_state(self, ctx: Any, rows: list[summary.ClassRow]) -> dict[str, Any]:
+    def class_state(self, ctx: foo.ExecutionContext, rows: list[summary.ClassRow]) -> dict[str, Any]:
         """Return what the state holds of the table: its rows, their order, and the class in the grid."""
         listed = [[row.name, list(row.ids)] for row in rows]
         shown = ctx.panel.state.shown
@@ -94,7 +95,7 @@ class ClassSection:
             "shown": shown if shown in [name for name, _ in listed] else None,
         }
 
-    def class_rows(self, ctx: Any, run: RunRecord | None) -> list[summary.ClassRow]:
+    def class_rows(self, ctx: foo.ExecutionContext, run: RunRecord | None) -> list[summary.ClassRow]:
         """Return the classes of a run, in the order that a person wants."""
         if run is None or not run.is_complete:
             return []
@@ -105,7 +106,7 @@ class ClassSection:
                           reverse=down)  # fmt: skip
         return sorted(rows, key=lambda row: getattr(row, by) or 0, reverse=down)  # stable
 
-    def render_classes(self, ctx: Any, panel: Any, run: RunRecord) -> None:
+    def render_classes(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Lay the table out."""
         rows, (by, down) = _rows(ctx), _order(ctx)
         view = types.TableView(
@@ -140,11 +141,11 @@ def _natural(part: str) -> tuple[int, str]:
     return (int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part.casefold())
 
 
-def _run(ctx: Any) -> RunRecord | None:
+def _run(ctx: foo.ExecutionContext) -> RunRecord | None:
     return summary.choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
 
 
-def _order(ctx: Any) -> tuple[str, bool]:
+def _order(ctx: foo.ExecutionContext) -> tuple[str, bool]:
     """Return the column that the rows are sorted by, and whether the largest is on top."""
     order = ctx.panel.state.sort
     if isinstance(order, list) and len(order) == 2 and order[0] in SORTABLE:
@@ -152,7 +153,7 @@ def _order(ctx: Any) -> tuple[str, bool]:
     return "images", True
 
 
-def _rows(ctx: Any) -> list[tuple[str, list[int]]]:
+def _rows(ctx: foo.ExecutionContext) -> list[tuple[str, list[int]]]:
     """Return name and ids of the rows of the panel's state, which comes from the browser."""
     rows = [row for row in list_of(ctx.panel.state.classes) if isinstance(row, list) and len(row) == 2]
     return [
@@ -162,7 +163,7 @@ def _rows(ctx: Any) -> list[tuple[str, list[int]]]:
     ]
 
 
-def _name(ctx: Any, number: Any) -> str | None:
+def _name(ctx: foo.ExecutionContext, number: Any) -> str | None:
     """Return the name in a row that an event speaks of, which may be of an earlier state."""
     rows = _rows(ctx)
     row = row_of(number, rows)
@@ -172,7 +173,7 @@ def _name(ctx: Any, number: Any) -> str | None:
 # ---------------------------------------------------------------------- looks
 
 
-def _looks(ctx: Any, run: RunRecord, rows: list[tuple[str, list[int]]]) -> dict[str, Any]:
+def _looks(ctx: foo.ExecutionContext, run: RunRecord, rows: list[tuple[str, list[int]]]) -> dict[str, Any]:
     """Return the styles of the table.
 
     Cells of the App's tables hold text alone, so colours, crops and bars are backgrounds of cells.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown
@@ -23,6 +24,10 @@ from ..running import read_again
 from . import parts
 from .guard import row_of, text_of
 
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+
 __all__ = ["ComparisonSection"]
 
 PAIRS = 20  # of classes, those that agree least
@@ -31,12 +36,12 @@ PAIRS = 20  # of classes, those that agree least
 class ComparisonSection:
     """Events and layout of the comparison; a part of the panel, whose state and hooks it shares."""
 
-    def choose_other(self, ctx: Any) -> None:
+    def choose_other(self, ctx: foo.ExecutionContext) -> None:
         """Take another run to compare with."""
         ctx.panel.state.other = text_of(ctx.params.get("value"))
         self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def compare(self, ctx: Any) -> None:
+    def compare(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that compares the two runs."""
         run, other = _pair(ctx)
         if run and other:
@@ -44,7 +49,7 @@ class ComparisonSection:
             params = {"a": run.field, "b": other.field}
             ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
 
-    def draw_difference(self, ctx: Any) -> None:
+    def draw_difference(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that draws where the two runs differ."""
         run, other = _pair(ctx)
         if run and other:
@@ -52,20 +57,20 @@ class ComparisonSection:
             params = {"field": run.field, "kind": DIFFERENCE, "other": other.field, "view_target": "DATASET"}
             ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
 
-    def show_disagreement(self, ctx: Any) -> None:
+    def show_disagreement(self, ctx: foo.ExecutionContext) -> None:
         """Show the images in which the two runs differ most."""
         run, stored = _stored(ctx)
         if run and stored:
             parts.show(ctx, run, stored.view or disagreement_view(ctx.dataset, stored))
 
-    def click_pair(self, ctx: Any) -> None:
+    def click_pair(self, ctx: foo.ExecutionContext) -> None:
         """Show the images with two matched classes, where the runs differ most first."""
         run, stored = _stored(ctx)
         row = row_of(ctx.params.get("row"), stored.classes if stored else ())
         if run and stored and row is not None:
             parts.show(ctx, run, match_view(ctx.dataset, stored, row))
 
-    def click_agreement(self, ctx: Any) -> None:
+    def click_agreement(self, ctx: foo.ExecutionContext) -> None:
         """Show the images that a bar of agreement counts."""
         run, stored = _stored(ctx)
         found = parts.histogram(ctx.dataset, stored.field) if stored else None
@@ -73,7 +78,7 @@ class ComparisonSection:
         if run and found and bar is not None:
             parts.show(ctx, run, summary.bar_view(ctx.dataset, found, bar))
 
-    def forget_comparison(self, ctx: Any) -> None:
+    def forget_comparison(self, ctx: foo.ExecutionContext) -> None:
         """Delete the comparison: its field, saved view and record."""
         _, stored = _stored(ctx)
         if stored:
@@ -82,7 +87,7 @@ class ComparisonSection:
             read_again(ctx)
         self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def comparison_data(self, ctx: Any) -> dict[str, Any]:
+    def comparison_data(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
         """Return the table and the plot of the comparison."""
         _, stored = _stored(ctx)
         found = parts.histogram(ctx.dataset, stored.field) if stored else None
@@ -91,7 +96,9 @@ class ComparisonSection:
             "pairs": _rows(ctx.dataset, stored) if stored else [],
         }
 
-    def render_comparison(self, ctx: Any, panel: Any, runs: list[RunRecord]) -> None:
+    def render_comparison(
+        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord]
+    ) -> None:
         """Lay the comparison out, where there are two finished runs."""
         run, other = _pair(ctx, runs)
         if run is None or other is None:
@@ -131,7 +138,9 @@ class ComparisonSection:
         )  # fmt: skip
 
 
-def _pair(ctx: Any, runs: list[RunRecord] | None = None) -> tuple[RunRecord | None, RunRecord | None]:
+def _pair(
+    ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None
+) -> tuple[RunRecord | None, RunRecord | None]:
     """Return the chosen run and the one to compare it with; ``None`` for what there is not."""
     if runs is None:
         runs = list_runs(ctx.dataset) if ctx.dataset else []
@@ -143,7 +152,7 @@ def _pair(ctx: Any, runs: list[RunRecord] | None = None) -> tuple[RunRecord | No
 
 
 def _stored(
-    ctx: Any, runs: list[RunRecord] | None = None
+    ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None
 ) -> tuple[RunRecord | None, StoredComparison | None]:
     """Return the chosen run and its stored comparison with the other one."""
     run, other = _pair(ctx, runs)
@@ -164,7 +173,7 @@ def _sentence(stored: StoredComparison) -> str:
     return text
 
 
-def _rows(dataset: Any, stored: StoredComparison) -> list[dict[str, Any]]:
+def _rows(dataset: fo.Dataset, stored: StoredComparison) -> list[dict[str, Any]]:
     names = {field: dataset.mask_targets.get(field) or {} for field in (stored.a, stored.b)}
 
     def name(field: str, id_: int | None) -> str:

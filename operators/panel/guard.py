@@ -37,7 +37,7 @@ class GuardedPanel(foo.Panel):
 
     leave_for: ClassVar[tuple[str, ...]] = ()
 
-    def execute(self, ctx: Any) -> Any:
+    def execute(self, ctx: foo.ExecutionContext) -> Any:
         """Do what an event asks, and lay the panel out."""
         if ctx.params.get(TRIES):
             time.sleep(LEAVING_S)  # before the dataset is held
@@ -65,7 +65,7 @@ class GuardedPanel(foo.Panel):
             self._tell(ctx, text, stays=False)
         return None
 
-    def _leaves_view(self, ctx: Any) -> bool:
+    def _leaves_view(self, ctx: foo.ExecutionContext) -> bool:
         """Have the App leave a view that is gone or may go with this event, and send the event again.
 
         With every state that a panel is given the App loads the page of its address, see
@@ -85,7 +85,7 @@ class GuardedPanel(foo.Panel):
         ctx.trigger(self.uri, {**ctx.params, TRIES: tries + 1})
         return True
 
-    def _tell(self, ctx: Any, text: str, *, stays: bool) -> None:
+    def _tell(self, ctx: foo.ExecutionContext, text: str, *, stays: bool) -> None:
         """Show a problem as a toast, and in place of the panel where that cannot be laid out."""
         ctx.ops.notify(text, variant="error")
         if stays:
@@ -100,7 +100,7 @@ class GuardedPanel(foo.Panel):
         ctx.ops.show_panel_output(show_text(types.Property(panel, view=types.GridView(padding=1))))
 
 
-def _check_request(panel: foo.Panel, ctx: Any) -> None:
+def _check_request(panel: foo.Panel, ctx: foo.ExecutionContext) -> None:
     """Open the dataset of an event, and check its name.
 
     Raises:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown
@@ -21,6 +22,10 @@ from ..forms.fields import count_of, show_name
 from ..running import read_again
 from . import parts
 from .guard import list_of
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
 
 __all__ = ["FORMS", "HeaderSection"]
 
@@ -64,7 +69,7 @@ WHOLE = ("evaluate_masks", "export_masks")  # not the images that a click on a c
 class HeaderSection:
     """What can be done with a run; a part of the panel, whose state and hooks it shares."""
 
-    def open_form(self, ctx: Any) -> None:
+    def open_form(self, ctx: foo.ExecutionContext) -> None:
         """Open the form of an operator, with the field of the chosen run."""
         name, runs = ctx.params.get("operator"), list_runs(ctx.dataset) if ctx.dataset else []
         if not isinstance(name, str) or name not in {each for group in FORMS.values() for each in group}:
@@ -85,7 +90,9 @@ class HeaderSection:
             params["view_target"] = "DATASET"
         self._prompt(ctx, name, params, self.refresh)  # type: ignore[attr-defined]
 
-    def _label_again(self, ctx: Any, runs: list[RunRecord], run: RunRecord | None, *, taught: bool) -> None:
+    def _label_again(
+        self, ctx: foo.ExecutionContext, runs: list[RunRecord], run: RunRecord | None, *, taught: bool
+    ) -> None:
         """Open the form that labels anew; taught: from labels of a person and what the chosen run knows."""
         if run is None:
             return
@@ -96,26 +103,26 @@ class HeaderSection:
             params |= {"field": free_field(taken, f"{run.field}_taught"), "start": run.field}
         self._prompt(ctx, "label_dataset", params, self.show_newest)
 
-    def _prompt(self, ctx: Any, name: str, params: dict[str, Any], then: Any) -> None:
+    def _prompt(self, ctx: foo.ExecutionContext, name: str, params: dict[str, Any], then: Any) -> None:
         ctx.prompt(f"{self.plugin_name}/{name}", params=params, on_success=then)  # type: ignore[attr-defined]
 
-    def show_newest(self, ctx: Any) -> None:
+    def show_newest(self, ctx: foo.ExecutionContext) -> None:
         """Show the newest run, and offer to compare it with the one that was shown before."""
         ctx.panel.state.other = ctx.panel.state.run
         ctx.panel.state.run = None
         self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def label_now(self, ctx: Any) -> None:
+    def label_now(self, ctx: foo.ExecutionContext) -> None:
         """Label in one click, as the bolt above the grid does."""
         ctx.trigger(f"{self.plugin_name}/quick_label")  # type: ignore[attr-defined]
 
-    def toggle(self, ctx: Any) -> None:
+    def toggle(self, ctx: foo.ExecutionContext) -> None:
         """Open or close a part that is not always shown; asked twice for the same, nothing changes."""
         part = ctx.params.get("part")
         if part in ("more", "details"):
             ctx.panel.state.set(part, ctx.params.get("open") is True)
 
-    def choose_palette(self, ctx: Any) -> None:
+    def choose_palette(self, ctx: foo.ExecutionContext) -> None:
         """Colour the classes of all runs by another palette."""
         palette = ctx.params.get("palette")
         if palette in PALETTES:
@@ -123,7 +130,7 @@ class HeaderSection:
             parts.show_colours(ctx)
             self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def take_overlay_away(self, ctx: Any) -> None:
+    def take_overlay_away(self, ctx: foo.ExecutionContext) -> None:
         """Delete a field that shows masks in another way."""
         name = ctx.params.get("overlay")
         if name in {each.name for each in list_overlays(ctx.dataset)}:
@@ -133,7 +140,7 @@ class HeaderSection:
 
     # ------------------------------------------------------------------ layout
 
-    def render_no_run(self, ctx: Any, panel: Any) -> None:
+    def render_no_run(self, ctx: foo.ExecutionContext, panel: types.Object) -> None:
         """Offer what can be done with images without masks, or with videos."""
         videos = ctx.dataset is not None and ctx.dataset.media_type == "video"
         panel.md(VIDEOS if videos else NO_RUN, name="none")
@@ -149,7 +156,9 @@ class HeaderSection:
         ):
             self._form(row, name, label)
 
-    def render_head(self, ctx: Any, panel: Any, runs: list[RunRecord], run: RunRecord) -> None:
+    def render_head(
+        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
+    ) -> None:
         """Say which run it is, and offer the next steps."""
         if len(runs) > 1:
             choices = types.DropdownView(compact=True)
@@ -177,7 +186,7 @@ class HeaderSection:
         if more:
             self._more(ctx, panel, run)
 
-    def _more(self, ctx: Any, panel: Any, run: RunRecord) -> None:
+    def _more(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Add a button for everything else, in groups."""
         for number, (group, forms) in enumerate(FORMS.items()):
             row = parts.flow(panel, f"more_{number}")
@@ -203,7 +212,7 @@ class HeaderSection:
     def _form(self, row: Any, name: str, label: str, *, first: bool = False) -> None:
         parts.button(row, f"open_{name}", label, self.open_form, {"operator": name}, first=first)
 
-    def _ask(self, panel: Any, run: RunRecord) -> None:
+    def _ask(self, panel: types.Object, run: RunRecord) -> None:
         warning = (
             f"Delete run {run.key!r}: its fields and mask files go, with its saved views and "
             "comparisons. Files that other fields or datasets show stay."
@@ -216,7 +225,7 @@ class HeaderSection:
         parts.button(row, "delete", "Delete it", self.delete, first=True, color="error")  # type: ignore[attr-defined]
 
 
-def describe(dataset: Any, run: RunRecord, classes: int) -> str:
+def describe(dataset: fo.Dataset, run: RunRecord, classes: int) -> str:
     """Return a line about a run, as Markdown: field, method, classes, images, date on this machine, state."""
     date = dataset.get_run_info(run.key).timestamp.replace(tzinfo=timezone.utc).astimezone()
     known = [str(run.settings["method"])] if run.settings.get("method") else []

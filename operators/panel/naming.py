@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown
@@ -43,7 +44,7 @@ HINTS = (
 class NamingSection:
     """Events and layout of the cards; a part of the panel, whose state and hooks it shares."""
 
-    def start_naming(self, ctx: Any) -> None:
+    def start_naming(self, ctx: foo.ExecutionContext) -> None:
         """Show the cards of the chosen run, from the first one without a name on."""
         run = _chosen(ctx)
         if run is None or not run.is_complete:
@@ -57,22 +58,22 @@ class NamingSection:
         first = next((number for number, card in enumerate(found) if not card.name), len(found))
         self._show(ctx, run, sit(Naming(run.key, found, first, names_used(ctx.dataset)[:SUGGESTED])).naming)
 
-    def leave_naming(self, ctx: Any) -> None:
+    def leave_naming(self, ctx: foo.ExecutionContext) -> None:
         """Go back to the figures of the run; the names so far are kept."""
         self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def name_card(self, ctx: Any) -> None:
+    def name_card(self, ctx: foo.ExecutionContext) -> None:
         """Take what was typed, one word a card."""
         told, value = Naming.of_state(ctx.panel.state.naming), ctx.params.get("value")
         words = [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
         self._take(ctx, lambda person: person.typed(words, told.turn if told else 0))
 
-    def press(self, ctx: Any) -> None:
+    def press(self, ctx: foo.ExecutionContext) -> None:
         """Do what the button of a sign does."""
         word = ctx.params.get("word")
         self._take(ctx, lambda person: [person.step(word, typed=False)] if word in SIGNS else [])
 
-    def take_idea(self, ctx: Any) -> None:
+    def take_idea(self, ctx: foo.ExecutionContext) -> None:
         """Take a name that a model has suggested for the card on which it stands."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
@@ -82,14 +83,14 @@ class NamingSection:
             known = known and name not in SIGNS
             self._take(ctx, lambda person: [person.step(name, typed=False)] if known else [])
 
-    def ask_ideas(self, ctx: Any) -> None:
+    def ask_ideas(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that lets a model suggest names."""
         run, _ = _naming(ctx)
         if run:
             uri = f"{self.plugin_name}/suggest_names"  # type: ignore[attr-defined]
             ctx.prompt(uri, params={"field": run.field}, on_success=self.start_naming)
 
-    def go_to_card(self, ctx: Any) -> None:
+    def go_to_card(self, ctx: foo.ExecutionContext) -> None:
         """Go to another card."""
         run, naming = _naming(ctx)
         number = row_of(ctx.params.get("card"), naming.cards if naming else ())
@@ -97,7 +98,7 @@ class NamingSection:
             sitting(naming).go_to(number)
             self._show(ctx, run, naming)
 
-    def show_card(self, ctx: Any) -> None:
+    def show_card(self, ctx: foo.ExecutionContext) -> None:
         """Show the images of the class of this card in the grid."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
@@ -105,7 +106,7 @@ class NamingSection:
             name = str(targets.get(naming.cards[naming.at].cluster, ""))
             parts.show(ctx, run, class_view(ctx.dataset, run.field, name))
 
-    def split_card(self, ctx: Any) -> None:
+    def split_card(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that splits the class of this card."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
@@ -113,19 +114,19 @@ class NamingSection:
             uri = f"{self.plugin_name}/split_class"  # type: ignore[attr-defined]
             ctx.prompt(uri, params=params, on_success=self.start_naming)
 
-    def write_names(self, ctx: Any) -> None:
+    def write_names(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that writes the masks with names."""
         run, _ = _naming(ctx)
         if run:
             uri = f"{self.plugin_name}/name_classes"  # type: ignore[attr-defined]
             ctx.prompt(uri, params={"field": run.field}, on_success=self.show_named)
 
-    def show_named(self, ctx: Any) -> None:
+    def show_named(self, ctx: foo.ExecutionContext) -> None:
         """Show the run that has been made of the names, the newest one."""
         ctx.panel.state.run = None
         self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def _take(self, ctx: Any, step: Callable[[Sitting], list[str | None]]) -> None:
+    def _take(self, ctx: foo.ExecutionContext, step: Callable[[Sitting], list[str | None]]) -> None:
         """Take a step, which returns what is wrong with each of its words, and show where that leads."""
         run, naming = _naming(ctx)
         if run is None or naming is None:
@@ -140,7 +141,7 @@ class NamingSection:
             ctx.ops.notify(problem.capitalize(), variant="warning")
         self._show(ctx, run, naming)
 
-    def _show(self, ctx: Any, run: RunRecord, naming: Naming) -> None:
+    def _show(self, ctx: foo.ExecutionContext, run: RunRecord, naming: Naming) -> None:
         """Send the state and the pictures of the cards in sight, each in one message."""
         # without what was typed, which ends it; with what was seen, so that a run that appears is shown
         state = {"run": run.key, "naming": naming.to_state(), "stamp": ctx.panel.state.stamp}
@@ -161,7 +162,7 @@ class NamingSection:
 
     # ------------------------------------------------------------------ layout
 
-    def render_naming(self, ctx: Any, panel: Any) -> bool:
+    def render_naming(self, ctx: foo.ExecutionContext, panel: types.Object) -> bool:
         """Lay the cards out, if a person is naming; returns whether that is so."""
         run, naming = _naming(ctx)
         if run is None or naming is None:
@@ -190,7 +191,7 @@ class NamingSection:
             panel.img("tree", alt_text="Dendrogram: which classes are alike", width="100%")
         return True
 
-    def _card(self, panel: Any, naming: Naming) -> None:
+    def _card(self, panel: types.Object, naming: Naming) -> None:
         card = naming.cards[naming.at]
         row = panel.h_stack("card", gap=2, align_y="center")
         row.img("picture", height="108px", alt_text=f"Crops of class {card.cluster}", on_click=self.show_card)
@@ -220,7 +221,7 @@ class NamingSection:
             if near.name:
                 self._sign(row, ALIKE, "The same name")
 
-    def _ideas(self, ctx: Any, panel: Any, run: RunRecord, naming: Naming) -> None:
+    def _ideas(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord, naming: Naming) -> None:
         """Offer what a model suggests for this card; nothing of it is taken unasked."""
         row = parts.flow(panel, "ideas")
         known = ideas_of(ctx.dataset, run)
@@ -230,7 +231,7 @@ class NamingSection:
         label = "Suggest again" if known else "Suggest names"
         parts.button(row, "ask_ideas", label, self.ask_ideas)
 
-    def _signs(self, panel: Any, naming: Naming) -> None:
+    def _signs(self, panel: types.Object, naming: Naming) -> None:
         row = panel.h_stack("signs", gap=1, align_y="center")
         if naming.before():
             self._sign(row, SAME, f"Same: {show_name(naming.before())}")
@@ -246,7 +247,7 @@ class NamingSection:
             name, label=f"{label} ({word})", on_click=self.press, params={"word": word}, variant="outlined"
         )
 
-    def _neighbour(self, panel: Any, key: str, card: ClusterCard, number: int) -> None:
+    def _neighbour(self, panel: types.Object, key: str, card: ClusterCard, number: int) -> None:
         row = panel.h_stack(key, gap=2, align_y="center")
         alt = f"Crops of class {card.cluster}"
         row.img("picture", height="48px", alt_text=alt, on_click=self.go_to_card, params={"card": number})
@@ -264,11 +265,11 @@ def _in_sight(naming: Naming) -> dict[str, int]:
     return {keys[number]: number for number in numbers if 0 <= number < len(naming.cards)}
 
 
-def _chosen(ctx: Any) -> RunRecord | None:
+def _chosen(ctx: foo.ExecutionContext) -> RunRecord | None:
     return choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
 
 
-def _naming(ctx: Any) -> tuple[RunRecord | None, Naming | None]:
+def _naming(ctx: foo.ExecutionContext) -> tuple[RunRecord | None, Naming | None]:
     """Return the run whose classes are being named, and where the person is, as the server has it."""
     told = Naming.of_state(ctx.panel.state.naming)
     naming = sitting(told).naming if told is not None else None

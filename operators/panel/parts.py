@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_plot_label, shorten
@@ -16,6 +17,11 @@ from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.errors import UsageError
 
 from ..running import show_colours
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+    import fiftyone.core.collections as foc
+
 
 __all__ = [
     "ITEM",
@@ -42,7 +48,7 @@ ITEM = {"componentsProps": {"item": {"sx": {"width": "auto"}}}}
 """What a part of a :func:`flow` is made with, to be as wide as it is."""
 
 
-def show(ctx: Any, run: RunRecord, view: Any) -> None:
+def show(ctx: foo.ExecutionContext, run: RunRecord, view: foc.SampleCollection | str) -> None:
     """Show a view, or the saved one of a name, with the masks of a run switched on and coloured by class."""
     if isinstance(view, str):
         ctx.ops.set_view(name=view)
@@ -52,7 +58,7 @@ def show(ctx: Any, run: RunRecord, view: Any) -> None:
     show_colours(ctx)
 
 
-def flow(panel: Any, name: str) -> Any:
+def flow(panel: types.Object, name: str) -> Any:
     """Add a row that goes on in the next line where the panel is narrow."""
     row = types.Object()
     panel.define_property(name, row, view=types.GridView(orientation="2d", gap=1, align_y="center"))
@@ -68,7 +74,7 @@ def button(
     row.btn(name, label=label, on_click=event, params=params, variant=variant, **ITEM, **options)
 
 
-def histogram(dataset: Any, path: str | None) -> summary.Histogram | None:
+def histogram(dataset: fo.Dataset, path: str | None) -> summary.Histogram | None:
     """Return the histogram of a score, ``None`` where there is no value."""
     try:
         return summary.score_histogram(dataset, path) if path and dataset.has_sample_field(path) else None
@@ -114,13 +120,13 @@ def size_of(rows: list[dict[str, Any]]) -> int:
     return len(rows[0]["x"]) if rows and "x" in rows[0] else len(rows)
 
 
-def sizes(ctx: Any) -> dict[str, int]:
+def sizes(ctx: foo.ExecutionContext) -> dict[str, int]:
     """Return what the panel's state says of the sizes of tables and plots; it comes from the browser."""
     known = ctx.panel.state.sizes
     return {k: v for k, v in known.items() if type(v) is int} if isinstance(known, dict) else {}
 
 
-def sized(ctx: Any, name: str) -> str:
+def sized(ctx: foo.ExecutionContext, name: str) -> str:
     """Return the key of a table or plot in the panel's data: another one for another number of rows.
 
     The App copies data into the state when an input of the panel changes, and shows both merged, row by row:
@@ -129,7 +135,9 @@ def sized(ctx: Any, name: str) -> str:
     return f"{name}_{sizes(ctx).get(name, 0)}"
 
 
-def plot(panel: Any, key: str, title: str, *, y: str | None = None, bars: int = 0, **events: Any) -> None:
+def plot(
+    panel: types.Object, key: str, title: str, *, y: str | None = None, bars: int = 0, **events: Any
+) -> None:
     """Add a plot of the bars that are in the panel's data under ``key``.
 
     ``y`` is the title of the vertical axis; ``None`` for horizontal bars, which have names on their left, and
@@ -145,7 +153,7 @@ def plot(panel: Any, key: str, title: str, *, y: str | None = None, bars: int = 
     panel.plot(key, layout=layout, config={"displayModeBar": False}, **events)
 
 
-def table(panel: Any, key: str, label: str, columns: list[tuple[str, str]], **events: Any) -> None:
+def table(panel: types.Object, key: str, label: str, columns: list[tuple[str, str]], **events: Any) -> None:
     """Add a table, whose rows are in the panel's data under ``key``."""
     view = types.TableView(**events)
     for name, text in columns:

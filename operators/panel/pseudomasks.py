@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -23,6 +23,10 @@ from .header import HeaderSection
 from .naming import NamingSection
 from .undoing import UndoSection
 from .unfinished import UnfinishedSection
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
 
 __all__ = ["PseudoMasksPanel"]
 
@@ -61,22 +65,22 @@ class PseudoMasksPanel(
 
     # ------------------------------------------------------------------ events
 
-    def on_load(self, ctx: Any) -> None:
+    def on_load(self, ctx: foo.ExecutionContext) -> None:
         """Fill the plots of the newest run."""
         self.refresh(ctx)
 
-    def on_change_dataset(self, ctx: Any) -> None:
+    def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
         """Start over with the runs of another dataset."""
         ctx.panel.state.stamp = None
         self.refresh(ctx)
 
-    def choose_run(self, ctx: Any) -> None:
+    def choose_run(self, ctx: foo.ExecutionContext) -> None:
         """Show another run."""
         ctx.panel.state.run = text_of(ctx.params.get("value"))
         ctx.panel.state.stamp = None  # even where a run has begun since
         self.refresh(ctx)
 
-    def click_bar(self, ctx: Any) -> None:
+    def click_bar(self, ctx: foo.ExecutionContext) -> None:
         """Show the images that a bar counts."""
         run = _chosen(ctx)
         found = _histogram(ctx.dataset, run)
@@ -84,7 +88,7 @@ class PseudoMasksPanel(
         if run and found and bar is not None:
             parts.show(ctx, run, summary.bar_view(ctx.dataset, found, bar))
 
-    def show_saved(self, ctx: Any) -> None:
+    def show_saved(self, ctx: foo.ExecutionContext) -> None:
         """Open a saved view of the run."""
         run, name = _chosen(ctx), ctx.params.get("name")
         if run and isinstance(name, str) and ctx.dataset.has_saved_view(name):
@@ -92,16 +96,16 @@ class PseudoMasksPanel(
         else:
             ctx.ops.notify("This view is gone: renew the saved views", variant="warning")
 
-    def ask_delete(self, ctx: Any) -> None:
+    def ask_delete(self, ctx: foo.ExecutionContext) -> None:
         """Ask before a run is deleted."""
         run = _chosen(ctx)
         ctx.panel.state.confirm = run.key if run else None
 
-    def keep(self, ctx: Any) -> None:
+    def keep(self, ctx: foo.ExecutionContext) -> None:
         """Delete nothing."""
         ctx.panel.state.confirm = None
 
-    def delete(self, ctx: Any) -> None:
+    def delete(self, ctx: foo.ExecutionContext) -> None:
         """Delete the run that was asked about: its fields, files, views and record."""
         from fiftyone_plugin.dataset.labelling import undo
 
@@ -117,7 +121,7 @@ class PseudoMasksPanel(
             read_again(ctx)
         self.refresh(ctx)
 
-    def refresh(self, ctx: Any) -> None:
+    def refresh(self, ctx: foo.ExecutionContext) -> None:
         """Read everything again.
 
         State and data are sent whole, in a message each.
@@ -155,7 +159,7 @@ class PseudoMasksPanel(
 
     # ------------------------------------------------------------------ layout
 
-    def render(self, ctx: Any) -> Any:
+    def render(self, ctx: foo.ExecutionContext) -> Any:
         """Lay the panel out for the chosen run."""
         panel = types.Object()
         view = types.GridView(align_x="left", gap=2, pad_x=1, pad_b=2, orientation="vertical")
@@ -174,7 +178,9 @@ class PseudoMasksPanel(
                 self.render_unfinished(ctx, panel, run)
         return show_text(types.Property(panel, view=view))
 
-    def _results(self, ctx: Any, panel: Any, runs: list[RunRecord], run: RunRecord) -> None:
+    def _results(
+        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
+    ) -> None:
         if ctx.panel.state.details is True:
             stages = parts.sizes(ctx).get("seconds", 0)
             parts.plot(panel, parts.sized(ctx, "seconds"), "Stages, seconds", bars=stages)
@@ -192,12 +198,12 @@ class PseudoMasksPanel(
         self.render_comparison(ctx, panel, runs)
 
 
-def _chosen(ctx: Any, runs: list[RunRecord] | None = None) -> RunRecord | None:
+def _chosen(ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None) -> RunRecord | None:
     """Return the run that the state names, else the newest, else ``None``."""
     if runs is None:
         runs = list_runs(ctx.dataset) if ctx.dataset else []
     return summary.choose_run(runs, ctx.panel.state.run)
 
 
-def _histogram(dataset: Any, run: RunRecord | None) -> summary.Histogram | None:
+def _histogram(dataset: fo.Dataset, run: RunRecord | None) -> summary.Histogram | None:
     return parts.histogram(dataset, summary.score_field(dataset, run.field)) if run else None

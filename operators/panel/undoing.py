@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import fiftyone.operators as foo
+
 from fiftyone_plugin.common.text import shorten
 from fiftyone_plugin.dataset.accepting import is_tagged
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
@@ -23,7 +25,7 @@ AT_ONCE_S = 4.0  # what takes longer is done by the form, which shows how far it
 class UndoSection:
     """One button that names what it takes back; a part of the panel, whose state and hooks it shares."""
 
-    def take_back(self, ctx: Any) -> None:
+    def take_back(self, ctx: foo.ExecutionContext) -> None:
         """Take back the edit that the button named; where another one came after it, nothing."""
         from fiftyone_plugin.dataset.editing import undo_edit
 
@@ -43,7 +45,7 @@ class UndoSection:
             ctx.ops.notify(text, variant="success")
         self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def render_undo(self, ctx: Any, row: Any, runs: list[RunRecord], run: RunRecord) -> None:
+    def render_undo(self, ctx: foo.ExecutionContext, row: Any, runs: list[RunRecord], run: RunRecord) -> None:
         """Offer to take back the last edit, or the newest run as long as nothing was done with it."""
         edits = in_force(ctx.dataset, run.field)
         if edits:

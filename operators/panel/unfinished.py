@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.common.text import plain_markdown
@@ -31,7 +32,7 @@ BEGINS = {"progress": 0.0, "label": "goes on"}
 class UnfinishedSection:
     """How far work is, and buttons to stop it or to go on; a part of the panel, whose hooks it shares."""
 
-    def watch(self, ctx: Any) -> bool:
+    def watch(self, ctx: foo.ExecutionContext) -> bool:
         """Look whether anything is new; the panel stays as it is where nothing is.
 
         Returns:
@@ -61,43 +62,43 @@ class UnfinishedSection:
         ctx.panel.state.moved = moved
         return True
 
-    def stop_now(self, ctx: Any) -> None:
+    def stop_now(self, ctx: foo.ExecutionContext) -> None:
         """Ask a run to end within one batch."""
         run = self._named(ctx)
         if run and request_stop(Path(run.out)):
             ctx.ops.notify(f"{run.field!r} ends within one batch; what is done is kept", variant="info")
 
-    def show_run(self, ctx: Any) -> None:
+    def show_run(self, ctx: foo.ExecutionContext) -> None:
         """Show another run."""
         if run := self._named(ctx):
             ctx.panel.state.run = run.key
             self.refresh(ctx)  # type: ignore[attr-defined]
 
-    def go_on(self, ctx: Any) -> None:
+    def go_on(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that goes on with a run."""
         run = self._named(ctx)
         if run and not run.is_complete:
             uri = f"{self.plugin_name}/resume_run"  # type: ignore[attr-defined]
             ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)  # type: ignore[attr-defined]
 
-    def _named(self, ctx: Any) -> RunRecord | None:
+    def _named(self, ctx: foo.ExecutionContext) -> RunRecord | None:
         runs = list_runs(ctx.dataset) if ctx.dataset else []
         return next((run for run in runs if run.key == ctx.params.get("key")), None)
 
-    def turn_to_new(self, ctx: Any, runs: list[RunRecord]) -> None:
+    def turn_to_new(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> None:
         """Choose the newest of the runs that were not there when the panel last looked, if there are any."""
         before = ctx.panel.state.stamp
         new = [run.key for run in runs if run.key not in before] if isinstance(before, dict) else []
         if new:
             ctx.panel.state.run = new[0]
 
-    def watch_state(self, ctx: Any, runs: list[RunRecord]) -> dict[str, Any]:
+    def watch_state(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, Any]:
         """Return what the state holds of what was seen."""
         return {"stamp": _stamp(ctx, runs), "moved": _moved(ctx, runs)}
 
     # ------------------------------------------------------------------ layout
 
-    def render_watch(self, ctx: Any, panel: Any, runs: list[RunRecord]) -> None:
+    def render_watch(self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord]) -> None:
         """Show how far everything is that is at work, and look again soon."""
         running = [run for run in runs if _runs(ctx, run)]
         for number, run in enumerate(running):
@@ -114,7 +115,7 @@ class UnfinishedSection:
         view = types.TimerView(interval=BUSY_MS if busy else IDLE_MS, on_interval=self.watch)
         panel.view("look_soon" if busy else "look_again", view)
 
-    def _bar(self, panel: Any, name: str, what: str, state: dict[str, Any]) -> None:
+    def _bar(self, panel: types.Object, name: str, what: str, state: dict[str, Any]) -> None:
         text = f"**{plain_markdown(what)}** \u00b7 {plain_markdown(state['label'])}"
         share = f"{state['progress']:.1%}"
         colour = "var(--fo-palette-primary-main)"
@@ -127,7 +128,7 @@ class UnfinishedSection:
         }
         panel.md(text, name=name, componentsProps={"container": {"sx": style}})
 
-    def render_unfinished(self, ctx: Any, panel: Any, run: RunRecord) -> None:
+    def render_unfinished(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Say what there is of a run that is not complete, in place of plots of what is not there yet."""
         if _runs(ctx, run):
             return  # its progress is above
@@ -140,7 +141,7 @@ class UnfinishedSection:
         parts.button(row, "go_on", "Go on", self.go_on, {"key": run.key}, first=True)
 
 
-def _runs(ctx: Any, run: RunRecord) -> bool:
+def _runs(ctx: foo.ExecutionContext, run: RunRecord) -> bool:
     """Tell whether a run is at work, here or in another process."""
     return not run.is_complete and (is_labelling(ctx.dataset, run.field) or is_running(Path(run.out)))
 
@@ -153,7 +154,7 @@ def _describe(note: Note) -> dict[str, Any]:
     return state
 
 
-def _stamp(ctx: Any, runs: list[RunRecord]) -> dict[str, list[Any]]:
+def _stamp(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, list[Any]]:
     """Return what changes where a table or a plot does: key of a run -> whether it is done, edits, run.
 
     Edits are those in force; comparisons of the dataset belong to every run.
@@ -172,7 +173,7 @@ def _status(edit: Any) -> Any:
     return edit.get("status") if isinstance(edit, Mapping) else None
 
 
-def _moved(ctx: Any, runs: list[RunRecord]) -> list[Any]:
+def _moved(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> list[Any]:
     """Return what changes where only progress does."""
     found: list[Any] = [work_of(ctx.dataset_name) is not None]
     for run in runs:
