@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
@@ -51,6 +52,7 @@ def pool_regions(tokens: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, n
     return ids, l2_normalize(mean), count / max(1, len(regions))
 
 
+@dataclass(eq=False, repr=False)
 class RegionClasses(ClusterMixin, BaseEstimator):
     """Clusters region descriptors into classes 1..K, numbered by falling total area.
 
@@ -69,22 +71,13 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         labels_: (n,) int64 class ids, 1..K', of the regions it was fitted on.
     """
 
-    def __init__(
-        self,
-        n_classes: int = 20,
-        *,
-        whiten: int | None = 64,
-        clustering: str = "kmeans",
-        n_init: int = 10,
-        batch_size: int | None = None,
-        random_state: int = 0,
-    ) -> None:
-        self.n_classes = n_classes
-        self.whiten = whiten
-        self.clustering = clustering
-        self.n_init = n_init
-        self.batch_size = batch_size
-        self.random_state = random_state
+    n_classes: int = 20
+    _: KW_ONLY
+    whiten: int | None = 64
+    clustering: str = "kmeans"
+    n_init: int = 10
+    batch_size: int | None = None
+    random_state: int = 0
 
     def fit(self, x: np.ndarray, y: None = None, *, area: np.ndarray | None = None) -> RegionClasses:
         """Cluster the rows of (n, D) ``x``.
@@ -116,9 +109,7 @@ class RegionClasses(ClusterMixin, BaseEstimator):
             labels = self._cluster(vectors)
         k = int(labels.max()) + 1
         weight = np.bincount(labels, weights=area, minlength=k)
-        order = np.argsort(-weight, kind="stable")
-        rank = np.empty(k, np.int64)
-        rank[order] = np.arange(k)
+        rank = np.argsort(np.argsort(-weight, kind="stable"))
         self.labels_ = 1 + rank[labels]
         self.centers_ = np.stack([vectors[self.labels_ == c].mean(0) for c in range(1, k + 1)])
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...clustering.soft_head import probabilities
+from ...clustering.head import probabilities
 from .head import TaughtHead
 from .lesson import Lesson, Pupil
 

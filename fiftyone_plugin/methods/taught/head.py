@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...clustering.soft_head import ABSENT, fit_soft_head, probabilities
+from ...clustering.head import ABSENT, fit_soft_head, probabilities
 from ...clustering.spreading import spread_scores
 from .lesson import Lesson, Pupil
 
