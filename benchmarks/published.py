@@ -153,16 +153,9 @@ class ReleasedTrainer(Trainer):
         _, image, prototype = super().loss(replace(batch, local=scramble(batch.local)))
         return RELEASED_WEIGHT * image + prototype, image, prototype
 
-    def image_alignment(
-        self,
-        world: torch.Tensor,
-        local: torch.Tensor,
-        a: torch.Tensor,
-        b: torch.Tensor,
-        mask_a: torch.Tensor,
-        mask_b: torch.Tensor,
-    ) -> torch.Tensor:
+    def image_alignment(self, world: torch.Tensor, local: torch.Tensor, *pair: torch.Tensor) -> torch.Tensor:
         """Return the sum over pairs; it grows with the batch and with the foreground's area."""
+        a, b, mask_a, mask_b = pair
         target = correlation_with_mean(world, local)
         pairs = (mask_a.unsqueeze(-1) & mask_b.unsqueeze(-2)).to(target.dtype)
         return (-(a @ b.transpose(-1, -2)) * (target - self.recipe.pressure) * pairs).sum()

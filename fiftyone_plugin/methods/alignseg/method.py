@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from ...clustering.normalize import VectorNormalizer, normalizer_arrays
 from ...clustering.region_classes import RegionClasses, pool_regions, stack_layers
@@ -24,7 +25,7 @@ from ..limits import tell_clustering, tell_part
 from ..remembered import warn_fewer_classes
 from ..saved import SavedArrays
 from .config import AlignSegConfig
-from .panels import stage_panels
+from .crops import attention_foreground
 from .tokens import TokenEmbedding, collect_images
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["AlignSeg"]
 
 MAX_REGIONS_FOR_FIT = 50_000
+WIDTH, HEIGHT, MARGIN = 480, 320, 16  # of the curve of the loss
 
 
 class AlignSeg(SegmentationMethod[AlignSegConfig]):
@@ -65,7 +67,7 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
     def inputs(self) -> tuple[str, ...]:
         """Layers to extract."""
         config = self.config
-        cue = ["attn"] if self._uses_attention else []
+        cue = ("attn",) if self._uses_attention else ()
         return tuple(dict.fromkeys([*config.token_layers, *config.class_layers, "cls", *cue]))
 
     @property
@@ -78,13 +80,22 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         """Train the decoder, then cluster the regions it finds into classes."""
         self.fit_regions(features, progress=progress)
         descriptors, area = self._describe_all(features, progress)
+        config = self.config
         with progress.stage("classes", total=1, unit="fit") as stage:
-            self._fit_classes(descriptors, area)
+            tell_clustering(config.class_clustering, len(descriptors), "regions")
+            self.classes_ = RegionClasses(
+                config.n_classes,
+                whiten=config.class_whiten,
+                clustering=config.class_clustering,
+                n_init=config.n_init,
+                random_state=config.random_state,
+            ).fit(descriptors, area=area)
+            warn_fewer_classes(config.n_classes, self.classes_.n_classes_, "regions")
             stage.update()
 
     def fit_regions(self, features: FeatureSource, *, progress: Progress) -> AlignSeg:
         """Train the decoder alone; enough for :meth:`regions`."""
-        from .fit import identify, initial_decoder, make_crops
+        from .training import identify, initial_decoder, make_crops
 
         config = self.config
         sample = sample_features(
@@ -145,18 +156,6 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         """Return ids, descriptors and areas of the regions of an (h, w) map."""
         stacked = stack_layers([image[name] for name in self.config.class_layers])
         return pool_regions(stacked, regions.ravel())
-
-    def _fit_classes(self, descriptors: np.ndarray, area: np.ndarray) -> None:
-        config = self.config
-        tell_clustering(config.class_clustering, len(descriptors), "regions")
-        self.classes_ = RegionClasses(
-            config.n_classes,
-            whiten=config.class_whiten,
-            clustering=config.class_clustering,
-            n_init=config.n_init,
-            random_state=config.random_state,
-        ).fit(descriptors, area=area)
-        warn_fewer_classes(config.n_classes, self.classes_.n_classes_, "regions")
 
     @property
     def n_classes_(self) -> int:
@@ -224,9 +223,15 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
         """Show the loss, the foreground of the attention if used, the prototypes and the regions."""
-        attention = np.asarray(image["attn"]).reshape(image.grid) if self._uses_attention else None
-        mass = self.config.attention
-        return stage_panels(self.losses_, self.similarity(image), self.regions(image), attention, mass)
+        panels = [Panel(f"loss, {len(self.losses_)} steps", draw_curve(self.losses_[:, 0]), "photo")]
+        if self._uses_attention:
+            mass = self.config.attention
+            (mask,) = attention_foreground(np.reshape(image["attn"], (1, *image.grid)), mass)
+            panels.append(Panel(f"attention, {mass:.0%}", mask.astype(np.int64), "labels"))
+        for number, cosines in enumerate(self.similarity(image), start=1):
+            panels.append(Panel(f"prototype {number}", cosines, "heat"))
+        regions = self.regions(image)
+        return [*panels, Panel(f"regions: {len(np.unique(regions))}", regions, "labels")]
 
     # ------------------------------------------------------------------ saving
 
@@ -238,7 +243,7 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         return {"n_classes": self.n_classes_, "steps": len(self.losses_)}, arrays
 
     def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        from .fit import restore_decoder
+        from .training import restore_decoder
 
         saved = SavedArrays(arrays)
         self.tokens_ = self._embedding(saved.below("tokens.").normalizer())
@@ -246,3 +251,25 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         self.decoder_ = restore_decoder(self._parts()[0], self.config, saved.below("decoder."), dim)
         self.classes_ = saved.below("classes.").region_classes()
         self.losses_ = saved.floats("losses", None, 3)
+
+
+def draw_curve(values: np.ndarray) -> np.ndarray:
+    """Draw (n,) values from left to right: thin as they are, thick as a running mean over a tenth of them.
+
+    Returns:
+        (320, 480, 3) uint8.
+    """
+    picture = Image.new("RGB", (WIDTH, HEIGHT), (250, 250, 250))
+    draw = ImageDraw.Draw(picture)
+    window = max(1, len(values) // 10)
+    mean = np.convolve(values, np.full(window, 1 / window), mode="valid")
+    low, high = float(values.min()), float(values.max())
+    scale = (HEIGHT - 2 * MARGIN) / max(high - low, 1e-12)
+    step = (WIDTH - 2 * MARGIN) / max(1, len(values) - 1)
+    for series, colour, width in ((values, (190, 200, 215), 1), (mean, (31, 80, 150), 4)):
+        start = len(values) - len(series)
+        points = [
+            (MARGIN + (start + i) * step, HEIGHT - MARGIN - (v - low) * scale) for i, v in enumerate(series)
+        ]
+        draw.line(points, fill=colour, width=width)
+    return np.asarray(picture)
