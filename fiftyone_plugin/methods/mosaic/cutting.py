@@ -48,12 +48,13 @@ class Cutting:
         normalizers: Mapping[str, VectorNormalizer],
         levels: Levels | None,
         n_images: int,
-        center: float = 0.0,
+        center: float,
     ) -> None:
-        device = str(reduction.mean.device)
         self.config = config
         self.reduction = reduction
-        self.normalizers = {layer: DeviceNormalizer(own, device) for layer, own in normalizers.items()}
+        self.normalizers = {
+            layer: DeviceNormalizer(own, reduction.device) for layer, own in normalizers.items()
+        }
         self.levels = levels
         self.center = center
         self.n_patches = -(-config.head_patches // max(1, n_images))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +34,7 @@ class ImageRegions:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(vars(self))
 
 
 class RegionTable:
@@ -75,7 +75,7 @@ def describe_regions(
     patches: torch.Tensor,
     take: np.ndarray,
     owners: Sequence[int],
-    center: float = 0.0,
+    center: float,
 ) -> list[ImageRegions]:
     """Describe the regions of images.
 

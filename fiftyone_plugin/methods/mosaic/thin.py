@@ -21,7 +21,7 @@ import numpy as np
 from ...clustering.normalize import l2_normalize
 from ...common.parallel import one_thread
 from ...errors import ImageReadError
-from ...features.types import FeatureSource, ImageFeatures
+from ...features.types import FeatureSource
 from ...images.reading import resize_image
 from ...masks.scores import DeviceScores
 
@@ -34,7 +34,6 @@ __all__ = [
     "line_strength",
     "line_threshold",
     "share_within",
-    "with_lines",
 ]
 
 logger = logging.getLogger(__name__)
@@ -156,26 +155,6 @@ def find_lines(
         return None
     logger.info("all patches of an image are alike: the last class is that of thin dark lines")
     return line_threshold(pictures, device)
-
-
-def with_lines(
-    scores: Sequence[DeviceScores], images: Sequence[ImageFeatures], threshold: float, label: int
-) -> list[DeviceScores | ImageReadError]:
-    """Add the class of lines to the scores of images; the error of one that has gone stands in its place.
-
-    Args:
-        scores: of the regions.
-        images: as many.
-        threshold: strength from which a pixel is of a line.
-        label: id of the class, above all others.
-    """
-    found: list[DeviceScores | ImageReadError] = []
-    for one, image in zip(scores, images, strict=True):
-        try:
-            found.append(add_lines(one, image.read_image(), threshold, label))
-        except ImageReadError as error:  # noqa: PERF203 - one bad image must not end the run
-            found.append(error)
-    return found
 
 
 def add_lines(scores: DeviceScores, image: np.ndarray, threshold: float, label: int) -> DeviceScores:

@@ -18,7 +18,7 @@ from ...clustering.head import ABSENT, fit_soft_head, probabilities
 from ...clustering.spreading import spread_scores
 from .lesson import Lesson, Pupil
 
-__all__ = ["TaughtHead", "learn", "lifts", "mixed", "predict"]
+__all__ = ["TaughtHead", "discovered", "learn", "lifts", "mixed", "predict"]
 
 STRENGTH = 10.0  # C of the logistic regression, for vectors of a mean square of 1
 BALANCE = 0.35  # exponent of the rarity that classes are weighed by
@@ -30,6 +30,7 @@ LIFT = 4.0  # of classes that clusters cannot vote for, over what the clusters w
 FOLDS = 5
 TESTED = 15  # labelled images that are tested on, at most
 SLACK = 0.1  # of an IoU, over the number of labelled images
+KNOWN = 0.25  # a cluster is known whose share in labelled images is as large a part of its share in all
 MOST = 40_000  # labelled patches that are learnt from, at most
 
 
@@ -203,3 +204,37 @@ def _counts(scores: np.ndarray, pupil: Pupil) -> np.ndarray:
 def _mean_iou(counts: np.ndarray) -> float:
     found, there, taken = counts
     return float((found / np.maximum(there + taken - found, 1e-9))[there > 0].mean())
+
+
+def discovered(head: TaughtHead, lesson: Lesson, count: int) -> list[int]:
+    """Return the clusters that are large, hardly in labelled images, and unclear to the head.
+
+    Args:
+        head: what was learnt without them.
+        lesson: labelled images and others; without others nothing is new.
+        count: how many at most.
+    """
+    if not lesson.others or not lesson.labelled:
+        return []
+    told = np.concatenate([one.clusters[_labelled(one)] for one in lesson.labelled]).mean(0)
+    all_ = np.concatenate([one.clusters for one in lesson.others])
+    sure = np.concatenate([_margin(head, one.vectors) for one in lesson.others])
+    mass = all_.mean(0)
+    unclear = 1 - (all_ * sure[:, None]).mean(0) / np.maximum(mass, 1e-9)
+    new = mass * unclear * (told < KNOWN * mass) * ~lesson.evidence.matrix.any(1)
+    order = np.argsort(-new, kind="stable")[:count]
+    return sorted(int(cluster) for cluster in order if new[cluster] > 0)
+
+
+def _labelled(pupil: Pupil) -> np.ndarray:
+    assert pupil.shares is not None
+    return np.asarray(pupil.shares.sum(1) > 0)
+
+
+def _margin(head: TaughtHead, vectors: np.ndarray) -> np.ndarray:
+    """Return by how much the best class leads the second best, (n,)."""
+    found = probabilities(vectors, head.weight, head.bias)
+    if found.shape[1] < 2:
+        return np.zeros(len(found), np.float32)
+    two = np.partition(found, found.shape[1] - 2, axis=1)[:, -2:]
+    return np.asarray(two[:, 1] - two[:, 0])

@@ -6,25 +6,36 @@ Without labelled images and without names it is Mosaic.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...common.checks import Number, option
 from ...common.classes import MAX_ID
 from ...common.parallel import one_thread
 from ...errors import UsageError
 from ...features.types import FeatureBatch, ImageFeatures
 from ...masks.quality import margin
+from ..mosaic.config import MosaicConfig
+from ..mosaic.labelling import HeadLabelling
 from ..mosaic.method import Mosaic
 from ..mosaic.reduction import Reduced, Reduction
 from ..saved import SavedArrays
-from .config import TaughtConfig
-from .discovery import discovered
-from .head import TaughtHead, learn, predict
+from .head import TaughtHead, discovered, learn, lifts, predict
 from .labelling import TaughtLabelling, vectors_of
 from .lesson import Evidence, Lesson, Pupil
 
 __all__ = ["Taught"]
+
+
+@dataclass(frozen=True)
+class TaughtConfig(MosaicConfig):
+    """Options of :class:`Taught`: those of Mosaic, whose clusters stand behind the classes."""
+
+    discover: int = option(
+        0, Number(0, 255), "clusters that no labelled image shows and that stay as classes of their own"
+    )
 
 
 class Taught(Mosaic):
@@ -41,6 +52,7 @@ class Taught(Mosaic):
     finds_lines = False  # what a person calls a line is among their classes, or it is none
     config_class = TaughtConfig
 
+    discover: int
     taught_: TaughtHead
     names_: dict[int, str]
 
@@ -49,9 +61,8 @@ class Taught(Mosaic):
         """Return a method that shares what a fitted Mosaic has learnt; names of clusters stay."""
         given = {**mosaic.get_params(), "discover": discover}
         other = cls(**given)
-        other.device = mosaic.device
-        for name in ("center_", "normalizer_", "cut_normalizers_", "region_normalizer_", "graph_", "head_"):
-            setattr(other, name, getattr(mosaic, name))
+        mosaic._share_with(other)
+        other.head_ = mosaic.head_
         if isinstance(mosaic, Taught) and mosaic.is_taught:
             other.taught_, other.names_ = mosaic.taught_, mosaic.names_
         other.thin_ = None
@@ -116,8 +127,8 @@ class Taught(Mosaic):
         wide = [_widened(pupil, [every.index(id_) for id_ in ids], len(every)) for pupil in labelled]
         lesson = Lesson(wide, others, Evidence(matrix))
         head = learn(lesson, self.config.spread, self.normalizer_.dim_)
-        if self.config.discover:  # type: ignore[attr-defined]
-            found = discovered(head, lesson, self.config.discover)  # type: ignore[attr-defined]
+        if self.discover:
+            found = discovered(head, lesson, self.discover)
             matrix, all_names = _with_clusters(matrix, all_names, found)
             every = sorted(all_names)
             wide = [_widened(pupil, range(len(pupil.shares[0])), len(every)) for pupil in wide]  # type: ignore[index]
@@ -187,8 +198,8 @@ class Taught(Mosaic):
     def kept_pupil(self, image: ImageFeatures, shares: np.ndarray | None) -> Pupil | None:
         """Return an image in numbers from what a fit has left in its memo; ``None`` where that lacks it."""
         reduction = self._reduction(len(self.head_.weight_), self.device)
-        arrays = image.memo.get(reduction.name)
-        if arrays is None or not reduction.fits(arrays, image.grid):
+        arrays = reduction.kept_of(image)
+        if arrays is None:
             return None
         with one_thread():
             return self._pupil(reduction, Reduced.of([arrays], self.device), shares)
@@ -211,15 +222,22 @@ class Taught(Mosaic):
             shares,
         )
 
-    def _labelling_on(self, device: str) -> Any:
-        """Return what labels on a device, which is made once."""
+    def _make_labelling(self, reduction: Reduction) -> HeadLabelling:
         if not self.is_taught:
-            return super()._labelling_on(device)
-        if device not in self._labelling:
-            reduction = self._reduction(len(self.head_.weight_), device)
-            ids = np.array(sorted(self.names_), np.int64)
-            self._labelling[device] = TaughtLabelling.of(reduction, self.head_, self.taught_, ids)  # type: ignore[assignment]
-        return self._labelling[device]
+            return super()._make_labelling(reduction)
+        head, sent = self.taught_, reduction.sent
+        return TaughtLabelling(
+            reduction,
+            sent(self.head_.weight_),
+            sent(self.head_.bias_),
+            head.spread,
+            (sent(head.weight), sent(head.bias)),
+            sent(head.matrix),
+            sent(head.seen),
+            sent(lifts(head.matrix, head.seen, head.mix)),
+            np.array(sorted(self.names_), np.int64),
+            head.mix,
+        )
 
     # ------------------------------------------------------------------ saving
 
