@@ -26,8 +26,7 @@ from fiftyone_plugin.methods.alignseg.model import Decoder, correlation, cosine
 from fiftyone_plugin.methods.alignseg.training import CropBatch, Trainer
 from fiftyone_plugin.methods.base import hard_scores
 from fiftyone_plugin.methods.datus.config import DatUSConfig
-from fiftyone_plugin.methods.datus.descriptors import cut_box, native_segments
-from fiftyone_plugin.methods.datus.method import DatUS
+from fiftyone_plugin.methods.datus.method import DatUS, cut_box, native_segments
 from fiftyone_plugin.methods.registry import CATALOG, MethodNote
 
 __all__ = ["PublishedAlignSeg", "PublishedDatUS", "ReleasedDecoder", "ReleasedTrainer", "center_crop"]

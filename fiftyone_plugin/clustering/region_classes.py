@@ -99,10 +99,9 @@ class RegionClasses(ClusterMixin, BaseEstimator):
             self.normalizer_ = VectorNormalizer.of(np.zeros(x.shape[1], np.float32))
             self.centers_, self.labels_ = np.zeros((0, x.shape[1]), np.float32), np.zeros(0, np.int64)
             return self
-        # whitened to nearly as many components as there are regions, all regions would be equally far apart
-        whiten = (
-            None if self.whiten is None or len(x) < 3 else min(self.whiten, max(2, len(x) // PER_COMPONENT))
-        )
+        whiten = self.whiten if len(x) > 2 else None
+        if whiten is not None:  # to nearly as many as there are regions: all would be equally far apart
+            whiten = min(whiten, max(2, len(x) // PER_COMPONENT))
         with one_thread():
             self.normalizer_ = VectorNormalizer(whiten=whiten).fit(x)
             vectors = self.normalizer_.transform(x)
@@ -113,6 +112,13 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         self.labels_ = 1 + rank[labels]
         self.centers_ = np.stack([vectors[self.labels_ == c].mean(0) for c in range(1, k + 1)])
         return self
+
+    @classmethod
+    def of(cls, normalizer: VectorNormalizer, centers: np.ndarray) -> RegionClasses:
+        """Return fitted classes of these means, see :meth:`get_arrays`."""
+        classes = cls(max(1, len(centers)))
+        classes.normalizer_, classes.centers_ = normalizer, centers
+        return classes
 
     def _cluster(self, vectors: np.ndarray) -> np.ndarray:
         """Return (n,) cluster numbers 0..K'-1, each of which occurs."""

@@ -13,7 +13,7 @@ from ...clustering.lloyd import draws_for, lloyd
 from ...clustering.normalize import DeviceNormalizer, VectorNormalizer, blur_tensors, normalizer_arrays
 from ...features.sampling import image_rng
 from ...features.types import FeatureBatch, ImageFeatures
-from ..lightcluster.votes import Levels
+from ..lightcluster.levels import Levels
 from .config import STACK, MosaicConfig
 from .reduction import Reduction
 from .regions import ImageRegions, describe_regions, owner_of

@@ -33,7 +33,7 @@ from ...images.drawing import Panel
 from ...masks.scores import DeviceScores, LabelScores
 from ..base import SegmentationMethod, sample_features
 from ..lightcluster.config import LightClusterConfig
-from ..lightcluster.votes import Levels
+from ..lightcluster.levels import Levels
 from ..saved import SavedArrays
 from .checkpoint import RegionStore
 from .config import STACK, MosaicConfig
