@@ -8,7 +8,7 @@ is decided by a second stage that is not part of the publication, see
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -20,7 +20,7 @@ from ...features.sampling import image_rng
 from ...features.types import FeatureSource, ImageFeatures
 from ...images.drawing import Panel
 from ...masks.scores import LabelScores
-from ..base import SegmentationMethod, sample_features
+from ..base import SegmentationMethod, State, sample_features
 from ..limits import tell_clustering, tell_part
 from ..remembered import warn_fewer_classes
 from ..saved import SavedArrays
@@ -235,14 +235,14 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         arrays = {f"tokens.{k}": v for k, v in normalizer_arrays(self.tokens_.normalizer).items()}
         arrays |= {f"decoder.{k}": v.numpy() for k, v in self.decoder_.state_dict().items()}
         arrays |= {f"classes.{k}": v for k, v in self.classes_.get_arrays().items()}
         arrays["losses"] = self.losses_
         return {"n_classes": self.n_classes_, "steps": len(self.losses_)}, arrays
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         from .training import restore_decoder
 
         saved = SavedArrays(arrays)

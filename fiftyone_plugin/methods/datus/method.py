@@ -11,13 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import Any
 
 import numpy as np
 
 from ...clustering.normalize import l2_normalize
 from ...clustering.region_classes import RegionClasses, pool_regions, stack_layers
-from ...common.checks import Number, check_numbers
+from ...common.checks import Number
 from ...common.progress import Progress
 from ...errors import ImageReadError, PseudoMaskError
 from ...features.sampling import image_rng
@@ -25,7 +24,7 @@ from ...features.types import FeatureSource, ImageFeatures
 from ...images.boxes import PAD_COLOUR, crop_square
 from ...images.drawing import Panel
 from ...masks.scores import LabelScores
-from ..base import SegmentationMethod, hard_scores
+from ..base import SegmentationMethod, State, hard_scores
 from ..limits import tell_clustering, tell_part
 from ..remembered import Found, found_in_all, found_in_one, remember, warn_fewer_classes
 from ..saved import SavedArrays
@@ -194,18 +193,17 @@ class DatUS(SegmentationMethod[DatUSConfig]):
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        values = {
+    def _get_state(self) -> State:
+        return {
             "n_classes": self.n_classes_,
             "n_segments": self.n_segments_,
             "n_fallbacks": self.n_fallbacks_,
-        }
-        return values, {f"classes.{k}": v for k, v in self.classes_.get_arrays().items()}
+        }, {f"classes.{k}": v for k, v in self.classes_.get_arrays().items()}
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        counts = {name: values[name] for name in ("n_segments", "n_fallbacks")}
-        check_numbers(counts, dict.fromkeys(counts, Number(0, 2**53)))
-        self.n_segments_, self.n_fallbacks_ = counts["n_segments"], counts["n_fallbacks"]
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+        count = Number(0, 2**53)
+        self.n_segments_ = count.check("n_segments", values["n_segments"])
+        self.n_fallbacks_ = count.check("n_fallbacks", values["n_fallbacks"])
         self.classes_ = SavedArrays(arrays, "classes.").region_classes()
 
 

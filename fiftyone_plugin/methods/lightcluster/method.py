@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from ...images.drawing import Panel
 from ...masks.regions import connected_regions, region_boxes
 from ...masks.scores import LabelScores
 from ...masks.upsample import resize_scores
-from ..base import SegmentationMethod, sample_features
+from ..base import SegmentationMethod, State, sample_features
 from ..limits import tell_part
 from ..remembered import Found, found_in_all, found_in_one, remember, warn_fewer_classes
 from ..saved import SavedArrays
@@ -197,13 +196,13 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         n_groups, levels = self.levels_.get_state()
         arrays = {f"levels.{k}": v for k, v in levels.items()}
         arrays |= {f"classes.{k}": v for k, v in self.classes_.get_arrays().items()}
         return {"n_groups": n_groups, "n_classes": self.n_classes_}, arrays
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         self.levels_ = Levels.from_state(values["n_groups"], SavedArrays(arrays, "levels."), self.config)
         self.classes_ = SavedArrays(arrays, "classes.").region_classes()
 

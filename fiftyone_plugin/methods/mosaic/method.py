@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from ...errors import ImageReadError, PseudoMaskError, UsageError
 from ...features.types import FeatureBatch, FeatureSource, ImageFeatures
 from ...images.drawing import Panel
 from ...masks.scores import DeviceScores, LabelScores
-from ..base import SegmentationMethod, sample_features
+from ..base import SegmentationMethod, State, sample_features
 from ..lightcluster.config import LightClusterConfig
 from ..lightcluster.levels import Levels
 from ..saved import SavedArrays
@@ -353,7 +353,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         arrays = {f"features.{k}": v for k, v in normalizer_arrays(self.normalizer_).items()}
         for layer, normalizer in self.cut_normalizers_.items():
             arrays |= {f"cut.{layer}.{k}": v for k, v in normalizer_arrays(normalizer).items()}
@@ -361,10 +361,9 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         arrays |= {f"graph.{k}": v for k, v in vars(self.graph_).items()}
         arrays |= {f"regions.{k}": v for k, v in normalizer_arrays(self.region_normalizer_).items()}
         arrays["clusters"] = self.clusters_
-        values = {"n_classes": self.n_classes_, "center": self.center_, "thin": self.thin_}
-        return values, arrays
+        return {"n_classes": self.n_classes_, "center": self.center_, "thin": self.thin_}, arrays
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         saved = SavedArrays(arrays)
         center = values.get("center", 0.0)  # models of earlier versions have none
         self.center_ = float(Number(0, 1, whole=False).check("center", center))

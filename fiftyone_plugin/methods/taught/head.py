@@ -41,7 +41,7 @@ class TaughtHead:
     Attributes:
         weight: (d, C) float32.
         bias: (C,) float32; -1e9 for a class that no labelled image shows.
-        matrix: (K, C) float32 names of clusters, see :class:`~.lesson.Evidence`.
+        matrix: (K, C) float32 names of clusters, see :class:`~.lesson.Lesson`.
         mix: what the head weighs beside the clusters, among the classes that labelled images show, 0..1.
         spread: share the scores among similar patches of an image.
     """
@@ -101,7 +101,7 @@ def learn(lesson: Lesson, spread: bool, width: int) -> TaughtHead:
         spread: whether to share scores among similar patches, where labelled images cannot tell.
         width: of the vectors.
     """
-    matrix = lesson.evidence.matrix
+    matrix = lesson.matrix
     if not lesson.labelled:
         weight, bias = np.zeros((width, matrix.shape[1])), np.full(matrix.shape[1], ABSENT)
         return TaughtHead(weight.astype(np.float32), bias.astype(np.float32), matrix, 0.0, spread)
@@ -162,17 +162,17 @@ def _surest(head: TaughtHead, others: Sequence[Pupil]) -> tuple[np.ndarray, np.n
 
 def _choose(lesson: Lesson, spread: bool) -> tuple[float, bool]:
     """Return mix and spreading that are best on labelled images that a head has not learnt from."""
-    named = not lesson.evidence.is_empty
+    named = bool(lesson.matrix.any())
     mixes = MIXES if named else (1.0,)
     if len(lesson.labelled) < 2:
         return (UNTESTED if named else 1.0), spread and named
     folds = min(FOLDS, len(lesson.labelled))
-    c = lesson.evidence.matrix.shape[1]
+    c = lesson.matrix.shape[1]
     counts = {(mix, way): np.zeros((3, c)) for mix in mixes for way in (False, True)}
     for fold in range(folds):
         x, y = _rows([one for i, one in enumerate(lesson.labelled) if i % folds != fold])
         weight, bias = _fit(x, y)
-        head = TaughtHead(weight, bias, lesson.evidence.matrix, 1.0, False)
+        head = TaughtHead(weight, bias, lesson.matrix, 1.0, False)
         for pupil in lesson.labelled[fold::folds][: -(-TESTED // folds)]:
             for mix in mixes:
                 scores = predict(head, pupil, mix)
@@ -221,7 +221,7 @@ def discovered(head: TaughtHead, lesson: Lesson, count: int) -> list[int]:
     sure = np.concatenate([_margin(head, one.vectors) for one in lesson.others])
     mass = all_.mean(0)
     unclear = 1 - (all_ * sure[:, None]).mean(0) / np.maximum(mass, 1e-9)
-    new = mass * unclear * (told < KNOWN * mass) * ~lesson.evidence.matrix.any(1)
+    new = mass * unclear * (told < KNOWN * mass) * ~lesson.matrix.any(1)
     order = np.argsort(-new, kind="stable")[:count]
     return sorted(int(cluster) for cluster in order if new[cluster] > 0)
 

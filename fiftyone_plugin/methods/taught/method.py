@@ -6,8 +6,7 @@ Without labelled images and without names it is Mosaic.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from ...common.parallel import one_thread
 from ...errors import UsageError
 from ...features.types import FeatureBatch, ImageFeatures
 from ...masks.quality import margin
+from ..base import State
 from ..mosaic.config import MosaicConfig
 from ..mosaic.labelling import HeadLabelling
 from ..mosaic.method import Mosaic
@@ -24,7 +24,7 @@ from ..mosaic.reduction import Reduced, Reduction
 from ..saved import SavedArrays
 from .head import TaughtHead, discovered, learn, lifts, predict
 from .labelling import TaughtLabelling, vectors_of
-from .lesson import Evidence, Lesson, Pupil
+from .lesson import Lesson, Pupil
 
 __all__ = ["Taught"]
 
@@ -107,9 +107,7 @@ class Taught(Mosaic):
         matrix = np.zeros((k, len(ids)), np.float32)
         for cluster, class_ in class_of.items():
             matrix[cluster - 1, ids.index(class_)] = 1
-        self._keep(
-            learn(Lesson([], [], Evidence(matrix)), self.config.spread, self.normalizer_.dim_), ids, names
-        )
+        self._keep(learn(Lesson([], [], matrix), self.config.spread, self.normalizer_.dim_), ids, names)
         return self
 
     def teach(self, labelled: Sequence[Pupil], others: Sequence[Pupil], names: Mapping[int, str]) -> Taught:
@@ -125,14 +123,14 @@ class Taught(Mosaic):
         matrix, all_names = self._evidence(names)
         every = sorted(all_names)
         wide = [_widened(pupil, [every.index(id_) for id_ in ids], len(every)) for pupil in labelled]
-        lesson = Lesson(wide, others, Evidence(matrix))
+        lesson = Lesson(wide, others, matrix)
         head = learn(lesson, self.config.spread, self.normalizer_.dim_)
         if self.discover:
             found = discovered(head, lesson, self.discover)
             matrix, all_names = _with_clusters(matrix, all_names, found)
             every = sorted(all_names)
             wide = [_widened(pupil, range(len(pupil.shares[0])), len(every)) for pupil in wide]  # type: ignore[index]
-            head = learn(Lesson(wide, others, Evidence(matrix)), self.config.spread, self.normalizer_.dim_)
+            head = learn(Lesson(wide, others, matrix), self.config.spread, self.normalizer_.dim_)
         self._keep(head, every, all_names)
         return self
 
@@ -241,7 +239,7 @@ class Taught(Mosaic):
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         values, arrays = super()._get_state()
         values["n_classes"] = super().n_classes_
         if not self.is_taught:
@@ -255,7 +253,7 @@ class Taught(Mosaic):
         arrays |= {"taught.weight": head.weight, "taught.bias": head.bias, "taught.matrix": head.matrix}
         return values, arrays
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         super()._set_state(values, arrays)
         taught = values.get("taught")
         if taught is None:
@@ -284,7 +282,7 @@ def _widened(pupil: Pupil, columns: Sequence[int], count: int) -> Pupil:
     assert pupil.shares is not None
     shares = np.zeros((len(pupil.shares), count), np.float32)
     shares[:, list(columns)] = pupil.shares
-    return Pupil(pupil.vectors, pupil.clusters, pupil.neighbours, shares)
+    return replace(pupil, shares=shares)
 
 
 def _with_clusters(
