@@ -53,13 +53,7 @@ def agreement(graphs: Sequence[csr_matrix]) -> csr_matrix:
 
 
 def choose_n_clusters(eigenvalues: np.ndarray, lowest: int, highest: int) -> int:
-    """Return the number of clusters before the largest relative gap of the Laplacian's eigenvalues.
-
-    Args:
-        eigenvalues: of the normalised Laplacian, ascending, in [0, 2].
-        lowest: smallest answer.
-        highest: largest answer; limited by the number of eigenvalues.
-    """
+    """Return the number of clusters, in a range, before the largest relative gap of ascending eigenvalues."""
     highest = min(highest, len(eigenvalues) - 1)
     lowest = min(lowest, highest)
     candidates = np.arange(lowest, highest + 1)

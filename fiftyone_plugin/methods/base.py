@@ -312,10 +312,9 @@ def sample_features(
     Raises:
         PseudoMaskError: the source yields no image.
     """
-    with progress.stage("sample", total=len(features)) as stage:
-        sample = sample_patches(
-            features, len(features), vectors, budget=budget, seed=seed, advance=stage.update
-        )
+    n = len(features)
+    with progress.stage("sample", total=n) as stage:
+        sample = sample_patches(features, n, vectors, budget=budget, seed=seed, advance=stage.update)
     if len(sample.vectors) == 0:
         raise PseudoMaskError("no image could be read, so there is nothing to learn from")
     return sample

@@ -78,13 +78,7 @@ def foreground_clusters(
 
 
 def foreground_by_majority(labels: np.ndarray, n_clusters: int, coarser: np.ndarray) -> np.ndarray:
-    """Return (n_clusters,) bool: more than half of the cluster's patches are foreground one level up.
-
-    Args:
-        labels: (n,) int cluster of each patch.
-        n_clusters: number of clusters.
-        coarser: (n,) bool foreground at the coarser level.
-    """
+    """Return (n_clusters,) bool: of the patches of a cluster more than half are in (n,) bool ``coarser``."""
     count = np.bincount(labels, minlength=n_clusters)
     inside = np.bincount(labels, weights=coarser, minlength=n_clusters)
     return 2 * inside > count
@@ -207,15 +201,8 @@ def image_level(
 ) -> list[ForegroundClusters]:
     """Cluster the (n, D) patches of one image, once, and decide its foreground against coarser levels.
 
-    Args:
-        x: (n, D) float32 patches.
-        coarse: (n,) bool foreground at the coarser level, one array a decision.
-        n_clusters: clusters in the image.
-        n_init: restarts.
-        random_state: seed.
-
-    Returns:
-        For each of ``coarse`` the same centres; those whose patches are mostly inside it are foreground.
+    For each of ``coarse``, (n,) bool foreground of a coarser level, the same centres are returned; those
+    whose patches are mostly inside it are foreground.
     """
     kmeans = ReproducibleKMeans(n_clusters, n_init=n_init, random_state=random_state).fit(x)
     centers = kmeans.cluster_centers_
@@ -250,12 +237,7 @@ class Levels:
     ) -> Levels:
         """Cluster a sample at data-set level, then at category level; ``advance`` is called after each.
 
-        Args:
-            sample: patches, see :func:`~fiftyone_plugin.features.sampling.sample_patches`.
-            n_images: number of images of the data set; sets the number of groups where ``config`` does not.
-            config: options of the method.
-            n_jobs: worker processes.
-            advance: called twice.
+        The number of images of the data set sets the number of groups where ``config`` does not.
         """
         normalizer = VectorNormalizer(config.center, config.whiten).fit(sample.vectors)
         vectors = normalizer.transform(sample.vectors)
@@ -268,16 +250,13 @@ class Levels:
         return cls(normalizer, dataset, categories, config)
 
     def vote(self, patches: np.ndarray, cls: np.ndarray, grid: tuple[int, int], digest: str) -> np.ndarray:
-        """Vote on one image.
+        """Return (2, h, w) float32 scores of background and foreground for one image.
 
         Args:
             patches: (h*w, D) patch features.
             cls: (D',) CLS feature.
             grid: (h, w).
             digest: content of the image, seeds its own clustering.
-
-        Returns:
-            (2, h, w) float32 scores of background and foreground.
         """
         with one_thread():
             votes = self.level_votes(self.normalizer.transform(patches), cls, digest)
@@ -293,11 +272,7 @@ class Levels:
         """Return the foreground probabilities, (h*w,) float32, of the data-set, category and image level.
 
         The category and image levels vote once for every number of categories, and count with their mean.
-
-        Args:
-            x: (h*w, d) normalised patches.
-            cls: (D',) CLS feature.
-            digest: content of the image, seeds its own clustering.
+        ``x`` are (h*w, d) normalised patches; the rest is that of :meth:`vote`.
         """
         config = self.config
         temperature = config.temperature

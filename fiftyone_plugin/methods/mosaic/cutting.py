@@ -98,13 +98,7 @@ class Cutting:
     def cut(
         self, tensors: Mapping[str, torch.Tensor], whitened: torch.Tensor, images: Sequence[ImageFeatures]
     ) -> list[torch.Tensor]:
-        """Return for each cut the (B, n) int64 regions of the patches.
-
-        Args:
-            tensors: layer -> (B, n, D).
-            whitened: (B, n, d + e), see :meth:`.reduction.Reduction.whiten`.
-            images: the B images.
-        """
+        """Return for each cut the (B, n) int64 regions of the patches of images, see :class:`.Reduction`."""
         import torch
         from torch.nn.functional import normalize
 

@@ -140,11 +140,8 @@ class Labelling(HeadLabelling):
 def trusted(witnesses: Witnesses | None, cohesion: torch.Tensor) -> torch.Tensor:
     """Return the (K,) part of a segment's quality that is its class's, in [0, 1].
 
-    Of classes that blend into others, or whose regions lie apart in the graph, good segments are rarer.
-
-    Args:
-        witnesses: regions of the fit, if there are any.
-        cohesion: (K,) float32, see :func:`~fiftyone_plugin.clustering.agreement.cohesion`.
+    Of classes that blend into others, or whose regions lie apart in the graph, good segments are rarer; the
+    first is their (K,) ``cohesion``, see :func:`~fiftyone_plugin.clustering.agreement.cohesion`.
     """
     if witnesses is None:
         return cohesion.sqrt()
@@ -154,10 +151,7 @@ def trusted(witnesses: Witnesses | None, cohesion: torch.Tensor) -> torch.Tensor
 
 
 def winning(probability: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the classes that win somewhere in each image, and their probabilities.
-
-    Args:
-        probability: (B, n, K) float32.
+    """Return the classes that win somewhere in each image, and their share of (B, n, K) probabilities.
 
     Returns:
         (B, L) int64 ascending classes, L the most that an image has, and (B, n, L); 0 in the columns that an

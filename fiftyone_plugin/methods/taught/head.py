@@ -94,10 +94,10 @@ def mixed(by_head: np.ndarray, by_clusters: np.ndarray, seen: np.ndarray, mix: f
 
 
 def learn(lesson: Lesson, spread: bool, width: int) -> TaughtHead:
-    """Learn from labelled images, others, and names of clusters.
+    """Learn from labelled images, others, and names of clusters; without the first the names alone count.
 
     Args:
-        lesson: all of it; without labelled images the clusters' names alone count.
+        lesson: all of it.
         spread: whether to share scores among similar patches, where labelled images cannot tell.
         width: of the vectors.
     """
@@ -207,12 +207,9 @@ def _mean_iou(counts: np.ndarray) -> float:
 
 
 def discovered(head: TaughtHead, lesson: Lesson, count: int) -> list[int]:
-    """Return the clusters that are large, hardly in labelled images, and unclear to the head.
+    """Return up to ``count`` clusters that are large, hardly in labelled images, and unclear to the head.
 
-    Args:
-        head: what was learnt without them.
-        lesson: labelled images and others; without others nothing is new.
-        count: how many at most.
+    Without unlabelled images nothing is new.
     """
     if not lesson.others or not lesson.labelled:
         return []
