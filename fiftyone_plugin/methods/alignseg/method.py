@@ -80,17 +80,8 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         """Train the decoder, then cluster the regions it finds into classes."""
         self.fit_regions(features, progress=progress)
         descriptors, area = self._describe_all(features, progress)
-        config = self.config
         with progress.stage("classes", total=1, unit="fit") as stage:
-            tell_clustering(config.class_clustering, len(descriptors), "regions")
-            self.classes_ = RegionClasses(
-                config.n_classes,
-                whiten=config.class_whiten,
-                clustering=config.class_clustering,
-                n_init=config.n_init,
-                random_state=config.random_state,
-            ).fit(descriptors, area=area)
-            warn_fewer_classes(config.n_classes, self.classes_.n_classes_, "regions")
+            self._fit_classes(descriptors, area)
             stage.update()
 
     def fit_regions(self, features: FeatureSource, *, progress: Progress) -> AlignSeg:
@@ -156,6 +147,18 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         """Return ids, descriptors and areas of the regions of an (h, w) map."""
         stacked = stack_layers([image[name] for name in self.config.class_layers])
         return pool_regions(stacked, regions.ravel())
+
+    def _fit_classes(self, descriptors: np.ndarray, area: np.ndarray) -> None:
+        config = self.config
+        tell_clustering(config.class_clustering, len(descriptors), "regions")
+        self.classes_ = RegionClasses(
+            config.n_classes,
+            whiten=config.class_whiten,
+            clustering=config.class_clustering,
+            n_init=config.n_init,
+            random_state=config.random_state,
+        ).fit(descriptors, area=area)
+        warn_fewer_classes(config.n_classes, self.classes_.n_classes_, "regions")
 
     @property
     def n_classes_(self) -> int:
