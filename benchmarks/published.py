@@ -9,7 +9,7 @@ options by an earlier version is read by these classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -149,7 +149,7 @@ class ReleasedTrainer(Trainer):
     def loss(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the weighted total, the image alignment and the prototype alignment of a batch."""
         # the masks were never mixed up
-        _, image, prototype = super().loss(replace(batch, local=scramble(batch.local)))
+        _, image, prototype = super().loss(batch._replace(local=scramble(batch.local)))
         return RELEASED_WEIGHT * image + prototype, image, prototype
 
     def image_alignment(self, world: torch.Tensor, local: torch.Tensor, *pair: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,8 @@ import io
 import json
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -79,8 +79,7 @@ def initial_decoder(kind: type[Decoder], config: AlignSegConfig, vectors: np.nda
     return decoder
 
 
-@dataclass(frozen=True)
-class CropBatch:
+class CropBatch(NamedTuple):
     """Crops of B images.
 
     Attributes:
@@ -104,9 +103,6 @@ class Crops(ABC):
         self.images = sorted(images, key=lambda image: image.digest)
         self.config = config
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def batch(self, rng: np.random.Generator, size: int) -> CropBatch:
         """Draw images, without repetition as far as there are enough, and their crops.
 
@@ -126,7 +122,9 @@ class Crops(ABC):
     def _foreground(self, attention: np.ndarray | None, n_tokens: int) -> np.ndarray:
         if attention is None:
             return np.ones((1 + self.config.n_local, n_tokens), bool)
-        return attention_foreground(attention, self.config.attention).reshape(len(attention), n_tokens)
+        side = round(n_tokens**0.5)
+        mask = attention_foreground(attention.reshape(-1, side, side), self.config.attention)
+        return mask.reshape(len(mask), n_tokens)
 
 
 class TokenCrops(Crops):
@@ -141,9 +139,8 @@ class TokenCrops(Crops):
         assert image.tokens is not None
         tokens = np.stack([resample_tokens(image.tokens, box, image.size, side) for box in boxes])
         attention = None
-        if image.attention is not None:
-            cut = [resample_tokens(image.attention[..., None], box, image.size, side) for box in boxes]
-            attention = np.stack(cut)[..., 0]
+        if (whole := image.attention) is not None:
+            attention = np.stack([resample_tokens(whole[..., None], box, image.size, side) for box in boxes])
         return tokens.reshape(len(boxes), -1, tokens.shape[-1]), self._foreground(attention, side**2)
 
 
@@ -166,11 +163,7 @@ class PixelCrops(Crops):
         ]
         found = image.encode(np.stack(crops), self.layers)
         tokens = np.stack([self.embed({k: v[i] for k, v in found.items()}) for i in range(len(boxes))])
-        attention = found.get("attn")
-        side = round(tokens.shape[1] ** 0.5)
-        if attention is not None:
-            attention = attention.reshape(-1, side, side)
-        return tokens, self._foreground(attention, tokens.shape[1])
+        return tokens, self._foreground(found.get("attn"), tokens.shape[1])
 
 
 def make_crops(config: AlignSegConfig, tokens: TokenEmbedding, images: list[TrainingImage]) -> Crops:
@@ -268,8 +261,7 @@ class Trainer:
     def loss(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the weighted total, the image alignment and the prototype alignment of a batch."""
         recipe = self.recipe
-        parts = (batch.world, batch.local, batch.world_mask, batch.local_mask)
-        world, local, world_mask, local_mask = (torch.from_numpy(part).to(self.device) for part in parts)
+        world, local, world_mask, local_mask = (torch.from_numpy(part).to(self.device) for part in batch)
         prototypes = self._decode(world)
         a = assignments(world, prototypes, recipe.temperature)
         image, prototype = [], []

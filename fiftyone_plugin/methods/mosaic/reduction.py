@@ -37,9 +37,6 @@ class Reduced:
     detail: torch.Tensor
     neighbours: torch.Tensor
 
-    def __len__(self) -> int:
-        return len(self.head)
-
     def whitened(self) -> torch.Tensor:
         """Return the (B, n, d + e) float32 components."""
         import torch
@@ -52,7 +49,7 @@ class Reduced:
         parts = {"head": self.head, "detail": self.detail, "neighbours": self.neighbours}
         whole = {name: tensor.cpu().numpy() for name, tensor in parts.items()}
         whole["neighbours"] = whole["neighbours"].astype(small)
-        return [{name: array[i] for name, array in whole.items()} for i in range(len(self))]
+        return [{name: array[i] for name, array in whole.items()} for i in range(len(self.head))]
 
     @classmethod
     def of(cls, kept: Sequence[Mapping[str, np.ndarray]], device: str) -> Reduced:

@@ -59,8 +59,7 @@ class Taught(Mosaic):
     @classmethod
     def of(cls, mosaic: Mosaic, discover: int = 0) -> Taught:
         """Return a method that shares what a fitted Mosaic has learnt; names of clusters stay."""
-        given = {**mosaic.get_params(), "discover": discover}
-        other = cls(**given)
+        other = cls(**{**mosaic.get_params(), "discover": discover})
         mosaic._share_with(other)
         other.head_ = mosaic.head_
         if isinstance(mosaic, Taught) and mosaic.is_taught:
@@ -119,10 +118,11 @@ class Taught(Mosaic):
             names: class id -> name. A class of the same id, or of the same name, as one that clusters have is
                 the same.
         """
-        ids = sorted(names)
         matrix, all_names = self._evidence(names)
         every = sorted(all_names)
-        wide = [_widened(pupil, [every.index(id_) for id_ in ids], len(every)) for pupil in labelled]
+        wide = [
+            _widened(pupil, [every.index(id_) for id_ in sorted(names)], len(every)) for pupil in labelled
+        ]
         lesson = Lesson(wide, others, matrix)
         head = learn(lesson, self.config.spread, self.normalizer_.dim_)
         if self.discover:
@@ -148,7 +148,7 @@ class Taught(Mosaic):
         clash = [
             id_
             for id_, to in becomes.items()
-            if to == id_ and id_ in names and names[id_] != self.names_[id_]
+            if to == id_ and names.get(id_, self.names_[id_]) != self.names_[id_]
         ]
         if clash and not names[clash[0]] == f"class {clash[0]}":
             raise UsageError(
@@ -289,9 +289,5 @@ def _with_clusters(
     matrix: np.ndarray, names: dict[int, str], clusters: Sequence[int]
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Return names and names of clusters with some clusters as classes of their own behind the others."""
-    first = max(names) + 1
-    more = {first + i: f"other {i + 1}" for i in range(len(clusters))}
-    wide = np.concatenate([matrix, np.zeros((len(matrix), len(clusters)), np.float32)], axis=1)
-    for i, cluster in enumerate(clusters):
-        wide[cluster, matrix.shape[1] + i] = 1
-    return wide, names | more
+    more = {max(names) + i: f"other {i}" for i in range(1, len(clusters) + 1)}
+    return np.hstack([matrix, np.eye(len(matrix), dtype=np.float32)[:, list(clusters)]]), names | more
