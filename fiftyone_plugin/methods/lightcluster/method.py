@@ -76,11 +76,7 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
             stage.update()
 
     def vote(self, image: ImageFeatures) -> np.ndarray:
-        """Return the three levels' vote for an image before refinement.
-
-        Returns:
-            (2, h, w) float32 scores of background and foreground at patch resolution.
-        """
+        """Return (2, h, w) float32 scores of background and foreground, by patch and before refinement."""
         return self.levels_.vote(image[self.config.layer], image["cls"], image.grid, image.digest)
 
     def _collect_regions(self, features: FeatureSource, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
@@ -162,9 +158,8 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
         """Label one image at native resolution: background and the classes of its regions, refined."""
         found = found_in_one(self._regions_of([image]))
         probability, regions = self._at_native_size(image, found["foreground"])
-        classes = self.classes_.predict(found["cls"])
-        labels = np.unique(np.concatenate([[0], classes])).astype(np.int64)
-        class_of_region = np.concatenate([[0], classes])
+        class_of_region = np.concatenate([[0], self.classes_.predict(found["cls"])])
+        labels = np.unique(class_of_region).astype(np.int64)
         hard = class_of_region[regions]
         # outside the regions the foreground's probability (below 1/2) is shared by the classes of the image
         share = np.array([(hard == label).mean() for label in labels[1:]], np.float32)
@@ -188,9 +183,9 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
             for name, vote in zip(names, self.levels_.level_votes(x, image["cls"], image.digest), strict=True)
         ]
         panels.append(Panel("vote of the three", self.vote(image)[1], "heat"))
-        found = found_in_one(self._regions_of([image]))
-        _, regions = self._at_native_size(image, found["foreground"])
-        panels.append(Panel(f"refined ({self.config.refine})", found["foreground"], "heat"))
+        foreground = found_in_one(self._regions_of([image]))["foreground"]
+        _, regions = self._at_native_size(image, foreground)
+        panels.append(Panel(f"refined ({self.config.refine})", foreground, "heat"))
         panels.append(Panel(f"regions: {regions.max()}", regions, "labels"))
         return panels
 

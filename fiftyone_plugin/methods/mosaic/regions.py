@@ -58,9 +58,8 @@ class RegionTable:
         self.foreground = np.concatenate([image.foreground for image in images])
         self.owners = np.repeat([int(image.owner) for image in images], counts)
         self.patches = np.concatenate([image.patches for image in images])
-        self.region_of_patch = np.concatenate(
-            [image.region_of_patch + start for image, start in zip(images, first, strict=True)]
-        ).astype(np.int32)
+        regions = [image.region_of_patch + start for image, start in zip(images, first, strict=True)]
+        self.region_of_patch = np.concatenate(regions).astype(np.int32)
 
 
 def owner_of(digest: str) -> int:
