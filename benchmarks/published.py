@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans
 from fiftyone_plugin.clustering.region_classes import RegionClasses
 from fiftyone_plugin.common.checks import option
 from fiftyone_plugin.features.types import ImageFeatures
@@ -65,6 +66,13 @@ class PublishedDatUSConfig(DatUSConfig):
     n_init: int = _default(DatUSConfig, "n_init", 1)
 
 
+class MiniBatchClasses(RegionClasses):
+    """Regions clustered by k-means in mini-batches."""
+
+    def _kmeans(self) -> ReproducibleKMeans:
+        return super()._kmeans().set_params(batch_size=2048)
+
+
 class PublishedDatUS(DatUS):
     """Black crops that are squashed and cut to their centre, mini-batch k-means, ids of patches as masks.
 
@@ -80,7 +88,7 @@ class PublishedDatUS(DatUS):
         return [center_crop(pixels, native == i, size) for i in range(n)]
 
     def _region_classes(self) -> RegionClasses:
-        return super()._region_classes().set_params(batch_size=2048)
+        return MiniBatchClasses(**super()._region_classes().get_params())
 
     def _scores(self, image: ImageFeatures, of_patch: np.ndarray) -> LabelScores:
         return hard_scores(native_segments(of_patch, image.grid, image.size), refined=True)

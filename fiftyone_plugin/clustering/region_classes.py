@@ -62,7 +62,6 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         clustering: ``kmeans``, or ``spectral``: on the graph of the 30 nearest neighbours, where k-means
             cuts elongated clusters. New regions take the class of the nearest class mean in both.
         n_init: restarts of k-means.
-        batch_size: rows in a mini-batch of k-means; ``None`` for Lloyd's algorithm on everything.
         random_state: seed.
 
     Attributes:
@@ -76,7 +75,6 @@ class RegionClasses(ClusterMixin, BaseEstimator):
     whiten: int | None = 64
     clustering: str = "kmeans"
     n_init: int = 10
-    batch_size: int | None = None
     random_state: int = 0
 
     def fit(self, x: np.ndarray, y: None = None, *, area: np.ndarray | None = None) -> RegionClasses:
@@ -136,10 +134,10 @@ class RegionClasses(ClusterMixin, BaseEstimator):
                 warnings.simplefilter("ignore", UserWarning)  # a graph in several parts is no fault here
                 labels = spectral.fit_predict(vectors)
             return np.unique(labels, return_inverse=True)[1]
-        kmeans = ReproducibleKMeans(
-            self.n_classes, n_init=self.n_init, batch_size=self.batch_size, random_state=self.random_state
-        )
-        return kmeans.fit(vectors).labels_
+        return self._kmeans().fit(vectors).labels_
+
+    def _kmeans(self) -> ReproducibleKMeans:
+        return ReproducibleKMeans(self.n_classes, n_init=self.n_init, random_state=self.random_state)
 
     @property
     def n_classes_(self) -> int:
