@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.data import BenchmarkData, default_folder, load_folder
-from fiftyone_plugin.clustering.soft_head import fit_soft_head, probabilities
+from fiftyone_plugin.clustering.head import fit_soft_head, probabilities
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.common.tables import format_table
