@@ -37,14 +37,14 @@ __all__ = [
 View = Callable[[np.ndarray], np.ndarray]
 
 VOTERS = 5
-SHARPNESS = 3
+SHARPNESS = 2
 DIFFUSION = 4  # steps of the random walk; 3 to 8 were much alike, from 15 on small classes are lost
 SMALLEST = 0.2  # smallest cluster, as a share of the mean size
 MAX_LINKAGE = 8_000  # rows in average linkage, which takes memory for all pairs: 1 GB
 
 
 def agreement(graphs: Sequence[csr_matrix]) -> csr_matrix:
-    """Return the element-wise third power of the mean of (n, n) graphs.
+    """Return the element-wise square of the mean of (n, n) graphs.
 
     An edge that all of them have counts for much more than one that a single graph has;
     benchmarks/notes/mosaic.md has what that gives.

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
 CHUNK = 16_384
 FEW_CLASSES = 10
+LINK_SHARPNESS = 3  # of links between images: what the score of a class was learnt with
 AUTO_GUESS = 20  # classes, where their number is yet to be found
 
 
@@ -135,14 +136,16 @@ def links_between_images(graph: csr_matrix, owners: np.ndarray) -> tuple[np.ndar
         owners: (m,) numbers of the images that the regions are from.
 
     Returns:
-        (e, 2) int32 pairs of regions, each pair once, and their (e,) float32 weights.
+        (e, 2) int32 pairs of regions, each pair once, and their (e,) float32 weights: the third power of the
+        share of the whitenings that have them.
     """
     from scipy.sparse import triu
 
     upper = triu(graph, k=1).tocoo()
     keep = (upper.data >= 0.5**SHARPNESS) & (owners[upper.row] != owners[upper.col])
     pairs = np.column_stack([upper.row[keep], upper.col[keep]])
-    return pairs.astype(np.int32), upper.data[keep].astype(np.float32)
+    weights = upper.data[keep] ** (LINK_SHARPNESS / SHARPNESS)
+    return pairs.astype(np.int32), weights.astype(np.float32)
 
 
 @dataclass(frozen=True)
