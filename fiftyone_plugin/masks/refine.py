@@ -10,7 +10,7 @@ import numpy as np
 
 from ..common.parallel import Threads, one_thread
 from ..errors import unknown
-from .guides import guide_of
+from ..images.reading import resize_image
 from .meanfield import MeanField
 from .pydense import PyDenseCRF
 from .scores import DeviceScores
@@ -18,30 +18,19 @@ from .scores import DeviceScores
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "DEFAULT_REFINER",
-    "REFINERS",
-    "Refiner",
-    "Unrefined",
-    "create_refiner",
-    "refine_all",
-    "refine_image",
-]
+__all__ = ["DEFAULT_REFINER", "REFINERS", "Refiner", "create_refiner", "guide_of", "make_guide"]
+__all__ += ["refine_all", "refine_image"]
 
 TOGETHER = 1 << 28  # numbers that a refiner may hold, 1 GB in float32: of each pixel some OWN and its scores
 OWN = 32
 
 
 class Refiner(Protocol):
-    """Brings patch scores to the pixels of the photographs, in batches, on the device of the scores.
-
-    Attributes:
-        guide_side: side in pixels of the guides that it takes, 0 for one that takes none.
-    """
+    """Brings patch scores to the pixels of the photographs, in batches, on the device of the scores."""
 
     @property
     def guide_side(self) -> int:
-        """Side of the guides in pixels, 0 for none."""
+        """Side in pixels of the guides that it takes, 0 for one that takes none."""
 
     def __call__(
         self, scores: torch.Tensor, guide: torch.Tensor | None, sizes: Sequence[tuple[int, int]]
@@ -72,11 +61,7 @@ class Unrefined:
         return scores
 
 
-REFINERS: dict[str, Callable[[], Refiner]] = {
-    "crf": MeanField,
-    "pydensecrf": PyDenseCRF,
-    "none": Unrefined,
-}
+REFINERS: dict[str, Callable[[], Refiner]] = {"crf": MeanField, "pydensecrf": PyDenseCRF, "none": Unrefined}
 DEFAULT_REFINER = "crf"
 
 
@@ -89,6 +74,40 @@ def create_refiner(name: str) -> Refiner:
     if name not in REFINERS:
         raise unknown("refinement", name, REFINERS)
     return REFINERS[name]()
+
+
+def make_guide(pixels: torch.Tensor, side: int) -> torch.Tensor:
+    """Bring squeezed photographs down to the side that a refiner works at, each pixel a mean over its area.
+
+    Squeezed to a square, as the network sees them, the images of a batch have one shape whatever their native
+    size, and a refiner can take them together.
+
+    Args:
+        pixels: (B, S, S, 3) uint8, as the network takes them.
+        side: of the guide, at most S.
+
+    Returns:
+        (B, side, side, 3) uint8 on the device of ``pixels``.
+
+    Raises:
+        ValueError: the photographs are smaller than that; read them larger.
+    """
+    import torch.nn.functional as F
+
+    if pixels.shape[1] == side:
+        return pixels
+    if pixels.shape[1] < side:
+        raise ValueError(f"a guide of {side} pixels cannot be made from {pixels.shape[1]}")
+    planes = pixels.permute(0, 3, 1, 2).float()
+    small = F.interpolate(planes, size=(side, side), mode="area")
+    return small.round_().byte().permute(0, 2, 3, 1)
+
+
+def guide_of(image: np.ndarray, side: int) -> torch.Tensor:
+    """Return the guide of one photograph, (H, W, 3) uint8 at its native size, as (1, side, side, 3) uint8."""
+    import torch
+
+    return torch.from_numpy(resize_image(image, side, side)[None])
 
 
 def refine_all(
@@ -173,6 +192,5 @@ def refine_image(
 
     values = torch.from_numpy(np.array(scores, np.float32, order="C"))
     guide = guide_of(read_image(), refiner.guide_side) if refiner.guide_side else None
-    with torch.inference_mode():
-        found = refine_all(refiner, [DeviceScores(np.arange(len(values)), values)], guide, [size])
+    found = refine_all(refiner, [DeviceScores(np.arange(len(values)), values)], guide, [size])
     return np.asarray(found[0].numpy())
