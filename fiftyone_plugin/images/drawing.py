@@ -11,13 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .palette import class_color
 
-__all__ = [
-    "Panel",
-    "PanelKind",
-    "contact_sheet",
-    "draw_panels",
-    "overlay",
-]
+__all__ = ["Panel", "PanelKind", "contact_sheet", "draw_panels", "overlay"]
 
 BACKGROUND = (250, 250, 250)
 INK = (30, 30, 30)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import struct
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
 
 __all__ = ["RAW_EXTENSIONS", "describe_unreadable", "raw_camera_format", "register_heif"]
 
@@ -15,8 +19,8 @@ _CAMERAS = """
 RAW_EXTENSIONS = frozenset(f".{name}" for name in _CAMERAS.split())
 """Lower-case extensions of cameras' RAW files."""
 
+RAW_HEADS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"FUJIFILMCCD-RAW")
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-RAW_HINT = "convert it to JPEG, PNG or 8-bit TIFF"
 MAX_TAGS = 4096
 COMPRESSION = {1: "uncompressed", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
 KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex integer", 6: "complex float"}
@@ -38,7 +42,7 @@ def register_heif() -> bool:
     return True
 
 
-def raw_camera_format(image: Any, path: str) -> str | None:
+def raw_camera_format(image: TiffImageFile, path: str) -> str | None:
     """Return why an opened TIFF is not used: it is a camera's RAW file, of which this is a small preview."""
     extension = _extension(path)
     if extension in RAW_EXTENSIONS:
@@ -60,8 +64,8 @@ def describe_unreadable(file: BinaryIO, path: str) -> str | None:
         file.seek(0)
         head = file.read(32)
         if head[4:8] == b"ftyp":
-            return _describe_container(head, path)
-        if _extension(path) in RAW_EXTENSIONS or _is_raw(head):
+            return _describe_container(head[8:12])
+        if _extension(path) in RAW_EXTENSIONS or head.startswith(RAW_HEADS):
             return _raw(_extension(path))
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return _describe_tiff(file, head)
@@ -71,24 +75,15 @@ def describe_unreadable(file: BinaryIO, path: str) -> str | None:
 
 
 def _extension(path: str) -> str:
-    name = path.replace("\\", "/").rpartition("/")[2]
-    stem, dot, extension = name.rpartition(".")
-    return f".{extension.lower()}" if dot and stem else ""
+    return os.path.splitext(path.replace("\\", "/"))[1].lower()
 
 
 def _raw(extension: str) -> str:
     kind = f"{extension[1:].upper()}, a" if extension in RAW_EXTENSIONS else "a"
-    return f"{kind} camera's RAW file: {RAW_HINT}"
+    return f"{kind} camera's RAW file: convert it to JPEG, PNG or 8-bit TIFF"
 
 
-def _is_raw(head: bytes) -> bool:
-    return head[:4] in (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM") or head.startswith(
-        b"FUJIFILMCCD-RAW"
-    )
-
-
-def _describe_container(head: bytes, path: str) -> str | None:
-    brand = head[8:12]
+def _describe_container(brand: bytes) -> str | None:
     if brand == b"crx ":
         return _raw(".cr3")
     if brand not in HEIF_BRANDS:

@@ -76,10 +76,8 @@ def relative_keys(paths: Sequence[PurePath]) -> list[str]:
     if not paths:
         return []
 
-    def same(part: str) -> str:
-        return part.lower() if isinstance(paths[0], PureWindowsPath) else part
-
-    common = shared_depth([tuple(map(same, path.parts)) for path in paths])
+    windows = isinstance(paths[0], PureWindowsPath)
+    common = shared_depth([tuple(p.lower() if windows else p for p in path.parts) for path in paths])
     keys = []
     for path in paths:
         anchor = [] if common else [path.anchor.replace("\\", "/").replace(":", "").strip("/")]
@@ -108,7 +106,8 @@ def mask_names(keys: Sequence[str], *, windows: bool = os.name == "nt") -> list[
         users: defaultdict[str, list[int]] = defaultdict(list)
         folders: set[str] = set()
         for index, name in enumerate(names):
-            plain = _without_case(name)
+            decomposed = unicodedata.normalize("NFD", name)
+            plain = unicodedata.normalize("NFC", decomposed.casefold())
             users[plain].append(index)
             while (plain := posixpath.dirname(plain)) and plain not in folders:
                 folders.add(plain)
@@ -127,11 +126,19 @@ def mask_names(keys: Sequence[str], *, windows: bool = os.name == "nt") -> list[
 
 
 def _mask_name(key: str, attempt: int) -> str:
-    if attempt == 0:
-        return _short_enough(posixpath.splitext(key)[0], ".png", key)
-    if attempt == 1:
-        return _short_enough(key, ".png", key)
-    return _short_enough(key, f".{_digest(key)[: 8 * (attempt - 1)]}.png", key)
+    """Name a mask; where the last part is longer than file names may be, it is cut.
+
+    A piece of the key's sha256 then tells it from others that begin alike.
+    """
+    digest = hashlib.sha256(_bytes(key)).hexdigest()
+    name = key if attempt else posixpath.splitext(key)[0]
+    ending = f".{digest[: 8 * (attempt - 1)]}.png" if attempt > 1 else ".png"
+    folder, stem = posixpath.split(name.replace("\0", "_"))  # nobody finds that image, and it has a row
+    if len(_bytes(stem + ending)) > LONGEST_NAME:
+        ending = f".{digest[:16]}{ending}"
+        while len(_bytes(stem + ending)) > LONGEST_NAME:
+            stem = stem[:-1]
+    return posixpath.join(folder, stem + ending)
 
 
 def _for_windows(name: str) -> str:
@@ -140,28 +147,6 @@ def _for_windows(name: str) -> str:
     return "/".join(f"_{part}" if _DEVICE.match(part) else part for part in parts)
 
 
-def _short_enough(name: str, ending: str, key: str) -> str:
-    """Return ``name + ending``; where its last part is longer than file names may be, it is cut.
-
-    A piece of the key's sha256 then tells it from others that begin alike.
-    """
-    folder, stem = posixpath.split(name.replace("\0", "_"))  # nobody finds that image, and it has a row
-    if len(_bytes(stem + ending)) > LONGEST_NAME:
-        ending = f".{_digest(key)[:16]}{ending}"
-        while len(_bytes(stem + ending)) > LONGEST_NAME:
-            stem = stem[:-1]
-    return posixpath.join(folder, stem + ending)
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(_bytes(key)).hexdigest()
-
-
 def _bytes(text: str) -> bytes:
     # names on the disk may hold bytes that are not UTF-8
     return text.encode("utf-8", "surrogatepass")
-
-
-def _without_case(name: str) -> str:
-    decomposed = unicodedata.normalize("NFD", name)
-    return unicodedata.normalize("NFC", decomposed.casefold())
