@@ -45,10 +45,9 @@ class MemoFolder:
                 return False
             self._taken += size
             if full := self._taken > self.limit_bytes:
-                limit = self.limit_bytes / 1e9
                 logger.warning(
                     "%.1f GB are kept of the images, which is the limit: further ones are computed twice",
-                    limit,
+                    self.limit_bytes / 1e9,
                 )
             return not full
 

@@ -212,7 +212,7 @@ class ImageFeatureSource:
             stacked = np.stack([array for array in pixels if array is not None])
             computed = self.forward(stacked, self._layers, backbone)
             self._note(len(fresh))
-            self._keep(group, fresh, computed, in_memory=keep)
+            self._keep([group[row].digest for row in fresh], computed, in_memory=keep)
         if len(fresh) < len(rows):
             computed = _joined([known[row] for row in rows], computed, self._layers, backbone.device)
         tensors = {name: computed[layer] for name, layer in self.resolved.items()} if rows else {}
@@ -272,19 +272,12 @@ class ImageFeatureSource:
         with self._lock:
             self.forwards += forwards
 
-    def _keep(
-        self,
-        group: Sequence[Loaded],
-        rows: Sequence[int],
-        tensors: dict[str, torch.Tensor],
-        *,
-        in_memory: bool,
-    ) -> None:
+    def _keep(self, digests: list[str], tensors: dict[str, torch.Tensor], *, in_memory: bool) -> None:
         if self.store is None and not (in_memory and len(self._kept) < self.room):
             return
         arrays = {layer: tensor.cpu().numpy() for layer, tensor in tensors.items()}
-        for n, row in enumerate(rows):
-            digest, own = group[row].digest, {layer: array[n] for layer, array in arrays.items()}
+        for n, digest in enumerate(digests):
+            own = {layer: array[n] for layer, array in arrays.items()}
             if self.store is not None:
                 self.store.put(digest, own)
             elif len(self._kept) < self.room:
@@ -360,14 +353,12 @@ def _joined(
 
     joined = {}
     for layer in layers:
-        rows, n = [], 0
-        for arrays in known:
-            if arrays is None:
-                rows.append(fresh[layer][n])
-                n += 1
-            else:
-                rows.append(torch.from_numpy(np.array(arrays[layer])).to(device))
-        joined[layer] = torch.stack(rows)
+        rest = iter(fresh.get(layer, ()))
+        rows = (
+            next(rest) if arrays is None else torch.from_numpy(np.array(arrays[layer])).to(device)
+            for arrays in known
+        )
+        joined[layer] = torch.stack(list(rows))
     return joined
 
 

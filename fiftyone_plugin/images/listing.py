@@ -279,10 +279,7 @@ def list_view(
 ) -> list[ViewItem]:
     """List the image files of a dataset or view; paths with ``..`` count under their normal form.
 
-    Args:
-        view: the dataset or view.
-        root: as of :func:`list_images`.
-        shard: the same.
+    ``root`` and ``shard`` are as of :func:`list_images`.
 
     Raises:
         UsageError: the view is empty, or its samples are not plain images.

@@ -44,11 +44,7 @@ def place_of(path: str) -> PurePath:
 
 
 def keys_below(root: str, paths: Sequence[str]) -> list[str]:
-    """Return the POSIX paths of files relative to ``root``, whatever else is in the list.
-
-    Args:
-        root: the folder, absolute.
-        paths: the files, absolute.
+    """Return the POSIX paths of files relative to the folder ``root``, all absolute, whatever else is listed.
 
     Raises:
         UsageError: one does not lie below the folder; links are not looked at.

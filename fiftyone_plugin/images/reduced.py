@@ -10,15 +10,10 @@ __all__ = ["read_reduced"]
 
 
 def read_reduced(path: PathLike, height: int, width: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Read an image no smaller than asked for, where it is as large.
+    """Read an image in no fewer rows and columns than asked for, where it has as many.
 
     Of a JPEG, halves, quarters and eighths cost a fraction of the whole (Pillow's draft mode: fewer terms of
     the cosine transform); other formats are read as they are.
-
-    Args:
-        path: the file.
-        height: rows that are wanted at least, >= 1.
-        width: columns.
 
     Returns:
         (h, w, 3) uint8 RGB, upright, and the native (H, W).

@@ -39,7 +39,7 @@ from PIL import Image
 
 from ..common.files import atomic
 from ..errors import ImageReadError, UsageError
-from ..images.reading import MAX_PIXELS, PathLike, open_image
+from ..images.reading import MAX_PIXELS, PathLike, open_image, read_file
 from .rules import COLOURS, FIFTYONE, IDS, MAX_ID, MaskRules
 
 __all__ = ["COLOURS", "FIFTYONE", "IDS", "MaskRules", "NotAMaskError", "is_whole", "load_mask", "mask_ids"]
@@ -70,7 +70,7 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
         raise UsageError(f"{path}: class ids must be within 0..65535, got {low}..{high}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as partial:
-        Image.fromarray(mask.astype(_dtype(high))).save(partial, format="PNG")
+        Image.fromarray(mask.astype(np.min_scalar_type(high))).save(partial, format="PNG")
 
 
 def is_whole(path: Path) -> bool:
@@ -92,7 +92,7 @@ def read_mask(path: PathLike, rules: MaskRules = IDS, max_pixels: int = MAX_PIXE
     """Return the ids of a mask file; the module's table says what becomes of which pixels.
 
     Args:
-        path: the file; it must be a regular one.
+        path: a regular file.
         rules: what the pixels mean; default: ids, and no colours.
         max_pixels: largest width x height accepted, checked before anything is decoded.
 
@@ -166,24 +166,18 @@ def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Image.Image]:
     """
     try:
         with open_image(path, max_pixels, (*LOSSLESS, *REFUSED)) as image:
-            _require_lossless(image, path)
+            if image.format in CHANGING:
+                verb = "renumbers" if image.format == "GIF" else "changes"
+                raise NotAMaskError(path, f"{CHANGING[image.format]} {verb} ids; save masks as PNG")
+            if image.format == "TIFF" and image.info.get("compression") in LOSSY_TIFF:
+                raise NotAMaskError(path, "a TIFF compressed as JPEG or WebP changes ids; save masks as PNG")
+            if image.format == "WEBP" and read_file(path)[12:16] != b"VP8L":
+                raise NotAMaskError(path, "lossy WebP changes ids; save masks as PNG")
             yield image
     except NotAMaskError:
         raise
     except ImageReadError as error:
         raise ImageReadError(path, f"cannot be read as a mask ({error.reason})") from error
-
-
-def _require_lossless(image: Image.Image, path: PathLike) -> None:
-    if image.format in CHANGING:
-        verb = "renumbers" if image.format == "GIF" else "changes"
-        raise NotAMaskError(path, f"{CHANGING[image.format]} {verb} ids; save masks as PNG")
-    if image.format == "TIFF" and image.info.get("compression") in LOSSY_TIFF:
-        raise NotAMaskError(path, "a TIFF compressed as JPEG or WebP changes ids; save masks as PNG")
-    if image.format == "WEBP":
-        with open(path, "rb") as file:
-            if file.read(16)[12:] != b"VP8L":
-                raise NotAMaskError(path, "lossy WebP changes ids; save masks as PNG")
 
 
 def _decode(image: Image.Image, rawmode: str, rules: MaskRules, path: PathLike) -> np.ndarray:
@@ -237,7 +231,7 @@ def _look_up(values: np.ndarray, readings: list[np.ndarray], rules: MaskRules) -
     table = rules.choose(used, readings)
     if np.array_equal(table[used], used):
         return values
-    return np.asarray(table.astype(_dtype(int(table[used].max())))[values])
+    return np.asarray(table.astype(np.min_scalar_type(int(table[used].max())))[values])
 
 
 def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.ndarray:
@@ -273,11 +267,7 @@ def _whole(values: np.ndarray, name: object) -> np.ndarray:
         raise NotAMaskError(
             name, f"not a mask of class ids: they are {low:,} to {high:,}, not within 0..{MAX_ID:,}"
         )
-    return values.astype(_dtype(high))
-
-
-def _dtype(largest: int) -> type:
-    return np.uint8 if largest <= 255 else np.uint16 if largest <= 65_535 else np.uint32
+    return values.astype(np.min_scalar_type(high))
 
 
 def _rawmode(image: Image.Image) -> str:

@@ -134,21 +134,16 @@ def _join_holes(outline: np.ndarray, holes: list[np.ndarray]) -> np.ndarray:
     from_leftmost = [np.roll(ring, -np.lexsort((ring[:, 1], ring[:, 0]))[0], axis=0) for ring in holes]
     # from left to right: what lies left of a hole belongs to the polygon already
     for hole in sorted(from_leftmost, key=lambda ring: tuple(ring[0])):
-        polygon = _insert(polygon, hole.astype(np.float64))
+        x, y = hole[0]
+        (ax, ay), (bx, by) = polygon.T, np.roll(polygon, -1, axis=0).T
+        rise = by - ay
+        crosses = (np.minimum(ay, by) <= y) & (y <= np.maximum(ay, by)) & (rise != 0)
+        at = ax + (y - ay) / np.where(rise != 0, rise, 1) * (bx - ax)
+        reachable = np.flatnonzero(crosses & (at <= x))
+        if len(reachable):
+            edge = int(reachable[np.argmax(at[reachable])])
+            foot = np.array([[at[edge], y]])
+        else:  # simplification has moved the outline into the hole: the slit may lie anywhere
+            edge, foot = 0, polygon[:1]
+        polygon = np.concatenate([polygon[: edge + 1], foot, hole, hole[:1], foot, polygon[edge + 1 :]])
     return polygon
-
-
-def _insert(polygon: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    x, y = hole[0]
-    a, b = polygon, np.roll(polygon, -1, axis=0)
-    crosses = (np.minimum(a[:, 1], b[:, 1]) <= y) & (y <= np.maximum(a[:, 1], b[:, 1])) & (a[:, 1] != b[:, 1])
-    rise = np.where(a[:, 1] != b[:, 1], b[:, 1] - a[:, 1], 1)
-    at = a[:, 0] + (y - a[:, 1]) / rise * (b[:, 0] - a[:, 0])
-    reachable = np.flatnonzero(crosses & (at <= x))
-    if len(reachable):
-        edge = int(reachable[np.argmax(at[reachable])])
-        foot = np.array([[at[edge], y]])
-    else:  # simplification has moved the outline into the hole: the slit may lie anywhere
-        edge = 0
-        foot = a[:1]
-    return np.concatenate([polygon[: edge + 1], foot, hole, hole[:1], foot, polygon[edge + 1 :]])

@@ -49,6 +49,8 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         UsageError: no such file, too large, damaged, or it holds no tensors.
     """
+    import torch
+
     _check_file(path)
     try:
         tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
@@ -59,7 +61,12 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     if not tensors:
         raise UsageError(f"{path} holds no tensors")
     for name, tensor in tensors.items():
-        _check_tensor(path, name, tensor)
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not plain or tensor.is_complex():
+            raise UsageError(f"{path} is not a readable checkpoint: {name[:80]} is no plain tensor")
+        # a view may repeat one number a billion times
+        if tensor.numel() * tensor.element_size() > path.stat().st_size:
+            raise UsageError(f"{path} is not a readable checkpoint: {name[:80]} is larger than the file")
     return tensors
 
 
@@ -75,17 +82,6 @@ def _check_file(path: Path) -> None:
         raise UsageError(f"{path} is too large for a checkpoint: {info.st_size:,} bytes")
     if info.st_size == 0:
         raise UsageError(f"{path} is not a readable checkpoint: it is empty")
-
-
-def _check_tensor(path: Path, name: str, tensor: torch.Tensor) -> None:
-    """Refuse what is no plain array of the file: a view may repeat one number a billion times."""
-    import torch
-
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-    if not plain or tensor.is_complex():
-        raise UsageError(f"{path} is not a readable checkpoint: {name[:80]} is no plain tensor")
-    if tensor.numel() * tensor.element_size() > path.stat().st_size:
-        raise UsageError(f"{path} is not a readable checkpoint: {name[:80]} is larger than the file")
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -149,13 +145,10 @@ def _named_tensors(document: object) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def backbone_names(names: Iterable[str]) -> dict[str, str]:
-    """Find a backbone among the dotted names of a checkpoint.
+    """Find a backbone among the dotted names of all tensors of a checkpoint.
 
     Where there are several, the averaged one (``teacher``, ``ema``) is taken, else any that is not the
     ``student``, else the shortest. Heads are left out.
-
-    Args:
-        names: of all tensors.
 
     Returns:
         Name in the backbone -> name in the checkpoint. All names where no backbone is to be seen.

@@ -32,11 +32,7 @@ def default_here() -> str:
 
 
 def describe_weights(name: str | None) -> str:
-    """Say in a line where the weights of a backbone come from, and whether they are here.
-
-    Args:
-        name: a registered name, or ``None`` for the default.
-    """
+    """Say in a line where a backbone's weights (``None``: the default's) come from, and if they are here."""
     spec = BACKBONES[name or DEFAULT_BACKBONE]
     here, offline = is_here(spec.name), name == OFFLINE_BACKBONE
     if here:

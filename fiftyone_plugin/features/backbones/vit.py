@@ -194,9 +194,7 @@ class Backbone:
         """Let torch compile the network: half as fast again on a GPU, after a minute for the first batch.
 
         Where that fails, which shows at the first batch, the network goes on as it is.
-
-        Args:
-            engine: backend of ``torch.compile``.
+        ``engine`` is the backend of ``torch.compile``.
         """
         import torch
 
