@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ KEPT_BYTES = 3 << 29  # of features in memory, from one pass of a fit to the nex
 AHEAD = 2  # batches that are decoded in advance
 
 
-class ImageFeatureSource:
+class ImageFeatureSource(FeatureSource):
     """Features of a list of image files; a :class:`~.types.FeatureSource`.
 
     Args:
@@ -99,11 +99,6 @@ class ImageFeatureSource:
         return side, side
 
     # ------------------------------------------------------------------ the stream of a fit
-
-    def __iter__(self) -> Iterator[ImageFeatures]:
-        """Yield every readable image with its features at hand."""
-        for batch in self.batches():
-            yield from batch.images
 
     def batches(
         self, keys: Collection[str] | None = None, *, skip: Callable[[str], bool] | None = None
@@ -300,29 +295,24 @@ class ImageFeatureSource:
         return self._encode_crops(crops, ["cls"])["cls"]
 
 
-class _Part:
-    """Some of the images of a source; a :class:`~.types.FeatureSource`."""
+@dataclass(frozen=True, eq=False)
+class _Part(FeatureSource):
+    """Some of the images of a source."""
 
-    def __init__(self, whole: ImageFeatureSource, items: list[ImageItem]) -> None:
-        self._whole = whole
-        self._items = items
-        self._keys = {item.key for item in items}
+    whole: ImageFeatureSource
+    items: list[ImageItem]
 
     def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[ImageFeatures]:
-        for batch in self.batches():
-            yield from batch.images
+        return len(self.items)
 
     def batches(self, *, skip: Callable[[str], bool] | None = None) -> Iterator[FeatureBatch]:
         """Yield them in batches."""
-        return self._whole.batches(self._keys, skip=skip)
+        return self.whole.batches({item.key for item in self.items}, skip=skip)
 
     def opening(self) -> FeatureSource:
         """Return as many of them as fit in memory."""
-        room = self._whole.room
-        return self if len(self) <= room else _Part(self._whole, draw(self._items, room, seed=0))
+        room = self.whole.room
+        return self if len(self) <= room else _Part(self.whole, draw(self.items, room, seed=0))
 
 
 class _Row(Mapping[str, np.ndarray]):

@@ -227,8 +227,9 @@ def _from_palette(image: Image.Image, rules: MaskRules) -> np.ndarray:
 
 
 def _look_up(values: np.ndarray, readings: list[np.ndarray], rules: MaskRules) -> np.ndarray:
+    """Return ids by the table that gives the most values of a file a name; of equals by the first."""
     used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    table = rules.choose(used, readings)
+    table = max(readings, key=lambda table: np.isin(table[used], list(rules.ids)).sum())
     if np.array_equal(table[used], used):
         return values
     return np.asarray(table.astype(np.min_scalar_type(int(table[used].max())))[values])

@@ -239,8 +239,7 @@ class Backbone:
             autocast = torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
         # On a CPU the libraries choose other kernels, which round otherwise, for other numbers of rows: an
         # image is computed by itself there, so that its features do not depend on the rest of the batch.
-        alone = self.device == "cpu"
-        parts = [images[i : i + 1] for i in range(len(images))] if alone and len(images) > 1 else [images]
+        parts = np.split(images, len(images)) if self.device == "cpu" and len(images) else [images]
         found: list[dict[str, torch.Tensor]] = []
         with torch.inference_mode(), autocast:
             for part in parts:

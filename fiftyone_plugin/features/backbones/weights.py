@@ -17,8 +17,7 @@ from ...errors import MissingDependencyError, UsageError, unknown
 from ...images.reading import file_digest
 from .checkpoints import first_line, guess_architecture, read_checkpoint
 from .offline import HOW_TO_INSTALL, STATE_SHA256, find_offline_onnx, read_offline_checkpoint, tensors_sha256
-from .presence import HUB_FILES
-from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
+from .registry import BACKBONES, DEFAULT_BACKBONE, HUB_FILES, OFFLINE_BACKBONE
 from .timm_import import import_timm
 
 if TYPE_CHECKING:
