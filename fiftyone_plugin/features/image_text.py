@@ -79,8 +79,7 @@ def load_image_text(name: str) -> ImageText:
         ) from error
     mark = "=" if "=" in name else ":"
     architecture, _, weights = name.partition(mark)
-    known = open_clip.list_models()
-    if architecture not in known:
+    if architecture not in (known := open_clip.list_models()):
         near = did_you_mean(architecture, known)
         raise UsageError(f"open_clip has no architecture {architecture!r:.100}{near}")
     if mark == "=" and not Path(weights).is_file():

@@ -142,11 +142,8 @@ class ImageFeatureSource(FeatureSource):
             known: tells by the digest whether an image need not be decoded; that takes threads. One that has
                 been seen before is then not even read.
         """
-        items = (
-            item
-            for item in self.items
-            if item.key not in self.failures and (keys is None or item.key in keys)
-        )
+        wanted = self.items if keys is None else (item for item in self.items if item.key in keys)
+        items = (item for item in wanted if item.key not in self.failures)
         function: Callable[[ImageItem], Loaded | ImageReadError]
         function = partial(load_image, side=self.side, guide_side=guide_side)
         if known is not None and not self.loaders.processes:

@@ -34,12 +34,9 @@ def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndar
     colour = colours[inverse.reshape(mask.shape)]
     weight = np.where(mask > 0, alpha, 0.0).astype(np.float32)[..., None]
     blended = image * (1 - weight) + colour * weight
-    edge = np.zeros(mask.shape, bool)
-    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
+    wide = np.pad(mask, 1, mode="edge")
+    neighbours = wide[1:-1, 2:], wide[1:-1, :-2], wide[2:, 1:-1], wide[:-2, 1:-1]
+    edge = np.any([neighbour != mask for neighbour in neighbours], axis=0)
     blended[edge & (mask > 0)] *= 0.4
     return np.asarray(blended.round().clip(0, 255), np.uint8)
 

@@ -26,8 +26,7 @@ COMPRESSION = {1: "uncompressed", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "def
 KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex integer", 6: "complex float"}
 TAG_WIDTH, TAG_BITS, TAG_COMPRESSION, TAG_SAMPLES, TAG_FORMAT = 256, 258, 259, 277, 339
 TAG_DNG = 50706
-# TIFF types that hold whole numbers: their code, size and struct letter
-INTEGERS = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
+INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF types that hold whole numbers, and their struct letter
 
 
 @functools.lru_cache(maxsize=1)
@@ -117,25 +116,23 @@ def _first_directory(file: BinaryIO, head: bytes) -> dict[int, list[int]]:
     """
     order = "<" if head[:2] == b"II" else ">"
     big = head[2:4] in (b"+\0", b"\0+")
-    offset = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
-    file.seek(offset)
-    entry_size, counter = (20, "Q") if big else (12, "H")
-    count = struct.unpack(order + counter, file.read(8 if big else 2))[0]
+    word, inline, counter = ("Q", 8, "Q") if big else ("I", 4, "H")
+    file.seek(struct.unpack_from(order + word, head, inline)[0])
+    count = struct.unpack(order + counter, file.read(struct.calcsize(counter)))[0]
+    entry_size = 4 + 2 * inline
     entries = file.read(min(count, MAX_TAGS) * entry_size)
     if len(entries) < count * entry_size:
         raise struct.error("truncated, or no directory")
     tags: dict[int, list[int]] = {}
-    for start in range(0, len(entries) - entry_size + 1, entry_size):
-        tag, kind = struct.unpack_from(order + "HH", entries, start)
-        number = struct.unpack_from(order + ("Q" if big else "I"), entries, start + 4)[0]
+    for start in range(0, len(entries), entry_size):
+        tag, kind, number = struct.unpack_from(f"{order}HH{word}", entries, start)
         if kind not in INTEGERS or not 1 <= number <= MAX_TAGS:
             continue
-        size, letter = INTEGERS[kind]
-        inline, place = (8, start + 12) if big else (4, start + 8)
-        if size * number <= inline:
+        layout, place = f"{order}{number}{INTEGERS[kind]}", start + 4 + inline
+        if (size := struct.calcsize(layout)) <= inline:
             data = entries[place : place + inline]
         else:
-            file.seek(struct.unpack_from(order + ("Q" if big else "I"), entries, place)[0])
-            data = file.read(size * number)
-        tags[tag] = list(struct.unpack_from(f"{order}{number}{letter}", data))
+            file.seek(struct.unpack_from(order + word, entries, place)[0])
+            data = file.read(size)
+        tags[tag] = list(struct.unpack_from(layout, data))
     return tags

@@ -144,9 +144,8 @@ def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "th
     """
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    if pixels.ndim == 3 and pixels.shape[2] in (3, 4) and pixels.dtype == np.uint8:
-        return _from_colours(pixels, rules, name)
-    if pixels.ndim != 2 or pixels.dtype.kind not in "iub":
+    coloured = pixels.ndim == 3 and pixels.shape[2] in (3, 4) and pixels.dtype == np.uint8
+    if not coloured and (pixels.ndim != 2 or pixels.dtype.kind not in "iub"):
         raise NotAMaskError(
             name,
             "not a mask of class ids: expected one channel of whole numbers, got "
@@ -154,7 +153,7 @@ def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "th
         )
     if not pixels.size:
         raise NotAMaskError(name, "has no pixels")
-    return _whole(pixels, name)
+    return _from_colours(pixels, rules, name) if coloured else _whole(pixels, name)
 
 
 @contextmanager
@@ -237,8 +236,6 @@ def _look_up(values: np.ndarray, readings: list[np.ndarray], rules: MaskRules) -
 
 def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.ndarray:
     """Return ids of (H, W, 3 or 4) uint8 colours."""
-    if not colours.size:
-        raise NotAMaskError(name, "has no pixels")
     red, green, blue = (colours[:, :, i] for i in range(3))
     grey = np.array_equal(red, green) and np.array_equal(red, blue)
     if grey and not rules.colours:
