@@ -96,15 +96,9 @@ def clear_cache(cache: Path, spec_hash: str | None = None) -> int:
 def cached_share(paths: Sequence[str], backbone: str, size: int, cache: Path, tiles: int = 1) -> float:
     """Return the share of image files of which features are cached, in [0, 1].
 
-    As many files are looked at as a few hundredths of a second allow, so give a sample of a large set. Which
-    layers are stored is not asked: after a run of another method some may have to be computed.
-
-    Args:
-        paths: image files; those that cannot be read do not count.
-        backbone: name of the backbone.
-        size: side of the network input in pixels.
-        cache: the cache folder.
-        tiles: in which images are seen besides; 1 for none.
+    As many files are looked at as a few hundredths of a second allow, so give a sample of a large set; those
+    that cannot be read do not count. Which layers are stored is not asked: after a run of another method some
+    may have to be computed. ``size`` is the side of the network input in pixels.
     """
     end = time.monotonic() + BUDGET_S
     wanted = {"backbone": backbone, "size": size, "tiles": tiles}.items()

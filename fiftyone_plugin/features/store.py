@@ -135,16 +135,12 @@ class FeatureStore:
             return None
 
     def put(self, digest: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store the arrays of one image; layers that are stored already are left as they are.
+        """Store the arrays of one image, by layer; layers that are stored already are left as they are.
 
         What cannot be stored is said once, and computed again when it is needed.
 
-        Args:
-            digest: sha256 of the image file.
-            arrays: layer name -> array of any shape; numbers or booleans of at most 64 bits.
-
         Raises:
-            UsageError: an array of another type.
+            UsageError: an array of other things than numbers or booleans of at most 64 bits.
         """
         plain = {layer: _plain(np.asarray(array)) for layer, array in arrays.items()}
         path = file_of(self.path, digest)

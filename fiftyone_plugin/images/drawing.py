@@ -70,8 +70,7 @@ def contact_sheet(
         An RGB image.
     """
     font, small = ImageFont.load_default(16), ImageFont.load_default(12)
-    width, height = cell
-    gap, caption = 10, 18
+    width, height, gap, caption = *cell, GAP, 18
     present: set[int] = set()
     cells: list[tuple[str, np.ndarray, np.ndarray]] = []
     for text, image, mask in pairs:

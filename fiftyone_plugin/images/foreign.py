@@ -50,11 +50,7 @@ def raw_camera_format(image: TiffImageFile, path: str) -> str | None:
 
 
 def describe_unreadable(file: BinaryIO, path: str) -> str | None:
-    """Say what a file is that Pillow does not know.
-
-    Args:
-        file: opened for reading.
-        path: its name, whose extension names the format of a RAW file.
+    """Say what an opened file is that Pillow does not know; its extension names the format of a RAW file.
 
     Returns:
         A short reason; ``None`` where the file is none of the formats known here, or too damaged to tell.

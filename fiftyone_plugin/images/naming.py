@@ -49,18 +49,14 @@ def keys_below(root: str, paths: Sequence[str]) -> list[str]:
     Raises:
         UsageError: one does not lie below the folder; links are not looked at.
     """
-    keys = []
-    for path in paths:
-        try:
-            key = place_of(path).relative_to(place_of(root)).as_posix()
-        except ValueError:
-            key = ""
-        if key in ("", "."):
+    folder = place_of(root)
+    places = [place_of(path) for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if place == folder or not place.is_relative_to(folder):
             raise UsageError(
                 f"{path} does not lie below {root}, the root of the keys; name a folder above both"
             )
-        keys.append(key)
-    return keys
+    return [place.relative_to(folder).as_posix() for place in places]
 
 
 def relative_keys(paths: Sequence[PurePath]) -> list[str]:

@@ -269,10 +269,7 @@ def open_image(
 ) -> Iterator[Image.Image]:
     """Yield the opened, not yet decoded image; whatever Pillow raises then becomes ``ImageReadError``.
 
-    Args:
-        path: the file; it must be a regular one.
-        max_pixels: largest width x height accepted, checked before anything is decoded.
-        formats: Pillow's names of the formats to try; default: all that it decodes itself.
+    ``formats`` are Pillow's names of those to try; default: all that it decodes itself.
 
     Raises:
         ImageReadError: see :func:`read_image`.

@@ -279,10 +279,7 @@ def _rawmode(image: Image.Image) -> str:
 def load_mask(path: str | None, stored: np.ndarray | None, rules: MaskRules = FIFTYONE) -> np.ndarray | None:
     """Return the ids of a label's mask: of the one in the database, else of the one on disk.
 
-    Args:
-        path: the label's ``mask_path``.
-        stored: the label's ``mask``.
-        rules: what the pixels mean; default: what they mean without mask targets.
+    The default of ``rules`` is what pixels mean without mask targets.
 
     Returns:
         (H, W) ids, see :func:`read_mask`; ``None`` if there is no mask.

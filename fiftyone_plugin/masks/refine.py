@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
@@ -82,12 +83,7 @@ def make_guide(pixels: torch.Tensor, side: int) -> torch.Tensor:
     Squeezed to a square, as the network sees them, the images of a batch have one shape whatever their native
     size, and a refiner can take them together.
 
-    Args:
-        pixels: (B, S, S, 3) uint8, as the network takes them.
-        side: of the guide, at most S.
-
-    Returns:
-        (B, side, side, 3) uint8 on the device of ``pixels``.
+    Of (B, S, S, 3) uint8 pixels, as the network takes them, it is (B, side, side, 3) uint8 on their device.
 
     Raises:
         ValueError: the photographs are smaller than that; read them larger.
@@ -135,10 +131,17 @@ def refine_all(
     found = [each.scores for each in scores]
     todo = [i for i, each in enumerate(scores) if not each.refined and len(each.labels) > 1]
     todo.sort(key=lambda i: (found[i].shape[1:], len(found[i])))  # equal shapes side by side
-    groups = []
-    while todo:
-        groups.append(_first(todo, found, refiner.guide_side))
-        del todo[: len(groups[-1])]
+    on_cpu = bool(todo) and found[todo[0]].device.type == "cpu"
+    groups: list[list[int]] = []
+    for i in todo:
+        group = groups[-1] if groups else []
+        grid = found[i].shape[1:]
+        size = (len(group) + 1) * (OWN + len(found[i])) * max(refiner.guide_side**2, math.prod(grid))
+        # on a CPU what follows does not depend on the batch, to the byte
+        if group and not on_cpu and found[group[0]].shape[1:] == grid and size <= TOGETHER:
+            group.append(i)
+        else:
+            groups.append([i])
 
     def refine(some: list[int]) -> torch.Tensor:
         batch = found[some[0]].new_zeros((len(some), len(found[some[-1]]), *found[some[0]].shape[1:]))
@@ -148,27 +151,12 @@ def refine_all(
         with torch.inference_mode():
             return refiner(batch, own, [sizes[i] for i in some])
 
-    on_cpu = bool(groups) and found[groups[0][0]].device.type == "cpu"
     with one_thread() if on_cpu else nullcontext():  # the last bits depend on threads
         refined = threads.each(refine, groups) if on_cpu and threads else map(refine, groups)
         for some, values in zip(groups, refined, strict=True):
             for row, i in enumerate(some):
                 found[i] = values[row, : len(found[i])]
     return found
-
-
-def _first(todo: list[int], values: list[torch.Tensor], side: int) -> list[int]:
-    """Return as many of the first images as can be refined together."""
-    first = values[todo[0]]
-    if first.device.type == "cpu":  # what follows does not depend on the batch, to the byte
-        return todo[:1]
-    area = max(side * side, first.shape[1] * first.shape[2])
-    count = 1
-    for i in todo[1:]:
-        if values[i].shape[1:] != first.shape[1:] or (count + 1) * (OWN + len(values[i])) * area > TOGETHER:
-            break
-        count += 1
-    return todo[:count]
 
 
 def refine_image(

@@ -74,11 +74,9 @@ class MaskRegions:
 
 
 def find_regions(mask: np.ndarray, ids: Sequence[int] | None = None) -> MaskRegions:
-    """Find the 8-connected regions of the classes of a mask.
+    """Find the 8-connected regions of an (H, W) mask of ids within 0..65,535, or of these classes alone.
 
-    Args:
-        mask: (H, W) class ids within 0..65,535; 0 belongs to no region.
-        ids: only these classes; ``None`` for all.
+    0 belongs to no region.
     """
     chosen = mask if ids is None else np.where(np.isin(mask, list(ids)), mask, 0)
     segments = find_segments(chosen, connectivity=8)

@@ -79,11 +79,7 @@ def find_runs(labels: np.ndarray) -> Runs:
 
 
 def connected_runs(runs: Runs, connectivity: int = 4) -> np.ndarray:
-    """Number the connected components of equal label.
-
-    Args:
-        runs: runs of a mask.
-        connectivity: 4 (sides) or 8 (sides and corners).
+    """Number the connected components of equal label; ``connectivity`` 4 (sides) or 8 (sides and corners).
 
     Returns:
         (R,) component of every run; labels do not share components, label 0 has some too.
