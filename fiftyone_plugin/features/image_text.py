@@ -28,17 +28,11 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class ImageText:
-    """An image-text model on the CPU.
-
-    Attributes:
-        model: of open_clip, in evaluation mode.
-        prepare: image -> (3, H, W) tensor.
-        tokenize: texts -> (n, L) tensor.
-    """
+    """An image-text model of open_clip on the CPU, in evaluation mode."""
 
     model: Any
-    prepare: Callable[[Image.Image], torch.Tensor]
-    tokenize: Callable[[list[str]], torch.Tensor]
+    prepare: Callable[[Image.Image], torch.Tensor]  # (3, H, W)
+    tokenize: Callable[[list[str]], torch.Tensor]  # (n, L)
 
     @property
     def scale(self) -> float:

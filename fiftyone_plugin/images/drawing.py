@@ -57,17 +57,10 @@ def contact_sheet(
     columns: int = 3,
     cell: tuple[int, int] = (230, 172),
 ) -> Image.Image:
-    """Draw photo and overlay side by side for every image, with a legend of the classes that occur.
+    """Draw photo and overlay side by side for every image, with a legend of the classes that occur, in RGB.
 
-    Args:
-        pairs: (caption, (H, W, 3) uint8 image, (H, W) int mask); read one at a time and shrunk at once.
-        names: class id -> name.
-        title: line at the top.
-        columns: pairs in one row.
-        cell: (width, height) of one picture in pixels.
-
-    Returns:
-        An RGB image.
+    ``pairs`` are (caption, (H, W, 3) uint8 image, (H, W) int mask), read one at a time and shrunk at once;
+    ``columns`` of them are in one row. ``cell`` is the (width, height) of one picture in pixels.
     """
     font, small = ImageFont.load_default(16), ImageFont.load_default(12)
     width, height, gap, caption = *cell, GAP, 18
@@ -128,16 +121,9 @@ class Panel:
 def draw_panels(
     panels: Sequence[Panel], title: str, *, columns: int | None = None, width: int = 240
 ) -> Image.Image:
-    """Draw panels side by side in one aspect ratio, that of the first, which is the photo.
+    """Draw panels, at least one, side by side in one aspect ratio, that of the first, which is the photo.
 
-    Args:
-        panels: at least one; the first of kind ``photo``.
-        title: line at the top.
-        columns: panels in one row, all if ``None``.
-        width: of one panel, pixels.
-
-    Returns:
-        An RGB image.
+    ``columns`` are in one row, all if ``None``; ``width`` is that of one panel in pixels. The image is RGB.
     """
     native = panels[0].array.shape
     height = max(1, round(width * native[0] / native[1]))

@@ -263,12 +263,7 @@ def _by_key(paths: Iterable[str], root: PathLike | None, listed: bool = False) -
 
 @dataclass(frozen=True)
 class ViewItem:
-    """One image file and the samples that show it.
-
-    Attributes:
-        item: the file, as the pipeline sees it.
-        sample_ids: ids of the samples with this ``filepath``; usually one.
-    """
+    """One image file and the ids of the samples that show it, usually one."""
 
     item: ImageItem
     sample_ids: tuple[str, ...]

@@ -83,12 +83,9 @@ def mask_names(keys: Sequence[str], *, windows: bool = os.name == "nt") -> list[
 
     Names are unique also on file systems that ignore case or normalise Unicode, and none is the name of a
     folder that another needs. Images whose names clash take ``key + ".png"``, and if that clashes too (keys
-    that differ in case alone) a piece of the key's sha256 goes in between.
-
-    Args:
-        keys: of the images.
-        windows: names are such that Windows can write them: images of a store, or of a run made elsewhere,
-            may be called ``aux.jpg`` or ``8:30.jpg``.
+    that differ in case alone) a piece of the key's sha256 goes in between. With ``windows`` they
+    are such that it can write them: images of a store, or of a run made elsewhere, may be called ``aux.jpg``
+    or ``8:30.jpg``.
     """
     attempts = [0] * len(keys)
     while True:

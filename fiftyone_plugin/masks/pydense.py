@@ -29,10 +29,7 @@ CONFIDENCE = 0.9  # scores are clipped to it: a certain patch can still be overr
 
 @dataclass(frozen=True)
 class PyDenseCRF:
-    """Mean-field inference over soft scores and the image.
-
-    Args:
-        n_iter: mean-field iterations.
+    """Mean-field inference over soft scores and the image, in ``n_iter`` iterations.
 
     Raises:
         MissingDependencyError: pydensecrf is not installed.

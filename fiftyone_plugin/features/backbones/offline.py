@@ -97,12 +97,9 @@ def _state_dict(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def read_offline_checkpoint(cache_dir: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    """Read the converted checkpoint, converting it on the first call.
+    """Read the converted checkpoint below ``weights/`` in the cache, converting it on the first call.
 
     A cache may be damaged, or somebody may have put another file there: what comes back has the known digest.
-
-    Args:
-        cache_dir: directory that keeps it below ``weights/``.
 
     Returns:
         Path of the safetensors file, and its tensors: timm's name -> float32 array.
