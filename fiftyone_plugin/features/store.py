@@ -124,15 +124,30 @@ class FeatureStore:
         A damaged file is removed with a warning.
         """
         path = file_of(self.path, digest)
+        arrays: dict[str, np.ndarray] = {}
         try:
-            return _read(path, layers)
+            with open(path, "rb") as file:
+                header = read_header(file)
+                if not set(layers) <= header.keys():
+                    return None
+                data, sums = file.tell(), header["__metadata__"]
+                for layer in layers:
+                    entry = header[layer]
+                    array = np.empty(entry["shape"], _TYPES[entry["dtype"]])
+                    file.seek(data + entry["data_offsets"][0])
+                    if file.readinto(_bytes(array)) < array.nbytes or sums[layer] != _checksum(array):
+                        raise ValueError(f"the layer {layer}")
+                    array.flags.writeable = False
+                    arrays[layer] = array
         except FileNotFoundError:  # not there, or evicted by another process
             return None
-        except _DamagedError as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
             logger.warning("feature cache: %s is damaged (%s); computing again", path, error)
             with suppress(OSError):
                 path.unlink()
             return None
+        _touch(path)
+        return arrays
 
     def put(self, digest: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Store the arrays of one image, by layer; layers that are stored already are left as they are.
@@ -159,10 +174,9 @@ class FeatureStore:
             if self.full:
                 return
             if self._room is not None and not self._room.make(size):
-                limit = (self.limit_bytes or 0) / 1e9
                 self._stop(
-                    f"the limit of {limit:.1f} GB is reached; features of further images are computed again "
-                    "when they are needed"
+                    f"the limit of {(self.limit_bytes or 0) / 1e9:.1f} GB is reached; features of further "
+                    "images are computed again when they are needed"
                 )
                 return
         try:
@@ -176,40 +190,6 @@ class FeatureStore:
         if not self.full:
             logger.warning("feature cache %s: nothing more is stored: %s", self.path, reason)
         self.full = True
-
-
-class _DamagedError(Exception):
-    """A file does not hold what was written to it."""
-
-
-def _read(path: Path, layers: Sequence[str]) -> dict[str, np.ndarray] | None:
-    """Return the arrays in a file; ``None`` where it lacks one of the layers.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        _DamagedError: it is damaged.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        with open(path, "rb") as file:
-            header = read_header(file)
-            if not set(layers) <= header.keys():
-                return None
-            data, sums = file.tell(), header["__metadata__"]
-            for layer in layers:
-                entry = header[layer]
-                array = np.empty(entry["shape"], _TYPES[entry["dtype"]])
-                file.seek(data + entry["data_offsets"][0])
-                if file.readinto(_bytes(array)) < array.nbytes or sums[layer] != _checksum(array):
-                    raise _DamagedError(f"the layer {layer}")
-                array.flags.writeable = False
-                arrays[layer] = array
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
-        raise _DamagedError(error) from error
-    _touch(path)
-    return arrays
 
 
 def _header(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, int]:
