@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .._version import DISTRIBUTION
 from ..common.untrusted import read_json
@@ -97,7 +96,7 @@ def is_run_folder(folder: str) -> bool:
     return is_run_record(_read(folder, "run.json"))
 
 
-def is_run_record(document: dict[str, Any]) -> bool:
+def is_run_record(document: Mapping[str, object]) -> bool:
     """Tell whether this is the content of a ``run.json`` of this package."""
     settings = document.get("settings")
     return isinstance(settings, dict) and isinstance(settings.get("method"), str) and "status" in document
@@ -105,21 +104,18 @@ def is_run_record(document: dict[str, Any]) -> bool:
 
 def is_export_folder(folder: str) -> bool:
     """Tell whether a folder holds an export or an import of this package, by its record."""
-    return is_export_record(_read(folder, "export.json"))
+    return is_export_record(_read(folder, EXPORT_RECORD))
 
 
-def is_export_record(document: dict[str, Any]) -> bool:
+def is_export_record(document: Mapping[str, object]) -> bool:
     """Tell whether this is the content of an ``export.json`` of this package."""
     ours = str(document.get("made_by", "")).startswith(DISTRIBUTION) or "imported_from" in document
     return ours and "counts" in document
 
 
-def _read(folder: str, name: str) -> dict[str, Any]:
-    path = Path(folder) / name
-    if not path.is_file():
-        return {}
+def _read(folder: str, name: str) -> dict[str, object]:
     try:
-        document = read_json(path, what="a record", max_bytes=MAX_RECORD_BYTES)
-    except UsageError:  # somebody else's
+        document = read_json(Path(folder) / name, what="a record", max_bytes=MAX_RECORD_BYTES)
+    except UsageError:  # not there, or somebody else's
         return {}
     return document if isinstance(document, dict) else {}

@@ -76,7 +76,7 @@ class Plan:
         images: number of images.
         method: name of the method.
         backbone: name of the backbone that will be used, see
-            :func:`fiftyone_plugin.features.backbones.presence.default_here`.
+            :func:`fiftyone_plugin.features.backbones.registry.default_here`.
         size: side of the network input in pixels.
         refine: name of the refinement.
         device: ``cpu``, ``cuda`` or ``mps``.

@@ -18,8 +18,7 @@ from ..common.parallel import batched, usable_cores
 from ..common.untrusted import read_bytes
 from ..errors import ImageReadError, UsageError
 from ..images.palette import class_color
-from ..images.reading import resize_image
-from ..images.reduced import read_reduced
+from ..images.reading import read_reduced, resize_image
 from .folder import RunDirectory
 from .samples import SampleRow
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..common.files import atomic
 from ..errors import ImageReadError
 from ..images.drawing import contact_sheet
-from ..images.reduced import read_reduced
+from ..images.reading import read_reduced
 from .folder import RunDirectory
 from .samples import SampleRow
 

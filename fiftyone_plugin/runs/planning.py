@@ -43,7 +43,7 @@ def plan_run(
         tiles: in which images are seen besides; 1 for none.
         limits: ``fit_images`` and ``cache_limit``, where they are not the defaults.
     """
-    from ..features.backbones.presence import default_here
+    from ..features.backbones.registry import default_here
     from ..features.cache import cached_share
 
     name = backbone or default_here()

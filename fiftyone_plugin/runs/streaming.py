@@ -22,9 +22,8 @@ from ..common.parallel import Threads, batched, usable_cores
 from ..errors import ImageReadError
 from ..features.loading import Loaded
 from ..features.types import FeatureBatch, ImageFeatures
-from ..masks.guides import make_guide
 from ..masks.native import native_labels
-from ..masks.refine import Refiner, refine_all
+from ..masks.refine import Refiner, make_guide, refine_all
 from ..masks.scores import DeviceScores
 from ..methods.base import Method
 
