@@ -12,6 +12,7 @@ from pathlib import Path
 from .._version import DISTRIBUTION
 from ..common.untrusted import read_json
 from ..errors import UsageError, without_secrets
+from .foreign import RAW_EXTENSIONS
 from .reading import image_extensions
 
 __all__ = ["EXPORT_RECORD", "RECORDS", "RUN_OUTPUTS", "LeftOut", "is_export_folder", "is_export_record"]
@@ -29,12 +30,11 @@ RUN_OUTPUTS = frozenset(
 
 # Pictures of phones, cameras and programs that Pillow reads with a plug-in, or not at all. Those that it does
 # read here, whatever is installed, are no longer counted: image_extensions() knows them.
-_PICTURES = frozenset(
+_PICTURES = RAW_EXTENSIONS | frozenset(
     re.findall(
         r"\.\w+",
         ".heic .heif .hif .avif .jxl .jp2 .jpx .j2k .jxr .webp .tif .tiff "
-        ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .rwl .pef .srw .x3f .3fr .fff .iiq .dcr "
-        ".kdc .mrw .mef .mos .raw .exr .hdr .pic .psd .psb .xcf .kra .svg .ai .eps .dcm .fits .wmf .emf",
+        ".exr .hdr .pic .psd .psb .xcf .kra .svg .ai .eps .dcm .fits .wmf .emf",
     )
 )
 
