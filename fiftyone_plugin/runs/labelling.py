@@ -201,13 +201,7 @@ class LabelWork:
 def far_config(config: LabelConfig, session: Session) -> LabelConfig:
     """Return the settings of workers: what this process has decided, and nothing that is of its machine."""
     backbone = session.backbone
-    return replace(
-        config,
-        backbone=backbone.loaded.source,
-        precision=backbone.precision,
-        cache=False,
-        jobs=0,
-    )
+    return replace(config, backbone=backbone.loaded.source, precision=backbone.precision, cache=False, jobs=0)
 
 
 def require_shared(directory: RunDirectory, run_id: str, example: str) -> None:

@@ -38,12 +38,7 @@ if TYPE_CHECKING:
     from ..methods.base import Method
     from ..methods.taught import Taught
 
-__all__ = [
-    "LabelConfig",
-    "LabelResult",
-    "label_items",
-    "resolve_refinement",
-]
+__all__ = ["LabelConfig", "LabelResult", "label_items", "resolve_refinement"]
 
 # what results do not depend on
 RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "engine", "workers")

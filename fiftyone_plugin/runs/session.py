@@ -95,11 +95,7 @@ class Session:
         return cls((backbone, *copies), store, size, batch_size, config.jobs)
 
     def source(
-        self,
-        items: Sequence[ImageItem],
-        layers: Sequence[str],
-        memo_dir: Path | None = None,
-        tiles: int = 1,
+        self, items: Sequence[ImageItem], layers: Sequence[str], memo_dir: Path | None = None, tiles: int = 1
     ) -> ImageFeatureSource:
         """Return the features of images, see :class:`~fiftyone_plugin.features.source.ImageFeatureSource`.
 
