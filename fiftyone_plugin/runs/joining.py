@@ -38,11 +38,11 @@ from .images import IMAGE_SETTINGS, NamesDigest
 from .joinable import FITTED_BY, Part, check_parts, class_names, open_part
 from .likeness import write_dendrogram
 from .model import ARRAYS_NAME, FittedModel
-from .pictures import SHEET_IMAGES, draw_sheet
 from .record import RunDocument
 from .result import LabelResult
 from .samples import SampleRow, iterate_samples, read_samples, total_areas
 from .spool import SpooledDirectory, open_run
+from .stages import SHEET_IMAGES, draw_sheet
 
 __all__ = ["join", "join_runs"]
 

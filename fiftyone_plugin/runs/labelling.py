@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from .streaming import Labelled, Stream
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
 
-__all__ = ["LabelWork", "Labeller", "Spent", "far_config"]
+__all__ = ["LabelWork", "Labeller", "Spent", "far_config", "require_image"]
 
 CONFIDENCE_SIDE = 128  # longest side of a confidence map, pixels; patches are coarser
 ATTEMPTS = 3  # at an image that is being changed
@@ -44,13 +44,9 @@ ATTEMPTS = 3  # at an image that is being changed
 
 @dataclass(frozen=True)
 class Spent:
-    """What a call of a labeller has cost.
+    """What a call of a labeller has cost."""
 
-    Attributes:
-        forwards: images that went through the network.
-    """
-
-    forwards: int
+    forwards: int  # images that went through the network
 
 
 @dataclass
@@ -58,9 +54,6 @@ class Labeller:
     """Labels images of a run and writes their masks.
 
     Attributes:
-        session: what labels them.
-        model: the fitted model.
-        directory: the run's folder.
         record: is given every row before its mask is written.
         memos: what the fit has left of the images.
         source: the images, where this process has them all; ``None`` for a source for each call.
@@ -177,8 +170,7 @@ class LabelWork:
     example: str
     here: Labeller | None = field(default=None, repr=False, compare=False)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what travels."""
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "here": None}
 
     def open(self) -> Labeller:
@@ -219,6 +211,15 @@ def require_shared(directory: RunDirectory, run_id: str, example: str) -> None:
             f"does not see the run in {directory.final_root}, or another one there: --out has to be on a "
             "disk that all machines share, under the same path, or in a store"
         )
+    require_image(example)
+
+
+def require_image(example: str) -> None:
+    """Check that this machine sees an image; an empty path is that of none.
+
+    Raises:
+        UsageError: it does not.
+    """
     if example and not os.path.isfile(example):
         raise UsageError(
             f"does not see the image {example}: the images have to be on a disk that all machines share, "

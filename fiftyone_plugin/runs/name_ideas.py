@@ -12,7 +12,7 @@ from ..common.untrusted import read_text
 from ..errors import UsageError
 from ..features.image_text import ImageText, load_image_text
 from .exemplars import crops_of
-from .finished import finished_run
+from .result import finished_run
 
 __all__ = ["Idea", "read_vocabulary", "suggest_names"]
 

@@ -14,10 +14,10 @@ from ..common.tables import TableWriter
 from ..common.text import from_spreadsheet_cell, shorten
 from ..errors import UsageError, did_you_mean
 from .exemplars import SIDE, exemplar_path
-from .finished import finished_run
 from .folder import RunDirectory
 from .likeness import likeness
 from .model import FittedModel
+from .result import finished_run
 from .samples import SampleRow, total_areas
 
 if TYPE_CHECKING:

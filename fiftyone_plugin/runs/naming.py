@@ -17,15 +17,14 @@ from ..images.listing import ImageItem
 from ..masks.areas import class_shares
 from ..masks.files import read_mask, write_mask
 from .exemplars import write_exemplars
-from .finished import finished_run
 from .folder import RunDirectory
 from .images import describe_images
 from .model import FittedModel
 from .name_sheet import BACKGROUND, read_names
-from .pictures import draw_sheet
 from .record import RunDocument
-from .result import LabelResult
+from .result import LabelResult, finished_run
 from .samples import SampleRow, total_areas
+from .stages import draw_sheet
 
 __all__ = ["Edited", "name_clusters"]
 

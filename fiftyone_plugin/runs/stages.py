@@ -8,12 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ..common.files import atomic
 from ..common.progress import Progress, TimedProgress, annotate
 from ..common.skipped import Skipped
-from ..common.stamps import file_stamp
 from ..engines.base import Engine, Lost
-from ..errors import PseudoMaskError
+from ..errors import ImageReadError, PseudoMaskError
+from ..images.drawing import contact_sheet
 from ..images.listing import ImageItem
+from ..images.reduced import read_reduced
+from ..masks.files import read_mask
 from ..methods.base import Method
 from .exemplars import write_exemplars
 from .folder import RunDirectory
@@ -21,7 +26,6 @@ from .images import describe_images
 from .labelling import LabelWork, Spent
 from .likeness import write_dendrogram
 from .model import FittedModel
-from .pictures import draw_evidence, draw_sheet
 from .record import RunDocument
 from .samples import SampleRow, total_areas
 from .session import Session
@@ -30,14 +34,16 @@ if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
     from ..features.types import FeatureSource
 
-__all__ = ["all_rows", "conclude", "fit", "none_readable", "predict"]
+__all__ = ["SHEET_IMAGES", "conclude", "draw_sheet", "fit", "none_readable", "predict"]
 
 logger = logging.getLogger(__name__)
 
+SHEET_IMAGES = 12
+CELL = (230, 172)  # width and height of a picture, pixels
 CHUNK = 64  # images that a worker on another machine is given at once
 
 
-def fit(source: ImageFeatureSource, sample: FeatureSource, method: Method, progress: Progress) -> Method:
+def fit(source: ImageFeatureSource, sample: FeatureSource, method: Method, progress: Progress) -> None:
     """Fit a method on the images of a source, or some of them.
 
     Raises:
@@ -55,7 +61,6 @@ def fit(source: ImageFeatureSource, sample: FeatureSource, method: Method, progr
         if len(source.failures) >= len(sample):
             raise none_readable(source) from error
         raise
-    return method
 
 
 def none_readable(source: ImageFeatureSource) -> PseudoMaskError:
@@ -80,14 +85,6 @@ def predict(
     """Label images and write their masks, in one pass; yields a row when its files are there.
 
     What cannot be labelled is in ``source.failures`` afterwards.
-
-    Args:
-        work: what is done to an image.
-        engine: where.
-        items: the images to label.
-        source: keeps failures and counts.
-        directory: the run's folder.
-        progress: where the stage reports to.
     """
     todo = items
     if engine.apart:
@@ -124,17 +121,8 @@ def conclude(
 ) -> RunDocument:
     """Write the tables and pictures of a run whose masks are all there, and its record.
 
-    Args:
-        directory: the run's folder.
-        model: what labelled the images.
-        session: what it used.
-        rows: a row an image, in the order of the keys.
-        record: what is known of the run besides.
-        progress: where stages report to, and what knows their seconds.
-        began: when the run began, by ``time.perf_counter``.
-
-    Returns:
-        The record, complete.
+    The rows are those of all images, in the order of the keys; the run began at ``began`` by
+    ``time.perf_counter``. Returns the record, complete.
     """
     directory.remove_unlisted(rows)
     method = model.method
@@ -146,7 +134,7 @@ def conclude(
         title = f"{method.name} · {session.backbone.name} · {len(labelled)} images · {len(names)} classes"
         draw_sheet(directory, rows, paths, names, title)
         if method.get_config().get("n_classes") == "auto":
-            draw_evidence(directory, method)
+            _draw_evidence(directory, method)
         stage.update()
     with progress.stage("exemplars", total=1, unit="set") as stage:
         write_exemplars(directory, rows, paths)
@@ -171,17 +159,44 @@ def conclude(
     return record
 
 
-def all_rows(
-    directory: RunDirectory, done: Mapping[str, SampleRow], source: ImageFeatureSource
-) -> list[SampleRow]:
-    """Return a row an image, also of those that were skipped."""
-    return [
-        done.get(item.key)
-        or SampleRow(
-            image=item.key,
-            status="skipped",
-            error=source.failures.get(item.key, "not processed"),
-            stamp=file_stamp(item.path),
-        )
-        for item in directory.items
-    ]
+# ---------------------------------------------------------------------- pictures
+
+
+def draw_sheet(
+    directory: RunDirectory,
+    rows: list[SampleRow],
+    paths: Mapping[str, str],
+    names: dict[int, str],
+    title: str,
+) -> None:
+    """Write ``contact_sheet.png``: images spread evenly over the run, beside their masks.
+
+    ``paths`` leads from the key of an image to its file.
+    """
+    labelled = [row for row in rows if row.status == "labelled"]
+    picks = np.unique(np.linspace(0, len(labelled) - 1, min(SHEET_IMAGES, len(labelled))).round().astype(int))
+    pairs = filter(None, (_read_pair(directory, labelled[i], paths) for i in picks))
+    with atomic(directory.root / "contact_sheet.png") as partial:
+        contact_sheet(pairs, names, title, cell=CELL).save(partial, format="PNG")
+
+
+def _draw_evidence(directory: RunDirectory, method: Method) -> None:
+    """Write ``eigenvalues.png`` for a method that found its number of classes in a spectrum."""
+    from ..images.plots import plot_eigenvalues
+
+    eigenvalues = np.asarray(getattr(method, "eigenvalues_", ()))
+    if len(eigenvalues):
+        with atomic(directory.root / "eigenvalues.png") as partial:
+            plot_eigenvalues(eigenvalues, method.n_classes_, partial)
+
+
+def _read_pair(
+    directory: RunDirectory, row: SampleRow, paths: Mapping[str, str]
+) -> tuple[str, np.ndarray, np.ndarray] | None:
+    try:
+        mask = read_mask(directory.mask_file(row.mask))
+        scale = min(1.0, max(CELL[0] / mask.shape[1], CELL[1] / mask.shape[0]))
+        height, width = (max(1, round(n * scale)) for n in mask.shape)
+        return row.image, read_reduced(paths[row.image], height, width)[0], mask
+    except ImageReadError:
+        return None  # gone since it was labelled: its mask stays, the sheet shows the others

@@ -21,8 +21,8 @@ from ..features.types import ImageFeatures
 from ..images.content import read_content
 from ..images.listing import ImageItem
 from .cleaning import TOKENS
-from .finished import finished_run
 from .model import FittedModel
+from .result import finished_run
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
