@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ..common.files import is_partial, remove_empty, remove_inside, remove_partials, write_json
 from ..common.locks import Busy, FileLock
@@ -28,10 +27,9 @@ from .cleaning import (
     run_files,
 )
 from .given import remove_given
-from .images import read_list, write_list
+from .images import check_resumable, read_list, write_list
 from .record import RunDocument
 from .replacement import NEXT, discard_next, finish_exchange, is_exchange_begun
-from .resuming import check_resumable
 from .samples import NAMES, SampleRow, read_journal, read_samples, write_samples
 
 __all__ = [
@@ -123,7 +121,7 @@ class RunDirectory:
             raise
 
     def open(
-        self, settings: dict[str, Any], *, resume: bool, restart: bool, items: Sequence[ImageItem] = ()
+        self, settings: dict[str, object], *, resume: bool, restart: bool, items: Sequence[ImageItem] = ()
     ) -> RunDirectory:
         """Begin a run with these settings, or go on with it; reserves the folder if that was not done.
 
@@ -163,7 +161,7 @@ class RunDirectory:
             self.close()
             raise
 
-    def _begin(self, settings: dict[str, Any], items: Sequence[ImageItem]) -> RunDirectory:
+    def _begin(self, settings: dict[str, object], items: Sequence[ImageItem]) -> RunDirectory:
         self.run_id, self.items = uuid.uuid4().hex, list(items)
         self.work.mkdir(parents=True, exist_ok=True)
         remove_work(self.root)
@@ -173,7 +171,7 @@ class RunDirectory:
         return self
 
     def _go_on(
-        self, previous: RunDocument, settings: dict[str, Any], items: Sequence[ImageItem]
+        self, previous: RunDocument, settings: dict[str, object], items: Sequence[ImageItem]
     ) -> RunDirectory:
         self.run_id = previous.run_id or uuid.uuid4().hex
         self.work.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ import numpy as np
 from ..common.files import real_path
 from ..common.progress import NullProgress, Progress
 from ..errors import ImageReadError, UsageError, did_you_mean
-from ..images.listing import ImageItem
 from ..masks.areas import class_shares
 from ..masks.files import read_mask, write_mask
 from .exemplars import write_exemplars
@@ -78,22 +77,29 @@ def name_clusters(
     source, record, rows = finished_run(Path(run))
     if real_path(Path(out)) == real_path(Path(run)):
         raise UsageError(f"{out} is the run itself, which stays as it is; choose another --out")
-    old = edited.names if edited is not None else record.class_names
-    clusters = sorted(id_ for id_ in {id_ for row in rows for id_ in row.classes} | set(old) if id_)
+    edited = edited or Edited(record.class_names, {})
+    clusters = sorted(({id_ for row in rows for id_ in row.classes} | set(edited.names)) - {0})
     given = read_names(Path(names), clusters) if isinstance(names, (str, Path)) else dict(names)
     if wrong := sorted(set(given) - set(clusters)):
         raise UsageError(f"the run has no cluster {wrong[0]}{did_you_mean(wrong[0], map(str, clusters))}")
     if not any(name.strip() for name in given.values()):
         raise UsageError(f"no cluster has a name in {names}: fill in its column 'name'")
-    class_of, shown = _classes(clusters, given, old, classes)
-    masks = {} if edited is None else edited.masks
+    class_of, shown = _classes(clusters, given, edited.names, classes)
+    table = np.arange(1 + max([*class_of, *(id_ for row in rows for id_ in row.classes)]))
+    table[list(class_of)] = list(class_of.values())
     target = RunDirectory(Path(out))
     target.reserve(resume=False, restart=overwrite)
     try:
         settings = {**record.settings, "named": {str(k): v for k, v in sorted(given.items())}}
         folder = target.open({**settings, "named_run": record.run_id}, resume=False, restart=overwrite)
         try:
-            return _write(source, masks, record, rows, folder, class_of, shown, progress or NullProgress())
+            with (progress or NullProgress()).stage("masks", total=len(rows)) as stage:
+                renamed = []
+                for row in rows:
+                    path = edited.masks.get(row.mask, source.masks / row.mask)
+                    renamed.append(_rename(path, source, folder, row, table))
+                    stage.update()
+            return _write(source, record, renamed, folder, class_of, shown)
         except BaseException:
             folder.remove_outputs()
             raise
@@ -132,52 +138,39 @@ def _classes(
 
 def _write(
     source: RunDirectory,
-    masks: Mapping[str, Path],
     record: RunDocument,
     rows: list[SampleRow],
     folder: RunDirectory,
     class_of: Mapping[int, int],
     names: dict[int, str],
-    progress: Progress,
 ) -> LabelResult:
-    table = np.arange(1 + max([*class_of, *(id_ for row in rows for id_ in row.classes), 0]))
-    for cluster, class_ in class_of.items():
-        table[cluster] = class_
-    renamed = []
-    with progress.stage("masks", total=len(rows)) as stage:
-        for row in rows:
-            path = masks.get(row.mask, source.masks / row.mask)
-            renamed.append(_rename(path, source, folder, row, table))
-            stage.update()
-    root = record.images_root or ""
-    paths = {row.image: str(Path(root) / row.image) for row in renamed}
-    folder.items = [ImageItem(row.image, paths[row.image], row.mask) for row in renamed]
+    """Write what goes with the masks of the new run."""
+    paths = {row.image: str(Path(record.images_root or "") / row.image) for row in rows}
     _save_model(source, folder, class_of, names)
     folder.write_classes(names)
-    labelled = [row for row in renamed if row.status == "labelled"]
-    title = f"{Path(source.root).name}, named · {len(labelled)} images · {len(names)} classes"
-    draw_sheet(folder, renamed, paths, names, title)
-    write_exemplars(folder, renamed, paths)
-    counts = {"images": len(renamed), "labelled": len(labelled), "skipped": len(renamed) - len(labelled)}
+    labelled = [row for row in rows if row.status == "labelled"]
+    title = f"{source.root.name}, named · {len(labelled)} images · {len(names)} classes"
+    draw_sheet(folder, rows, paths, names, title)
+    write_exemplars(folder, rows, paths)
     done = replace(
         record,
         run_id=folder.run_id,
         settings={
             **record.settings,
-            **describe_images({row.image: row.stamp for row in renamed}),
+            **describe_images({row.image: row.stamp for row in rows}),
             "named": {
                 str(cluster): names.get(id_, "background") for cluster, id_ in sorted(class_of.items())
             },
             "named_run": record.run_id,
         },
-        counts=counts,
+        counts={"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
         classes={str(id_): name for id_, name in names.items()},
         areas={str(id_): share for id_, share in total_areas(labelled).items()},
     )
-    folder.write_samples(renamed)
+    folder.write_samples(rows)
     folder.write_run(done)
     folder.finish()
-    return LabelResult(folder.final_root, renamed, names, done.to_json())
+    return LabelResult(folder.final_root, rows, names, done.to_json())
 
 
 def _rename(

@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ..common.files import atomic
 from ..common.remote import (
@@ -139,7 +138,7 @@ class SpooledDirectory(RunDirectory):
             for name in pieces:
                 file.write(read_object(self._at(f".work/{name}")))
 
-    def _begin(self, settings: dict[str, Any], items: Sequence[ImageItem]) -> RunDirectory:
+    def _begin(self, settings: dict[str, object], items: Sequence[ImageItem]) -> RunDirectory:
         super()._begin(settings, items)
         self._writing = True
         # before the new record: what is left of an earlier run must not be taken for this one's
@@ -150,7 +149,7 @@ class SpooledDirectory(RunDirectory):
         return self
 
     def _go_on(
-        self, previous: RunDocument, settings: dict[str, Any], items: Sequence[ImageItem]
+        self, previous: RunDocument, settings: dict[str, object], items: Sequence[ImageItem]
     ) -> RunDirectory:
         super()._go_on(previous, settings, items)
         self._writing = not previous.is_complete
