@@ -167,12 +167,8 @@ def calibrate_run(run: Path, iou: Mapping[str, float]) -> str:
     that it has at least in nine cases of ten, where enough is known to say so, and the true IoU, where it is
     known) and ``filtering.png`` into the run's folder; the masks and the table stay as they are.
 
-    Args:
-        run: output folder of ``label``.
-        iou: path of a mask below ``masks/``, without extension -> its true IoU, NaN if unknown.
-
-    Returns:
-        A line on what was learnt.
+    ``iou`` leads from the path of a mask below ``masks/``, without extension, to its true IoU or NaN.
+    Returns a line on what was learnt.
 
     Raises:
         UsageError: ``run`` is not the folder of a run, or too few of its images have ground truth.

@@ -94,21 +94,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """What a run will take."""
 
-    Attributes:
-        seconds: wall-clock time.
-        bytes: disk for masks, confidence maps, what is kept of the sample, and cached features.
-        runs: number of runs with the same settings on this machine that the figures rest on; 0: a guess.
-        working_bytes: disk besides while the run lasts.
-        notes: what is good to know beforehand, a line each.
-    """
-
-    seconds: float
-    bytes: int
-    runs: int
-    working_bytes: int = 0
-    notes: tuple[str, ...] = ()
+    seconds: float  # of wall-clock time
+    bytes: int  # of disk for masks, confidence maps, what is kept of the sample, and cached features
+    runs: int  # with the same settings on this machine, that the figures rest on; 0: a guess
+    working_bytes: int = 0  # of disk besides while the run lasts
+    notes: tuple[str, ...] = ()  # what is good to know beforehand, a line each
 
     def __str__(self) -> str:
         """One line, such as ``about 4 min, 120 MB on disk, 15 MB more while it runs``."""
@@ -167,9 +159,6 @@ def likely_device() -> str:
     except importlib.metadata.PackageNotFoundError:
         return "cpu"
     return "cuda" if os.path.exists("/dev/nvidia0") and "+cpu" not in build else "cpu"
-
-
-# ---------------------------------------------------------------------- asking
 
 
 def estimate(plan: Plan, folder: Path | None = None) -> Estimate:
@@ -266,9 +255,6 @@ def _feature_bytes(plan: Plan) -> float:
     """Float16 tokens of the layers that the method asks for."""
     layers = COSTS.get(plan.method, UNKNOWN_COST).layers
     return layers * 2 * _backbone(plan)[0] * _patches(plan)
-
-
-# ---------------------------------------------------------------------- learning
 
 
 def learn(result: LabelResult, folder: Path | None = None) -> None:

@@ -209,11 +209,7 @@ class _Join:
             yield row, new, part
 
     def _one_of(self, found: list[tuple[SampleRow, Part]]) -> tuple[SampleRow, Part]:
-        """Return the row of an image that several runs may have: a mask goes before a reason for none.
-
-        Raises:
-            UsageError: the runs have other masks of it.
-        """
+        """Return the row of an image that several runs may have: a mask goes before a reason for none."""
         labelled = [pair for pair in found if pair[0].mask] or found[:1]
         row, part = labelled[0]
         for other, theirs in labelled[1:]:

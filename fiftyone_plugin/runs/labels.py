@@ -34,23 +34,14 @@ Mask = Path | np.ndarray
 
 @dataclass(frozen=True)
 class GivenLabels:
-    """Masks of some images, of the same size as these.
+    """Masks of some images, of the same size as these."""
 
-    Attributes:
-        masks: key of an image -> its mask, a file or (H, W) ids.
-        names: class id -> name of the classes that the masks show.
-        ignore: ids that mean nothing.
-        skipped: masks that were left out, and why.
-        sha256: of all that is learnt from, to tell two runs apart.
-        discover: clusters without a label that stay as classes of their own.
-    """
-
-    masks: Mapping[str, Mask]
-    names: dict[int, str]
-    ignore: frozenset[int]
-    skipped: tuple[Skipped, ...] = ()
-    sha256: str = ""
-    discover: int = 0
+    masks: Mapping[str, Mask]  # key of an image -> its mask, a file or (H, W) ids
+    names: dict[int, str]  # of the classes that the masks show
+    ignore: frozenset[int]  # ids that mean nothing
+    skipped: tuple[Skipped, ...] = ()  # masks that were left out, and why
+    sha256: str = ""  # of all that is learnt from, to tell two runs apart
+    discover: int = 0  # clusters without a label that stay as classes of their own
 
     def mask(self, key: str) -> np.ndarray:
         """Return the (H, W) ids of an image.

@@ -111,29 +111,23 @@ def _classes(
     clusters: list[int], given: Mapping[int, str], old: Mapping[int, str], wanted: Mapping[int, str] | None
 ) -> tuple[dict[int, int], dict[int, str]]:
     """Return cluster -> class, and class -> name; the named ones first, in the order of the table."""
-    ids = {name.strip().casefold(): id_ for id_, name in (wanted or {}).items()}
-    shown: dict[int, str] = {}
+    shown = dict(wanted or {})
+    ids = {name.strip().casefold(): id_ for id_, name in shown.items()}
     class_of: dict[int, int] = {}
     for cluster, name in given.items():
         word = name.strip().casefold()
-        if not word:
-            continue
         if word in BACKGROUND:
             class_of[cluster] = 0
-            continue
-        if wanted is not None and word not in ids:
-            raise UsageError(f"no class is called {name!r}{did_you_mean(name, wanted.values())}")
-        class_of[cluster] = ids.setdefault(word, len(ids) + 1)
-        shown.setdefault(class_of[cluster], (wanted or {}).get(class_of[cluster], name.strip()))
-    free = max([*shown, *(wanted or {}), 0]) + 1
-    for cluster in clusters:
-        if cluster not in class_of:
-            class_of[cluster] = free
-            shown[free] = old.get(cluster, f"class {cluster}")
-            free += 1
-    if wanted is not None:
-        shown |= {id_: name for id_, name in wanted.items() if id_ not in shown}
-    return class_of, {id_: shown[id_] for id_ in sorted(shown)}
+        elif word:
+            if wanted is not None and word not in ids:
+                raise UsageError(f"no class is called {name!r}{did_you_mean(name, wanted.values())}")
+            class_of[cluster] = ids.setdefault(word, len(ids) + 1)
+            shown.setdefault(class_of[cluster], name.strip())
+    free = max([*shown, 0]) + 1
+    for class_, cluster in enumerate((id_ for id_ in clusters if id_ not in class_of), free):
+        class_of[cluster] = class_
+        shown[class_] = old.get(cluster, f"class {cluster}")
+    return class_of, dict(sorted(shown.items()))
 
 
 def _write(
@@ -158,9 +152,7 @@ def _write(
         settings={
             **record.settings,
             **describe_images({row.image: row.stamp for row in rows}),
-            "named": {
-                str(cluster): names.get(id_, "background") for cluster, id_ in sorted(class_of.items())
-            },
+            "named": {str(k): names.get(id_, "background") for k, id_ in sorted(class_of.items())},
             "named_run": record.run_id,
         },
         counts={"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
@@ -188,13 +180,8 @@ def _rename(
         logger.warning("%s: its mask %s", row.image, error.reason)
         return SampleRow(image=row.image, status="skipped", error=f"its mask {error.reason}", stamp=row.stamp)
     classes, shares = class_shares(mask)
-    made = replace(
-        row,
-        classes=classes,
-        shares=shares,
-        qualities=_qualities(row, table, classes),
-        coverage=float((mask > 0).mean()),
-    )
+    qualities, coverage = _qualities(row, table, classes), float((mask > 0).mean())
+    made = replace(row, classes=classes, shares=shares, qualities=qualities, coverage=coverage)
     folder.append([made])
     write_mask(folder.masks / row.mask, mask)
     if (source.confidence / row.mask).is_file():

@@ -21,9 +21,9 @@ from .config import LabelConfig, resolve_refinement, with_number_of_classes
 from .estimate import learn
 from .folder import RunDirectory
 from .given import given_sets, remove_given
+from .labelling import Place, engine_of
 from .labels import GivenLabels
 from .model import FittedModel, create_configured
-from .places import Place, engine_of
 from .provenance import describe_settings, versions
 from .record import RunDocument
 from .result import LabelResult
@@ -55,11 +55,11 @@ def label_items(
     restart: bool = False,
     progress: Progress | None = None,
 ) -> LabelResult:
-    """Label images into a run folder.
+    """Label images into a run folder, which is made if absent; the result lists skipped images too.
 
     Args:
         items: images to label, see :func:`fiftyone_plugin.images.listing.list_images`.
-        out: the run's folder; made if absent.
+        out: the run's folder.
         config: settings.
         model: folder of a fitted model (``DIR/model`` of an earlier run): label without fitting; its method,
             size, refinement, seed and, unless ``config`` names another place of the same weights, its
@@ -72,9 +72,6 @@ def label_items(
         restart: replace what an earlier run wrote to ``out``; a finished run stays until the new one is
             finished too, and if that is interrupted ``resume`` goes on with the new one.
         progress: where stages report to.
-
-    Returns:
-        The result, with skipped images listed.
 
     Raises:
         UsageError: impossible settings, ``out`` is taken or the folder of the images, or there is another

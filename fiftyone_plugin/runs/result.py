@@ -91,16 +91,9 @@ class LabelResult:
         """Return a table with a row an image, by key: the columns of ``samples.csv``.
 
         ``classes``, ``shares`` and ``qualities`` hold lists of numbers, which belong together.
-
-        Raises:
-            MissingDependencyError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            from ..errors import MissingDependencyError
+        import pandas as pd
 
-            raise MissingDependencyError("to_pandas() needs pandas: pip install pandas") from error
         lists = ("classes", "shares", "qualities")
         rows = [{**asdict(row), **{name: list(getattr(row, name)) for name in lists}} for row in self.samples]
         return pd.DataFrame(rows, columns=list(SampleRow.__dataclass_fields__)).set_index("image")

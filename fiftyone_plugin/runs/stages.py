@@ -71,9 +71,6 @@ def none_readable(source: ImageFeatureSource) -> PseudoMaskError:
     )
 
 
-# ---------------------------------------------------------------------- predict
-
-
 def predict(
     work: LabelWork,
     engine: Engine,
@@ -105,9 +102,6 @@ def predict(
                     directory.append([found])
                 yield found
             stage.update()
-
-
-# ---------------------------------------------------------------------- conclude
 
 
 def conclude(
@@ -157,9 +151,6 @@ def conclude(
     directory.write_run(record)
     directory.finish()
     return record
-
-
-# ---------------------------------------------------------------------- pictures
 
 
 def draw_sheet(

@@ -46,15 +46,9 @@ def taught_method(method: Method, labels: GivenLabels) -> Taught:
 
 
 def teach(source: ImageFeatureSource, method: Taught, labels: GivenLabels, progress: Progress) -> Taught:
-    """Teach a fitted method what the labels say, in the light of the other images.
+    """Teach a fitted method what the labels say, in the light of the other images of the source.
 
     What the fit has kept of an image is not computed again.
-
-    Args:
-        source: all images, the labelled ones among them.
-        method: fitted.
-        labels: masks of some of the images.
-        progress: where the stage reports to.
 
     Raises:
         PseudoMaskError: not one labelled image can be read.
