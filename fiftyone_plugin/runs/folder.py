@@ -97,13 +97,11 @@ class RunDirectory:
     ) -> RunDirectory:
         """Begin a run with these settings, or go on with it; reserves the folder if that was not done.
 
-        Args:
-            settings: all that the masks depend on (JSON-serialisable).
-            resume: go on with an unfinished run of the same settings, or start if there is none. A finished
-                run of the same settings and images stays as it is.
-            restart: remove what an earlier run wrote (and nothing else), then start; a finished run is
-                removed only when the new one is finished too.
-            items: the images; compared with those of the run to go on with.
+        The settings are all that the masks depend on (JSON-serialisable); the images are compared with those
+        of the run to go on with. ``resume`` goes on with an unfinished run of the same settings, or starts if
+        there is none; a finished run of the same settings and images stays as it is. ``restart`` removes what
+        an earlier run wrote (and nothing else), then starts; a finished run is removed only when the new one
+        is finished too.
 
         Returns:
             The folder to write to: this one, or one aside where a finished run is to be replaced.

@@ -70,7 +70,7 @@ def read_labels(
     ignore: Collection[int] = DEFAULT_IGNORE,
     discover: int = 0,
 ) -> GivenLabels:
-    """Pair masks with images and check them.
+    """Pair masks with images and check them; masks that cannot be used are listed in the result and logged.
 
     Args:
         items: the images of the run.
@@ -79,9 +79,6 @@ def read_labels(
         names: file of class names, or id -> name; ``None``: ``class 7`` and so on.
         ignore: ids that mean nothing, such as those of pixels that nobody has labelled.
         discover: clusters that no labelled image shows and that stay as classes of their own, at most.
-
-    Returns:
-        The labels; masks that cannot be used are listed in it and logged.
 
     Raises:
         UsageError: there is no folder or no mask of an image, all masks show one class, or ids have no name.

@@ -30,8 +30,7 @@ from .result import LabelResult
 from .samples import SampleRow, read_samples
 from .session import Session
 from .spool import fetch_model, open_run
-from .stages import conclude, fit, none_readable, predict
-from .teaching import taught_method, teach
+from .stages import conclude, fit, none_readable, predict, taught_method, teach
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource

@@ -207,8 +207,8 @@ class SpooledDirectory(RunDirectory):
         super().append(rows)
         with self._piece_lock:
             self._pending += rows
-            due = time.monotonic() - self._last_piece > CHECKPOINT_S
-            due = due or len(self._pending) >= CHECKPOINT_ROWS
+            late = time.monotonic() - self._last_piece > CHECKPOINT_S
+            due = late or len(self._pending) >= CHECKPOINT_ROWS
         if due:
             self.checkpoint()
 
@@ -242,8 +242,7 @@ class SpooledDirectory(RunDirectory):
 
     def _refuse_others(self) -> None:
         try:
-            record = json.loads(read_object(self._at(RECORD)))
-            theirs = record["run_id"]
+            theirs = json.loads(read_object(self._at(RECORD)))["run_id"]
         except (StoreError, ValueError, KeyError, TypeError):
             theirs = None
         if theirs != self.run_id:
@@ -273,7 +272,9 @@ class SpooledDirectory(RunDirectory):
         """Upload the records, remove what was for going on, and the local folder."""
         if self._writing:
             self._refuse_others()
-            own = sorted(self._own_files() - {RECORD})
+            names = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+            apart = (".work", "masks", "confidence")
+            own = sorted({name.as_posix() for name in names if name.parts[0] not in apart} - {RECORD})
             with ThreadPoolExecutor(READERS, thread_name_prefix="upload") as pool:
                 for _ in pool.map(self._push, own):
                     pass
@@ -284,10 +285,6 @@ class SpooledDirectory(RunDirectory):
             self._writing = False
             remove_objects(self._work_urls())
         super().finish()
-
-    def _own_files(self) -> set[str]:
-        names = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
-        return {name for name in names if name.split("/")[0] not in (".work", "masks", "confidence")}
 
     # ------------------------------------------------------------------ between here and there
 
