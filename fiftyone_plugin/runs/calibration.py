@@ -37,16 +37,11 @@ class QualityCalibration:
 
     After Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability estimates"
     (KDD 2002). It holds for the run that it was learnt on, and no other.
-
-    Attributes:
-        quality: (n,) ascending scores of the knots, in [0, 1].
-        iou: (n,) expected IoU at the knots, in [0, 1], never falling.
-        n_images: images that it was learnt from.
     """
 
-    quality: np.ndarray
-    iou: np.ndarray
-    n_images: int
+    quality: np.ndarray  # (n,) ascending scores of the knots, in [0, 1]
+    iou: np.ndarray  # (n,) expected IoU at the knots, in [0, 1], never falling
+    n_images: int  # that it was learnt from
 
     @classmethod
     def fit(cls, quality: np.ndarray, iou: np.ndarray) -> QualityCalibration:
@@ -105,14 +100,10 @@ class LowerBound:
     the others fall short of it by. Whatever the score is worth, the bound holds for at least
     :data:`COVERAGE` of images that are drawn like those with ground truth, on average over the draw of
     those; a bad score makes it low, not wrong.
-
-    Attributes:
-        quality: (n,) ascending scores of the knots, in [0, 1].
-        iou: (n,) bound at the knots, never falling; below 0 where nothing can be said.
     """
 
-    quality: np.ndarray
-    iou: np.ndarray
+    quality: np.ndarray  # (n,) ascending scores of the knots, in [0, 1]
+    iou: np.ndarray  # (n,) bound at the knots, never falling; below 0 where nothing can be said
 
     @classmethod
     def fit(cls, quality: np.ndarray, iou: np.ndarray, seed: int = 0) -> LowerBound | None:

@@ -19,21 +19,7 @@ from ..common.untrusted import read_json
 from ..errors import UsageError
 from .samples import SampleRow
 
-__all__ = [
-    "CALIBRATION",
-    "EDITS",
-    "FOLDERS",
-    "IMAGES",
-    "JOURNAL",
-    "LOCK",
-    "MODEL",
-    "PICTURES",
-    "TOKENS",
-    "refuse_links",
-    "remove_run_files",
-    "remove_work",
-    "run_files",
-]
+__all__ = ["CALIBRATION", "EDITS", "refuse_links", "remove_run_files", "remove_work", "run_files"]
 
 LOCK, JOURNAL, IMAGES = "lock", "journal.jsonl", "images.json"
 EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.dataset.editing
@@ -97,11 +83,8 @@ def _files(folder: Path) -> list[str]:
     """List the files below a folder by relative POSIX path; links are not followed."""
     if folder.is_symlink():
         return []
-    found = []
-    for parent, _, names in os.walk(folder):
-        below = Path(os.path.relpath(parent, folder)).as_posix()
-        found += [name if below == "." else f"{below}/{name}" for name in names]
-    return found
+    found = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def remove_run_files(root: Path, rows: Iterable[SampleRow]) -> None:

@@ -24,15 +24,7 @@ from ..masks.files import read_mask
 from .folder import RunDirectory
 from .samples import SampleRow
 
-__all__ = [
-    "choose_exemplars",
-    "crop",
-    "crops_of",
-    "exemplar_path",
-    "exemplar_uri",
-    "thumbnail_uri",
-    "write_exemplars",
-]
+__all__ = ["crops_of", "exemplar_path", "exemplar_uri", "thumbnail_uri", "write_exemplars"]
 
 PER_CLASS = 6
 SIDE = 96  # pixels of a crop
@@ -156,13 +148,8 @@ def _crops(
 def crop(image: np.ndarray, mask: np.ndarray, class_id: int) -> np.ndarray | None:
     """Cut a square around the largest region of a class; what is not of the class is grey and dark.
 
-    Args:
-        image: (H, W, 3) uint8, or a smaller copy.
-        mask: (H, W) int.
-        class_id: the class.
-
-    Returns:
-        (96, 96, 3) uint8; ``None`` where the mask does not show the class.
+    The image is (H, W, 3) uint8, or a smaller copy, its mask (H, W) int. Returns (96, 96, 3) uint8; ``None``
+    where the mask does not show the class.
     """
     box = _box(mask, class_id)
     return None if box is None else _draw(image, mask, class_id, box)

@@ -17,15 +17,7 @@ from ..images.listing import ImageItem
 from .record import RunDocument
 from .samples import SampleRow, read_samples
 
-__all__ = [
-    "IMAGE_SETTINGS",
-    "NamesDigest",
-    "check_resumable",
-    "describe_images",
-    "names_sha256",
-    "read_list",
-    "write_list",
-]
+__all__ = ["NamesDigest", "check_resumable", "describe_images", "names_sha256", "read_list", "write_list"]
 
 IMAGE_SETTINGS = ("images", "image_names_sha256", "images_sha256")
 """Settings that say which images a run is of; compared here, and not as settings are."""

@@ -117,11 +117,9 @@ def check_parts(parts: Sequence[Part], out: Path, partial: bool) -> None:
 def _missing(shards: Iterable[str | None]) -> list[str]:
     """Return the shards that are lacking where all runs are shards of one number."""
     found = [Shard.parse(shard) for shard in shards if shard is not None]
-    counts = {shard.count for shard in found}
-    if len(counts) != 1:
+    if len({shard.count for shard in found}) != 1:
         return []
-    count = counts.pop()
-    present = {shard.index for shard in found}
+    count, present = found[0].count, {shard.index for shard in found}
     return [f"{index}/{count}" for index in range(1, count + 1) if index not in present]
 
 

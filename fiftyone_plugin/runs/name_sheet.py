@@ -127,9 +127,8 @@ def _picture(run: Path, cards: Sequence[ClusterCard]) -> Image.Image:
 def read_names(path: Path, clusters: Sequence[int] | None) -> dict[int, str]:
     """Read a table of names: cluster id -> name, empty ones left out.
 
-    Args:
-        path: CSV with the columns ``cluster`` and ``name``, or the first two columns without a header.
-        clusters: ids that there are; ``None``: any.
+    It is CSV with the columns ``cluster`` and ``name``, or two columns first and no header. The run has these
+    clusters; ``None``: any.
 
     Raises:
         UsageError: it cannot be read, a line is no id and name, a cluster is not there or has two names.

@@ -32,15 +32,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Edited:
-    """What edits in a dataset have made of a run, whose folder is as it was.
+    """What edits in a dataset have made of a run, whose folder is as it was."""
 
-    Attributes:
-        names: class id -> name, of all classes that there are now.
-        masks: name of a mask -> the file that shows it now, of those that an edit has changed.
-    """
-
-    names: Mapping[int, str]
-    masks: Mapping[str, Path]
+    names: Mapping[int, str]  # class id -> name, of all classes that there are now
+    masks: Mapping[str, Path]  # name of a mask -> the file that shows it now, of those that were changed
 
 
 def name_clusters(

@@ -39,16 +39,7 @@ if TYPE_CHECKING:
     from ..methods.taught import Taught
     from ..methods.taught.lesson import Pupil
 
-__all__ = [
-    "SHEET_IMAGES",
-    "conclude",
-    "draw_sheet",
-    "fit",
-    "none_readable",
-    "predict",
-    "taught_method",
-    "teach",
-]
+__all__ = ["conclude", "draw_sheet", "fit", "none_readable", "predict", "taught_method", "teach"]
 
 logger = logging.getLogger(__name__)
 
