@@ -40,9 +40,9 @@ from fiftyone_plugin.methods.mosaic import Mosaic
 from fiftyone_plugin.methods.taught import Taught
 from fiftyone_plugin.runs.config import LabelConfig, with_number_of_classes
 from fiftyone_plugin.runs.labels import read_labels
+from fiftyone_plugin.runs.stages import teach
 from fiftyone_plugin.runs.streaming import Replica, label_images
 from fiftyone_plugin.runs.suggesting import choose_images
-from fiftyone_plugin.runs.teaching import teach
 
 Masks = dict[str, np.ndarray]
 
