@@ -190,7 +190,7 @@ class Backbone:
         """Whether the model has a CLS token."""
         return getattr(self.model, "cls_token", None) is not None
 
-    def compile(self, engine: str | Callable = "inductor") -> None:
+    def compile(self, engine: str | Callable[..., object] = "inductor") -> None:
         """Let torch compile the network: half as fast again on a GPU, after a minute for the first batch.
 
         Where that fails, which shows at the first batch, the network goes on as it is.

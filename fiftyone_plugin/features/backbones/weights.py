@@ -133,7 +133,11 @@ def _create_empty(timm_name: str) -> torch.nn.Module:
         """Tensors without values need none drawn, for which torch would import its compiler."""
 
         def __torch_function__(
-            self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+            self,
+            func: Callable[..., object],
+            types: object,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
         ) -> object:
             kwargs = kwargs or {}
             if func in (torch.Tensor.erfinv_, torch.Tensor.clamp_, torch.nn.init.normal_):
