@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..common.remote import url_of
 from ..engines.base import Engine, Needs
-from ..engines.registry import create_engine
-from ..engines.versions import versions_needed
+from ..engines.registry import create_engine, versions_needed
 from .config import LabelConfig
 from .far_features import FarLoaders, FeatureWork
 from .folder import RunDirectory
