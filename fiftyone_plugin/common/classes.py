@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
 from .text import short_repr
@@ -24,7 +23,7 @@ def read_class_names(path: str | Path) -> tuple[dict[int, str], dict[str, str]]:
     return parse_class_names(read_json(path, what="a list of class names"), path)
 
 
-def parse_class_names(document: Any, path: object) -> tuple[dict[int, str], dict[str, str]]:
+def parse_class_names(document: object, path: object) -> tuple[dict[int, str], dict[str, str]]:
     """Return names by mask id, and supercategories by name where there are some.
 
     Args:

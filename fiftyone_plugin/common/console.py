@@ -11,12 +11,7 @@ __all__ = ["say", "say_text"]
 
 
 def say(*lines: object, error: bool = False) -> None:
-    """Print each argument as one line: control characters and line breaks in it become escapes.
-
-    Args:
-        lines: what to print.
-        error: print on stderr.
-    """
+    """Print each argument as one line, with ``error`` on stderr: control characters in it become escapes."""
     stream = sys.stderr if error else sys.stdout
     for line in lines:
         print(_encodable(printable(without_secrets(str(line))), stream), file=stream)

@@ -19,8 +19,7 @@ UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOT
 def exchange(first: Path, second: Path) -> bool:
     """Swap two paths of one file system at once, so that a kill leaves both whole.
 
-    Returns:
-        ``False`` where system or file system cannot do that; nothing has happened then.
+    Returns ``False`` where system or file system cannot do that; nothing has happened then.
 
     Raises:
         OSError: the file system refuses.

@@ -115,12 +115,7 @@ class FileLock:
 
 @contextmanager
 def hold(path: Path, timeout: float = 0.0, *, remove: bool = False) -> Iterator[None]:
-    """Hold the lock of a file in a ``with`` block, see :class:`FileLock`.
-
-    Args:
-        path: the file, made if absent.
-        timeout: seconds to wait for whoever holds it.
-        remove: remove the file at the end.
+    """Hold the lock of a file in a ``with`` block, see :class:`FileLock`; ``remove`` it at the end.
 
     Raises:
         Busy: another process holds it all the time.
@@ -170,9 +165,6 @@ def _lock(descriptor: int, *, shared: bool) -> bool:
 
 
 def _is_file_of(descriptor: int, path: Path) -> bool:
-    ours = os.fstat(descriptor)
-    try:
-        theirs = os.stat(path)
-    except OSError:
-        return False
-    return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
