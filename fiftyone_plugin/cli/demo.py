@@ -12,8 +12,6 @@ from ..methods import DEFAULT_METHOD
 from . import shared
 from .label import NOTES, add_report_arguments, exit_code, prepare_process, report
 
-__all__ = ["add_parser", "demo_photos", "run"]
-
 # Photographs inside wheels: scikit-image (CC0 / public domain, see its data/README.txt), scikit-learn
 # (CC BY, see its datasets/images/README.txt), matplotlib (public domain portrait).
 PHOTOS = (
@@ -24,20 +22,19 @@ PHOTOS = (
 DEMO_CLASSES = 5
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand to the parser."""
-    parser = shared.add_command(
-        subparsers,
-        "demo",
-        help="label a few photographs that are already on this machine",
-        description="Label a few photographs that installed packages carry; no download, no database.",
-        notes=NOTES,
-    )
+@shared.command(
+    "demo",
+    help="label a few photographs that are already on this machine",
+    description="Label a few photographs that installed packages carry; no download, no database.",
+    notes=NOTES,
+    quiet=False,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``demo``."""
     out = Path("pseudomask-demo")
     parser.add_argument("--out", type=shared.here, default=out, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--method", default=DEFAULT_METHOD, metavar="NAME", help="default: %(default)s")
     add_report_arguments(parser)
-    return parser
 
 
 def demo_photos() -> list[Path]:
@@ -58,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from ..images.listing import list_images
     from ..runs.config import LabelConfig
     from ..runs.pipeline import label_items
-    from .checks import check_database
+    from .doctor import check_database
 
     prepare_process()
     config = LabelConfig(method=args.method, classes=DEMO_CLASSES)
@@ -71,9 +68,8 @@ def run(args: argparse.Namespace) -> int:
         copies = [shutil.copyfile(photo, folder / photo.name) for photo in photos]
     except OSError as error:
         raise UsageError(f"cannot write to {args.out}: {error.strerror or error}") from error
-    result = label_items(
-        list_images(copies), args.out, config, restart=True, progress=shared.progress_of(args)
-    )
+    progress = shared.progress_of(args)
+    result = label_items(list_images(copies), args.out, config, restart=True, progress=progress)
     if report(result, args):
         status = check_database()
         if status.status == "ok":

@@ -18,18 +18,18 @@ def _id_or_none(text: str) -> int | None:
     return None if text.lower() == "none" else int(text)
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = shared.add_command(
-        subparsers,
-        "evaluate",
-        help="compare masks with ground truth",
-        description="Compare predicted masks with ground truth. Masks are single-channel PNG (or BMP, TIFF) "
-        "files of class ids and pair by relative path without extension; a folder with masks/ in it stands "
-        "for that one. Clusters get the classes that the protocol gives them; the ground truth's names come "
-        "from --names.",
-        notes="protocols:\n" + shared.listed({p.name: p.explanation for p in PROTOCOLS.values()}),
-    )
+@shared.command(
+    "evaluate",
+    help="compare masks with ground truth",
+    description="Compare predicted masks with ground truth. Masks are single-channel PNG (or BMP, TIFF) "
+    "files of class ids and pair by relative path without extension; a folder with masks/ in it stands "
+    "for that one. Clusters get the classes that the protocol gives them; the ground truth's names come "
+    "from --names.",
+    notes="protocols:\n" + shared.listed({p.name: p.explanation for p in PROTOCOLS.values()}),
+    quiet=False,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``evaluate``."""
     add = parser.add_argument
     add("pred", metavar="PRED_DIR", help="predicted masks, or the output folder of `label`")
     add("true", metavar="GT_DIR", help="ground-truth masks")
@@ -53,7 +53,6 @@ def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     shared.add_json(parser, "every score, the mapping and the per-image table")
     shared.add_quiet(parser)
     shared.add_engine(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,15 +66,10 @@ def run(args: argparse.Namespace) -> int:
         args.pred,
         args.true,
         classes=args.names,
-        ignore=args.ignore,
-        protocol=args.protocol,
-        unlabelled=args.unlabelled,
-        background=args.background,
         mapping=Mapping.load(args.mapping) if args.mapping else None,
-        resize=args.resize,
-        boundary=args.boundary,
         replicates=args.bootstrap,
         progress=shared.progress_of(args),
+        **shared.chosen(args, "ignore", "protocol", "unlabelled", "background", "resize", "boundary"),
         **shared.engine_settings(args),
     )
     summary = shared.finish(args, result.to_dict)

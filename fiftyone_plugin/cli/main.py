@@ -83,10 +83,7 @@ def _in_one_line(error: Exception) -> int:
     """Print an error that a person can do something about, and return the exit code; raise any other."""
     if isinstance(error, BrokenPipeError):
         return Exit.DONE
-    if isinstance(error, PseudoMaskError):
-        message: str | None = str(error)
-    else:
-        message = _problem(error)
+    message = str(error) if isinstance(error, PseudoMaskError) else _problem(error)
     if message is None:
         raise error
     say(f"pseudomask: {message}", error=True)

@@ -6,23 +6,27 @@ import argparse
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..common.console import say
-from ..errors import UsageError, did_you_mean, without_secrets
+from ..errors import did_you_mean, without_secrets
 from .exits import EXIT_CODES, Exit
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    import fiftyone as fo
+
     from ..common.progress import Progress
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+    AddArguments: TypeAlias = Callable[[argparse.ArgumentParser], None]
+    AddParser: TypeAlias = Callable[[Subparsers], argparse.ArgumentParser]
 
-__all__ = ["Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out", "add_quiet"]
-__all__ += ["dataset_named", "engine_settings", "finish", "list_skipped", "listed", "progress_of"]
+__all__ = ["Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out", "add_quiet", "chosen"]
+__all__ += ["command", "dataset_named", "engine_settings", "finish", "list_skipped", "listed", "progress_of"]
 
 FIFTYONE = "fiftyone:"
 STDOUT = "-"
@@ -58,12 +62,12 @@ class Parser(argparse.ArgumentParser):
 class Renamed(argparse.Action):
     """The name that an option had in the last release: still taken, with a warning, for one more."""
 
-    def __init__(self, *args: Any, now: str, **options: Any) -> None:
-        super().__init__(*args, **{**options, "help": argparse.SUPPRESS, "dest": now.lstrip("-")})
+    def __init__(self, option_strings: Sequence[str], dest: str, now: str, nargs: str | None = None) -> None:
+        super().__init__(option_strings, now.lstrip("-"), nargs, help=argparse.SUPPRESS)
         self.now = now
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, *_: object
     ) -> None:
         """Keep the value for the option of the new name."""
         old = self.option_strings[0]
@@ -92,6 +96,26 @@ def add_command(
     return parser
 
 
+def command(
+    name: str, help: str, description: str = "", notes: str = "", *, json: str = "", quiet: bool = True
+) -> Callable[[AddArguments], AddParser]:
+    """Make of a function that adds arguments one that adds the command, --json and --quiet at the end."""
+
+    def whole(add_arguments: AddArguments) -> AddParser:
+        def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+            parser = add_command(subparsers, name, help, description, notes)
+            add_arguments(parser)
+            if json:
+                add_json(parser, json)
+            if quiet:
+                add_quiet(parser)
+            return parser
+
+        return add_parser
+
+    return whole
+
+
 def folder(text: str) -> Path:
     """Return a folder, here or in a store, as its option's type."""
     from ..common.remote import folder_of
@@ -115,7 +139,7 @@ def add_out(
     what: str,
     *,
     required: bool = True,
-    group: Any = None,
+    group: argparse._ActionsContainer | None = None,
     old: str = "",
     stores: bool = False,
 ) -> None:
@@ -161,9 +185,14 @@ def add_engine(parser: argparse.ArgumentParser, *, gpus: bool = False) -> None:
     add("--cpus-per-worker", type=int, metavar="N", help=text)
 
 
+def chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the values of these options."""
+    return {name: getattr(args, name) for name in names}
+
+
 def engine_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`add_engine` added."""
-    return {name: getattr(args, name) for name in ENGINE_SETTINGS if name in args}
+    return chosen(args, *(name for name in ENGINE_SETTINGS if name in args))
 
 
 def progress_of(args: argparse.Namespace) -> Progress:
@@ -174,7 +203,7 @@ def progress_of(args: argparse.Namespace) -> Progress:
     return CheckedProgress(NullProgress() if args.quiet else ConsoleProgress(), raise_if_interrupted)
 
 
-def finish(args: argparse.Namespace, document: Callable[[], Any]) -> bool:
+def finish(args: argparse.Namespace, document: Callable[[], object]) -> bool:
     """Write what ``--json`` asks for, whole or not at all; returns whether a summary may be printed."""
     from ..common.files import write_json
 
@@ -193,16 +222,14 @@ def list_skipped(lines: Iterable[str], more: str = "") -> None:
         say(f"... and {len(every) - LISTED} more{more}", error=True)
 
 
-def dataset_named(text: str | Path, option: str = "") -> Any:
+def dataset_named(text: str) -> fo.Dataset | None:
     """Return the FiftyOne dataset that ``fiftyone:NAME`` names; ``None`` for any other text.
 
     Raises:
-        UsageError: there is no such dataset, or ``option`` takes nothing else.
+        UsageError: there is no such dataset.
     """
-    if not str(text).startswith(FIFTYONE):
-        if option:
-            raise UsageError(f"{option} takes fiftyone:NAME, not {text!r}")
+    if not text.startswith(FIFTYONE):
         return None
     from ..dataset.record import load_dataset
 
-    return load_dataset(str(text).removeprefix(FIFTYONE))
+    return load_dataset(text.removeprefix(FIFTYONE))
