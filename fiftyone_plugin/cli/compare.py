@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ..common.console import say
 from . import shared
-from .exits import Exit
 
 if TYPE_CHECKING:
     from ..evaluation.comparison import Comparison
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         say(*(["", "images that differ most:"] if worst else []))
         say(*(f"  {share:.4f}  {name}" for name, share in worst))
     shared.list_skipped(f"left out: {entry}" for entry in result.skipped)
-    return Exit.LEFT_OUT if result.skipped else Exit.DONE
+    return shared.Exit.LEFT_OUT if result.skipped else shared.Exit.DONE
 
 
 def _document(result: Comparison) -> dict[str, object]:

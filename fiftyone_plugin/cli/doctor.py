@@ -14,14 +14,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .._version import DISTRIBUTION, PLUGIN_NAME, __version__
 from ..common.console import say
 from ..common.paths import cache_dir
 from ..errors import PseudoMaskError
 from . import plugin, shared
-from .exits import Exit
 
 MIN_MONGOD = (6, 0)
 DATABASE_TIMEOUT_MS = 2000
@@ -74,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             mend = f"  ->  {check.mend}" if check.mend else ""
             say(f"{check.status:<8} {check.name:<11} {check.detail}{mend}")
     missing = any(check.essential and check.status == "missing" for check in checks)
-    return Exit.MISSING if missing else Exit.DONE
+    return shared.Exit.MISSING if missing else shared.Exit.DONE
 
 
 def run_checks() -> list[Check]:
@@ -146,8 +144,8 @@ def _check_server(uri: str) -> Check:
 
     shown = re.sub(r"//[^@/]*@", "//...@", uri)  # never print a password
     try:
-        client: Any = pymongo.MongoClient(uri, serverSelectionTimeoutMS=DATABASE_TIMEOUT_MS)
-        with client:
+        client: pymongo.MongoClient[dict[str, object]]
+        with pymongo.MongoClient(uri, serverSelectionTimeoutMS=DATABASE_TIMEOUT_MS) as client:
             version = client.server_info()["version"]
     except PyMongoError as error:
         reason = str(error).split(",")[0]

@@ -11,7 +11,6 @@ from ..errors import UsageError
 from ..evaluation.geometry import BOUNDARY_TOLERANCE
 from ..evaluation.protocols import DEFAULT, PROTOCOLS
 from . import shared
-from .exits import Exit
 
 
 def _id_or_none(text: str) -> int | None:
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         iou = dict(zip(result.images["name"], result.images["iou"], strict=True))
         calibrated = calibrate_run(Path(args.pred), iou)
         say(*([calibrated] if summary else []))
-    return Exit.LEFT_OUT if any(left_out.values()) else Exit.DONE
+    return shared.Exit.LEFT_OUT if any(left_out.values()) else shared.Exit.DONE
 
 
 def _list(title: str, items: list[str]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..common.console import say
 from . import shared
-from .exits import Exit
 from .label import NOTES, add_method_arguments, method_settings, prepare_process
 
 
@@ -49,4 +48,4 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"cannot write {args.out}: {error}; choose another --out") from error
     if not args.quiet:
         say(f"{len(result.panels)} panels, fitted on {result.fitted_on}: {args.out}")
-    return Exit.DONE
+    return shared.Exit.DONE

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ..common.console import say
 from . import shared
-from .exits import Exit
 
 if TYPE_CHECKING:
     from ..formats.base import ExportSource
@@ -80,7 +79,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     add("--void", action="store_true", help="VOC: unlabelled is void (255), not background")
     add("--like", metavar="FILE", help="COCO results: take image and category ids from this file")
     add("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")
-    add("--strict", action="store_true", help=f"exit with {Exit.LEFT_OUT:d} if images failed")
+    add("--strict", action="store_true", help=f"exit with {shared.Exit.LEFT_OUT:d} if images failed")
     shared.add_json(parser, "the record export.json")
     shared.add_quiet(parser)
     shared.add_engine(parser)
@@ -101,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     shared.list_skipped((f"skipped {entry}" for entry in result.failed), f", in {record}")
     if shared.finish(args, lambda: json.loads(record.read_text(encoding="utf-8"))):
         _report(result)
-    return Exit.LEFT_OUT if args.strict and result.failed else Exit.DONE
+    return shared.Exit.LEFT_OUT if args.strict and result.failed else shared.Exit.DONE
 
 
 def _source(args: argparse.Namespace) -> ExportSource:

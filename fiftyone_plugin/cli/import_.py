@@ -7,7 +7,6 @@ import json
 
 from ..common.console import say
 from . import shared
-from .exits import Exit
 
 
 @shared.command(
@@ -54,4 +53,4 @@ def run(args: argparse.Namespace) -> int:
         lost = f" ({len(result.lost)} annotations)" if result.lost else ""
         field = f", {result.matched} samples of {args.to}, field {args.field}" if args.to else ""
         say(counts + lost + field, f"written to {result.out}")
-    return Exit.LEFT_OUT if any(not entry.expected for entry in result.skipped) else Exit.DONE
+    return shared.Exit.LEFT_OUT if any(not entry.expected for entry in result.skipped) else shared.Exit.DONE

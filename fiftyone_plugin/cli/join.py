@@ -6,7 +6,6 @@ import argparse
 
 from ..common.console import say
 from . import shared
-from .exits import Exit
 
 
 @shared.command(
@@ -40,4 +39,4 @@ def run(args: argparse.Namespace) -> int:
         done = f"{counts['labelled']} images labelled, {counts['skipped']} skipped"
         say(f"{len(args.runs)} runs joined: {done}")
         say(f"masks:         {args.out / 'masks'}", f"table:         {args.out / 'samples.csv'}")
-    return Exit.DONE
+    return shared.Exit.DONE

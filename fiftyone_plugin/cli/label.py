@@ -18,7 +18,6 @@ from ..masks.refine import DEFAULT_REFINER, REFINERS
 from ..methods import DEFAULT_METHOD
 from ..runs.config import DEFAULT_CLASSES, PLENTY
 from . import shared
-from .exits import Exit
 from .methods import check_options, method_notes
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`report` reads."""
-    text = f"exit with {Exit.LEFT_OUT:d} if images were skipped, or pictures cannot be decoded"
+    text = f"exit with {shared.Exit.LEFT_OUT:d} if images were skipped, or pictures cannot be decoded"
     parser.add_argument("--strict", action="store_true", help=text)
     shared.add_json(parser, "counts, classes and what became of every image")
     shared.add_quiet(parser)
@@ -163,7 +162,7 @@ def _estimate(args: argparse.Namespace) -> int:
     found = estimate(plan)
     if shared.finish(args, lambda: {"images": len(paths), **asdict(found)}):
         say(f"{len(paths)} images: {found} ({found.origin})", *found.notes)
-    return Exit.DONE
+    return shared.Exit.DONE
 
 
 def _list(args: argparse.Namespace) -> ImageList:
@@ -277,4 +276,4 @@ def report(result: LabelResult, args: argparse.Namespace) -> bool:
 def exit_code(result: LabelResult, args: argparse.Namespace) -> int:
     """Return the exit code of a run that has ended."""
     incomplete = result.skipped or result.left_out.extensions
-    return Exit.LEFT_OUT if args.strict and incomplete else Exit.DONE
+    return shared.Exit.LEFT_OUT if args.strict and incomplete else shared.Exit.DONE

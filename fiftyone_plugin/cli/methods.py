@@ -9,7 +9,6 @@ from ..common.console import say
 from ..errors import unknown
 from ..methods.registry import CATALOG, describe
 from . import shared
-from .exits import Exit
 
 SETTINGS = {"n_classes": "--classes", "random_state": "--seed", "refine": "--refine", "n_jobs": "--jobs"}
 """Options of methods that are settings of every run, so that --set does not take them."""
@@ -50,13 +49,13 @@ def run(args: argparse.Namespace) -> int:
     notes = method_notes()
     options = describe(args.name) if args.name else []
     if not shared.finish(args, lambda: [option._asdict() for option in options] if args.name else notes):
-        return Exit.DONE
+        return shared.Exit.DONE
     if not args.name:
         costs = {name: f"{note.note}. Cost: {note.cost}" for name, note in CATALOG.items()}
         say(*shared.listed(costs).splitlines(), "", "pseudomask methods NAME lists the options of one")
-        return Exit.DONE
+        return shared.Exit.DONE
     say(f"{args.name}: {notes[args.name]}", "", "options, with --set OPTION=VALUE:")
     known = {f"{each.name}={each.default}": f"{each.help} ({each.allowed})" for each in options}
     say(*shared.listed(known).splitlines())
     say("", "settings of every run: " + ", ".join(sorted(SETTINGS.values())))
-    return Exit.DONE
+    return shared.Exit.DONE

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from ..common.console import say
 from ..errors import UsageError
 from . import shared
-from .exits import Exit
 
 
 @shared.command(
@@ -50,8 +50,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from ..runs.likeness import DENDROGRAM
     from ..runs.name_sheet import write_sheet
 
@@ -72,7 +70,7 @@ def _table(args: argparse.Namespace) -> int:
         if ideas is not None:
             say(f"names suggested for {len(ideas)} clusters; none is taken until it is in the column name")
         say(f"fill in the column name, then: pseudomask name {args.folder} {path} --out DIR")
-    return Exit.DONE
+    return shared.Exit.DONE
 
 
 def _name(args: argparse.Namespace) -> int:
@@ -91,4 +89,4 @@ def _name(args: argparse.Namespace) -> int:
         say(f"masks: {result.out / 'masks'}")
         if (result.out / "model").is_dir():
             say(f"model: {result.out / 'model'}")
-    return Exit.DONE
+    return shared.Exit.DONE

@@ -19,13 +19,11 @@ from .._version import DISTRIBUTION, PLUGIN_NAME
 from ..common.console import say
 from ..errors import UsageError
 from . import shared
-from .exits import Exit
 
 MANIFEST = "fiftyone.yml"
 BUNDLE_PARTS = (MANIFEST, "__init__.py", "operators", "requirements.txt")
 
-COPY_MARK = ".copied-by-pseudomask"
-"""Lies in copies made here, so that only those are ever replaced or removed."""
+COPY_MARK = ".copied-by-pseudomask"  # lies in copies made here: only those are ever replaced or removed
 
 SENTENCES = {
     "linked": "linked {path} -> {target}",
@@ -53,17 +51,14 @@ def run(args: argparse.Namespace) -> int:
     here = args.plugins_dir
     outcome = install(here, copy=args.copy) if args.action == "install" else uninstall(here)
     say(f"{PLUGIN_NAME}: {SENTENCES[outcome.action].format(**vars(outcome))}")
-    return Exit.DONE
+    return shared.Exit.DONE
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done.
+    """What was done, see :data:`SENTENCES`, to the entry ``path`` in FiftyOne's plugins directory.
 
-    Attributes:
-        action: ``"linked"``, ``"copied"``, ``"unchanged"``, ``"removed"`` or ``"absent"``.
-        path: the entry in FiftyOne's plugins directory.
-        target: the folder that is linked or copied; ``None`` after a removal.
+    ``target`` is the folder that is linked or copied; ``None`` after a removal.
     """
 
     action: str
@@ -105,9 +100,6 @@ def install(directory: Path | None = None, *, copy: bool | None = None) -> Outco
     Args:
         directory: FiftyOne's plugins directory; ``None`` asks FiftyOne.
         copy: copy instead of linking; ``None`` copies on Windows, where links need a privilege.
-
-    Returns:
-        What was done, and where.
 
     Raises:
         UsageError: something else is in the way, or the plugin is already there by other means.

@@ -7,12 +7,12 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..common.console import say
 from ..errors import did_you_mean, without_secrets
-from .exits import EXIT_CODES, Exit
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     AddArguments: TypeAlias = Callable[[argparse.ArgumentParser], None]
     AddParser: TypeAlias = Callable[[Subparsers], argparse.ArgumentParser]
 
-__all__ = ["Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out", "add_quiet", "chosen"]
-__all__ += ["command", "dataset_named", "engine_settings", "finish", "list_skipped", "listed", "progress_of"]
+__all__ = ["EXIT_CODES", "Exit", "Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out"]
+__all__ += ["add_quiet", "chosen", "command", "dataset_named", "engine_settings", "finish", "list_skipped"]
+__all__ += ["listed", "progress_of"]
 
 FIFTYONE = "fiftyone:"
 STDOUT = "-"
@@ -34,6 +35,25 @@ LISTED = 20
 WIDTH = 92
 
 _CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
+
+
+class Exit(IntEnum):
+    """Exit codes of ``pseudomask``; :data:`EXIT_CODES` says in words what each means."""
+
+    DONE = 0
+    MISSING = 1
+    REFUSED = 2
+    LEFT_OUT = 3
+    INTERRUPTED = 130
+
+
+EXIT_CODES = {
+    Exit.DONE: "done",
+    Exit.MISSING: "`doctor`: something essential is missing here",
+    Exit.REFUSED: "the request cannot be met, one line says why",
+    Exit.LEFT_OUT: "done, but something was left out and listed (label, demo, export: only with --strict)",
+    Exit.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
+}
 
 
 class Parser(argparse.ArgumentParser):

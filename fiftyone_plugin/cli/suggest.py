@@ -9,7 +9,6 @@ from pathlib import Path
 from ..common.console import say
 from ..errors import UsageError
 from . import shared
-from .exits import Exit
 
 
 @shared.command(
@@ -38,4 +37,4 @@ def run(args: argparse.Namespace) -> int:
     found = suggest(args.folder, args.number, labels=args.labels, progress=shared.progress_of(args))
     if shared.finish(args, lambda: [asdict(one) for one in found]):
         say(*(f"{number}. {one.image}: {one.reason}" for number, one in enumerate(found, 1)))
-    return Exit.DONE
+    return shared.Exit.DONE

@@ -165,10 +165,8 @@ class Options:
     @classmethod
     def describe(cls) -> list[Option]:
         """Return all options in words."""
-        return [
-            Option(item.name, item.default, str(item.metadata["rule"]), item.metadata["help"])
-            for item in fields(cls)
-        ]
+        every = [(item, item.metadata) for item in fields(cls)]
+        return [Option(item.name, item.default, str(said["rule"]), said["help"]) for item, said in every]
 
     @classmethod
     def known(cls, values: Mapping[str, Any]) -> dict[str, Any]:

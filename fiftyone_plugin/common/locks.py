@@ -63,15 +63,13 @@ class FileLock:
                 continue
             try:
                 if not _lock(descriptor, shared=False):
-                    os.close(descriptor)
                     return False
                 if _is_file_of(descriptor, self.path):
                     self._descriptor = descriptor
                     return True
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+            finally:
+                if self._descriptor != descriptor:
+                    os.close(descriptor)
         return False
 
     def _open(self) -> int | None:
@@ -96,8 +94,7 @@ class FileLock:
     def release(self, *, remove: bool = False) -> None:
         """Give the lock back; nothing where it is not held.
 
-        Args:
-            remove: remove the file too. Sound, unless somebody uses the file with other code than this.
+        To ``remove`` the file too is sound, unless somebody uses it with other code than this.
         """
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:

@@ -80,12 +80,7 @@ def _alike(a: Iterable[str], b: Iterable[str]) -> int:
 
 @dataclass
 class Matches(Generic[T]):
-    """What :func:`match_names` found.
-
-    Attributes:
-        found: name -> what its image stands for.
-        left: name -> why it has no image.
-    """
+    """What :func:`match_names` found: name -> what its image stands for, or else why it has none."""
 
     found: dict[str, T] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)

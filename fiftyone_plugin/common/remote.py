@@ -54,12 +54,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a drive of Windows has 
 
 
 class StoreError(PseudoMaskError):
-    """A store did not do what was asked.
-
-    Attributes:
-        reason: a short cause without the address.
-        passing: whether it may work later.
-    """
+    """A store did not do what was asked: the ``reason``, without the address, and if it may work later."""
 
     def __init__(self, url: str, reason: str, passing: bool = False) -> None:
         self.reason, self.passing = without_secrets(reason), passing

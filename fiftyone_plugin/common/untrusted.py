@@ -41,23 +41,22 @@ def read_bytes(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_
     """
     if (url := url_of(path)) is not None:
         return _from_store(url, what, max_bytes)
+    name = os.fspath(path)
     try:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
-            raise UsageError(f"{os.fspath(path)} is not {what}: not a regular file")
+            raise UsageError(f"{name} is not {what}: not a regular file")
         if info.st_size > max_bytes:
-            raise UsageError(
-                f"{os.fspath(path)} is not {what}: it has {info.st_size:,} bytes, more than {max_bytes:,}"
-            )
+            raise UsageError(f"{name} is not {what}: it has {info.st_size:,} bytes, more than {max_bytes:,}")
         with open(path, "rb") as file:
             # never more than is there: the buffer of a read is made in one piece
             return file.read(min(info.st_size, max_bytes) + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {os.fspath(path)}, {what}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {name}, {what}: {error.strerror or error}") from error
     except UsageError:  # a ValueError too
         raise
     except ValueError as error:  # a null byte in the name
-        raise UsageError(f"cannot read {os.fspath(path)!r}, {what}: {error}") from error
+        raise UsageError(f"cannot read {name!r}, {what}: {error}") from error
 
 
 def _from_store(url: str, what: str, max_bytes: int) -> bytes:
@@ -103,15 +102,13 @@ def parse_json(text: str, *, path: object, what: str, finite: bool = True) -> An
 
     try:
         document = json.loads(text, parse_float=number, parse_constant=refuse if finite else None)
-        if _depth(document) > MAX_DEPTH:
-            raise UsageError(f"{path} is not {what}: nested more than {MAX_DEPTH} deep")
-        return document
     except RecursionError:
         raise UsageError(f"{path} is not {what}: nested too deep") from None
-    except UsageError:
-        raise
     except ValueError as error:
         raise UsageError(f"{path} is not {what}: not JSON ({error})") from error
+    if _depth(document) > MAX_DEPTH:
+        raise UsageError(f"{path} is not {what}: nested more than {MAX_DEPTH} deep")
+    return document
 
 
 def read_json(

@@ -29,12 +29,7 @@ class Work(Protocol[T_contra, R_co]):
 
 @dataclass(frozen=True)
 class Lost(Generic[T]):
-    """An item that nothing can be made of: its worker died each time.
-
-    Attributes:
-        item: the item.
-        reason: how often, where, and what the worker died of.
-    """
+    """An item that nothing can be made of: its worker died each time; how often, where, and what of."""
 
     item: T
     reason: str

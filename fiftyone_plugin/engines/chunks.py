@@ -35,14 +35,7 @@ class _Chunk:
 
 @dataclass
 class Task:
-    """What one worker is given at once: a chunk, or one item of it.
-
-    Attributes:
-        chunk: where it belongs.
-        place: of the item in the chunk; 0 for a whole one.
-        items: what is done.
-        attempts: deaths so far.
-    """
+    """What one worker is given at once: a chunk, or the item at ``place`` in it; ``attempts``: its deaths."""
 
     chunk: _Chunk
     place: int
@@ -59,12 +52,9 @@ class Task:
 
 
 class Chunks:
-    """The chunks of a map.
+    """The chunks of a map, of ``size`` items, which are taken when there is somebody to do them.
 
-    Args:
-        items: all items; taken when there is somebody to do them.
-        size: items in a chunk.
-        ahead: chunks that may be begun while an earlier one is not done.
+    Up to ``ahead`` chunks may be begun while an earlier one is not done.
     """
 
     def __init__(self, items: Iterable[object], size: int, ahead: int) -> None:

@@ -46,11 +46,7 @@ class _Member:
 
 
 class Pool:
-    """Workers, and the work that they have loaded.
-
-    Args:
-        needs: what each of them is given; ``cpus`` and ``gpus`` are known.
-    """
+    """Workers, and the work that they have loaded; ``cpus`` and ``gpus`` of what they need are known."""
 
     def __init__(self, needs: Needs) -> None:
         import ray
