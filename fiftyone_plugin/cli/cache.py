@@ -117,9 +117,8 @@ def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
             )
             for store in stores
         ]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        say(*("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
     for path in weights:
         say(f"converted weights {path.name}  {human_size(path.stat().st_size)}")
     say(f"total {human_size(_total(stores, weights))}")

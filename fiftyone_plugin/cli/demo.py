@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 
 from ..common.console import say
+from ..errors import MissingDependencyError, UsageError
 from ..methods import DEFAULT_METHOD
+from ..runs.config import LabelConfig
 from . import shared
-from .label import NOTES, add_report_arguments, exit_code, prepare_process, report
+from .label import NOTES, REPORT, STRICT, exit_code, prepare_process, report
 
 # Photographs inside wheels: scikit-image (CC0 / public domain, see its data/README.txt), scikit-learn
 # (CC BY, see its datasets/images/README.txt), matplotlib (public domain portrait).
@@ -27,14 +29,14 @@ DEMO_CLASSES = 5
     help="label a few photographs that are already on this machine",
     description="Label a few photographs that installed packages carry; no download, no database.",
     notes=NOTES,
-    quiet=False,
+    json=REPORT,
 )
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``demo``."""
     out = Path("pseudomask-demo")
     parser.add_argument("--out", type=shared.here, default=out, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--method", default=DEFAULT_METHOD, metavar="NAME", help="default: %(default)s")
-    add_report_arguments(parser)
+    parser.add_argument("--strict", action="store_true", help=STRICT)
 
 
 def demo_photos() -> list[Path]:
@@ -51,9 +53,7 @@ def demo_photos() -> list[Path]:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask demo``."""
-    from ..errors import MissingDependencyError, UsageError
     from ..images.listing import list_images
-    from ..runs.config import LabelConfig
     from ..runs.pipeline import label_items
     from .doctor import check_database
 

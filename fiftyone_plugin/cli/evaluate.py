@@ -25,7 +25,8 @@ def _id_or_none(text: str) -> int | None:
     "for that one. Clusters get the classes that the protocol gives them; the ground truth's names come "
     "from --names.",
     notes="protocols:\n" + shared.listed({p.name: p.explanation for p in PROTOCOLS.values()}),
-    quiet=False,
+    json="every score, the mapping and the per-image table",
+    gpus=False,
 )
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``evaluate``."""
@@ -49,9 +50,6 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     add("--save-mapping", metavar="FILE", help="write the mapping of clusters to classes")
     calibrate = "learn from the run's quality scores what IoU to expect, also without ground truth"
     add("--calibrate", action="store_true", help=calibrate)
-    shared.add_json(parser, "every score, the mapping and the per-image table")
-    shared.add_quiet(parser)
-    shared.add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,12 +75,11 @@ def run(args: argparse.Namespace) -> int:
     left_out = result.settings["left_out"]
     _list("predictions without ground truth", left_out["only_pred"])
     _list("ground truth without prediction", left_out["only_true"])
-    _list("pairs that cannot be compared", [f"{entry.key}: {entry.reason}" for entry in result.skipped])
+    _list("pairs that cannot be compared", [str(entry) for entry in result.skipped])
     if args.save_mapping:
         if result.mapping is None:
-            raise UsageError(
-                f"protocol {result.protocol} matches every image on its own, there is no mapping to save"
-            )
+            what = "matches every image on its own, there is no mapping to save"
+            raise UsageError(f"protocol {result.protocol} {what}")
         result.mapping.save(args.save_mapping)
     if args.calibrate:
         from ..runs.calibration import calibrate_run

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..common.console import say
+from ..errors import UsageError
 from . import shared
 from .label import NOTES, add_method_arguments, method_settings, prepare_process
 
@@ -31,7 +32,6 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask explain``."""
-    from ..errors import UsageError
     from ..runs.explain import explain
 
     if args.columns is not None and args.columns < 1:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ..common.console import say
+from ..errors import UsageError
 from . import shared
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ FORMATS = (
     help="write masks in the formats of other tools",
     description="Write masks in a format that other tools read. SOURCE is the output of `label`, any "
     "folder with images/ and masks/ (and classes.json, instances/), or fiftyone:NAME.",
-    quiet=False,
+    json="the record export.json",
+    gpus=False,
 )
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``export``."""
@@ -80,9 +82,6 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     add("--like", metavar="FILE", help="COCO results: take image and category ids from this file")
     add("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")
     add("--strict", action="store_true", help=f"exit with {shared.Exit.LEFT_OUT:d} if images failed")
-    shared.add_json(parser, "the record export.json")
-    shared.add_quiet(parser)
-    shared.add_engine(parser)
     parser.set_defaults(interrupted="; nothing was exported")
 
 
@@ -104,8 +103,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace) -> ExportSource:
-    from ..errors import UsageError
-
     view = shared.dataset_named(args.source)
     if view is None:
         from ..formats.sources import folder_source

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from ..common.console import say
+from ..errors import UsageError
 from . import shared
 
 
@@ -31,8 +32,6 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import and print what was read."""
-    from ..errors import UsageError
-
     how = {**shared.chosen(args, "overwrite"), "progress": shared.progress_of(args)}
     if args.to is None:
         from ..formats.importing import read_masks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.console import say
 from ..common.text import printable
-from ..errors import without_secrets
+from ..errors import UsageError, without_secrets
 from ..masks.refine import DEFAULT_REFINER, REFINERS
 from ..methods import DEFAULT_METHOD
-from ..runs.config import DEFAULT_CLASSES, PLENTY
+from ..runs.config import DEFAULT_CLASSES, PLENTY, LabelConfig
 from . import shared
 from .methods import check_options, method_notes
 
@@ -32,13 +33,17 @@ PRESETS = {
 METHODS = "methods (`pseudomask methods NAME` lists the options of one):"
 NOTES = f"{METHODS}\n{shared.listed(method_notes())}\n\npresets:\n{shared.listed(PRESETS)}"
 
+REPORT = "counts, classes and what became of every image"
+STRICT = f"exit with {shared.Exit.LEFT_OUT:d} if images were skipped, or pictures cannot be decoded"
+
 
 @shared.command(
     "label",
     help="give every image a semantic pseudo-mask",
     description="Give every image a semantic pseudo-mask, without labels and without prompts.",
     notes=NOTES,
-    quiet=False,
+    json=REPORT,
+    gpus=True,
 )
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``label``."""
@@ -69,17 +74,8 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     add("--cache-limit", type=_gib, default="20", metavar="GIB", help=text)
     add("--field", help="with fiftyone:NAME, also write the masks to this field of the dataset")
     add("--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop")
-    add_report_arguments(parser)
-    shared.add_engine(parser, gpus=True)
+    add("--strict", action="store_true", help=STRICT)
     parser.set_defaults(interrupted="; run the same command with --resume to go on")
-
-
-def add_report_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what :func:`report` reads."""
-    text = f"exit with {shared.Exit.LEFT_OUT:d} if images were skipped, or pictures cannot be decoded"
-    parser.add_argument("--strict", action="store_true", help=text)
-    shared.add_json(parser, "counts, classes and what became of every image")
-    shared.add_quiet(parser)
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +139,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _estimate(args: argparse.Namespace) -> int:
     """Say what the run would take; nothing is written."""
-    from ..runs.config import LabelConfig
     from ..runs.estimate import estimate
     from ..runs.model import FittedModel
     from ..runs.planning import plan_run, spread
@@ -174,8 +169,6 @@ def _list(args: argparse.Namespace) -> ImageList:
 
 
 def _label(args: argparse.Namespace) -> LabelResult:
-    from ..errors import UsageError
-    from ..runs.config import LabelConfig
     from ..runs.labels import given_labels
     from ..runs.pipeline import label_items
 
@@ -205,10 +198,6 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
     Raises:
         UsageError: a pair without ``=``, or whose name is no name.
     """
-    import json
-
-    from ..errors import UsageError
-
     options: dict[str, Any] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..common.console import say
+from ..common.files import write_json
+from ..common.progress import CheckedProgress, ConsoleProgress, NullProgress, Progress
+from ..common.remote import folder_of, url_of
+from ..engines.registry import ENGINES
 from ..errors import did_you_mean, without_secrets
+from .interrupts import raise_if_interrupted
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     import fiftyone as fo
-
-    from ..common.progress import Progress
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
     AddArguments: TypeAlias = Callable[[argparse.ArgumentParser], None]
@@ -117,9 +120,19 @@ def add_command(
 
 
 def command(
-    name: str, help: str, description: str = "", notes: str = "", *, json: str = "", quiet: bool = True
+    name: str,
+    help: str,
+    description: str = "",
+    notes: str = "",
+    *,
+    json: str = "",
+    quiet: bool = True,
+    gpus: bool | None = None,
 ) -> Callable[[AddArguments], AddParser]:
-    """Make of a function that adds arguments one that adds the command, --json and --quiet at the end."""
+    """Make of a function that adds arguments one that adds the command, with what many share at the end.
+
+    That is --json if ``json`` says of what, --quiet, and, unless ``gpus`` is ``None``, where work is done.
+    """
 
     def whole(add_arguments: AddArguments) -> AddParser:
         def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -129,6 +142,8 @@ def command(
                 add_json(parser, json)
             if quiet:
                 add_quiet(parser)
+            if gpus is not None:
+                add_engine(parser, gpus=gpus)
             return parser
 
         return add_parser
@@ -138,15 +153,11 @@ def command(
 
 def folder(text: str) -> Path:
     """Return a folder, here or in a store, as its option's type."""
-    from ..common.remote import folder_of
-
     return folder_of(text)
 
 
 def here(text: str) -> Path:
     """Return a folder of this machine, as its option's type."""
-    from ..common.remote import url_of
-
     if url_of(text) is not None:
         raise argparse.ArgumentTypeError(
             f"{without_secrets(text)} is in a store; name a folder of this machine"
@@ -189,10 +200,8 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 ENGINE_SETTINGS = ("engine", "address", "workers", "gpus_per_worker", "cpus_per_worker")
 
 
-def add_engine(parser: argparse.ArgumentParser, *, gpus: bool = False) -> None:
+def add_engine(parser: argparse.ArgumentParser, *, gpus: bool) -> None:
     """Add where the work is done; :func:`engine_settings` reads it back."""
-    from ..engines.registry import ENGINES
-
     add = parser.add_argument_group("machines, see docs/scale.md").add_argument
     add("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster (default: local)")
     text = "with --engine ray: HOST:PORT, or auto on a machine of it (default: one on this machine)"
@@ -217,16 +226,11 @@ def engine_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def progress_of(args: argparse.Namespace) -> Progress:
     """Return where progress goes: to stderr, unless ``--quiet``."""
-    from ..common.progress import CheckedProgress, ConsoleProgress, NullProgress
-    from .interrupts import raise_if_interrupted
-
     return CheckedProgress(NullProgress() if args.quiet else ConsoleProgress(), raise_if_interrupted)
 
 
 def finish(args: argparse.Namespace, document: Callable[[], object]) -> bool:
     """Write what ``--json`` asks for, whole or not at all; returns whether a summary may be printed."""
-    from ..common.files import write_json
-
     if args.json == STDOUT:
         print(json.dumps(document(), indent=2, default=str))
     elif args.json:

@@ -106,8 +106,7 @@ def engine_for_files(
     for name, value in {"workers": workers, "cpus_per_worker": cpus_per_worker}.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")
-    if engine == "local":
-        needs = Needs(workers, cpus_per_worker)
-    else:
+    needs = Needs(workers, cpus_per_worker)
+    if engine != "local":
         needs = Needs(workers, cpus_per_worker or 1, 0.0, versions_needed())
     return create_engine(engine, address=address, needs=needs, jobs=jobs)
