@@ -26,10 +26,8 @@ def read_class_names(path: str | Path) -> tuple[dict[int, str], dict[str, str]]:
 def parse_class_names(document: object, path: object) -> tuple[dict[int, str], dict[str, str]]:
     """Return names by mask id, and supercategories by name where there are some.
 
-    Args:
-        document: an object ``{"1": "sky", "2": {"name": "cow", "supercategory": "animal"}}``, or a list,
-            where the position is the id.
-        path: where it came from, for the error.
+    The document is an object ``{"1": "sky", "2": {"name": "cow", "supercategory": "animal"}}``, or a list,
+    where the position is the id; errors name the ``path`` that it came from.
 
     Raises:
         UsageError: something else, or an id outside 0..65535.

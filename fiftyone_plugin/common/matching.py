@@ -50,10 +50,8 @@ def normalise(text: str) -> str:
 def split_path(path: str) -> tuple[str, tuple[str, ...]]:
     r"""Split a path of any system into what makes it absolute and its parts.
 
+    The first is ``"/"`` or a drive like ``"c:"``, ``""`` for relative paths; parts are in composed Unicode.
     ``.`` and empty parts are dropped; ``..`` takes back the part before it, if there is one.
-
-    Returns:
-        ``"/"`` or a drive like ``"c:"``, ``""`` for relative paths; and the parts, in composed Unicode.
     """
     text = _EXTENDED.sub("", normalise(path), count=1) if path[:2] in ("//", "\\\\") else normalise(path)
     drive = _DRIVE.match(text)
@@ -292,9 +290,6 @@ def match_names(
         resolve: see :class:`PathIndex`.
         whole: see :class:`PathIndex`.
         what: what a name stands for, in reasons, e.g. ``"image"``.
-
-    Returns:
-        The names that have an image of their own, and why the others have none.
     """
     index = PathIndex(entries, resolve, whole=whole)
     hits = {name: index.find(name) for name in names}

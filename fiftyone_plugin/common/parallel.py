@@ -147,9 +147,6 @@ def end_with(parent: int) -> None:
     A parent that is killed can tell nobody, and loky's workers would wait five minutes for work. Linux has a
     signal for this (PR_SET_PDEATHSIG), but it comes when the parent's *thread* ends: workers that are used
     again by another thread, as in a server, would be killed at their work.
-
-    Args:
-        parent: process id of the parent.
     """
     threading.Thread(target=_watch, args=(parent,), name="parent-watch", daemon=True).start()
 

@@ -14,8 +14,7 @@ __all__ = ["TableWriter", "format_table"]
 class TableWriter:
     r"""Writes rows of text as CSV, each of them one row for every reader and none of its cells a formula.
 
-    Args:
-        file: open for text, with ``newline=""``.
+    The file is open for text, with ``newline=""``.
     """
 
     def __init__(self, file: IO[str]) -> None:

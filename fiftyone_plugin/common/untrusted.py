@@ -31,10 +31,7 @@ T = TypeVar("T")
 def read_bytes(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """Return the content of a regular file of bounded size; a pipe, which would block for ever, is an error.
 
-    Args:
-        path: the file.
-        what: what it should be, for the error, e.g. ``"the record of a run"``; so in all readers here.
-        max_bytes: largest size accepted.
+    Here and below ``what`` says in errors what it should be, e.g. ``"the record of a run"``.
 
     Raises:
         UsageError: it is missing, no regular file, too large or not readable.

@@ -37,11 +37,7 @@ def workshop_path(target: Path) -> Path:
 
 
 def settle(path: str | os.PathLike[str]) -> None:
-    """Put right what a killed export or import left at ``path``; call it before reading there.
-
-    Args:
-        path: a target, or something inside one.
-    """
+    """Put right what a killed export or import left at a target, or around; call it before reading there."""
     with suppress(OSError, ValueError):  # not ours to complain: whoever reads will
         target = Path(os.path.abspath(path))
         for candidate in (target, *target.parents):

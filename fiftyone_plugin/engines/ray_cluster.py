@@ -46,10 +46,8 @@ OWN = {
 class Ray:
     """Workers on the machines of a cluster.
 
-    Args:
-        address: ``HOST:PORT`` of a cluster; ``auto`` for the one that this machine is part of; ``None`` for
-            the one that ``RAY_ADDRESS`` names, else one on this machine that ends with the work.
-        needs: what each worker is given.
+    The address is ``HOST:PORT``, or ``auto`` for the one that this machine is part of; ``None`` for the one
+    that ``RAY_ADDRESS`` names, else one on this machine that ends with the work.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -57,9 +55,9 @@ class Ray:
 
     apart = True
 
-    def __init__(self, address: str | None = None, needs: Needs | None = None) -> None:
+    def __init__(self, address: str | None, needs: Needs) -> None:
         self.address = address or os.environ.get("RAY_ADDRESS") or None
-        self.needs = needs or Needs()
+        self.needs = needs
         self.on_gpu = False
         self._pool: Pool | None = None
         self._connected = False

@@ -73,14 +73,10 @@ def engines_here() -> list[str]:
 def create_engine(
     name: str = "local", *, address: str | None = None, needs: Needs | None = None, jobs: int = 1
 ) -> Engine:
-    """Return an engine, not yet connected.
+    """Return an engine, not yet connected; one without a cluster has so many processes as ``jobs`` says.
 
-    Args:
-        name: one of :data:`ENGINES`.
-        address: of a cluster: ``HOST:PORT``, or ``auto`` for the one that this machine is part of; ``None``
-            for one that begins and ends with the work.
-        needs: what each worker is given.
-        jobs: processes of the engine without a cluster.
+    The address of a cluster is ``HOST:PORT``, or ``auto`` for the one that this machine is part of; ``None``
+    stands for one that begins and ends with the work.
 
     Raises:
         UsageError: there is no such engine, or it has no cluster.
