@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -43,11 +42,8 @@ def demo_photos() -> list[Path]:
     """Return the photographs found in installed packages, without importing those packages."""
     found = []
     for package, folder, names in PHOTOS:
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            continue
-        root = Path(next(iter(spec.submodule_search_locations))) / folder
-        found += [root / name for name in names if (root / name).is_file()]
+        if (root := shared.package_folder(package)) is not None:
+            found += [root / folder / name for name in names if (root / folder / name).is_file()]
     return found
 
 
@@ -59,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     prepare_process()
     config = LabelConfig(method=args.method, classes=DEMO_CLASSES)
-    photos = demo_photos()
-    if not photos:
+    if not (photos := demo_photos()):
         raise MissingDependencyError("no photographs found: pip install 'fiftyone-pseudomask[demo]'")
     folder = args.out / "images"
     try:

@@ -107,8 +107,7 @@ def check_fiftyone() -> Check:
 
 def check_database() -> Check:
     """A database server that answers, or a binary that FiftyOne can start; starts neither."""
-    uri = _database_uri()
-    if uri:
+    if uri := _database_uri():
         return _check_server(uri)
     mongod = probe_mongod()
     if mongod.path is None:
@@ -124,8 +123,7 @@ def check_database() -> Check:
 
 def _database_uri() -> str | None:
     """``fiftyone.config.database_uri``, without the seconds that importing FiftyOne takes."""
-    uri = os.environ.get("FIFTYONE_DATABASE_URI")
-    if uri:
+    if uri := os.environ.get("FIFTYONE_DATABASE_URI"):
         return uri
     config = Path(os.environ.get("FIFTYONE_CONFIG_PATH") or Path.home() / ".fiftyone" / "config.json")
     try:
@@ -167,19 +165,17 @@ def probe_mongod(path: Path | None = None) -> Mongod:
 
 
 def _mongod_path() -> Path | None:
-    spec = importlib.util.find_spec("fiftyone")
-    if spec is None or not spec.submodule_search_locations:
+    if (package := shared.package_folder("fiftyone")) is None:
         return None
     name = "mongod.exe" if os.name == "nt" else "mongod"
-    folder = Path(next(iter(spec.submodule_search_locations))) / "db"
+    folder = package / "db"
     if not (folder / "__init__.py").is_file():
         folder = Path.home() / ".fiftyone"  # where FiftyOne falls back to without the package fiftyone-db
     return folder / "bin" / name
 
 
 def _why_not(done: subprocess.CompletedProcess[str]) -> str:
-    library = re.search(r"(lib\S+): cannot open shared object file", done.stderr)
-    if library:
+    if library := re.search(r"(lib\S+): cannot open shared object file", done.stderr):
         return f"{library.group(1).rstrip(':')} is missing"
     if done.returncode == -getattr(signal, "SIGILL", 4):
         return "this processor lacks AVX"

@@ -184,8 +184,7 @@ def _label(args: argparse.Namespace) -> LabelResult:
         raise UsageError("--field labels the whole dataset under its own names; leave out --root and --shard")
     from ..dataset.labelling import label_dataset
 
-    dataset = shared.dataset_named(args.images)
-    if dataset is None:
+    if (dataset := shared.dataset_named(args.images)) is None:
         raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
     how |= shared.chosen(args, "labels", "names", "discover", "overwrite")
     how["ignore"] = tuple(args.ignore)

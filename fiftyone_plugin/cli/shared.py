@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import textwrap
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXIT_CODES", "Exit", "Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out"]
 __all__ += ["add_quiet", "chosen", "command", "dataset_named", "engine_settings", "finish", "list_skipped"]
-__all__ += ["listed", "progress_of"]
+__all__ += ["listed", "package_folder", "progress_of"]
 
 FIFTYONE = "fiftyone:"
 STDOUT = "-"
@@ -149,6 +150,13 @@ def command(
         return add_parser
 
     return whole
+
+
+def package_folder(name: str) -> Path | None:
+    """Return the folder of an installed package, without importing it; ``None`` where it is not there."""
+    spec = importlib.util.find_spec(name)
+    folders = (spec and spec.submodule_search_locations) or ()
+    return next(map(Path, folders), None)
 
 
 def folder(text: str) -> Path:

@@ -156,7 +156,6 @@ def require_inside(root: Path, name: str, what: str) -> Path:
     Raises:
         UsageError: the path leads out of ``root``.
     """
-    path = inside(root, name)
-    if path is None:
+    if (path := inside(root, name)) is None:
         raise UsageError(f"{what} names a path that leads out of {root}: {name!r}")
     return path

@@ -58,8 +58,7 @@ class FileLock:
 
     def _try(self) -> bool:
         for _ in range(100):  # each time somebody has removed the file, or its folder, at this moment
-            descriptor = self._open()
-            if descriptor is None:
+            if (descriptor := self._open()) is None:
                 continue
             try:
                 if not _lock(descriptor, shared=False):

@@ -146,8 +146,7 @@ class PathIndex(Generic[T]):
 
     def at(self, parts: tuple[str, ...]) -> T | None:
         """Return the one thing that the path with these parts, or else without its extension, stands for."""
-        entries = self._whole.get(parts) or self._bare.get(parts, [])
-        targets = {self.targets[i] for i in entries}
+        targets = {self.targets[i] for i in self._whole.get(parts) or self._bare.get(parts, [])}
         return targets.pop() if len(targets) == 1 else None
 
     def _absolute_entries(self, name: str, anchor: str, parts: tuple[str, ...]) -> list[int]:

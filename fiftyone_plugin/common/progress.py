@@ -31,8 +31,7 @@ class Progress(Protocol):
 
 def annotate(stage: Stage, text: str) -> None:
     """Show a few words, such as the loss, beside the bar of a stage; nothing where there is no bar."""
-    show = getattr(stage, "set_postfix_str", None)
-    if show is not None:
+    if (show := getattr(stage, "set_postfix_str", None)) is not None:
         show(text, refresh=False)
 
 

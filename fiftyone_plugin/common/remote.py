@@ -79,8 +79,7 @@ def folder_of(path: str | os.PathLike[str]) -> Path:
         MissingDependencyError: the package for its store is not installed.
         UsageError: there is no such store.
     """
-    url = url_of(path)
-    if url is None:
+    if (url := url_of(path)) is None:
         return Path(path)
     _open(url)
     try:
@@ -320,8 +319,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    status = _status(error)
-    if status is not None:
+    if (status := _status(error)) is not None:
         return status >= 500 or status in (408, 425, 429)
     return not isinstance(error, LASTING) and not type(error).__name__.endswith("CredentialsError")
 

@@ -172,8 +172,7 @@ class Pool:
                 busy = member.opening is not None or any(task.suspect for task in member.tasks.values())
                 if busy or len(member.tasks) != load:
                     continue
-                task = chunks.take()
-                if task is None:
+                if (task := chunks.take()) is None:
                     return
                 if load and task.suspect:
                     chunks.give_back(task)
