@@ -9,12 +9,13 @@ options by an earlier version is read by these classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from fiftyone_plugin.clustering.kmeans import ReproducibleKMeans
 from fiftyone_plugin.clustering.region_classes import RegionClasses
 from fiftyone_plugin.common.checks import option
 from fiftyone_plugin.features.types import ImageFeatures
@@ -26,8 +27,7 @@ from fiftyone_plugin.methods.alignseg.model import Decoder, correlation, cosine
 from fiftyone_plugin.methods.alignseg.training import CropBatch, Trainer
 from fiftyone_plugin.methods.base import hard_scores
 from fiftyone_plugin.methods.datus.config import DatUSConfig
-from fiftyone_plugin.methods.datus.descriptors import cut_box, native_segments
-from fiftyone_plugin.methods.datus.method import DatUS
+from fiftyone_plugin.methods.datus.method import DatUS, cut_box, native_segments
 from fiftyone_plugin.methods.registry import CATALOG, MethodNote
 
 __all__ = ["PublishedAlignSeg", "PublishedDatUS", "ReleasedDecoder", "ReleasedTrainer", "center_crop"]
@@ -66,6 +66,13 @@ class PublishedDatUSConfig(DatUSConfig):
     n_init: int = _default(DatUSConfig, "n_init", 1)
 
 
+class MiniBatchClasses(RegionClasses):
+    """Regions clustered by k-means in mini-batches."""
+
+    def _kmeans(self) -> ReproducibleKMeans:
+        return super()._kmeans().set_params(batch_size=2048)
+
+
 class PublishedDatUS(DatUS):
     """Black crops that are squashed and cut to their centre, mini-batch k-means, ids of patches as masks.
 
@@ -81,7 +88,7 @@ class PublishedDatUS(DatUS):
         return [center_crop(pixels, native == i, size) for i in range(n)]
 
     def _region_classes(self) -> RegionClasses:
-        return super()._region_classes().set_params(batch_size=2048)
+        return MiniBatchClasses(**super()._region_classes().get_params())
 
     def _scores(self, image: ImageFeatures, of_patch: np.ndarray) -> LabelScores:
         return hard_scores(native_segments(of_patch, image.grid, image.size), refined=True)
@@ -150,19 +157,12 @@ class ReleasedTrainer(Trainer):
     def loss(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the weighted total, the image alignment and the prototype alignment of a batch."""
         # the masks were never mixed up
-        _, image, prototype = super().loss(replace(batch, local=scramble(batch.local)))
+        _, image, prototype = super().loss(batch._replace(local=scramble(batch.local)))
         return RELEASED_WEIGHT * image + prototype, image, prototype
 
-    def image_alignment(
-        self,
-        world: torch.Tensor,
-        local: torch.Tensor,
-        a: torch.Tensor,
-        b: torch.Tensor,
-        mask_a: torch.Tensor,
-        mask_b: torch.Tensor,
-    ) -> torch.Tensor:
+    def image_alignment(self, world: torch.Tensor, local: torch.Tensor, *pair: torch.Tensor) -> torch.Tensor:
         """Return the sum over pairs; it grows with the batch and with the foreground's area."""
+        a, b, mask_a, mask_b = pair
         target = correlation_with_mean(world, local)
         pairs = (mask_a.unsqueeze(-1) & mask_b.unsqueeze(-2)).to(target.dtype)
         return (-(a @ b.transpose(-1, -2)) * (target - self.recipe.pressure) * pairs).sum()

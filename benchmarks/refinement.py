@@ -29,9 +29,8 @@ from fiftyone_plugin.features.backbones import load_backbone
 from fiftyone_plugin.features.source import ImageFeatureSource, store_spec
 from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.images.reading import read_image, resize_image
-from fiftyone_plugin.masks.guides import make_guide
 from fiftyone_plugin.masks.native import native_labels
-from fiftyone_plugin.masks.refine import REFINERS, Refiner, refine_all
+from fiftyone_plugin.masks.refine import REFINERS, Refiner, make_guide, refine_all
 from fiftyone_plugin.masks.scores import DeviceScores
 from fiftyone_plugin.methods.mosaic.method import Mosaic
 

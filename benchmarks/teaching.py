@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.data import BenchmarkData, default_folder, load_folder
-from fiftyone_plugin.clustering.soft_head import fit_soft_head, probabilities
+from fiftyone_plugin.clustering.head import fit_soft_head, probabilities
 from fiftyone_plugin.common.paths import cache_dir
 from fiftyone_plugin.common.progress import NullProgress
 from fiftyone_plugin.common.tables import format_table
@@ -40,9 +40,9 @@ from fiftyone_plugin.methods.mosaic import Mosaic
 from fiftyone_plugin.methods.taught import Taught
 from fiftyone_plugin.runs.config import LabelConfig, with_number_of_classes
 from fiftyone_plugin.runs.labels import read_labels
+from fiftyone_plugin.runs.stages import teach
 from fiftyone_plugin.runs.streaming import Replica, label_images
 from fiftyone_plugin.runs.suggesting import choose_images
-from fiftyone_plugin.runs.teaching import teach
 
 Masks = dict[str, np.ndarray]
 

@@ -68,14 +68,8 @@ def affinity_graph(
 def grid_graph(vectors: np.ndarray, grid: tuple[int, int]) -> sparse.csr_matrix:
     """Build the graph that joins each patch with its (up to 8) neighbours in the image alone.
 
-    Its communities are compact pieces of the image whatever the features are.
-
-    Args:
-        vectors: (h*w, D) float32.
-        grid: (h, w).
-
-    Returns:
-        (h*w, h*w) float32, symmetric; edges weigh (1 + cosine) / 2, and at least 0.01.
+    Its communities are compact pieces of the image whatever the features are. Edges between (h*w, D) vectors
+    weigh (1 + cosine) / 2, and at least 0.01; the (h*w, h*w) graph is symmetric, float32.
     """
     scaled = l2_normalize(vectors)
     first, second = grid_edges(grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
@@ -14,22 +14,28 @@ from ..errors import UsageError
 __all__ = ["ReproducibleKMeans", "squared_distances"]
 
 
+def require_width(x: np.ndarray, learnt: int) -> None:
+    """Refuse (n, D) rows of another D than was learnt, as with a model that was fitted on other features."""
+    if x.shape[1] != learnt:
+        raise UsageError(
+            f"vectors of {x.shape[1]} numbers where {learnt} were learnt: the model was fitted with another "
+            "backbone, or with other layers"
+        )
+
+
 def squared_distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """Return the (n, K) squared Euclidean distances of (n, D) rows to (K, D) centres, clipped at 0.
 
     Raises:
         UsageError: rows and centres are not of one D, as with a model that was fitted on other features.
     """
-    if x.shape[1] != centers.shape[1]:
-        raise UsageError(
-            f"vectors of {x.shape[1]} numbers where {centers.shape[1]} were learnt: the model was fitted "
-            f"with another backbone, or with other layers"
-        )
+    require_width(x, centers.shape[1])
     cross = x @ centers.T
     distances: np.ndarray = (x * x).sum(1, keepdims=True) - 2.0 * cross + (centers * centers).sum(1)
     return distances.clip(0.0)
 
 
+@dataclass(eq=False, repr=False)
 class ReproducibleKMeans(ClusterMixin, BaseEstimator):
     """scikit-learn's k-means, made safe for data with few distinct points and independent of thread count.
 
@@ -50,20 +56,12 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
         labels_: (n,) int32.
     """
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        n_init: int = 3,
-        max_iter: int = 100,
-        batch_size: int | None = None,
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.random_state = random_state
+    n_clusters: int = 8
+    _: KW_ONLY
+    n_init: int = 3
+    max_iter: int = 100
+    batch_size: int | None = None
+    random_state: int = 0
 
     def fit(self, x: np.ndarray, y: None = None) -> ReproducibleKMeans:
         """Cluster the rows of (n, D) ``x``, n >= 1."""
@@ -76,18 +74,13 @@ class ReproducibleKMeans(ClusterMixin, BaseEstimator):
         if len(x) == 0:
             raise UsageError("k-means needs at least one vector")
         k = min(self.n_clusters, _count_distinct(x, self.n_clusters))
-        shared: dict[str, Any] = {
-            "n_clusters": k,
-            "n_init": self.n_init,
-            "random_state": self.random_state,
-            "max_iter": self.max_iter,
-        }
+        settings = {"n_init": self.n_init, "random_state": self.random_state, "max_iter": self.max_iter}
         with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near-duplicates; empty clusters go below
             if self.batch_size is None:
-                model = KMeans(**shared).fit(x)
+                model = KMeans(k, **settings).fit(x)
             else:
-                model = MiniBatchKMeans(batch_size=self.batch_size, **shared).fit(x)
+                model = MiniBatchKMeans(k, batch_size=self.batch_size, **settings).fit(x)
             labels = model.predict(x)
         used, self.labels_ = np.unique(labels, return_inverse=True)
         self.labels_ = self.labels_.astype(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..common.parallel import one_thread
 from ..errors import UsageError
+from .kmeans import require_width
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +68,7 @@ def _blurring(side: int, sigma: float, device: str) -> torch.Tensor:
     return torch.from_numpy(rows.astype(np.float32)).to(device)
 
 
+@dataclass(eq=False, repr=False)
 class VectorNormalizer(TransformerMixin, BaseEstimator):
     """L2, then optionally centre or PCA-whiten, then L2 again.
 
@@ -81,10 +84,9 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
         projection_: (D, d) float32 or ``None``.
     """
 
-    def __init__(self, center: bool = False, whiten: int | None = None, standardize: bool = False) -> None:
-        self.center = center
-        self.whiten = whiten
-        self.standardize = standardize
+    center: bool = False
+    whiten: int | None = None
+    standardize: bool = False
 
     def fit(self, x: np.ndarray, y: None = None) -> VectorNormalizer:
         """Learn mean and projection from (n, D) ``x``."""
@@ -143,11 +145,7 @@ class VectorNormalizer(TransformerMixin, BaseEstimator):
         Raises:
             UsageError: D is not that of the data it was fitted on.
         """
-        if x.shape[1] != len(self.mean_):
-            raise UsageError(
-                f"vectors of {x.shape[1]} numbers where {len(self.mean_)} were learnt: the model was fitted "
-                f"with another backbone, or with other layers"
-            )
+        require_width(x, len(self.mean_))
         x = l2_normalize(x)
         if self.mean_.any():
             x = x - self.mean_

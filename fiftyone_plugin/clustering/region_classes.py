@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
@@ -51,6 +52,7 @@ def pool_regions(tokens: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, n
     return ids, l2_normalize(mean), count / max(1, len(regions))
 
 
+@dataclass(eq=False, repr=False)
 class RegionClasses(ClusterMixin, BaseEstimator):
     """Clusters region descriptors into classes 1..K, numbered by falling total area.
 
@@ -60,7 +62,6 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         clustering: ``kmeans``, or ``spectral``: on the graph of the 30 nearest neighbours, where k-means
             cuts elongated clusters. New regions take the class of the nearest class mean in both.
         n_init: restarts of k-means.
-        batch_size: rows in a mini-batch of k-means; ``None`` for Lloyd's algorithm on everything.
         random_state: seed.
 
     Attributes:
@@ -69,22 +70,12 @@ class RegionClasses(ClusterMixin, BaseEstimator):
         labels_: (n,) int64 class ids, 1..K', of the regions it was fitted on.
     """
 
-    def __init__(
-        self,
-        n_classes: int = 20,
-        *,
-        whiten: int | None = 64,
-        clustering: str = "kmeans",
-        n_init: int = 10,
-        batch_size: int | None = None,
-        random_state: int = 0,
-    ) -> None:
-        self.n_classes = n_classes
-        self.whiten = whiten
-        self.clustering = clustering
-        self.n_init = n_init
-        self.batch_size = batch_size
-        self.random_state = random_state
+    n_classes: int = 20
+    _: KW_ONLY
+    whiten: int | None = 64
+    clustering: str = "kmeans"
+    n_init: int = 10
+    random_state: int = 0
 
     def fit(self, x: np.ndarray, y: None = None, *, area: np.ndarray | None = None) -> RegionClasses:
         """Cluster the rows of (n, D) ``x``.
@@ -106,22 +97,26 @@ class RegionClasses(ClusterMixin, BaseEstimator):
             self.normalizer_ = VectorNormalizer.of(np.zeros(x.shape[1], np.float32))
             self.centers_, self.labels_ = np.zeros((0, x.shape[1]), np.float32), np.zeros(0, np.int64)
             return self
-        # whitened to nearly as many components as there are regions, all regions would be equally far apart
-        whiten = (
-            None if self.whiten is None or len(x) < 3 else min(self.whiten, max(2, len(x) // PER_COMPONENT))
-        )
+        whiten = self.whiten if len(x) > 2 else None
+        if whiten is not None:  # to nearly as many as there are regions: all would be equally far apart
+            whiten = min(whiten, max(2, len(x) // PER_COMPONENT))
         with one_thread():
             self.normalizer_ = VectorNormalizer(whiten=whiten).fit(x)
             vectors = self.normalizer_.transform(x)
             labels = self._cluster(vectors)
         k = int(labels.max()) + 1
         weight = np.bincount(labels, weights=area, minlength=k)
-        order = np.argsort(-weight, kind="stable")
-        rank = np.empty(k, np.int64)
-        rank[order] = np.arange(k)
+        rank = np.argsort(np.argsort(-weight, kind="stable"))
         self.labels_ = 1 + rank[labels]
         self.centers_ = np.stack([vectors[self.labels_ == c].mean(0) for c in range(1, k + 1)])
         return self
+
+    @classmethod
+    def of(cls, normalizer: VectorNormalizer, centers: np.ndarray) -> RegionClasses:
+        """Return fitted classes of these means, see :meth:`get_arrays`."""
+        classes = cls(max(1, len(centers)))
+        classes.normalizer_, classes.centers_ = normalizer, centers
+        return classes
 
     def _cluster(self, vectors: np.ndarray) -> np.ndarray:
         """Return (n,) cluster numbers 0..K'-1, each of which occurs."""
@@ -139,10 +134,10 @@ class RegionClasses(ClusterMixin, BaseEstimator):
                 warnings.simplefilter("ignore", UserWarning)  # a graph in several parts is no fault here
                 labels = spectral.fit_predict(vectors)
             return np.unique(labels, return_inverse=True)[1]
-        kmeans = ReproducibleKMeans(
-            self.n_classes, n_init=self.n_init, batch_size=self.batch_size, random_state=self.random_state
-        )
-        return kmeans.fit(vectors).labels_
+        return self._kmeans().fit(vectors).labels_
+
+    def _kmeans(self) -> ReproducibleKMeans:
+        return ReproducibleKMeans(self.n_classes, n_init=self.n_init, random_state=self.random_state)
 
     @property
     def n_classes_(self) -> int:

@@ -9,6 +9,7 @@ clustering", 2007, section 8.3).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -31,30 +32,19 @@ __all__ = [
     "cut_embedding",
     "diffusion_rows",
     "majority",
-    "scale_edges",
 ]
 
 View = Callable[[np.ndarray], np.ndarray]
 
 VOTERS = 5
-SHARPNESS = 3
+SHARPNESS = 2
 DIFFUSION = 4  # steps of the random walk; 3 to 8 were much alike, from 15 on small classes are lost
 SMALLEST = 0.2  # smallest cluster, as a share of the mean size
 MAX_LINKAGE = 8_000  # rows in average linkage, which takes memory for all pairs: 1 GB
 
 
-def scale_edges(graph: csr_matrix, factors: np.ndarray) -> csr_matrix:
-    """Return the (n, n) graph with every edge times the (n,) factors of both its ends.
-
-    With D^-1/2 as factors: the symmetrically normalised graph D^-1/2 W D^-1/2.
-    """
-    from scipy.sparse import diags
-
-    return (diags(factors) @ graph @ diags(factors)).tocsr()
-
-
 def agreement(graphs: Sequence[csr_matrix]) -> csr_matrix:
-    """Return the element-wise third power of the mean of (n, n) graphs.
+    """Return the element-wise square of the mean of (n, n) graphs.
 
     An edge that all of them have counts for much more than one that a single graph has;
     benchmarks/notes/mosaic.md has what that gives.
@@ -63,13 +53,7 @@ def agreement(graphs: Sequence[csr_matrix]) -> csr_matrix:
 
 
 def choose_n_clusters(eigenvalues: np.ndarray, lowest: int, highest: int) -> int:
-    """Return the number of clusters before the largest relative gap of the Laplacian's eigenvalues.
-
-    Args:
-        eigenvalues: of the normalised Laplacian, ascending, in [0, 2].
-        lowest: smallest answer.
-        highest: largest answer; limited by the number of eigenvalues.
-    """
+    """Return the number of clusters, in a range, before the largest relative gap of ascending eigenvalues."""
     highest = min(highest, len(eigenvalues) - 1)
     lowest = min(lowest, highest)
     candidates = np.arange(lowest, highest + 1)
@@ -173,6 +157,7 @@ def majority(votes: np.ndarray, n_clusters: int) -> np.ndarray:
     return np.asarray(count.argmax(1))
 
 
+@dataclass(eq=False, repr=False)
 class LandmarkSpectral(ClusterMixin, BaseEstimator):
     """Spectral clustering of unit vectors; beyond ``max_landmarks`` rows, the rest follow their neighbours.
 
@@ -197,22 +182,13 @@ class LandmarkSpectral(ClusterMixin, BaseEstimator):
         voters_: (n, V) int64 landmarks whose majority decides about a row.
     """
 
-    def __init__(
-        self,
-        n_clusters: int | Literal["auto"] = 20,
-        *,
-        neighbours: int = 30,
-        max_landmarks: int = 20_000,
-        auto_range: tuple[int, int] = (5, 60),
-        random_state: int = 0,
-        device: str = "cpu",
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.neighbours = neighbours
-        self.max_landmarks = max_landmarks
-        self.auto_range = auto_range
-        self.random_state = random_state
-        self.device = device
+    n_clusters: int | Literal["auto"] = 20
+    _: KW_ONLY
+    neighbours: int = 30
+    max_landmarks: int = 20_000
+    auto_range: tuple[int, int] = (5, 60)
+    random_state: int = 0
+    device: str = "cpu"
 
     def fit(self, x: np.ndarray, y: None = None, *, views: Sequence[View] = ()) -> LandmarkSpectral:
         """Cluster the unit rows of (n, d) ``x``, n >= 1.
@@ -278,6 +254,7 @@ def _laplacian_eigenvectors(graph: csr_matrix, k: int, seed: int) -> tuple[np.nd
     before Lanczos' method is started, which finds only some of equal eigenvalues. Of more than ``k``
     components the largest count.
     """
+    from scipy.sparse import diags
     from scipy.sparse.csgraph import connected_components
     from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -285,7 +262,7 @@ def _laplacian_eigenvectors(graph: csr_matrix, k: int, seed: int) -> tuple[np.nd
     k = min(k, n - 2)
     degree = np.asarray(graph.sum(axis=1)).ravel()
     root = np.sqrt(degree)
-    normalised = scale_edges(graph, 1 / root)
+    normalised = (diags(1 / root) @ graph @ diags(1 / root)).tocsr()
     _, component = connected_components(graph, directed=False)
     largest = np.argsort(-np.bincount(component, weights=degree), kind="stable")[:k]
     known = root[:, None] * (component[:, None] == largest)

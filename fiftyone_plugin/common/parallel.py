@@ -45,24 +45,65 @@ def usable_cores() -> int:
 def one_thread() -> Iterator[None]:
     """Let BLAS and OpenMP use one thread in a ``with`` block.
 
-    Sums over threads differ in their last bits from run to run, and many small products are faster so.
+    Sums over threads differ in their last bits from run to run, and many small products are faster so. OpenMP
+    counts for every thread that calls it; BLAS for the process, where the first block of those that overlap
+    sets the limit and the last one takes it back.
     """
     if "torch" in sys.modules:
         sys.modules["torch"].get_num_threads()  # its first work in a thread would set the number once more
-    with _thread_pools(len(sys.modules)).limit(limits=1):
+    blas, openmp = _thread_pools(len(sys.modules))
+    with openmp.limit(limits=1), _blas.limit(blas):
         yield
 
 
 @lru_cache(maxsize=1)
-def _thread_pools(n_modules: int) -> ThreadpoolController:
-    """Return what controls the libraries that are loaded.
+def _thread_pools(n_modules: int) -> tuple[ThreadpoolController, ThreadpoolController]:
+    """Return what controls the libraries of BLAS and of OpenMP that are loaded.
 
     Finding them takes 3 to 5 ms, as long as some of the blocks; they can only have become more where modules
     were imported since.
     """
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    pools = ThreadpoolController()
+    return pools.select(user_api="blas"), pools.select(user_api="openmp")
+
+
+class _SharedLimit:
+    """One thread of BLAS for blocks of any threads that overlap, and as many as before after the last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._limits: dict[ThreadpoolController, Any] = {}  # in the order in which they were set
+
+    @contextmanager
+    def limit(self, pools: ThreadpoolController) -> Iterator[None]:
+        with self._lock:
+            self._blocks += 1
+            if pools not in self._limits:
+                _take_over(pools)
+                self._limits[pools] = pools.limit(limits=1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocks -= 1
+                while self._limits and not self._blocks:
+                    pools, limit = self._limits.popitem()
+                    _take_over(pools)
+                    limit.restore_original_limits()
+                    _take_over(pools)
+
+
+def _take_over(pools: ThreadpoolController) -> None:
+    """Let any thread set the limit: to threadpoolctl 3.8 it is that of the thread which did so first."""
+    for library in pools.lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+
+
+_blas = _SharedLimit()
 
 
 class Threads:

@@ -18,19 +18,8 @@ from ..common.untrusted import read_json
 from ..errors import ImageReadError, UsageError
 from ..images.reading import file_digest
 
-__all__ = [
-    "FEATURES_FOLDER",
-    "SPEC_NAME",
-    "SUFFIX",
-    "SpecInfo",
-    "cache_info",
-    "cached_share",
-    "clear_cache",
-    "file_of",
-    "layers_of",
-    "list_files",
-    "read_header",
-]
+__all__ = ["FEATURES_FOLDER", "SPEC_NAME", "SpecInfo", "cache_info", "cached_share", "clear_cache", "file_of"]
+__all__ += ["layers_of", "list_files", "read_header"]
 
 FEATURES_FOLDER = "features"
 SPEC_NAME = "spec.json"
@@ -107,24 +96,13 @@ def clear_cache(cache: Path, spec_hash: str | None = None) -> int:
 def cached_share(paths: Sequence[str], backbone: str, size: int, cache: Path, tiles: int = 1) -> float:
     """Return the share of image files of which features are cached, in [0, 1].
 
-    As many files are looked at as a few hundredths of a second allow, so give a sample of a large set. Which
-    layers are stored is not asked: after a run of another method some may have to be computed.
-
-    Args:
-        paths: image files; those that cannot be read do not count.
-        backbone: name of the backbone.
-        size: side of the network input in pixels.
-        cache: the cache folder.
-        tiles: in which images are seen besides; 1 for none.
+    As many files are looked at as a few hundredths of a second allow, so give a sample of a large set; those
+    that cannot be read do not count. Which layers are stored is not asked: after a run of another method some
+    may have to be computed. ``size`` is the side of the network input in pixels.
     """
     end = time.monotonic() + BUDGET_S
-    specs = ((folder, _spec(folder)) for folder in _spec_folders(cache))
-    wanted = (backbone, size, tiles)
-    stores = [
-        folder
-        for folder, spec in specs
-        if (spec.get("backbone"), spec.get("size"), spec.get("tiles", 1)) == wanted
-    ]
+    wanted = {"backbone": backbone, "size": size, "tiles": tiles}.items()
+    stores = [folder for folder in _spec_folders(cache) if wanted <= ({"tiles": 1} | _spec(folder)).items()]
     found = looked = 0
     for path in paths if stores else ():
         with suppress(ImageReadError, OSError):
@@ -210,15 +188,8 @@ def _describe(folder: Path) -> SpecInfo:
             last = max(last, used)
         elif name != SPEC_NAME and not is_partial(name):
             former += size
-    return SpecInfo(
-        folder.name,
-        _spec(folder),
-        images,
-        tuple(sorted(layers)),
-        total,
-        last / 1e9 if images else None,
-        former,
-    )
+    used_s = last / 1e9 if images else None
+    return SpecInfo(folder.name, _spec(folder), images, tuple(sorted(layers)), total, used_s, former)
 
 
 def _files(folder: Path) -> Iterator[tuple[int, int, str]]:

@@ -20,12 +20,7 @@ class CropEncoder:
     """Turns crops into features, and remembers them over runs.
 
     A crop is known by the hash of its pixels, whatever image and method it came from. Each size has a store
-    of its own beside that of the images.
-
-    Args:
-        backbone: turns pixels into features.
-        batch_size: crops in one forward pass.
-        store: a store, whose folder and limit are used; ``None`` remembers nothing.
+    of its own beside that of the images, ``store``; where that is ``None``, nothing is remembered.
     """
 
     def __init__(self, backbone: Backbone, batch_size: int, store: FeatureStore | None) -> None:

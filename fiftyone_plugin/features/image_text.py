@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..common.parallel import batched
 from ..errors import UsageError, did_you_mean
+from .backbones.checkpoints import first_line
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
 __all__ = ["TEMPLATES", "ImageText", "load_image_text"]
@@ -25,17 +28,11 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class ImageText:
-    """An image-text model on the CPU.
-
-    Attributes:
-        model: of open_clip, in evaluation mode.
-        prepare: image -> (3, H, W) tensor.
-        tokenize: texts -> (n, L) tensor.
-    """
+    """An image-text model of open_clip on the CPU, in evaluation mode."""
 
     model: Any
-    prepare: Any
-    tokenize: Any
+    prepare: Callable[[Image.Image], torch.Tensor]  # (3, H, W)
+    tokenize: Callable[[list[str]], torch.Tensor]  # (n, L)
 
     @property
     def scale(self) -> float:
@@ -46,26 +43,14 @@ class ImageText:
         """Return (n, d) float32 unit vectors of RGB images."""
         import torch
 
-        with torch.inference_mode():
-            found = [
-                self.model.encode_image(
-                    torch.stack([self.prepare(image) for image in images[at : at + BATCH]])
-                )
-                for at in range(0, len(images), BATCH)
-            ]
-        return _unit(torch.cat(found).float().numpy())
+        batches = batched(images, BATCH)
+        prepared = (torch.stack([self.prepare(image) for image in batch]) for batch in batches)
+        return _vectors(self.model.encode_image, prepared)
 
     def words(self, words: Sequence[str]) -> np.ndarray:
         """Return (n, d) float32 unit vectors of words, each the mean over :data:`TEMPLATES`."""
-        import torch
-
         texts = [template.format(word) for word in words for template in TEMPLATES]
-        with torch.inference_mode():
-            found = [
-                self.model.encode_text(self.tokenize(texts[at : at + BATCH]))
-                for at in range(0, len(texts), BATCH)
-            ]
-        vectors = _unit(torch.cat(found).float().numpy())
+        vectors = _vectors(self.model.encode_text, map(self.tokenize, batched(texts, BATCH)))
         return _unit(vectors.reshape(len(words), len(TEMPLATES), -1).mean(1))
 
 
@@ -88,8 +73,7 @@ def load_image_text(name: str) -> ImageText:
         ) from error
     mark = "=" if "=" in name else ":"
     architecture, _, weights = name.partition(mark)
-    known = open_clip.list_models()
-    if architecture not in known:
+    if architecture not in (known := open_clip.list_models()):
         near = did_you_mean(architecture, known)
         raise UsageError(f"open_clip has no architecture {architecture!r:.100}{near}")
     if mark == "=" and not Path(weights).is_file():
@@ -108,13 +92,16 @@ def load_image_text(name: str) -> ImageText:
     except (OSError, RuntimeError, ValueError, KeyError, UnpicklingError) as error:
         offline = " (no network, or HF_HUB_OFFLINE is set?)" if mark == ":" else ""
         raise UsageError(
-            f"cannot load the weights {weights!r:.200} of {architecture}{offline}: {_first_line(error)}"
+            f"cannot load the weights {weights!r:.200} of {architecture}{offline}: {first_line(error):.300}"
         ) from error
     return ImageText(model.eval(), prepare, open_clip.get_tokenizer(architecture))
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+def _vectors(encode: Callable[[torch.Tensor], torch.Tensor], batches: Iterable[torch.Tensor]) -> np.ndarray:
+    import torch
+
+    with torch.inference_mode():
+        return _unit(torch.cat([encode(batch) for batch in batches]).float().numpy())
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

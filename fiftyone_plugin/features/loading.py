@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 
@@ -108,13 +108,12 @@ class Loaders:
 
     def _open(self, workers: int, stack: ExitStack) -> Executor:
         if not self.processes:
-            pool: Executor = ThreadPoolExecutor(workers, thread_name_prefix="load")
-            return stack.enter_context(pool)
+            return stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="load"))
         from joblib.externals.loky import ProcessPoolExecutor  # needs no guard in the caller's script
 
         processes = ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),))
         stack.callback(partial(processes.shutdown, wait=True, kill_workers=True))
-        return cast(Executor, processes)
+        return processes
 
 
 def _each(function: Callable[[T], R], items: list[T]) -> list[R]:

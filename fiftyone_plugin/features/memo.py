@@ -19,12 +19,7 @@ MEMO_BYTES = 3 << 29  # of a run: some 4,900 images of the default method at 448
 
 
 class MemoFolder:
-    """The arrays that methods derive from images, in a folder of bounded size.
-
-    Args:
-        directory: the folder; made when it is needed.
-        limit_bytes: nothing more is kept when the files take so much.
-    """
+    """The arrays that methods derive from images, in a folder of bounded size, made when it is needed."""
 
     def __init__(self, directory: Path, limit_bytes: int = MEMO_BYTES) -> None:
         self.directory = directory
@@ -45,10 +40,9 @@ class MemoFolder:
                 return False
             self._taken += size
             if full := self._taken > self.limit_bytes:
-                limit = self.limit_bytes / 1e9
                 logger.warning(
                     "%.1f GB are kept of the images, which is the limit: further ones are computed twice",
-                    limit,
+                    self.limit_bytes / 1e9,
                 )
             return not full
 

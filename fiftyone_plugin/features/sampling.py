@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -64,54 +63,35 @@ def sample_patches(
         The sample, at least one image if the stream yields one.
     """
     per_image = math.ceil(budget / max(1, n_images))
-    drawn: list[_Drawn] = []
+    drawn: list[PatchSample] = []
     for features in images:
         advance()
-        drawn.append(_draw(features, vectors, per_image, image_rng(seed, features.digest)))
-    return _join(drawn)
-
-
-class _Drawn(NamedTuple):
-    vectors: np.ndarray
-    border: np.ndarray
-    attention: np.ndarray | None
-    cls: np.ndarray
-
-
-def _draw(
-    features: ImageFeatures,
-    vectors: Callable[[ImageFeatures], np.ndarray],
-    n_patches: int,
-    rng: np.random.Generator,
-) -> _Drawn:
-    patches = vectors(features)
-    take = np.sort(rng.permutation(len(patches))[:n_patches])
-    attention = None
-    if "attn" in features.layers:
-        weights = np.asarray(features["attn"], dtype=np.float32)
-        attention = weights[take] / max(float(weights.mean()), 1e-12)
-    return _Drawn(
-        np.asarray(patches[take], dtype=np.float16),
-        border_patches(*features.grid)[take],
-        attention,
-        np.asarray(features["cls"], dtype=np.float32),
-    )
-
-
-def _join(drawn: list[_Drawn]) -> PatchSample:
+        patches = vectors(features)
+        take = np.sort(image_rng(seed, features.digest).permutation(len(patches))[:per_image])
+        attention = None
+        if "attn" in features.layers:
+            weights = np.asarray(features["attn"], dtype=np.float32)
+            attention = weights[take] / max(float(weights.mean()), 1e-12)
+        own = PatchSample(
+            np.asarray(patches[take], dtype=np.float16),
+            np.full(len(take), len(drawn), np.int32),
+            border_patches(*features.grid)[take],
+            attention,
+            np.asarray(features["cls"], dtype=np.float32)[None],
+        )
+        drawn.append(own)
     if not drawn:
         nothing = np.zeros((0, 1), np.float16)
         return PatchSample(
             nothing, np.zeros(0, np.int32), np.zeros(0, bool), None, nothing.astype(np.float32)
         )
-    counts = [len(one.vectors) for one in drawn]
-    attention = [one.attention for one in drawn if one.attention is not None]
+    attended = [one.attention for one in drawn if one.attention is not None]
     return PatchSample(
-        vectors=np.concatenate([one.vectors for one in drawn]),
-        image=np.repeat(np.arange(len(drawn), dtype=np.int32), counts),
-        border=np.concatenate([one.border for one in drawn]),
-        attention=np.concatenate(attention) if attention else None,
-        cls=np.stack([one.cls for one in drawn]),
+        np.concatenate([one.vectors for one in drawn]),
+        np.concatenate([one.image for one in drawn]),
+        np.concatenate([one.border for one in drawn]),
+        np.concatenate(attended) if attended else None,
+        np.concatenate([one.cls for one in drawn]),
     )
 
 

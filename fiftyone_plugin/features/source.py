@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from .backbones import Backbone
     from .store import FeatureStore
 
-__all__ = ["KEPT_BYTES", "ImageFeatureSource", "draw", "feature_bytes", "read_unchanged", "store_spec"]
+__all__ = ["KEPT_BYTES", "ImageFeatureSource", "draw", "feature_bytes", "store_spec"]
 
 KEPT_BYTES = 3 << 29  # of features in memory, from one pass of a fit to the next: 400 images at 448 px
 AHEAD = 2  # batches that are decoded in advance
 
 
-class ImageFeatureSource:
+class ImageFeatureSource(FeatureSource):
     """Features of a list of image files; a :class:`~.types.FeatureSource`.
 
     Args:
@@ -73,6 +73,7 @@ class ImageFeatureSource:
         self.items = list(items)
         self.backbone = backbone
         self.resolved = {name: backbone.resolve_layer(name) for name in layers}
+        self._layers = sorted(set(self.resolved.values()))
         self.size = self.side = backbone.round_size(size)
         self.crop_size = backbone.round_size(crop_size)
         self.batch_size = batch_size
@@ -80,7 +81,7 @@ class ImageFeatureSource:
         self.loaders = loaders or Loaders()
         self.failures: dict[str, str] = {}
         self.forwards = 0
-        self.room = max(1, kept_bytes // feature_bytes(self.resolved.values(), self.grid, backbone.dim))
+        self.room = max(1, kept_bytes // feature_bytes(self._layers, self.grid, backbone.dim))
         self._memos = MemoFolder(memo_dir) if memo_dir is not None else None
         self._seen: dict[str, Loaded] = {}
         self._kept: dict[str, dict[str, np.ndarray]] = {}
@@ -98,11 +99,6 @@ class ImageFeatureSource:
         return side, side
 
     # ------------------------------------------------------------------ the stream of a fit
-
-    def __iter__(self) -> Iterator[ImageFeatures]:
-        """Yield every readable image with its features at hand."""
-        for batch in self.batches():
-            yield from batch.images
 
     def batches(
         self, keys: Collection[str] | None = None, *, skip: Callable[[str], bool] | None = None
@@ -146,12 +142,10 @@ class ImageFeatureSource:
             known: tells by the digest whether an image need not be decoded; that takes threads. One that has
                 been seen before is then not even read.
         """
-        items = (
-            item
-            for item in self.items
-            if item.key not in self.failures and (keys is None or item.key in keys)
-        )
-        function: Any = partial(load_image, side=self.side, guide_side=guide_side)
+        wanted = self.items if keys is None else (item for item in self.items if item.key in keys)
+        items = (item for item in wanted if item.key not in self.failures)
+        function: Callable[[ImageItem], Loaded | ImageReadError]
+        function = partial(load_image, side=self.side, guide_side=guide_side)
         if known is not None and not self.loaders.processes:
             function = partial(self._load, known=known)
         for item, found in self.loaders.map(function, items, AHEAD * self.batch_size):
@@ -174,11 +168,8 @@ class ImageFeatureSource:
 
     def knows(self, digest: str) -> bool:
         """Tell whether the features of an image are at hand."""
-        stored = self.store is not None and self.store.has(digest, self._stored_layers())
+        stored = self.store is not None and self.store.has(digest, self._layers)
         return stored or digest in self._kept
-
-    def _stored_layers(self) -> list[str]:
-        return sorted(set(self.resolved.values()))
 
     # ------------------------------------------------------------------ one batch
 
@@ -199,7 +190,11 @@ class ImageFeatureSource:
         if keep:
             bare = (replace(loaded, pixels=None, guide=None, layers=None) for loaded in group)
             self._seen |= {loaded.item.key: loaded for loaded in bare}
-            self._take(group)
+            for loaded in group:
+                if loaded.layers is not None:  # others have computed them
+                    self._note(1)
+                    if len(self._kept) < self.room:
+                        self._kept[loaded.digest] = loaded.layers
         known = [self._known(loaded) for loaded in group]
         pixels = [None if found else self._pixels(loaded) for loaded, found in zip(group, known, strict=True)]
         rows = [row for row, loaded in enumerate(group) if loaded.item.key not in self.failures]
@@ -207,11 +202,11 @@ class ImageFeatureSource:
         computed: dict[str, torch.Tensor] = {}
         if fresh:
             stacked = np.stack([array for array in pixels if array is not None])
-            computed = self.forward(stacked, self._stored_layers(), backbone)
+            computed = self.forward(stacked, self._layers, backbone)
             self._note(len(fresh))
-            self._keep(group, fresh, computed, in_memory=keep)
+            self._keep([group[row].digest for row in fresh], computed, in_memory=keep)
         if len(fresh) < len(rows):
-            computed = _joined([known[row] for row in rows], computed, self._stored_layers(), backbone.device)
+            computed = _joined([known[row] for row in rows], computed, self._layers, backbone.device)
         tensors = {name: computed[layer] for name, layer in self.resolved.items()} if rows else {}
         images = [self.describe(group[row], _Row(tensors, n), keep=keep) for n, row in enumerate(rows)]
         return FeatureBatch(images, tensors)
@@ -232,19 +227,12 @@ class ImageFeatureSource:
         tensors = backbone.extract_tensors(filled, layers)
         return {layer: tensor[: len(pixels)] for layer, tensor in tensors.items()}
 
-    def _take(self, group: Sequence[Loaded]) -> None:
-        """Keep features that others have computed, while there is room."""
-        for loaded in group:
-            if loaded.layers is not None:
-                self._note(1)
-                if len(self._kept) < self.room:
-                    self._kept[loaded.digest] = loaded.layers
-
     def describe(
         self, loaded: Loaded, layers: Mapping[str, np.ndarray] | None = None, *, keep: bool = False
     ) -> ImageFeatures:
         """Return an image with these features, or without any for a look at its memo."""
-        features = ImageFeatures(
+        memo = self._memos.of(loaded.digest) if self._memos is not None else NoMemo()
+        return ImageFeatures(
             key=loaded.item.key,
             digest=loaded.digest,
             size=loaded.size,
@@ -253,16 +241,14 @@ class ImageFeatureSource:
             read_image=partial(read_unchanged, loaded.item.path, loaded.stamp),
             crop_cls=partial(self._crop_cls, loaded),
             encode=self._encode_crops,
+            memo=memo if keep else ScratchMemo(memo),
             stamp=loaded.stamp,
         )
-        memo = self._memos.of(loaded.digest) if self._memos is not None else NoMemo()
-        features.memo = memo if keep else ScratchMemo(memo)
-        return features
 
     def _known(self, loaded: Loaded) -> dict[str, np.ndarray] | None:
         kept = loaded.layers or self._kept.get(loaded.digest)
         if kept is None and self.store is not None:
-            return self.store.get(loaded.digest, self._stored_layers())
+            return self.store.get(loaded.digest, self._layers)
         return kept
 
     def _pixels(self, loaded: Loaded) -> np.ndarray | None:
@@ -278,19 +264,12 @@ class ImageFeatureSource:
         with self._lock:
             self.forwards += forwards
 
-    def _keep(
-        self,
-        group: Sequence[Loaded],
-        rows: Sequence[int],
-        tensors: dict[str, torch.Tensor],
-        *,
-        in_memory: bool,
-    ) -> None:
+    def _keep(self, digests: list[str], tensors: dict[str, torch.Tensor], *, in_memory: bool) -> None:
         if self.store is None and not (in_memory and len(self._kept) < self.room):
             return
         arrays = {layer: tensor.cpu().numpy() for layer, tensor in tensors.items()}
-        for n, row in enumerate(rows):
-            digest, own = group[row].digest, {layer: array[n] for layer, array in arrays.items()}
+        for n, digest in enumerate(digests):
+            own = {layer: array[n] for layer, array in arrays.items()}
             if self.store is not None:
                 self.store.put(digest, own)
             elif len(self._kept) < self.room:
@@ -313,29 +292,24 @@ class ImageFeatureSource:
         return self._encode_crops(crops, ["cls"])["cls"]
 
 
-class _Part:
-    """Some of the images of a source; a :class:`~.types.FeatureSource`."""
+@dataclass(frozen=True, eq=False)
+class _Part(FeatureSource):
+    """Some of the images of a source."""
 
-    def __init__(self, whole: ImageFeatureSource, items: list[ImageItem]) -> None:
-        self._whole = whole
-        self._items = items
-        self._keys = {item.key for item in items}
+    whole: ImageFeatureSource
+    items: list[ImageItem]
 
     def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[ImageFeatures]:
-        for batch in self.batches():
-            yield from batch.images
+        return len(self.items)
 
     def batches(self, *, skip: Callable[[str], bool] | None = None) -> Iterator[FeatureBatch]:
         """Yield them in batches."""
-        return self._whole.batches(self._keys, skip=skip)
+        return self.whole.batches({item.key for item in self.items}, skip=skip)
 
     def opening(self) -> FeatureSource:
         """Return as many of them as fit in memory."""
-        room = self._whole.room
-        return self if len(self) <= room else _Part(self._whole, draw(self._items, room, seed=0))
+        room = self.whole.room
+        return self if len(self) <= room else _Part(self.whole, draw(self.items, room, seed=0))
 
 
 class _Row(Mapping[str, np.ndarray]):
@@ -366,14 +340,12 @@ def _joined(
 
     joined = {}
     for layer in layers:
-        rows, n = [], 0
-        for arrays in known:
-            if arrays is None:
-                rows.append(fresh[layer][n])
-                n += 1
-            else:
-                rows.append(torch.from_numpy(np.array(arrays[layer])).to(device))
-        joined[layer] = torch.stack(rows)
+        rest = iter(fresh.get(layer, ()))
+        rows = (
+            next(rest) if arrays is None else torch.from_numpy(np.array(arrays[layer])).to(device)
+            for arrays in known
+        )
+        joined[layer] = torch.stack(list(rows))
     return joined
 
 
@@ -393,6 +365,6 @@ def feature_bytes(layers: Collection[str], grid: tuple[int, int], dim: int) -> i
     return sum(own.get(layer, 2 * patches * dim) for layer in set(layers))
 
 
-def store_spec(backbone: Backbone, size: int) -> dict[str, Any]:
+def store_spec(backbone: Backbone, size: int) -> dict[str, str | int]:
     """Return what a feature store is keyed by, besides image and layer (JSON-serialisable)."""
     return {**backbone.fingerprint(), "size": backbone.round_size(size), "resize": "bicubic"}

@@ -24,7 +24,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ _TYPES = {name: kind for kind, name in _NAMES.items()}
 LOOK_AGAIN = 20  # the cache is measured again whenever this part of its limit was written
 
 
-def spec_hash(spec: Mapping[str, Any]) -> str:
+def spec_hash(spec: Mapping[str, object]) -> str:
     """Return the first 16 hex digits of the sha256 of the spec's canonical JSON: the name of its folder."""
     canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -83,7 +82,7 @@ class FeatureStore:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], spec: Mapping[str, Any], limit_bytes: int | None
+        self, directory: str | os.PathLike[str], spec: Mapping[str, object], limit_bytes: int | None
     ) -> None:
         self.cache = Path(directory).absolute()
         self.spec = dict(spec)
@@ -125,27 +124,38 @@ class FeatureStore:
         A damaged file is removed with a warning.
         """
         path = file_of(self.path, digest)
+        arrays: dict[str, np.ndarray] = {}
         try:
-            return _read(path, layers)
+            with open(path, "rb") as file:
+                header = read_header(file)
+                if not set(layers) <= header.keys():
+                    return None
+                data, sums = file.tell(), header["__metadata__"]
+                for layer in layers:
+                    entry = header[layer]
+                    array = np.empty(entry["shape"], _TYPES[entry["dtype"]])
+                    file.seek(data + entry["data_offsets"][0])
+                    if file.readinto(_bytes(array)) < array.nbytes or sums[layer] != _checksum(array):
+                        raise ValueError(f"the layer {layer}")
+                    array.flags.writeable = False
+                    arrays[layer] = array
         except FileNotFoundError:  # not there, or evicted by another process
             return None
-        except _DamagedError as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
             logger.warning("feature cache: %s is damaged (%s); computing again", path, error)
             with suppress(OSError):
                 path.unlink()
             return None
+        _touch(path)
+        return arrays
 
     def put(self, digest: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store the arrays of one image; layers that are stored already are left as they are.
+        """Store the arrays of one image, by layer; layers that are stored already are left as they are.
 
         What cannot be stored is said once, and computed again when it is needed.
 
-        Args:
-            digest: sha256 of the image file.
-            arrays: layer name -> array of any shape; numbers or booleans of at most 64 bits.
-
         Raises:
-            UsageError: an array of another type.
+            UsageError: an array of other things than numbers or booleans of at most 64 bits.
         """
         plain = {layer: _plain(np.asarray(array)) for layer, array in arrays.items()}
         path = file_of(self.path, digest)
@@ -164,10 +174,9 @@ class FeatureStore:
             if self.full:
                 return
             if self._room is not None and not self._room.make(size):
-                limit = (self.limit_bytes or 0) / 1e9
                 self._stop(
-                    f"the limit of {limit:.1f} GB is reached; features of further images are computed again "
-                    "when they are needed"
+                    f"the limit of {(self.limit_bytes or 0) / 1e9:.1f} GB is reached; features of further "
+                    "images are computed again when they are needed"
                 )
                 return
         try:
@@ -178,43 +187,9 @@ class FeatureStore:
             _place(path, header, arrays)
 
     def _stop(self, reason: str) -> None:
-        first, self.full = not self.full, True
-        if first:
+        if not self.full:
             logger.warning("feature cache %s: nothing more is stored: %s", self.path, reason)
-
-
-class _DamagedError(Exception):
-    """A file does not hold what was written to it."""
-
-
-def _read(path: Path, layers: Sequence[str]) -> dict[str, np.ndarray] | None:
-    """Return the arrays in a file; ``None`` where it lacks one of the layers.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        _DamagedError: it is damaged.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        with open(path, "rb") as file:
-            header = read_header(file)
-            if not set(layers) <= header.keys():
-                return None
-            data, sums = file.tell(), header["__metadata__"]
-            for layer in layers:
-                entry = header[layer]
-                array = np.empty(entry["shape"], _TYPES[entry["dtype"]])
-                file.seek(data + entry["data_offsets"][0])
-                if file.readinto(_bytes(array)) < array.nbytes or sums[layer] != _checksum(array):
-                    raise _DamagedError(f"the layer {layer}")
-                array.flags.writeable = False
-                arrays[layer] = array
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
-        raise _DamagedError(error) from error
-    _touch(path)
-    return arrays
+        self.full = True
 
 
 def _header(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, int]:
@@ -223,7 +198,7 @@ def _header(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, int]:
     Written here and not by the package safetensors, which copies every array twice and tells of a full disk
     by an error of its own: a file of 3 MB takes 5 instead of 14 ms.
     """
-    header: dict[str, Any] = {"__metadata__": {layer: _checksum(array) for layer, array in arrays.items()}}
+    header: dict[str, object] = {"__metadata__": {layer: _checksum(array) for layer, array in arrays.items()}}
     end = 0
     for layer, array in arrays.items():
         begin, end = end, end + array.nbytes
@@ -284,7 +259,9 @@ class _Room:
         """Make room for a file of ``needed`` bytes; nothing is removed where that would not be enough."""
         full = self._total + needed > self._limit
         if self._unseen + needed > self._limit // LOOK_AGAIN or (full and not self._spare):
-            self._measure()
+            files = list(list_files(self._cache))
+            self._total, self._unseen = sum(size for _, size, _ in files), 0
+            self._spare = sorted((file for file in files if file[0] < _began), reverse=True)
         if self._total + needed - sum(size for _, size, _ in self._spare) > self._limit:
             return False
         while self._total + needed > self._limit and self._spare:
@@ -294,11 +271,6 @@ class _Room:
         self._total += needed
         self._unseen += needed
         return True
-
-    def _measure(self) -> None:
-        files = list(list_files(self._cache))
-        self._total, self._unseen = sum(size for _, size, _ in files), 0
-        self._spare = sorted((file for file in files if file[0] < _began), reverse=True)
 
 
 def _evict(used: int, size: int, path: str) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .backbones import Backbone
     from .store import FeatureStore
 
-__all__ = ["TiledSource", "fine_patches", "fuse", "open_source", "pooling", "tiled_store", "views"]
+__all__ = ["TiledSource", "fine_patches", "fuse", "open_source", "pooling", "views"]
 
 OVERLAP = 4  # neighbouring tiles share a quarter of their side
 
@@ -115,12 +115,9 @@ def fuse(whole: torch.Tensor, tiles: Sequence[torch.Tensor], patches: int) -> to
 
 
 class TiledSource(ImageFeatureSource):
-    """Features of images that are seen as a whole and in tiles.
+    """Features of images that are seen as a whole and in ``tiles`` a side, 2 or more.
 
-    Args:
-        args: as of :class:`~.source.ImageFeatureSource`.
-        tiles: along a side of the image, 2 or more.
-        options: as of :class:`~.source.ImageFeatureSource`; a store must be of these tiles.
+    Other arguments are those of :class:`~.source.ImageFeatureSource`; a store must be of these tiles.
     """
 
     def __init__(self, *args: Any, tiles: int, **options: Any) -> None:
@@ -145,9 +142,9 @@ class TiledSource(ImageFeatureSource):
         seen = [torch.cat(parts).numpy() for parts in zip(*apart, strict=True)]
         dense = [layer for layer in layers if layer == "out" or layer.startswith("t")]
         found = super().forward(seen[0], layers, backbone)
-        tiled = (
-            [super(TiledSource, self).forward(view, dense, backbone) for view in seen[1:]] if dense else []
-        )
+        if not dense:
+            return found
+        tiled = [super(TiledSource, self).forward(view, dense, backbone) for view in seen[1:]]
         with one_thread():
             for layer in dense:
                 each = [
@@ -161,17 +158,10 @@ class TiledSource(ImageFeatureSource):
 def open_source(*args: Any, tiles: int, store: FeatureStore | None, **options: Any) -> ImageFeatureSource:
     """Return a source of images that are seen in so many tiles a side besides, 1 for none.
 
-    Args:
-        args: as of :class:`~.source.ImageFeatureSource`.
-        tiles: along a side of the image.
-        store: of the features of whole images; those of tiles go to one beside it.
-        options: as of :class:`~.source.ImageFeatureSource`.
+    Other arguments are those of :class:`~.source.ImageFeatureSource`. The store is of the features of whole
+    images; those of tiles go to one beside it.
     """
     if tiles == 1:
         return ImageFeatureSource(*args, store=store, **options)
-    return TiledSource(*args, tiles=tiles, store=store and tiled_store(store, tiles), **options)
-
-
-def tiled_store(store: FeatureStore, tiles: int) -> FeatureStore:
-    """Return the store of the features of tiles beside one of whole images."""
-    return type(store)(store.cache, {**store.spec, "tiles": tiles}, store.limit_bytes)
+    beside = store and type(store)(store.cache, {**store.spec, "tiles": tiles}, store.limit_bytes)
+    return TiledSource(*args, tiles=tiles, store=beside, **options)

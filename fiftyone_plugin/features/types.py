@@ -98,6 +98,8 @@ class FeatureSource(Protocol):
 
     def __iter__(self) -> Iterator[ImageFeatures]:
         """Yield the features of one image after the other."""
+        for batch in self.batches():
+            yield from batch.images
 
     def batches(self, *, skip: Callable[[str], bool] | None = None) -> Iterator[FeatureBatch]:
         """Yield the same images in batches, on the device of the network.

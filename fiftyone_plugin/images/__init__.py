@@ -5,10 +5,8 @@ May import common.
 
 from __future__ import annotations
 
-from typing import Any
 
-
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Return what was in this module before it became a package; for one release."""
     if name in ("read_image", "image_size"):
         import warnings

@@ -8,19 +8,17 @@ from .reading import resize_image
 
 __all__ = ["PAD_COLOUR", "Box", "crop_square", "expand_box"]
 
+Box = tuple[int, int, int, int]
+"""(y0, x0, y1, x1) in native pixels, end exclusive."""
+
+PAD_COLOUR = (124, 116, 104)  # the mean of ImageNet, near zero after normalisation
+
 
 def expand_box(box: Box, shape: tuple[int, int], context: float) -> Box:
     """Grow a box by ``context`` times its size on every side, clipped to the image of ``shape`` (H, W)."""
     y0, x0, y1, x1 = box
     dy, dx = round((y1 - y0) * context), round((x1 - x0) * context)
     return max(0, y0 - dy), max(0, x0 - dx), min(shape[0], y1 + dy), min(shape[1], x1 + dx)
-
-
-Box = tuple[int, int, int, int]
-
-"""(y0, x0, y1, x1) in native pixels, end exclusive."""
-
-PAD_COLOUR = (124, 116, 104)  # the mean of ImageNet, near zero after normalisation
 
 
 def crop_square(image: np.ndarray, box: Box, size: int) -> np.ndarray:
@@ -38,8 +36,7 @@ def crop_square(image: np.ndarray, box: Box, size: int) -> np.ndarray:
     height, width = y1 - y0, x1 - x0
     scale = size / max(height, width)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    canvas = np.empty((size, size, 3), np.uint8)
-    canvas[:] = PAD_COLOUR
+    canvas = np.full((size, size, 3), PAD_COLOUR, np.uint8)
     top, left = (size - new_height) // 2, (size - new_width) // 2
     resized = resize_image(np.ascontiguousarray(image[y0:y1, x0:x1]), new_height, new_width)
     canvas[top : top + new_height, left : left + new_width] = resized

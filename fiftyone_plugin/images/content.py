@@ -22,14 +22,7 @@ ENDS = 1 << 16  # bytes at either end of a file that tell it from others
 
 @dataclass(frozen=True)
 class FileContent:
-    """What an image file held when it was read.
-
-    Attributes:
-        data: its bytes.
-        digest: their sha256, hexadecimal.
-        stamp: ``size:mtime_ns`` of the file.
-        path: the file.
-    """
+    """What an image file held when it was read: bytes, their sha256 in hex, and its ``size:mtime_ns``."""
 
     data: bytes
     digest: str

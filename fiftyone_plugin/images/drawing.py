@@ -11,13 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .palette import class_color
 
-__all__ = [
-    "Panel",
-    "PanelKind",
-    "contact_sheet",
-    "draw_panels",
-    "overlay",
-]
+__all__ = ["Panel", "PanelKind", "contact_sheet", "draw_panels", "overlay"]
 
 BACKGROUND = (250, 250, 250)
 INK = (30, 30, 30)
@@ -40,12 +34,9 @@ def overlay(image: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndar
     colour = colours[inverse.reshape(mask.shape)]
     weight = np.where(mask > 0, alpha, 0.0).astype(np.float32)[..., None]
     blended = image * (1 - weight) + colour * weight
-    edge = np.zeros(mask.shape, bool)
-    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
+    wide = np.pad(mask, 1, mode="edge")
+    neighbours = wide[1:-1, 2:], wide[1:-1, :-2], wide[2:, 1:-1], wide[:-2, 1:-1]
+    edge = np.any([neighbour != mask for neighbour in neighbours], axis=0)
     blended[edge & (mask > 0)] *= 0.4
     return np.asarray(blended.round().clip(0, 255), np.uint8)
 
@@ -66,21 +57,13 @@ def contact_sheet(
     columns: int = 3,
     cell: tuple[int, int] = (230, 172),
 ) -> Image.Image:
-    """Draw photo and overlay side by side for every image, with a legend of the classes that occur.
+    """Draw photo and overlay side by side for every image, with a legend of the classes that occur, in RGB.
 
-    Args:
-        pairs: (caption, (H, W, 3) uint8 image, (H, W) int mask); read one at a time and shrunk at once.
-        names: class id -> name.
-        title: line at the top.
-        columns: pairs in one row.
-        cell: (width, height) of one picture in pixels.
-
-    Returns:
-        An RGB image.
+    ``pairs`` are (caption, (H, W, 3) uint8 image, (H, W) int mask), read one at a time and shrunk at once;
+    ``columns`` of them are in one row. ``cell`` is the (width, height) of one picture in pixels.
     """
     font, small = ImageFont.load_default(16), ImageFont.load_default(12)
-    width, height = cell
-    gap, caption = 10, 18
+    width, height, gap, caption = *cell, GAP, 18
     present: set[int] = set()
     cells: list[tuple[str, np.ndarray, np.ndarray]] = []
     for text, image, mask in pairs:
@@ -138,16 +121,9 @@ class Panel:
 def draw_panels(
     panels: Sequence[Panel], title: str, *, columns: int | None = None, width: int = 240
 ) -> Image.Image:
-    """Draw panels side by side in one aspect ratio, that of the first, which is the photo.
+    """Draw panels, at least one, side by side in one aspect ratio, that of the first, which is the photo.
 
-    Args:
-        panels: at least one; the first of kind ``photo``.
-        title: line at the top.
-        columns: panels in one row, all if ``None``.
-        width: of one panel, pixels.
-
-    Returns:
-        An RGB image.
+    ``columns`` are in one row, all if ``None``; ``width`` is that of one panel in pixels. The image is RGB.
     """
     native = panels[0].array.shape
     height = max(1, round(width * native[0] / native[1]))

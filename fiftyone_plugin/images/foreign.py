@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import struct
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
 
 __all__ = ["RAW_EXTENSIONS", "describe_unreadable", "raw_camera_format", "register_heif"]
 
@@ -15,15 +19,14 @@ _CAMERAS = """
 RAW_EXTENSIONS = frozenset(f".{name}" for name in _CAMERAS.split())
 """Lower-case extensions of cameras' RAW files."""
 
+RAW_HEADS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"FUJIFILMCCD-RAW")
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-RAW_HINT = "convert it to JPEG, PNG or 8-bit TIFF"
 MAX_TAGS = 4096
 COMPRESSION = {1: "uncompressed", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
 KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex integer", 6: "complex float"}
 TAG_WIDTH, TAG_BITS, TAG_COMPRESSION, TAG_SAMPLES, TAG_FORMAT = 256, 258, 259, 277, 339
 TAG_DNG = 50706
-# TIFF types that hold whole numbers: their code, size and struct letter
-INTEGERS = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
+INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF types that hold whole numbers, and their struct letter
 
 
 @functools.lru_cache(maxsize=1)
@@ -38,7 +41,7 @@ def register_heif() -> bool:
     return True
 
 
-def raw_camera_format(image: Any, path: str) -> str | None:
+def raw_camera_format(image: TiffImageFile, path: str) -> str | None:
     """Return why an opened TIFF is not used: it is a camera's RAW file, of which this is a small preview."""
     extension = _extension(path)
     if extension in RAW_EXTENSIONS:
@@ -47,11 +50,7 @@ def raw_camera_format(image: Any, path: str) -> str | None:
 
 
 def describe_unreadable(file: BinaryIO, path: str) -> str | None:
-    """Say what a file is that Pillow does not know.
-
-    Args:
-        file: opened for reading.
-        path: its name, whose extension names the format of a RAW file.
+    """Say what an opened file is that Pillow does not know; its extension names the format of a RAW file.
 
     Returns:
         A short reason; ``None`` where the file is none of the formats known here, or too damaged to tell.
@@ -60,8 +59,8 @@ def describe_unreadable(file: BinaryIO, path: str) -> str | None:
         file.seek(0)
         head = file.read(32)
         if head[4:8] == b"ftyp":
-            return _describe_container(head, path)
-        if _extension(path) in RAW_EXTENSIONS or _is_raw(head):
+            return _describe_container(head[8:12])
+        if _extension(path) in RAW_EXTENSIONS or head.startswith(RAW_HEADS):
             return _raw(_extension(path))
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return _describe_tiff(file, head)
@@ -71,24 +70,15 @@ def describe_unreadable(file: BinaryIO, path: str) -> str | None:
 
 
 def _extension(path: str) -> str:
-    name = path.replace("\\", "/").rpartition("/")[2]
-    stem, dot, extension = name.rpartition(".")
-    return f".{extension.lower()}" if dot and stem else ""
+    return os.path.splitext(path.replace("\\", "/"))[1].lower()
 
 
 def _raw(extension: str) -> str:
     kind = f"{extension[1:].upper()}, a" if extension in RAW_EXTENSIONS else "a"
-    return f"{kind} camera's RAW file: {RAW_HINT}"
+    return f"{kind} camera's RAW file: convert it to JPEG, PNG or 8-bit TIFF"
 
 
-def _is_raw(head: bytes) -> bool:
-    return head[:4] in (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM") or head.startswith(
-        b"FUJIFILMCCD-RAW"
-    )
-
-
-def _describe_container(head: bytes, path: str) -> str | None:
-    brand = head[8:12]
+def _describe_container(brand: bytes) -> str | None:
     if brand == b"crx ":
         return _raw(".cr3")
     if brand not in HEIF_BRANDS:
@@ -122,25 +112,23 @@ def _first_directory(file: BinaryIO, head: bytes) -> dict[int, list[int]]:
     """
     order = "<" if head[:2] == b"II" else ">"
     big = head[2:4] in (b"+\0", b"\0+")
-    offset = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
-    file.seek(offset)
-    entry_size, counter = (20, "Q") if big else (12, "H")
-    count = struct.unpack(order + counter, file.read(8 if big else 2))[0]
+    word, inline, counter = ("Q", 8, "Q") if big else ("I", 4, "H")
+    file.seek(struct.unpack_from(order + word, head, inline)[0])
+    count = struct.unpack(order + counter, file.read(struct.calcsize(counter)))[0]
+    entry_size = 4 + 2 * inline
     entries = file.read(min(count, MAX_TAGS) * entry_size)
     if len(entries) < count * entry_size:
         raise struct.error("truncated, or no directory")
     tags: dict[int, list[int]] = {}
-    for start in range(0, len(entries) - entry_size + 1, entry_size):
-        tag, kind = struct.unpack_from(order + "HH", entries, start)
-        number = struct.unpack_from(order + ("Q" if big else "I"), entries, start + 4)[0]
+    for start in range(0, len(entries), entry_size):
+        tag, kind, number = struct.unpack_from(f"{order}HH{word}", entries, start)
         if kind not in INTEGERS or not 1 <= number <= MAX_TAGS:
             continue
-        size, letter = INTEGERS[kind]
-        inline, place = (8, start + 12) if big else (4, start + 8)
-        if size * number <= inline:
+        layout, place = f"{order}{number}{INTEGERS[kind]}", start + 4 + inline
+        if (size := struct.calcsize(layout)) <= inline:
             data = entries[place : place + inline]
         else:
-            file.seek(struct.unpack_from(order + ("Q" if big else "I"), entries, place)[0])
-            data = file.read(size * number)
-        tags[tag] = list(struct.unpack_from(f"{order}{number}{letter}", data))
+            file.seek(struct.unpack_from(order + word, entries, place)[0])
+            data = file.read(size)
+        tags[tag] = list(struct.unpack_from(layout, data))
     return tags

@@ -18,9 +18,7 @@ USUAL_RATE = 25.0  # frames a second, where a file does not say
 def sampled_frames(path: str | PathLike[str], rate: float) -> Iterator[tuple[int, np.ndarray]]:
     """Yield about ``rate`` frames a second of a video, evenly: the first, and those at every step from there.
 
-    Args:
-        path: of the video.
-        rate: frames a second of its time; all frames where it has no more.
+    Where it has no more than that in a second of its time, all frames.
 
     Yields:
         The number of the frame, from 1, and its (H, W, 3) uint8 BGR pixels, upright.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .._version import DISTRIBUTION
 from ..common.untrusted import read_json
 from ..errors import UsageError, without_secrets
+from .foreign import RAW_EXTENSIONS
 from .reading import image_extensions
 
 __all__ = ["EXPORT_RECORD", "RECORDS", "RUN_OUTPUTS", "LeftOut", "is_export_folder", "is_export_record"]
@@ -30,12 +30,11 @@ RUN_OUTPUTS = frozenset(
 
 # Pictures of phones, cameras and programs that Pillow reads with a plug-in, or not at all. Those that it does
 # read here, whatever is installed, are no longer counted: image_extensions() knows them.
-_PICTURES = frozenset(
+_PICTURES = RAW_EXTENSIONS | frozenset(
     re.findall(
         r"\.\w+",
         ".heic .heif .hif .avif .jxl .jp2 .jpx .j2k .jxr .webp .tif .tiff "
-        ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .rwl .pef .srw .x3f .3fr .fff .iiq .dcr "
-        ".kdc .mrw .mef .mos .raw .exr .hdr .pic .psd .psb .xcf .kra .svg .ai .eps .dcm .fits .wmf .emf",
+        ".exr .hdr .pic .psd .psb .xcf .kra .svg .ai .eps .dcm .fits .wmf .emf",
     )
 )
 
@@ -97,7 +96,7 @@ def is_run_folder(folder: str) -> bool:
     return is_run_record(_read(folder, "run.json"))
 
 
-def is_run_record(document: dict[str, Any]) -> bool:
+def is_run_record(document: Mapping[str, object]) -> bool:
     """Tell whether this is the content of a ``run.json`` of this package."""
     settings = document.get("settings")
     return isinstance(settings, dict) and isinstance(settings.get("method"), str) and "status" in document
@@ -105,21 +104,18 @@ def is_run_record(document: dict[str, Any]) -> bool:
 
 def is_export_folder(folder: str) -> bool:
     """Tell whether a folder holds an export or an import of this package, by its record."""
-    return is_export_record(_read(folder, "export.json"))
+    return is_export_record(_read(folder, EXPORT_RECORD))
 
 
-def is_export_record(document: dict[str, Any]) -> bool:
+def is_export_record(document: Mapping[str, object]) -> bool:
     """Tell whether this is the content of an ``export.json`` of this package."""
     ours = str(document.get("made_by", "")).startswith(DISTRIBUTION) or "imported_from" in document
     return ours and "counts" in document
 
 
-def _read(folder: str, name: str) -> dict[str, Any]:
-    path = Path(folder) / name
-    if not path.is_file():
-        return {}
+def _read(folder: str, name: str) -> dict[str, object]:
     try:
-        document = read_json(path, what="a record", max_bytes=MAX_RECORD_BYTES)
-    except UsageError:  # somebody else's
+        document = read_json(Path(folder) / name, what="a record", max_bytes=MAX_RECORD_BYTES)
+    except UsageError:  # not there, or somebody else's
         return {}
     return document if isinstance(document, dict) else {}

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.folders import files_below
 from ..common.remote import exists, stamp_all, url_of
@@ -18,29 +18,16 @@ from ..common.untrusted import read_text
 from ..errors import UsageError, without_secrets
 from .left_out import RECORDS, RUN_OUTPUTS, LeftOut, is_result_folder, is_run_folder
 from .naming import keys_below, mask_names, place_of, relative_keys
+from .reading import PathLike
 from .shards import Shard
 from .stores import find_in_store, glob_store, is_glob, is_one_image, matches
 
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
 
+__all__ = ["ADVICE", "ONLY_IMAGES", "ImageItem", "ImageList", "ViewItem", "all_samples", "check_view"]
+__all__ += ["is_empty", "labelled_slices", "list_images", "list_view", "listed_view"]
 
-__all__ = [
-    "ADVICE",
-    "ONLY_IMAGES",
-    "ImageItem",
-    "ImageList",
-    "ViewItem",
-    "all_samples",
-    "check_view",
-    "is_empty",
-    "labelled_slices",
-    "list_images",
-    "list_view",
-    "listed_view",
-]
-
-PathLike = str | os.PathLike[str]
 FIFTYONE_PREFIX = "fiftyone:"
 LIST_SUFFIX = ".txt"
 LIST = "a list of images, one path a line"
@@ -147,12 +134,10 @@ def list_images(
         found = _by_key(map(_text, spec), root)
         origin = "the sequence of paths"
     if not found:
-        reason = "; ".join(left_out.describe()) or (
-            "nothing there has a known image extension (.jpg, .png, .webp, ...)"
-        )
+        nothing = "nothing there has a known image extension (.jpg, .png, .webp, ...)"
         raise UsageError(
-            f"no images in {origin}: {reason}; check the path, or name the files in a .txt file, one path a "
-            "line"
+            f"no images in {origin}: {'; '.join(left_out.describe()) or nothing}; "
+            "check the path, or name the files in a .txt file, one path a line"
         )
     keys = sorted(found)
     items = (
@@ -174,7 +159,7 @@ def _text(path: object) -> str:
 def _in_store(url: str, left_out: LeftOut, root: PathLike | None) -> tuple[str | None, dict[str, str]]:
     """Return the folder that an address names, ``None`` for a file, list or glob, and key -> address."""
     if url.partition("?")[0].lower().endswith(LIST_SUFFIX):
-        return None, _by_key(_lines(read_text(url, what=LIST, max_bytes=MAX_LIST_BYTES), url), root)
+        return None, _by_key(_read_list(url), root)
     if is_glob(url) and not exists(url):
         return None, _by_key(glob_store(url, left_out), root, listed=True)
     if is_one_image(url):
@@ -191,11 +176,8 @@ def _named_paths(text: str, left_out: LeftOut) -> Iterable[str]:
 
 
 def _read_list(list_path: str) -> list[str]:
-    return _lines(read_text(list_path, what=LIST, max_bytes=MAX_LIST_BYTES), list_path)
-
-
-def _lines(text: str, list_path: str) -> list[str]:
     """Return the paths in a list, which are relative to the place of the list."""
+    text = read_text(list_path, what=LIST, max_bytes=MAX_LIST_BYTES)
     if "\0" in text:  # no path holds one, but every other byte of UTF-16 does
         raise UsageError(f"{list_path} is not {LIST}: not UTF-8 text")
     lines = [line.strip() for line in io.StringIO(text, newline=None)]
@@ -281,12 +263,7 @@ def _by_key(paths: Iterable[str], root: PathLike | None, listed: bool = False) -
 
 @dataclass(frozen=True)
 class ViewItem:
-    """One image file and the samples that show it.
-
-    Attributes:
-        item: the file, as the pipeline sees it.
-        sample_ids: ids of the samples with this ``filepath``; usually one.
-    """
+    """One image file and the ids of the samples that show it, usually one."""
 
     item: ImageItem
     sample_ids: tuple[str, ...]
@@ -297,10 +274,7 @@ def list_view(
 ) -> list[ViewItem]:
     """List the image files of a dataset or view; paths with ``..`` count under their normal form.
 
-    Args:
-        view: the dataset or view.
-        root: as of :func:`list_images`.
-        shard: the same.
+    ``root`` and ``shard`` are as of :func:`list_images`.
 
     Raises:
         UsageError: the view is empty, or its samples are not plain images.
@@ -358,14 +332,16 @@ def is_empty(samples: foc.SampleCollection) -> bool:
     return len(samples) == 0 and not samples.limit(1).values("id")
 
 
-def all_samples(samples: foc.SampleCollection) -> Any:
+def all_samples(samples: foc.SampleCollection) -> foc.SampleCollection:
     """Return the samples of a dataset or view, of a grouped one those of every slice."""
     if getattr(samples, "_is_dynamic_groups", False):
         samples = samples.flatten()
-    return samples.select_group_slices(_allow_mixed=True) if samples.media_type == "group" else samples
+    if samples.media_type == "group":
+        samples = samples.select_group_slices(_allow_mixed=True)
+    return samples
 
 
-def labelled_slices(samples: foc.SampleCollection, field: str) -> Any:
+def labelled_slices(samples: foc.SampleCollection, field: str) -> foc.SampleCollection:
     """Return the samples of a dataset or view, of a grouped one those of the slices that show a field.
 
     Where no slice shows it, those of all slices.
@@ -376,4 +352,6 @@ def labelled_slices(samples: foc.SampleCollection, field: str) -> Any:
     group = samples._dataset.group_field
     slices = everything.exists(field).distinct(f"{group}.name") if group else []
     kinds = {samples._dataset.group_media_types.get(name) for name in slices}
-    return samples.select_group_slices(sorted(slices)) if len(kinds) == 1 else everything
+    if len(kinds) == 1:
+        everything = samples.select_group_slices(sorted(slices))
+    return everything

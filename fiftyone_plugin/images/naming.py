@@ -44,27 +44,19 @@ def place_of(path: str) -> PurePath:
 
 
 def keys_below(root: str, paths: Sequence[str]) -> list[str]:
-    """Return the POSIX paths of files relative to ``root``, whatever else is in the list.
-
-    Args:
-        root: the folder, absolute.
-        paths: the files, absolute.
+    """Return the POSIX paths of files relative to the folder ``root``, all absolute, whatever else is listed.
 
     Raises:
         UsageError: one does not lie below the folder; links are not looked at.
     """
-    keys = []
-    for path in paths:
-        try:
-            key = place_of(path).relative_to(place_of(root)).as_posix()
-        except ValueError:
-            key = ""
-        if key in ("", "."):
+    folder = place_of(root)
+    places = [place_of(path) for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if place == folder or not place.is_relative_to(folder):
             raise UsageError(
                 f"{path} does not lie below {root}, the root of the keys; name a folder above both"
             )
-        keys.append(key)
-    return keys
+    return [place.relative_to(folder).as_posix() for place in places]
 
 
 def relative_keys(paths: Sequence[PurePath]) -> list[str]:
@@ -76,10 +68,8 @@ def relative_keys(paths: Sequence[PurePath]) -> list[str]:
     if not paths:
         return []
 
-    def same(part: str) -> str:
-        return part.lower() if isinstance(paths[0], PureWindowsPath) else part
-
-    common = shared_depth([tuple(map(same, path.parts)) for path in paths])
+    windows = isinstance(paths[0], PureWindowsPath)
+    common = shared_depth([tuple(p.lower() if windows else p for p in path.parts) for path in paths])
     keys = []
     for path in paths:
         anchor = [] if common else [path.anchor.replace("\\", "/").replace(":", "").strip("/")]
@@ -93,12 +83,9 @@ def mask_names(keys: Sequence[str], *, windows: bool = os.name == "nt") -> list[
 
     Names are unique also on file systems that ignore case or normalise Unicode, and none is the name of a
     folder that another needs. Images whose names clash take ``key + ".png"``, and if that clashes too (keys
-    that differ in case alone) a piece of the key's sha256 goes in between.
-
-    Args:
-        keys: of the images.
-        windows: names are such that Windows can write them: images of a store, or of a run made elsewhere,
-            may be called ``aux.jpg`` or ``8:30.jpg``.
+    that differ in case alone) a piece of the key's sha256 goes in between. With ``windows`` they
+    are such that it can write them: images of a store, or of a run made elsewhere, may be called ``aux.jpg``
+    or ``8:30.jpg``.
     """
     attempts = [0] * len(keys)
     while True:
@@ -108,7 +95,8 @@ def mask_names(keys: Sequence[str], *, windows: bool = os.name == "nt") -> list[
         users: defaultdict[str, list[int]] = defaultdict(list)
         folders: set[str] = set()
         for index, name in enumerate(names):
-            plain = _without_case(name)
+            decomposed = unicodedata.normalize("NFD", name)
+            plain = unicodedata.normalize("NFC", decomposed.casefold())
             users[plain].append(index)
             while (plain := posixpath.dirname(plain)) and plain not in folders:
                 folders.add(plain)
@@ -127,11 +115,19 @@ def mask_names(keys: Sequence[str], *, windows: bool = os.name == "nt") -> list[
 
 
 def _mask_name(key: str, attempt: int) -> str:
-    if attempt == 0:
-        return _short_enough(posixpath.splitext(key)[0], ".png", key)
-    if attempt == 1:
-        return _short_enough(key, ".png", key)
-    return _short_enough(key, f".{_digest(key)[: 8 * (attempt - 1)]}.png", key)
+    """Name a mask; where the last part is longer than file names may be, it is cut.
+
+    A piece of the key's sha256 then tells it from others that begin alike.
+    """
+    digest = hashlib.sha256(_bytes(key)).hexdigest()
+    name = key if attempt else posixpath.splitext(key)[0]
+    ending = f".{digest[: 8 * (attempt - 1)]}.png" if attempt > 1 else ".png"
+    folder, stem = posixpath.split(name.replace("\0", "_"))  # nobody finds that image, and it has a row
+    if len(_bytes(stem + ending)) > LONGEST_NAME:
+        ending = f".{digest[:16]}{ending}"
+        while len(_bytes(stem + ending)) > LONGEST_NAME:
+            stem = stem[:-1]
+    return posixpath.join(folder, stem + ending)
 
 
 def _for_windows(name: str) -> str:
@@ -140,28 +136,6 @@ def _for_windows(name: str) -> str:
     return "/".join(f"_{part}" if _DEVICE.match(part) else part for part in parts)
 
 
-def _short_enough(name: str, ending: str, key: str) -> str:
-    """Return ``name + ending``; where its last part is longer than file names may be, it is cut.
-
-    A piece of the key's sha256 then tells it from others that begin alike.
-    """
-    folder, stem = posixpath.split(name.replace("\0", "_"))  # nobody finds that image, and it has a row
-    if len(_bytes(stem + ending)) > LONGEST_NAME:
-        ending = f".{_digest(key)[:16]}{ending}"
-        while len(_bytes(stem + ending)) > LONGEST_NAME:
-            stem = stem[:-1]
-    return posixpath.join(folder, stem + ending)
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(_bytes(key)).hexdigest()
-
-
 def _bytes(text: str) -> bytes:
     # names on the disk may hold bytes that are not UTF-8
     return text.encode("utf-8", "surrogatepass")
-
-
-def _without_case(name: str) -> str:
-    decomposed = unicodedata.normalize("NFD", name)
-    return unicodedata.normalize("NFC", decomposed.casefold())

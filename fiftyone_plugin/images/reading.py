@@ -35,32 +35,20 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
+from PIL.TiffImagePlugin import TiffImageFile
 
-from ..common.remote import url_of
+from ..common.remote import StoreError, read_object, remote_stamp, url_of
 from ..errors import ImageReadError
-from .fetching import fetch
 from .foreign import describe_unreadable, raw_camera_format, register_heif
 from .modes import to_rgb
 
-__all__ = [
-    "MAX_PIXELS",
-    "decoding",
-    "file_digest",
-    "image_extensions",
-    "image_format",
-    "image_size",
-    "image_to_rgb",
-    "open_image",
-    "orientation_turn",
-    "read_file",
-    "read_image",
-    "resize_image",
-    "upright_size",
-]
+__all__ = ["MAX_PIXELS", "PathLike", "decoding", "file_digest", "image_extensions", "image_format"]
+__all__ += ["image_size", "image_to_rgb", "open_image", "orientation_turn", "read_file", "read_image"]
+__all__ += ["read_reduced", "resize_image", "upright_size"]
 
 MAX_PIXELS = 178_956_970
 """Default limit of width x height: where Pillow raises ``DecompressionBombError`` (2 x 89,478,485)."""
@@ -86,6 +74,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNED = (5, 6, 7, 8)
+_last = threading.local()  # what a thread has fetched at last: several looks at one image are one request
 
 
 def image_extensions() -> frozenset[str]:
@@ -125,27 +114,45 @@ def image_to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(rgb.transpose(turn) if turn is not None else rgb)
 
 
-def image_size(path: PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def image_size(path: PathLike) -> tuple[int, int]:
     """Return (height, width) of what :func:`read_image` would return, from the header alone.
 
     Raises:
         ImageReadError: as :func:`read_image`, as far as the header tells.
     """
-    with open_image(path, max_pixels) as image:
+    with open_image(path) as image:
         return upright_size(image)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (height, width) of what :func:`image_to_rgb` makes of an opened image, from its header."""
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         # Pillow turns TIFF on loading, and versions differ in what size is before
-        tags = cast(Any, image).tag_v2
-        width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
+        width, height = int(image.tag_v2[_WIDTH]), int(image.tag_v2[_HEIGHT])
         turned = image.getexif().get(_ORIENTATION) in _TURNED
     else:
         width, height = image.size
         turned = _exif_orientation(image) in _TURNED
     return (width, height) if turned else (height, width)
+
+
+def read_reduced(path: PathLike, height: int, width: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Read an image in no fewer rows and columns than asked for, where it has as many.
+
+    Of a JPEG, halves, quarters and eighths cost a fraction of the whole (Pillow's draft mode: fewer terms of
+    the cosine transform); other formats are read as they are.
+
+    Returns:
+        (h, w, 3) uint8 RGB, upright, and the native (H, W).
+
+    Raises:
+        ImageReadError: as :func:`read_image`.
+    """
+    native = image_size(path)
+    with open_image(path) as image:
+        lies = native != (image.height, image.width) and orientation_turn(image) is not None
+        image.draft(None, (height, width) if lies else (width, height))
+        return image_to_rgb(image), native
 
 
 def image_format(path: PathLike) -> str:
@@ -185,11 +192,8 @@ def file_digest(path: PathLike) -> str:
     """
     digest = hashlib.sha256()
     with _open_file(path) as file:
-        try:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        except OSError as error:
-            raise ImageReadError(path, _os_reason(error)) from error
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -200,10 +204,7 @@ def read_file(path: PathLike) -> bytes:
         ImageReadError: as :func:`file_digest`.
     """
     with _open_file(path) as file:
-        try:
-            return file.read()
-        except OSError as error:
-            raise ImageReadError(path, _os_reason(error)) from error
+        return file.read()
 
 
 def _formats() -> list[str]:
@@ -223,11 +224,28 @@ def _os_reason(error: OSError) -> str:
     return known.get(error.errno or 0) or f"cannot be read: {error.strerror or error}"
 
 
+def _fetch(url: str) -> bytes:
+    """Return the content of an object in a store."""
+    try:
+        wanted = (url, remote_stamp(url))
+        known: tuple[object, bytes] = getattr(_last, "content", (None, b""))
+        data = known[1] if known[0] == wanted else read_object(url)
+    except StoreError as error:
+        raise ImageReadError(url, error.reason) from None
+    if not data:
+        raise ImageReadError(url, "empty file")
+    _last.content = ((url, remote_stamp(url)), data)
+    return data
+
+
 @contextmanager
 def _open_file(path: PathLike) -> Iterator[BinaryIO]:
-    """Open a regular, non-empty file; anything else (a pipe would block for ever) is an error."""
+    """Open a regular, non-empty file; anything else (a pipe would block for ever) is an error.
+
+    So is what fails while the file is read.
+    """
     if (url := url_of(path)) is not None:
-        yield io.BytesIO(fetch(url))
+        yield io.BytesIO(_fetch(url))
         return
     try:
         info = os.stat(path)
@@ -237,13 +255,12 @@ def _open_file(path: PathLike) -> Iterator[BinaryIO]:
             raise ImageReadError(path, "not a regular file")
         if info.st_size == 0:
             raise ImageReadError(path, "empty file")
-        file = open(path, "rb")  # noqa: SIM115 - closed below, apart from this translation of errors
+        with open(path, "rb") as file:
+            yield file
     except OSError as error:
         raise ImageReadError(path, _os_reason(error)) from error
     except ValueError as error:
         raise ImageReadError(path, f"not a usable file name: {error}") from error
-    with file:
-        yield file
 
 
 @contextmanager
@@ -252,10 +269,7 @@ def open_image(
 ) -> Iterator[Image.Image]:
     """Yield the opened, not yet decoded image; whatever Pillow raises then becomes ``ImageReadError``.
 
-    Args:
-        path: the file; it must be a regular one.
-        max_pixels: largest width x height accepted, checked before anything is decoded.
-        formats: Pillow's names of the formats to try; default: all that it decodes itself.
+    ``formats`` are Pillow's names of those to try; default: all that it decodes itself.
 
     Raises:
         ImageReadError: see :func:`read_image`.
@@ -274,7 +288,7 @@ def decoding(
     """Do as :func:`open_image` with the content of a file, which the name is only for errors."""
     try:
         with _PILLOW_IS_QUIET, Image.open(file, formats=formats or _formats()) as image:
-            if image.format == "TIFF":
+            if isinstance(image, TiffImageFile):
                 _silence_libtiff()
                 if camera := raw_camera_format(image, os.fsdecode(path)):
                     raise ImageReadError(path, camera)
@@ -294,22 +308,16 @@ def _decoder_reason(error: Exception, file: BinaryIO, path: str) -> str:
     if unknown and (known := describe_unreadable(file, path)):
         return known
     if isinstance(error, UnidentifiedImageError):
-        return (
-            "damaged or truncated image header"
-            if _looks_like_image(file)
-            else "not an image in a known format"
-        )
+        header = "damaged or truncated image header"
+        return header if _looks_like_image(file) else "not an image in a known format"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
-    lines = str(error).strip().lower().splitlines()
-    message = lines[0][:100] if lines else type(error).__name__
+    message = next(iter(str(error).strip().lower().splitlines()), type(error).__name__)[:100]
     if isinstance(error, Image.DecompressionBombError):
         return f"too large: {message.split(',')[0]}"
     if isinstance(error, OSError) and error.errno:
         return _os_reason(error)
-    if isinstance(error, EOFError) or any(
-        words in message for words in ("truncated", "not enough image data")
-    ):
+    if isinstance(error, EOFError) or "truncated" in message or "not enough image data" in message:
         return "truncated file"
     return f"damaged or truncated image ({message})"
 
@@ -334,7 +342,7 @@ def _silence_libtiff() -> None:
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(cast(Any, Image.core).__file__).TIFFSetErrorHandler(None)
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _exif_orientation(image: Image.Image) -> int:
@@ -365,12 +373,12 @@ class _PillowIsQuiet:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._lists: list[list[Any]] = []
+        self._lists: list[list[object]] = []
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
-            filters = cast("list[Any]", warnings.filters)
+            filters = cast("list[object]", warnings.filters)
             if not filters or filters[0] is not self._filter:
                 filters.insert(0, self._filter)
                 self._lists.append(filters)

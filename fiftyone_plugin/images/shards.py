@@ -13,12 +13,7 @@ __all__ = ["Shard"]
 
 @dataclass(frozen=True)
 class Shard:
-    """Part ``index`` of ``count``: whether an image is in it depends on its key, and on nothing else.
-
-    Attributes:
-        index: 1..count.
-        count: number of parts, at least 1.
-    """
+    """Part ``index`` of 1..``count``: whether an image is in it depends on its key, and on nothing else."""
 
     index: int
     count: int

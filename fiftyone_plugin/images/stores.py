@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from itertools import takewhile
-from typing import Any
 from urllib.parse import unquote
 
 from ..common.remote import join_url, listing, read_object
@@ -15,7 +14,7 @@ from ..errors import UsageError
 from .left_out import RECORDS, RUN_OUTPUTS, LeftOut, is_export_record, is_run_record
 from .reading import image_extensions
 
-__all__ = ["find_in_store", "glob_store", "is_glob", "is_one_image", "matches", "walk_store"]
+__all__ = ["find_in_store", "glob_store", "is_glob", "is_one_image", "matches"]
 
 
 def is_one_image(url: str) -> bool:
@@ -32,11 +31,11 @@ def is_glob(url: str) -> bool:
 def find_in_store(url: str, left_out: LeftOut) -> dict[str, str]:
     """Return key -> address of the images below an address; keys of the web are not percent-encoded."""
     web = url.lower().startswith(("http://", "https://"))
-    names = left_out.images_of(walk_store(url, left_out))
+    names = left_out.images_of(_walk(url, left_out))
     return {_safe(unquote(name) if web else name): join_url(url, name) for name in names}
 
 
-def walk_store(url: str, left_out: LeftOut) -> Iterator[str]:
+def _walk(url: str, left_out: LeftOut) -> Iterator[str]:
     """Yield the names below an address; what is hidden or a result of this package is passed over.
 
     As in :func:`~.listing.list_images`: hidden is what begins with a dot, or lies in a folder that does.
@@ -44,7 +43,7 @@ def walk_store(url: str, left_out: LeftOut) -> Iterator[str]:
     names = list(listing(url))
     results = _results(url, names)
     left_out.folders += sorted(results - {""})
-    own = RUN_OUTPUTS if "" in results and _is_run(url) else frozenset()
+    own = RUN_OUTPUTS if "" in results and is_run_record(_read(join_url(url, "run.json"))) else frozenset()
     for name in names:
         parts = name.split("/")
         above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
@@ -58,7 +57,7 @@ def glob_store(pattern: str, left_out: LeftOut) -> Iterator[str]:
     parts = pattern.split("/")
     fixed = list(takewhile(lambda part: not glob.has_magic(part), parts))
     head, rest = "/".join(fixed), parts[len(fixed) :]
-    names = (name for name in walk_store(head, left_out) if matches(name.split("/"), rest))
+    names = (name for name in _walk(head, left_out) if matches(name.split("/"), rest))
     yield from (join_url(head, name) for name in left_out.images_of(names))
 
 
@@ -85,11 +84,7 @@ def _results(url: str, names: Sequence[str]) -> set[str]:
     return found
 
 
-def _is_run(url: str) -> bool:
-    return is_run_record(_read(join_url(url, "run.json")))
-
-
-def _read(url: str) -> dict[str, Any]:
+def _read(url: str) -> dict[str, object]:
     try:
         document = json.loads(read_object(url))
     except (ValueError, RecursionError):  # somebody else's

@@ -81,11 +81,7 @@ class _Row:
 
 
 def _weights(size: int, enlarged: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return Pillow's bilinear weights for enlarging ``size`` pixels.
-
-    Returns:
-        (enlarged,) first neighbour of every pixel, and (enlarged, 2) float64 weights of it and the next one.
-    """
+    """Return Pillow's (N,) first neighbours of enlarged pixels and (N, 2) weights of them and the next."""
     centre = (np.arange(enlarged) + 0.5) * (size / enlarged)
     first = np.maximum((centre - 0.5).astype(np.int64), 0)
     both = first[:, None] + np.arange(2)
@@ -114,12 +110,10 @@ def _fill_band(
 
 
 def _candidates(upper: np.ndarray, lower: np.ndarray, tolerance: np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels that may lead somewhere between two rows of (L, n) scores.
+    """Return the labels that may lead somewhere between two rows of (L, n) scores, and how many there are.
 
-    One that is below what some other label has at both ends does not.
-
-    Returns:
-        (K, n) labels of every column, ascending, then anything; and (n,) how many there are.
+    One that is below what some other label has at both ends does not. They are (K, n), ascending in each
+    column, then anything.
     """
     may = np.maximum(upper, lower) >= np.minimum(upper, lower).max(0) - tolerance
     counts = may.sum(0)

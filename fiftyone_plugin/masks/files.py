@@ -33,31 +33,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
 from ..common.files import atomic
 from ..errors import ImageReadError, UsageError
-from ..images.reading import MAX_PIXELS, open_image
+from ..images.reading import MAX_PIXELS, PathLike, open_image, read_file
 from .rules import COLOURS, FIFTYONE, IDS, MAX_ID, MaskRules
 
-__all__ = [
-    "COLOURS",
-    "FIFTYONE",
-    "IDS",
-    "MaskRules",
-    "NotAMaskError",
-    "is_whole",
-    "load_mask",
-    "mask_ids",
-    "packed_colours",
-    "read_colours",
-    "read_mask",
-    "read_mask_file",
-    "write_mask",
-]
+__all__ = ["COLOURS", "FIFTYONE", "IDS", "MaskRules", "NotAMaskError", "is_whole", "load_mask", "mask_ids"]
+__all__ += ["packed_colours", "read_colours", "read_mask", "read_mask_file", "write_mask"]
 
 # what Pillow may try: the last ones are recognised for the sake of the message and never decoded
 LOSSLESS = ("PNG", "BMP", "TIFF", "WEBP")
@@ -65,8 +51,6 @@ REFUSED = ("JPEG", "GIF", "JPEG2000", "AVIF")
 CHANGING = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "AVIF": "AVIF", "GIF": "GIF"}
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG: no data, its name, its checksum
 LOSSY_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp"})
-
-PathLike = str | os.PathLike[str]
 
 
 class NotAMaskError(ImageReadError):
@@ -84,10 +68,9 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     low, high = int(mask.min()), int(mask.max())
     if low < 0 or high > 65_535:
         raise UsageError(f"{path}: class ids must be within 0..65535, got {low}..{high}")
-    dtype: type = np.uint8 if high <= 255 else np.uint16
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as partial:
-        Image.fromarray(mask.astype(dtype)).save(partial, format="PNG")
+        Image.fromarray(mask.astype(np.min_scalar_type(high))).save(partial, format="PNG")
 
 
 def is_whole(path: Path) -> bool:
@@ -109,7 +92,7 @@ def read_mask(path: PathLike, rules: MaskRules = IDS, max_pixels: int = MAX_PIXE
     """Return the ids of a mask file; the module's table says what becomes of which pixels.
 
     Args:
-        path: the file; it must be a regular one.
+        path: a regular file.
         rules: what the pixels mean; default: ids, and no colours.
         max_pixels: largest width x height accepted, checked before anything is decoded.
 
@@ -125,22 +108,20 @@ def read_mask(path: PathLike, rules: MaskRules = IDS, max_pixels: int = MAX_PIXE
         if ";16" in rawmode and image.mode in ("LA", "RGB", "RGBA", "RGBX"):
             raise NotAMaskError(path, "not a mask of class ids: 16 bits a channel; save ids as a grey PNG")
         image.load()
-        if image.mode in ("LA", "RGBA") and _is_in_alpha(image):
-            raise NotAMaskError(path, "not a mask of class ids: only its alpha channel holds anything")
+        if image.mode in ("LA", "RGBA"):
+            *colours, alpha = np.ptp(np.asarray(image), axis=(0, 1))
+            if alpha and not any(colours):
+                raise NotAMaskError(path, "not a mask of class ids: only its alpha channel holds anything")
         return _decode(image, rawmode, rules, path)
 
 
-def read_colours(path: PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_colours(path: PathLike) -> np.ndarray:
     """Return the colours of a mask file, (H, W, 3) uint8 RGB; of an indexed one, those of its palette.
-
-    Args:
-        path: the file; it must be a regular one.
-        max_pixels: largest width x height accepted, checked before anything is decoded.
 
     Raises:
         ImageReadError: as :func:`read_mask`, or it holds numbers that are no colours.
     """
-    with _open_mask(path, max_pixels) as image:
+    with _open_mask(path, MAX_PIXELS) as image:
         if ";16" in _rawmode(image) or image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX"):
             raise NotAMaskError(path, f"not a picture of 8-bit colours, but of kind {image.mode}")
         image.load()
@@ -163,9 +144,8 @@ def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "th
     """
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    if pixels.ndim == 3 and pixels.shape[2] in (3, 4) and pixels.dtype == np.uint8:
-        return _from_colours(pixels, rules, name)
-    if pixels.ndim != 2 or pixels.dtype.kind not in "iub":
+    coloured = pixels.ndim == 3 and pixels.shape[2] in (3, 4) and pixels.dtype == np.uint8
+    if not coloured and (pixels.ndim != 2 or pixels.dtype.kind not in "iub"):
         raise NotAMaskError(
             name,
             "not a mask of class ids: expected one channel of whole numbers, got "
@@ -173,7 +153,7 @@ def mask_ids(pixels: np.ndarray, rules: MaskRules = FIFTYONE, name: object = "th
         )
     if not pixels.size:
         raise NotAMaskError(name, "has no pixels")
-    return _whole(pixels, name)
+    return _from_colours(pixels, rules, name) if coloured else _whole(pixels, name)
 
 
 @contextmanager
@@ -185,7 +165,13 @@ def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Image.Image]:
     """
     try:
         with open_image(path, max_pixels, (*LOSSLESS, *REFUSED)) as image:
-            _require_lossless(image, path)
+            if image.format in CHANGING:
+                verb = "renumbers" if image.format == "GIF" else "changes"
+                raise NotAMaskError(path, f"{CHANGING[image.format]} {verb} ids; save masks as PNG")
+            if image.format == "TIFF" and image.info.get("compression") in LOSSY_TIFF:
+                raise NotAMaskError(path, "a TIFF compressed as JPEG or WebP changes ids; save masks as PNG")
+            if image.format == "WEBP" and read_file(path)[12:16] != b"VP8L":
+                raise NotAMaskError(path, "lossy WebP changes ids; save masks as PNG")
             yield image
     except NotAMaskError:
         raise
@@ -193,31 +179,13 @@ def _open_mask(path: PathLike, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageReadError(path, f"cannot be read as a mask ({error.reason})") from error
 
 
-def _require_lossless(image: Image.Image, path: PathLike) -> None:
-    if image.format in CHANGING:
-        verb = "renumbers" if image.format == "GIF" else "changes"
-        raise NotAMaskError(path, f"{CHANGING[image.format]} {verb} ids; save masks as PNG")
-    if image.format == "WEBP" and not _is_lossless_webp(path):
-        raise NotAMaskError(path, "lossy WebP changes ids; save masks as PNG")
-    if image.format == "TIFF" and image.info.get("compression") in LOSSY_TIFF:
-        raise NotAMaskError(path, "a TIFF compressed as JPEG or WebP changes ids; save masks as PNG")
-
-
-def _is_lossless_webp(path: PathLike) -> bool:
-    with open(path, "rb") as file:
-        return file.read(16)[12:] == b"VP8L"
-
-
-def _is_in_alpha(image: Image.Image) -> bool:
-    *colours, alpha = ((low, high) for low, high in cast(Any, image.getextrema()))
-    return alpha[0] < alpha[1] and all(low == high for low, high in colours)
-
-
 def _decode(image: Image.Image, rawmode: str, rules: MaskRules, path: PathLike) -> np.ndarray:
     if image.mode == "P":
         return _from_palette(image, rules)
     if image.mode in ("1", "L"):
-        return _from_grey(np.asarray(image, np.uint8), _bits(image.mode, rawmode), rules)
+        narrow = re.match(r"L;([24])", rawmode)
+        bits = 1 if image.mode == "1" else int(narrow[1]) if narrow else 8
+        return _from_grey(np.asarray(image, np.uint8), bits, rules)
     if image.mode == "LA":
         return _from_grey(np.asarray(image.getchannel("L")), 8, rules)
     if image.mode in ("RGB", "RGBA", "RGBX"):
@@ -229,13 +197,6 @@ def _decode(image: Image.Image, rawmode: str, rules: MaskRules, path: PathLike) 
     raise NotAMaskError(path, f"not a mask of class ids: its pixels are of kind {image.mode}")
 
 
-def _bits(mode: str, rawmode: str) -> int:
-    if mode == "1":
-        return 1
-    narrow = re.match(r"L;([24])", rawmode)
-    return int(narrow[1]) if narrow else 8
-
-
 def _from_grey(grey: np.ndarray, bits: int, rules: MaskRules) -> np.ndarray:
     """Return ids of (H, W) grey levels: 0..255, or 0 and 1 of one bit."""
     if bits == 8 and not rules.colours:
@@ -244,10 +205,8 @@ def _from_grey(grey: np.ndarray, bits: int, rules: MaskRules) -> np.ndarray:
     levels = values * 255 if bits == 1 else values
     stored = values if bits == 1 else values // (255 // (2**bits - 1))
     if rules.colours:
-        readings = [levels * 0x010101, levels, stored]
-    else:
-        readings = [stored, levels] if bits == 1 else [levels, stored]
-    return _look_up(grey, readings, rules)
+        return _look_up(grey, [levels * 0x010101, levels, stored], rules)
+    return _look_up(grey, [stored, levels] if bits == 1 else [levels, stored], rules)
 
 
 def _from_palette(image: Image.Image, rules: MaskRules) -> np.ndarray:
@@ -257,29 +216,26 @@ def _from_palette(image: Image.Image, rules: MaskRules) -> np.ndarray:
     listed = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)[: last + 1]
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(listed)] = listed
-    values = np.arange(256)
     if rules.colours:
         return _look_up(indices, [packed_colours(palette)], rules)
-    grey = len(listed) > last and bool((listed == listed[:, :1]).all())
-    if not grey:
+    if len(listed) <= last or not (listed == listed[:, :1]).all():
         return indices
-    levels = palette[:, 0]
-    black_and_white = bool(np.isin(listed, (0, 255)).all())
+    values, levels = np.arange(256), palette[:, 0]
+    black_and_white = np.isin(listed, (0, 255)).all()
     return _look_up(indices, [values, levels] if black_and_white else [levels, values], rules)
 
 
 def _look_up(values: np.ndarray, readings: list[np.ndarray], rules: MaskRules) -> np.ndarray:
+    """Return ids by the table that gives the most values of a file a name; of equals by the first."""
     used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    table = rules.choose(used, readings)
+    table = max(readings, key=lambda table: np.isin(table[used], list(rules.ids)).sum())
     if np.array_equal(table[used], used):
         return values
-    return np.asarray(table.astype(_dtype(int(table[used].max())))[values])
+    return np.asarray(table.astype(np.min_scalar_type(int(table[used].max())))[values])
 
 
 def _from_colours(colours: np.ndarray, rules: MaskRules, name: object) -> np.ndarray:
     """Return ids of (H, W, 3 or 4) uint8 colours."""
-    if not colours.size:
-        raise NotAMaskError(name, "has no pixels")
     red, green, blue = (colours[:, :, i] for i in range(3))
     grey = np.array_equal(red, green) and np.array_equal(red, blue)
     if grey and not rules.colours:
@@ -309,11 +265,7 @@ def _whole(values: np.ndarray, name: object) -> np.ndarray:
         raise NotAMaskError(
             name, f"not a mask of class ids: they are {low:,} to {high:,}, not within 0..{MAX_ID:,}"
         )
-    return values.astype(_dtype(high))
-
-
-def _dtype(largest: int) -> type:
-    return np.uint8 if largest <= 255 else np.uint16 if largest <= 65_535 else np.uint32
+    return values.astype(np.min_scalar_type(high))
 
 
 def _rawmode(image: Image.Image) -> str:
@@ -327,13 +279,10 @@ def _rawmode(image: Image.Image) -> str:
 def load_mask(path: str | None, stored: np.ndarray | None, rules: MaskRules = FIFTYONE) -> np.ndarray | None:
     """Return the ids of a label's mask: of the one in the database, else of the one on disk.
 
-    Args:
-        path: the label's ``mask_path``.
-        stored: the label's ``mask``.
-        rules: what the pixels mean, see :func:`field_rules`; default: what they mean without mask targets.
+    The default of ``rules`` is what pixels mean without mask targets.
 
     Returns:
-        (H, W) ids, see :func:`fiftyone_plugin.masks.files.read_mask`; ``None`` if there is no mask.
+        (H, W) ids, see :func:`read_mask`; ``None`` if there is no mask.
 
     Raises:
         ImageReadError: the file is missing or no mask.

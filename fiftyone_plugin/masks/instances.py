@@ -12,25 +12,20 @@ import numpy as np
 
 from .segments import find_segments
 
-__all__ = ["NECK", "SHARE", "split_touching"]
+__all__ = ["split_touching"]
 
-NECK = 0.4  # of the radius of the narrower side, below which two sides are two objects
+NECK = 0.4  # of the radius of the narrower of two wide places, below which they are two objects
 SHARE = 0.1  # of a connected part that a wide place has at least, to be another object; less is a limb
 BULGE = 0.85  # of the radius of a wide place, below which it ends
 SMALL = 200  # pixels of a part that is not looked at
 SIDE = 512  # pixels of the longer side of a part at which it is cut; larger ones are reduced
 
 
-def split_touching(
-    labels: np.ndarray, *, neck: float = NECK, share: float = SHARE, connectivity: int = 4
-) -> np.ndarray:
+def split_touching(labels: np.ndarray, *, connectivity: int = 4) -> np.ndarray:
     """Number the objects of a mask.
 
     Args:
         labels: (H, W) integers within 0..65,535; 0 belongs to no object.
-        neck: two wide places are two objects if what is between them is narrower than this share of the
-            narrower of them, above 0 and below 1.
-        share: of a connected part that an object has at least.
         connectivity: 4 or 8: what is connected.
 
     Returns:
@@ -45,29 +40,26 @@ def split_touching(
         if box is None:
             continue
         inside = parts[box] == part
-        found = _cut(inside, neck, share)
+        found = _cut(inside)
         objects[box][inside] = count + found[inside]
         count += int(found.max())
     return objects
 
 
-def _cut(inside: np.ndarray, neck: float, share: float) -> np.ndarray:
+def _cut(inside: np.ndarray) -> np.ndarray:
     """Return the (h, w) number of the object of every pixel of a part, from 1."""
     one = inside.astype(np.int64)
     if np.count_nonzero(inside) < SMALL:
         return one
     step = -(-max(inside.shape) // SIDE)
-    middle = step // 2
-    coarse = inside[middle::step, middle::step] if min(inside.shape) > middle else inside[:0]
-    found = _watershed(coarse, neck, share) if coarse.any() else coarse
+    coarse = inside[step // 2 :: step, step // 2 :: step]
+    found = _watershed(coarse) if coarse.any() else coarse
     if found.max(initial=0) < 2:
         return one
-    if step == 1:
-        return found
-    return _enlarged(found, inside.shape, step)
+    return found if step == 1 else _enlarged(found, inside.shape, step)
 
 
-def _watershed(inside: np.ndarray, neck: float, share: float) -> np.ndarray:
+def _watershed(inside: np.ndarray) -> np.ndarray:
     """Return the (h, w) objects of a part, numbered from 1 without gaps; 0 outside."""
     from scipy import ndimage
     from scipy.sparse import coo_matrix
@@ -80,7 +72,7 @@ def _watershed(inside: np.ndarray, neck: float, share: float) -> np.ndarray:
     pairs, widths = _necks(basins, distance)
     peaks = ndimage.maximum(distance, basins, np.arange(count + 1))[pairs].min(1)
     areas = np.bincount(basins.ravel())[pairs].min(1)
-    joined = pairs[(widths >= neck * peaks) | (areas < share * np.count_nonzero(inside))]
+    joined = pairs[(widths >= NECK * peaks) | (areas < SHARE * np.count_nonzero(inside))]
     graph = coo_matrix((np.ones(len(joined), bool), tuple(joined.T)), (count + 1, count + 1))
     objects = np.asarray(connected_components(graph, directed=False)[1], np.int64)
     return np.asarray(objects[basins])  # what is outside, 0, is joined to nothing and comes first

@@ -150,7 +150,6 @@ class MeanField:
         import torch
 
         batch, side = guide.shape[:2]
-        shifts = _shifts(self.grids)
         native = torch.tensor(sizes, dtype=torch.float32, device=guide.device)
         pitches = PITCH * self.bilateral_sxy * side * native.amax(1, keepdim=True) / native
         place = torch.arange(side, dtype=torch.float32, device=guide.device) / pitches[..., None]
@@ -161,7 +160,7 @@ class MeanField:
         kind = torch.int32 if self.grids * batch * size < 2**31 else torch.int64
         found = torch.empty((self.grids, batch, side * side), dtype=kind, device=guide.device)
         images = torch.arange(batch, dtype=kind, device=guide.device)[:, None]
-        for grid, shift in enumerate(shifts):
+        for grid, shift in enumerate(_shifts(self.grids)):
             down, right = ((place[:, i] + shift[i]).to(kind) for i in range(2))
             key = (down[:, :, None] * places + right[:, None]).view(batch, -1)
             for i in range(3):

@@ -31,17 +31,16 @@ def native_labels(scores: torch.Tensor, labels: np.ndarray, size: tuple[int, int
         found = winners(scores.numpy(), *size)
     else:
         found = device_winners(scores, *size).cpu().numpy()
-    return np.asarray(_narrow(labels)[found])
+    kinds = (
+        kind for kind in (np.uint8, np.uint16) if labels.min() >= 0 and labels.max() <= np.iinfo(kind).max
+    )
+    return np.asarray(labels.astype(next(kinds, np.int64))[found])
 
 
 def device_winners(scores: torch.Tensor, height: int, width: int, strip: int = STRIP) -> torch.Tensor:
-    """Do what :func:`~.argmax.winners` does on the device of the scores, in float32: a strip at a time.
+    """Do what :func:`~.argmax.winners` does on the device of the scores, in float32.
 
-    Args:
-        scores: (L, h, w) float32.
-        height: of the image, >= 1.
-        width: of the image, >= 1.
-        strip: scores at native size to hold at a time.
+    ``strip`` scores at native size are held at a time.
 
     Returns:
         (height, width) uint8 indices of labels, int32 for more than 256 labels.
@@ -66,12 +65,6 @@ def device_winners(scores: torch.Tensor, height: int, width: int, strip: int = S
         values = torch.lerp(wide[:, upper[part]], wide[:, lower[part]], down[part])
         found[part] = values.argmax(0)
     return found
-
-
-def _narrow(ids: np.ndarray) -> np.ndarray:
-    """Return ids in as few bytes as hold them."""
-    kinds = (kind for kind in (np.uint8, np.uint16) if ids.min() >= 0 and ids.max() <= np.iinfo(kind).max)
-    return ids.astype(next(kinds, np.int64))
 
 
 def at_most(values: np.ndarray, side: int) -> np.ndarray:

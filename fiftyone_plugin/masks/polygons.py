@@ -7,21 +7,27 @@ non-zero rule: holes turn the other way) fills without the hole.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .segments import Segments, find_segments
 
-__all__ = ["mask_polygons", "segment_polygons", "simplify_ring", "trace_rings"]
+__all__ = ["mask_polygons", "segment_polygons", "trace_rings"]
 
 
 def segment_polygons(segments: Segments, tolerance: float = 0) -> list[list[np.ndarray]]:
     """Return the polygons of every segment, see :func:`mask_polygons`."""
+    return [
+        [ring + corner for ring in mask_polygons(inside, tolerance)] for inside, corner in _boxes(segments)
+    ]
+
+
+def _boxes(segments: Segments) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield what is inside every segment, (h, w) bool in its box, and the x, y of the box."""
     numbers = segments.to_map()
-    found = []
-    for index, (x, y, width, height) in enumerate(segments.box):
-        inside = numbers[y : y + height, x : x + width] == index + 1
-        found.append([ring + np.array((x, y)) for ring in mask_polygons(inside, tolerance)])
-    return found
+    for number, (x, y, width, height) in enumerate(segments.box, 1):
+        yield numbers[y : y + height, x : x + width] == number, np.array((x, y))
 
 
 def mask_polygons(mask: np.ndarray, tolerance: float = 0) -> list[np.ndarray]:
@@ -35,15 +41,14 @@ def mask_polygons(mask: np.ndarray, tolerance: float = 0) -> list[np.ndarray]:
     Returns:
         (N, 2) float64 arrays of x, y in pixels, 0 at the left and upper edge of the image; not closed.
     """
-    parts = find_segments(mask.astype(np.uint8))
-    numbers = parts.to_map()
     polygons = []
-    for index, (x, y, width, height) in enumerate(parts.box):
-        inside = numbers[y : y + height, x : x + width] == index + 1
+    for inside, corner in _boxes(find_segments(mask.astype(np.uint8))):
         outline, *holes = _outline_first(trace_rings(inside))
-        if tolerance > 0:
-            outline, holes = _simplify(outline, holes, tolerance)
-        polygons.append(_join_holes(outline, holes).astype(np.float64) + np.array((x, y)))
+        if tolerance > 0 and (simple := _simplify(outline, tolerance)) is not None:
+            outline = simple
+            # a hole of which nothing is left is narrower than the tolerance
+            holes = [hole for ring in holes if (hole := _simplify(ring, tolerance)) is not None]
+        polygons.append(_join_holes(outline, holes) + corner)
     return polygons
 
 
@@ -115,7 +120,7 @@ def _outline_first(rings: list[np.ndarray]) -> list[np.ndarray]:
     return [turned[outline], *(ring for i, ring in enumerate(turned) if i != outline)]
 
 
-def simplify_ring(ring: np.ndarray, tolerance: float) -> np.ndarray | None:
+def _simplify(ring: np.ndarray, tolerance: float) -> np.ndarray | None:
     """Drop turns that lie within ``tolerance`` pixels of the simpler line; ``None`` if no area is left."""
     import cv2
 
@@ -123,39 +128,22 @@ def simplify_ring(ring: np.ndarray, tolerance: float) -> np.ndarray | None:
     return simple if len(simple) >= 3 and _signed_area(simple) != 0 else None
 
 
-def _simplify(
-    outline: np.ndarray, holes: list[np.ndarray], tolerance: float
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    simple = simplify_ring(outline, tolerance)
-    if simple is None:
-        return outline, holes
-    # a hole of which nothing is left is narrower than the tolerance
-    kept = [hole for ring in holes if (hole := simplify_ring(ring, tolerance)) is not None]
-    return simple, kept
-
-
 def _join_holes(outline: np.ndarray, holes: list[np.ndarray]) -> np.ndarray:
     """Join holes to the outline, each by a horizontal slit from its leftmost turn to what lies left of it."""
     polygon = outline.astype(np.float64)
+    from_leftmost = [np.roll(ring, -np.lexsort((ring[:, 1], ring[:, 0]))[0], axis=0) for ring in holes]
     # from left to right: what lies left of a hole belongs to the polygon already
-    for hole in sorted(holes, key=lambda ring: tuple(ring[np.lexsort((ring[:, 1], ring[:, 0]))[0]])):
-        first = int(np.lexsort((hole[:, 1], hole[:, 0]))[0])
-        hole = np.roll(hole, -first, axis=0).astype(np.float64)
-        polygon = _insert(polygon, hole)
+    for hole in sorted(from_leftmost, key=lambda ring: tuple(ring[0])):
+        x, y = hole[0]
+        (ax, ay), (bx, by) = polygon.T, np.roll(polygon, -1, axis=0).T
+        rise = by - ay
+        crosses = (np.minimum(ay, by) <= y) & (y <= np.maximum(ay, by)) & (rise != 0)
+        at = ax + (y - ay) / np.where(rise != 0, rise, 1) * (bx - ax)
+        reachable = np.flatnonzero(crosses & (at <= x))
+        if len(reachable):
+            edge = int(reachable[np.argmax(at[reachable])])
+            foot = np.array([[at[edge], y]])
+        else:  # simplification has moved the outline into the hole: the slit may lie anywhere
+            edge, foot = 0, polygon[:1]
+        polygon = np.concatenate([polygon[: edge + 1], foot, hole, hole[:1], foot, polygon[edge + 1 :]])
     return polygon
-
-
-def _insert(polygon: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    x, y = hole[0]
-    a, b = polygon, np.roll(polygon, -1, axis=0)
-    crosses = (np.minimum(a[:, 1], b[:, 1]) <= y) & (y <= np.maximum(a[:, 1], b[:, 1])) & (a[:, 1] != b[:, 1])
-    rise = np.where(a[:, 1] != b[:, 1], b[:, 1] - a[:, 1], 1)
-    at = a[:, 0] + (y - a[:, 1]) / rise * (b[:, 0] - a[:, 0])
-    reachable = np.flatnonzero(crosses & (at <= x))
-    if len(reachable):
-        edge = int(reachable[np.argmax(at[reachable])])
-        foot = np.array([[at[edge], y]])
-    else:  # simplification has moved the outline into the hole: the slit may lie anywhere
-        edge = 0
-        foot = a[:1]
-    return np.concatenate([polygon[: edge + 1], foot, hole, hole[:1], foot, polygon[edge + 1 :]])

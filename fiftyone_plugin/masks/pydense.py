@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -23,38 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["PyDenseCRF"]
 
 INSTALL_HINT = "pip install 'fiftyone-pseudomask[crf]' (package pydensecrf2, built with a C++ compiler)"
+SIDE = 240  # longer side of the working resolution in pixels, in the native aspect ratio
+CONFIDENCE = 0.9  # scores are clipped to it: a certain patch can still be overruled by the pixels
 
 
 @dataclass(frozen=True)
 class PyDenseCRF:
-    """Mean-field inference over soft scores and the image.
-
-    Args:
-        guide_side: side in pixels of the guide.
-        side: longer side of the working resolution in pixels, in the native aspect ratio.
-        n_iter: mean-field iterations.
-        gaussian_sxy: std of the smoothness kernel, pixels of the working resolution.
-        gaussian_compat: weight of the smoothness kernel.
-        bilateral_sxy: spatial std of the appearance kernel, pixels of an image 640 px long; scaled with the
-            working resolution, so that the kernel covers the same part of the scene.
-        bilateral_srgb: colour std of the appearance kernel, in 0..255 levels.
-        bilateral_compat: weight of the appearance kernel.
-        confidence: scores are clipped to [1 - confidence, confidence] before the logarithm, so that a certain
-            patch can still be overruled by the pixels.
+    """Mean-field inference over soft scores and the image, in ``n_iter`` iterations.
 
     Raises:
         MissingDependencyError: pydensecrf is not installed.
     """
 
-    guide_side: int = 448
-    side: int = 240
+    guide_side: ClassVar[int] = 448
     n_iter: int = 5
-    gaussian_sxy: float = 1.0
-    gaussian_compat: float = 3.0
-    bilateral_sxy: float = 67.0
-    bilateral_srgb: float = 3.0
-    bilateral_compat: float = 4.0
-    confidence: float = 0.9
 
     def __post_init__(self) -> None:
         try:
@@ -67,16 +49,16 @@ class PyDenseCRF:
     def __call__(
         self, scores: torch.Tensor, guide: torch.Tensor | None, sizes: Sequence[tuple[int, int]]
     ) -> torch.Tensor:
-        """Refine, see :class:`~fiftyone_plugin.masks.refine.Refiner`; (B, L, side, side)."""
+        """Refine, see :class:`~fiftyone_plugin.masks.refine.Refiner`; (B, L, SIDE, SIDE)."""
         import torch
 
         assert guide is not None
         values, pixels = scores.cpu().numpy(), guide.cpu().numpy()
-        found = np.zeros((*values.shape[:2], self.side, self.side), np.float32)
+        found = np.zeros((*values.shape[:2], SIDE, SIDE), np.float32)
         for row, (own, image, size) in enumerate(zip(values, pixels, sizes, strict=True)):
             there = own.any(axis=(1, 2))
-            marginals = self._marginals(own[there], image, *fit_within(*size, self.side))
-            found[row, there] = resize_scores(marginals, self.side, self.side)
+            marginals = self._marginals(own[there], image, *fit_within(*size, SIDE))
+            found[row, there] = resize_scores(marginals, SIDE, SIDE)
         return torch.from_numpy(found).to(scores.device)
 
     def _marginals(self, scores: np.ndarray, image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -88,17 +70,13 @@ class PyDenseCRF:
         if n_labels == 1 or height * width == 1:
             return np.asarray(scores / scores.sum(0, keepdims=True))
         small = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
-        scale = max(height, width) / 640.0
+        colours = np.array(small, np.uint8, order="C")  # the wrapper wants writable memory
+        spread = 67.0 * (max(height, width) / 640.0)  # so that the kernel covers the same part of the scene
         crf = densecrf.DenseCRF2D(width, height, n_labels)
-        scores = np.clip(scores, (1 - self.confidence) / max(1, n_labels - 1), self.confidence)
+        scores = np.clip(scores, (1 - CONFIDENCE) / max(1, n_labels - 1), CONFIDENCE)
         scores /= scores.sum(0, keepdims=True)
         crf.setUnaryEnergy(np.ascontiguousarray(-np.log(scores).reshape(n_labels, -1), dtype=np.float32))
-        crf.addPairwiseGaussian(sxy=self.gaussian_sxy, compat=self.gaussian_compat)
-        crf.addPairwiseBilateral(
-            sxy=self.bilateral_sxy * scale,
-            srgb=self.bilateral_srgb,
-            rgbim=np.array(small, np.uint8, order="C"),  # the wrapper wants writable memory
-            compat=self.bilateral_compat,
-        )
+        crf.addPairwiseGaussian(sxy=1.0, compat=3.0)
+        crf.addPairwiseBilateral(sxy=spread, srgb=3.0, rgbim=colours, compat=4.0)
         marginals = np.asarray(crf.inference(self.n_iter), dtype=np.float32)
         return marginals.reshape(n_labels, height, width)

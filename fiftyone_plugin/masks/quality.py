@@ -8,15 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = [
-    "confidence_map",
-    "image_measures",
-    "image_quality",
-    "margin",
-    "segment_measures",
-    "segment_quality",
-    "soft_dice",
-]
+__all__ = ["confidence_map", "image_measures", "image_quality", "margin", "segment_measures"]
+__all__ += ["segment_quality", "soft_dice"]
 
 FLOOR = 0.02  # keeps a logit finite
 SEGMENT = (-2.87, 0.75, 1.35)  # a constant, the logits of soft Dice and of agreement
@@ -25,10 +18,7 @@ MANY = 8
 
 
 def margin(scores: np.ndarray) -> np.ndarray:
-    """Return by how much the best class leads the second best.
-
-    Args:
-        scores: (L, h, w) float, >= 0, sums to 1 over L.
+    """Return by how much the best class leads the second best in (L, h, w) scores that sum to 1 over L.
 
     Returns:
         (h, w) float32 in [0, 1]; 1 everywhere where there is only one class.
@@ -41,13 +31,10 @@ def margin(scores: np.ndarray) -> np.ndarray:
 
 
 def soft_dice(scores: np.ndarray) -> np.ndarray:
-    """Return the Dice that each segment is expected to have, if its scores are probabilities.
+    """Return the Dice that each segment is expected to have, if its (L, h, w) scores are probabilities.
 
     That is 2 sum p over the segment / (its area + sum p over the image), after Borges, Pacheco, Silva,
     "Selective prediction for semantic segmentation using post-hoc confidence estimation" (2024).
-
-    Args:
-        scores: (L, h, w) float, >= 0, sums to 1 over L.
 
     Returns:
         (L,) float64 in [0, 1]; 0 for a class that wins nowhere.
@@ -79,10 +66,10 @@ def segment_quality(
     if agreement is None:
         total = np.bincount(labels, weights=margin(scores).ravel(), minlength=len(scores))
         found = total / np.maximum(area, 1)
-    else:
+    elif lines:
         found = np.asarray(agreement, np.float64)
-        if not lines:
-            found = _logistic(segment_measures(scores, found), SEGMENT)
+    else:
+        found = _logistic(segment_measures(scores, agreement), SEGMENT)
     return np.where(area > 0, found, np.nan)
 
 

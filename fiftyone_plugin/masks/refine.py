@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..common.parallel import Threads, one_thread
 from ..errors import unknown
-from .guides import guide_of
+from ..images.reading import resize_image
 from .meanfield import MeanField
 from .pydense import PyDenseCRF
 from .scores import DeviceScores
@@ -18,30 +19,19 @@ from .scores import DeviceScores
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "DEFAULT_REFINER",
-    "REFINERS",
-    "Refiner",
-    "Unrefined",
-    "create_refiner",
-    "refine_all",
-    "refine_image",
-]
+__all__ = ["DEFAULT_REFINER", "REFINERS", "Refiner", "create_refiner", "guide_of", "make_guide"]
+__all__ += ["refine_all", "refine_image"]
 
 TOGETHER = 1 << 28  # numbers that a refiner may hold, 1 GB in float32: of each pixel some OWN and its scores
 OWN = 32
 
 
 class Refiner(Protocol):
-    """Brings patch scores to the pixels of the photographs, in batches, on the device of the scores.
-
-    Attributes:
-        guide_side: side in pixels of the guides that it takes, 0 for one that takes none.
-    """
+    """Brings patch scores to the pixels of the photographs, in batches, on the device of the scores."""
 
     @property
     def guide_side(self) -> int:
-        """Side of the guides in pixels, 0 for none."""
+        """Side in pixels of the guides that it takes, 0 for one that takes none."""
 
     def __call__(
         self, scores: torch.Tensor, guide: torch.Tensor | None, sizes: Sequence[tuple[int, int]]
@@ -72,11 +62,7 @@ class Unrefined:
         return scores
 
 
-REFINERS: dict[str, Callable[[], Refiner]] = {
-    "crf": MeanField,
-    "pydensecrf": PyDenseCRF,
-    "none": Unrefined,
-}
+REFINERS: dict[str, Callable[[], Refiner]] = {"crf": MeanField, "pydensecrf": PyDenseCRF, "none": Unrefined}
 DEFAULT_REFINER = "crf"
 
 
@@ -89,6 +75,35 @@ def create_refiner(name: str) -> Refiner:
     if name not in REFINERS:
         raise unknown("refinement", name, REFINERS)
     return REFINERS[name]()
+
+
+def make_guide(pixels: torch.Tensor, side: int) -> torch.Tensor:
+    """Bring squeezed photographs down to the side that a refiner works at, each pixel a mean over its area.
+
+    Squeezed to a square, as the network sees them, the images of a batch have one shape whatever their native
+    size, and a refiner can take them together.
+
+    Of (B, S, S, 3) uint8 pixels, as the network takes them, it is (B, side, side, 3) uint8 on their device.
+
+    Raises:
+        ValueError: the photographs are smaller than that; read them larger.
+    """
+    import torch.nn.functional as F
+
+    if pixels.shape[1] == side:
+        return pixels
+    if pixels.shape[1] < side:
+        raise ValueError(f"a guide of {side} pixels cannot be made from {pixels.shape[1]}")
+    planes = pixels.permute(0, 3, 1, 2).float()
+    small = F.interpolate(planes, size=(side, side), mode="area")
+    return small.round_().byte().permute(0, 2, 3, 1)
+
+
+def guide_of(image: np.ndarray, side: int) -> torch.Tensor:
+    """Return the guide of one photograph, (H, W, 3) uint8 at its native size, as (1, side, side, 3) uint8."""
+    import torch
+
+    return torch.from_numpy(resize_image(image, side, side)[None])
 
 
 def refine_all(
@@ -116,10 +131,17 @@ def refine_all(
     found = [each.scores for each in scores]
     todo = [i for i, each in enumerate(scores) if not each.refined and len(each.labels) > 1]
     todo.sort(key=lambda i: (found[i].shape[1:], len(found[i])))  # equal shapes side by side
-    groups = []
-    while todo:
-        groups.append(_first(todo, found, refiner.guide_side))
-        del todo[: len(groups[-1])]
+    on_cpu = bool(todo) and found[todo[0]].device.type == "cpu"
+    groups: list[list[int]] = []
+    for i in todo:
+        group = groups[-1] if groups else []
+        grid = found[i].shape[1:]
+        size = (len(group) + 1) * (OWN + len(found[i])) * max(refiner.guide_side**2, math.prod(grid))
+        # on a CPU what follows does not depend on the batch, to the byte
+        if group and not on_cpu and found[group[0]].shape[1:] == grid and size <= TOGETHER:
+            group.append(i)
+        else:
+            groups.append([i])
 
     def refine(some: list[int]) -> torch.Tensor:
         batch = found[some[0]].new_zeros((len(some), len(found[some[-1]]), *found[some[0]].shape[1:]))
@@ -129,27 +151,12 @@ def refine_all(
         with torch.inference_mode():
             return refiner(batch, own, [sizes[i] for i in some])
 
-    on_cpu = bool(groups) and found[groups[0][0]].device.type == "cpu"
     with one_thread() if on_cpu else nullcontext():  # the last bits depend on threads
         refined = threads.each(refine, groups) if on_cpu and threads else map(refine, groups)
         for some, values in zip(groups, refined, strict=True):
             for row, i in enumerate(some):
                 found[i] = values[row, : len(found[i])]
     return found
-
-
-def _first(todo: list[int], values: list[torch.Tensor], side: int) -> list[int]:
-    """Return as many of the first images as can be refined together."""
-    first = values[todo[0]]
-    if first.device.type == "cpu":  # what follows does not depend on the batch, to the byte
-        return todo[:1]
-    area = max(side * side, first.shape[1] * first.shape[2])
-    count = 1
-    for i in todo[1:]:
-        if values[i].shape[1:] != first.shape[1:] or (count + 1) * (OWN + len(values[i])) * area > TOGETHER:
-            break
-        count += 1
-    return todo[:count]
 
 
 def refine_image(
@@ -173,6 +180,5 @@ def refine_image(
 
     values = torch.from_numpy(np.array(scores, np.float32, order="C"))
     guide = guide_of(read_image(), refiner.guide_side) if refiner.guide_side else None
-    with torch.inference_mode():
-        found = refine_all(refiner, [DeviceScores(np.arange(len(values)), values)], guide, [size])
+    found = refine_all(refiner, [DeviceScores(np.arange(len(values)), values)], guide, [size])
     return np.asarray(found[0].numpy())

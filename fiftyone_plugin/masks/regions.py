@@ -11,14 +11,7 @@ from scipy import ndimage
 from ..images.boxes import Box
 from .segments import find_segments
 
-__all__ = [
-    "CONNECTIVITY",
-    "MaskRegions",
-    "connected_regions",
-    "find_regions",
-    "near_boundary",
-    "region_boxes",
-]
+__all__ = ["MaskRegions", "connected_regions", "find_regions", "near_boundary", "region_boxes"]
 
 
 def near_boundary(labels: np.ndarray, width: int) -> np.ndarray:
@@ -40,14 +33,10 @@ def connected_regions(mask: np.ndarray, min_area: float = 0.01, max_regions: int
         (H, W) int32: 0 outside, 1..n inside, by falling area (ties: first in row-major order).
     """
     components, n = ndimage.label(mask, structure=np.ones((3, 3), dtype=bool))
-    if n == 0:
-        return np.zeros(mask.shape, dtype=np.int32)
     area = np.bincount(components.ravel(), minlength=n + 1)[1:]
     order = np.argsort(-area, kind="stable")
-    keep = order[area[order] >= min_area * mask.size]
-    if len(keep) == 0:
-        keep = order[:1]
-    keep = keep[:max_regions]
+    large = order[area[order] >= min_area * mask.size]
+    keep = (large if len(large) else order[:1])[:max_regions]
     lookup = np.zeros(n + 1, dtype=np.int32)
     lookup[keep + 1] = np.arange(1, len(keep) + 1)
     return np.asarray(lookup[components])
@@ -58,9 +47,6 @@ def region_boxes(regions: np.ndarray) -> list[Box]:
     return [
         (s[0].start, s[1].start, s[0].stop, s[1].stop) for s in ndimage.find_objects(regions) if s is not None
     ]
-
-
-CONNECTIVITY = 8
 
 
 @dataclass(frozen=True)
@@ -88,12 +74,10 @@ class MaskRegions:
 
 
 def find_regions(mask: np.ndarray, ids: Sequence[int] | None = None) -> MaskRegions:
-    """Find the 8-connected regions of the classes of a mask.
+    """Find the 8-connected regions of an (H, W) mask of ids within 0..65,535, or of these classes alone.
 
-    Args:
-        mask: (H, W) class ids within 0..65,535; 0 belongs to no region.
-        ids: only these classes; ``None`` for all.
+    0 belongs to no region.
     """
     chosen = mask if ids is None else np.where(np.isin(mask, list(ids)), mask, 0)
-    segments = find_segments(chosen, connectivity=CONNECTIVITY)
+    segments = find_segments(chosen, connectivity=8)
     return MaskRegions(segments.to_map(), segments.label, segments.area)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import numpy as np
 
 __all__ = ["COLOURS", "FIFTYONE", "IDS", "MAX_ID", "MaskRules"]
 
@@ -33,22 +31,9 @@ class MaskRules:
     def of(cls, targets: Iterable[int | str] | None) -> MaskRules:
         """Return the rules of a field from the keys of its mask targets: ids, or colours like ``#ff6d04``."""
         keys = list(targets or ())
-        coloured = any(isinstance(key, str) and key.startswith("#") for key in keys)
         ids = frozenset(number for key in keys if (number := _number(key)) is not None)
-        coloured = coloured or max(ids, default=0) > LARGEST_STORED
-        return cls(True if coloured else None, ids)
-
-    def choose(self, used: np.ndarray, readings: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the reading that gives the most values of a file a name; of equals the first.
-
-        Args:
-            used: (n,) values that occur.
-            readings: tables of ids by value.
-        """
-        if not self.ids or len(readings) == 1:
-            return readings[0]
-        known = list(self.ids)
-        return max(readings, key=lambda table: int(np.isin(table[used], known).sum()))
+        coloured = any(str(key).startswith("#") for key in keys) or max(ids, default=0) > LARGEST_STORED
+        return cls(coloured or None, ids)
 
 
 def _number(key: int | str) -> int | None:

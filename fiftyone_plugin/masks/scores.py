@@ -37,14 +37,7 @@ class LabelScores:
 
 @dataclass(frozen=True)
 class DeviceScores:
-    """:class:`LabelScores` whose scores are on a device, on their way from the network to a mask.
-
-    Attributes:
-        labels: (L,) int64, ascending class ids; 0 is background or unlabelled.
-        scores: (L, h, w) float32 tensor, >= 0, sums to 1 over L.
-        refined: the method has used the pixels already.
-        agreement: (L,) float32 in [0, 1], or ``None``.
-    """
+    """:class:`LabelScores` whose scores are a tensor on a device, on their way from the network to a mask."""
 
     labels: np.ndarray
     scores: torch.Tensor

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "MAX_LABELS",
-    "Runs",
-    "Segments",
-    "connected_runs",
-    "find_runs",
-    "find_segments",
-    "rle_counts",
-    "segment_rles",
-]
+__all__ = ["MAX_LABELS", "Runs", "Segments", "connected_runs", "find_runs", "find_segments"]
+__all__ += ["rle_counts", "segment_rles"]
 
 MAX_LABELS = 1 << 16
 
@@ -88,11 +79,7 @@ def find_runs(labels: np.ndarray) -> Runs:
 
 
 def connected_runs(runs: Runs, connectivity: int = 4) -> np.ndarray:
-    """Number the connected components of equal label.
-
-    Args:
-        runs: runs of a mask.
-        connectivity: 4 (sides) or 8 (sides and corners).
+    """Number the connected components of equal label; ``connectivity`` 4 (sides) or 8 (sides and corners).
 
     Returns:
         (R,) component of every run; labels do not share components, label 0 has some too.
@@ -171,30 +158,30 @@ def _pair_runs(labels: np.ndarray, instances: np.ndarray) -> tuple[Runs, np.ndar
 
 def _measure(runs: Runs, group: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return area (n,) and box (n, 4) of the segments."""
-    height = runs.shape[0]
-    order = np.flatnonzero(group >= 0)
-    order = order[np.argsort(group[order], kind="stable")]
-    area, box = np.zeros(n, np.int64), np.zeros((n, 4), np.int64)
     if n == 0:
-        return area, box
+        return np.zeros(0, np.int64), np.zeros((0, 4), np.int64)
+    order = _by_group(group)
     length = runs.length[order]
-    column, top = np.divmod(runs.start[order], height)
+    column, top = np.divmod(runs.start[order], runs.shape[0])
     first = np.searchsorted(group[order], np.arange(n))
-    area[:] = np.add.reduceat(length, first)
-    box[:, 0], box[:, 1] = np.minimum.reduceat(column, first), np.minimum.reduceat(top, first)
-    box[:, 2] = np.maximum.reduceat(column, first) + 1 - box[:, 0]
-    box[:, 3] = np.maximum.reduceat(top + length, first) - box[:, 1]
-    return area, box
+    left, upper = np.minimum.reduceat(column, first), np.minimum.reduceat(top, first)
+    width = np.maximum.reduceat(column, first) + 1 - left
+    height = np.maximum.reduceat(top + length, first) - upper
+    return np.add.reduceat(length, first), np.stack([left, upper, width, height], axis=1)
+
+
+def _by_group(group: np.ndarray) -> np.ndarray:
+    """Return the runs of all segments, those of one segment side by side and in order."""
+    order = np.flatnonzero(group >= 0)
+    return order[np.argsort(group[order], kind="stable")]
 
 
 def rle_counts(segments: Segments) -> list[np.ndarray]:
     """Return COCO's uncompressed counts of every segment: pixels outside, inside, outside, ... by columns."""
-    runs, group = segments.runs, segments.group
-    order = np.flatnonzero(group >= 0)
-    order = order[np.argsort(group[order], kind="stable")]
+    runs, order = segments.runs, _by_group(segments.group)
     if len(order) == 0:
         return []
-    owner, start = group[order], runs.start[order]
+    owner, start = segments.group[order], runs.start[order]
     end = start + runs.length[order]
     # a run that goes on in the next column continues the one before
     begins = np.ones(len(order), bool)
@@ -213,7 +200,7 @@ def rle_counts(segments: Segments) -> list[np.ndarray]:
     ]
 
 
-def segment_rles(segments: Segments) -> list[dict[str, Any]]:
+def segment_rles(segments: Segments) -> list[dict[str, list[int] | str]]:
     """Return COCO's compressed RLE of every segment: ``{"size": [H, W], "counts": text}``."""
     from pycocotools import mask as coco_mask
 

@@ -20,11 +20,14 @@ from ..images.drawing import Panel
 from ..masks.scores import DeviceScores, LabelScores
 from .options import MethodConfig
 
-__all__ = ["Method", "NotFittedError", "SegmentationMethod", "hard_scores", "sample_features"]
+__all__ = ["Method", "NotFittedError", "SegmentationMethod", "State", "hard_scores", "sample_features"]
 
 
-C = TypeVar("C", bound=MethodConfig)
-M = TypeVar("M", bound="SegmentationMethod[Any]")
+C = TypeVar("C", bound=MethodConfig, covariant=True)
+M = TypeVar("M", bound="SegmentationMethod[MethodConfig]")
+
+State = tuple[dict[str, object], dict[str, np.ndarray]]
+"""What a fitted method is saved as: learnt values, which JSON can hold, and arrays by name."""
 
 
 class NotFittedError(PseudoMaskError, sklearn.exceptions.NotFittedError):
@@ -55,7 +58,7 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
     config_class: type[C]
     n_jobs: int
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "config_class" in vars(cls):
             _add_constructor(cls, cls.config_class)
@@ -68,7 +71,7 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
             setattr(self, option.name, known.get(option.name, option.default))
         self.work_dir: Path | None = None
         self.device = "cpu"
-        self._checked: tuple[dict[str, Any], C] | None = None
+        self._checked: tuple[dict[str, object], C] | None = None
         self.config  # noqa: B018  # raises for a wrong option
 
     @property
@@ -83,7 +86,7 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
             self._checked = given, self.config_class(**given)
         return self._checked[1]
 
-    def set_params(self: M, **params: Any) -> M:
+    def set_params(self: M, **params: object) -> M:
         """Set options by name; they are checked together.
 
         Raises:
@@ -134,11 +137,11 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
         """Label one image."""
 
     @abstractmethod
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         """Return learnt values, which JSON can hold, and arrays."""
 
     @abstractmethod
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         """Restore what :meth:`_get_state` returned, which a stranger may have written."""
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
@@ -242,7 +245,7 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
         """Return the options as JSON has them (``n_jobs`` left out: it does not change results)."""
         return self.config.to_json()
 
-    def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def get_state(self) -> State:
         """Return learnt state: JSON-serialisable values, and arrays.
 
         Raises:
@@ -251,7 +254,7 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
         self._require_fitted()
         return self._get_state()
 
-    def set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         """Restore what :meth:`get_state` returned.
 
         Raises:
@@ -268,7 +271,7 @@ class SegmentationMethod(BaseEstimator, Generic[C]):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
 
 
-Method = SegmentationMethod[Any]
+Method = SegmentationMethod[MethodConfig]
 """A method, whatever its options."""
 
 
@@ -278,7 +281,7 @@ def _add_constructor(cls: type[Any], config: type[MethodConfig]) -> None:
     described = [*((o.name, o.default, o.help) for o in options), ("n_jobs", 0, "worker processes, 0: all")]
     first, *names = (name for name, _, _ in described)
 
-    def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Method, /, *args: object, **kwargs: object) -> None:
         bound = dict(zip((first,), args, strict=False))
         if len(args) > 1 or bound.keys() & kwargs:
             raise UsageError(f"{cls.__name__} takes {first} alone by position, and once")
@@ -309,10 +312,9 @@ def sample_features(
     Raises:
         PseudoMaskError: the source yields no image.
     """
-    with progress.stage("sample", total=len(features)) as stage:
-        sample = sample_patches(
-            features, len(features), vectors, budget=budget, seed=seed, advance=stage.update
-        )
+    n = len(features)
+    with progress.stage("sample", total=n) as stage:
+        sample = sample_patches(features, n, vectors, budget=budget, seed=seed, advance=stage.update)
     if len(sample.vectors) == 0:
         raise PseudoMaskError("no image could be read, so there is nothing to learn from")
     return sample

@@ -12,13 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def tell_part(share: float, images: int, what: str) -> None:
-    """Say that something is learnt from a part of the images, where it is.
-
-    Args:
-        share: of the images, of which a part is drawn where it is below 1.
-        images: that there are.
-        what: is learnt, and from what.
-    """
+    """Say what is learnt from a part of the images, where their share is below 1."""
     if share < 1.0:
         logger.warning(
             "%s of about %s of the %s images, drawn by their content: more would not fit in memory",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.checks import Option
 from ..errors import UsageError, unknown
@@ -108,7 +108,7 @@ def method_class(name: str) -> type[Method]:
     return found
 
 
-def create_method(name: str, /, **config: Any) -> Method:
+def create_method(name: str, /, **config: object) -> Method:
     """Build an unfitted method by name.
 
     Raises:

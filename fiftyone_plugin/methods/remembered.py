@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,15 +20,16 @@ logger = logging.getLogger(__name__)
 CHUNK = 32  # images handed to the workers at once: enough to keep them busy, few enough for memory
 
 Found = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 def remember(
     images: list[ImageFeatures],
     name: str,
     *,
-    prepare: Callable[[ImageFeatures], tuple[Any, ...]],
-    work: Callable[..., Any],
-    describe: Callable[[ImageFeatures, Any], Found],
+    prepare: Callable[[ImageFeatures], tuple[object, ...]],
+    work: Callable[..., T | ImageReadError],
+    describe: Callable[[ImageFeatures, T], Found],
     n_jobs: int,
 ) -> list[Found | ImageReadError]:
     """Return what is remembered of each image under ``name``, or work it out.
@@ -45,7 +46,7 @@ def remember(
         For each image its arrays, or the error of one that cannot be read any more.
     """
     results: dict[int, Found | ImageReadError] = {}
-    tasks: dict[int, tuple[Any, ...]] = {}
+    tasks: dict[int, tuple[object, ...]] = {}
     for index, image in enumerate(images):
         found = image.memo.get(name)
         if found is not None:
@@ -56,19 +57,15 @@ def remember(
         except ImageReadError as error:
             results[index] = error
     for index, made in zip(tasks, parallel_map(work, list(tasks.values()), n_jobs), strict=True):
-        results[index] = result = _described(images[index], made, describe)
-        if not isinstance(result, ImageReadError):
-            images[index].memo.put(name, result)
+        image = images[index]
+        try:
+            if isinstance(made, ImageReadError):
+                raise made
+            results[index] = found = describe(image, made)
+            image.memo.put(name, found)
+        except ImageReadError as error:
+            results[index] = error
     return [results[index] for index in range(len(images))]
-
-
-def _described(
-    image: ImageFeatures, made: Any, describe: Callable[[ImageFeatures, Any], Found]
-) -> Found | ImageReadError:
-    try:
-        return made if isinstance(made, ImageReadError) else describe(image, made)
-    except ImageReadError as error:
-        return error
 
 
 def found_in_one(results: list[Found | ImageReadError]) -> Found:

@@ -69,9 +69,7 @@ class SavedArrays:
         normalizer = self.normalizer()
         centers = self.floats("centers", None, normalizer.dim_)
         self.require_ids(len(centers))
-        classes = RegionClasses(max(1, len(centers)))
-        classes.normalizer_, classes.centers_ = normalizer, centers
-        return classes
+        return RegionClasses.of(normalizer, centers)
 
     @staticmethod
     def require_ids(n_classes: int) -> None:

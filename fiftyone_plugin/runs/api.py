@@ -25,7 +25,10 @@ from .result import LabelResult
 
 if TYPE_CHECKING:
     import numpy as np
+    from fiftyone.core.collections import SampleCollection
     from PIL import Image
+
+    from .labels import Mask
 
     Path_ = str | os.PathLike[str]
     OneImage = Path_ | np.ndarray | Image.Image
@@ -34,13 +37,13 @@ __all__ = ["label"]
 
 
 def label(
-    images: OneImage | Iterable[OneImage] | Any,
+    images: OneImage | Iterable[OneImage] | SampleCollection,
     *,
     out: str | Path | None = None,
     model: str | Path | None = None,
     root: str | Path | None = None,
     shard: str | None = None,
-    labels: str | Path | Mapping[str, Any] | None = None,
+    labels: str | Path | Mapping[str, Mask | str] | None = None,
     names: str | Path | Mapping[int, str] | None = None,
     ignore: Collection[int] = DEFAULT_IGNORE,
     discover: int = 0,

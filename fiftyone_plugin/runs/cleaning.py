@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from ..common.files import inside, is_below, is_partial, remove_empty, remove_file
@@ -18,21 +19,7 @@ from ..common.untrusted import read_json
 from ..errors import UsageError
 from .samples import SampleRow
 
-__all__ = [
-    "CALIBRATION",
-    "EDITS",
-    "FOLDERS",
-    "IMAGES",
-    "JOURNAL",
-    "LOCK",
-    "MODEL",
-    "PICTURES",
-    "TOKENS",
-    "refuse_links",
-    "remove_run_files",
-    "remove_work",
-    "run_files",
-]
+__all__ = ["CALIBRATION", "EDITS", "refuse_links", "remove_run_files", "remove_work", "run_files"]
 
 LOCK, JOURNAL, IMAGES = "lock", "journal.jsonl", "images.json"
 EDITS = "edits"  # folder of masks that a person has edited, see fiftyone_plugin.dataset.editing
@@ -96,67 +83,57 @@ def _files(folder: Path) -> list[str]:
     """List the files below a folder by relative POSIX path; links are not followed."""
     if folder.is_symlink():
         return []
-    found = []
-    for parent, _, names in os.walk(folder):
-        below = Path(os.path.relpath(parent, folder)).as_posix()
-        found += [name if below == "." else f"{below}/{name}" for name in names]
-    return found
+    found = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def remove_run_files(root: Path, rows: Iterable[SampleRow]) -> None:
     """Remove the files that a run wrote, and folders that this leaves empty.
 
-    ``run.json``, and before it the lists of masks, go last: what an interruption leaves is found again.
-
-    Args:
-        root: folder of the run.
-        rows: what the run's table and journal list.
+    ``run.json``, and before it the lists of masks, go last: what an interruption leaves is found again. The
+    rows are those of the run's table and journal.
     """
     masks = {row.mask for row in rows if row.mask.endswith(".png")}
-    run = _Folder(root)
+    remove = _remover(root)
     for mask in sorted(masks):
         for folder in ("masks", "confidence"):
-            run.remove(f"{folder}/{mask}")
-    for name in filter(EXEMPLAR.fullmatch, _files(root / "exemplars")):
-        run.remove(f"exemplars/{name}")
-    for name in filter(TOKEN_FILE.fullmatch, _files(root / TOKENS)):
-        run.remove(f"{TOKENS}/{name}")
-    _remove_edits(run, masks)
+            remove(f"{folder}/{mask}")
+    for folder, pattern in (("exemplars", EXEMPLAR), (TOKENS, TOKEN_FILE)):
+        for name in filter(pattern.fullmatch, _files(root / folder)):
+            remove(f"{folder}/{name}")
+    _remove_edits(root / EDITS, remove, masks)
     for path in run_files(root):
-        run.remove(path.relative_to(root).as_posix())
+        remove(path.relative_to(root).as_posix())
     remove_work(root)
     for name in FOLDERS:
         if name != ".work":
             remove_empty(root / name)
-    run.remove("run.json")
+    remove("run.json")
 
 
 def remove_work(root: Path) -> None:
     """Remove the working files of a run in ``.work``, all but its lock; a person's files there stay."""
-    run = _Folder(root)
+    remove = _remover(root)
     for name in _files(root / ".work"):
         if WORK.fullmatch(name) or is_partial(name.rpartition("/")[2]):
-            run.remove(f".work/{name}")
+            remove(f".work/{name}")
     for name in ("memo", "fit"):
         remove_empty(root / ".work" / name)
 
 
-def _remove_edits(run: _Folder, masks: set[str]) -> None:
+def _remove_edits(folder: Path, remove: Callable[[str], None], masks: set[str]) -> None:
     """Remove the records of edits and the masks that they changed, see :mod:`..dataset.editing.run`.
 
-    Args:
-        run: the run's folder.
-        masks: names of the run's masks; an edit writes no other.
+    An edit writes masks of the run's names, and no other.
     """
-    folder = run.root / EDITS
     if folder.is_symlink() or not folder.is_dir():
         return
     for edit in filter(_is_edit, sorted(folder.iterdir())):
         for name in _files(edit / "masks"):
             if name in masks or is_partial(name.rpartition("/")[2]):
-                run.remove(f"{EDITS}/{edit.name}/masks/{name}")
-        run.remove(f"{EDITS}/{edit.name}/edit.json")
-    run.remove(f"{EDITS}/{LOCK}")
+                remove(f"{EDITS}/{edit.name}/masks/{name}")
+        remove(f"{EDITS}/{edit.name}/edit.json")
+    remove(f"{EDITS}/{LOCK}")
 
 
 def _is_edit(folder: Path) -> bool:
@@ -169,28 +146,21 @@ def _is_edit(folder: Path) -> bool:
     return False
 
 
-class _Folder:
-    """A run's folder, from which files are removed by name; folders are looked at once."""
+def _remover(root: Path) -> Callable[[str], None]:
+    """Return what removes a file or link below a run's folder by its name.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._own: dict[Path, bool] = {}
+    Nothing goes where a folder on the way to it is a link or leads out; each of them is looked at once.
+    """
 
-    def remove(self, name: str) -> None:
-        """Remove a file or link below the folder, unless a folder on the way to it is a link or leads out."""
-        if not is_below(name):
-            return
-        path = self.root / name
-        if self._is_own(path.parent):
-            remove_file(path)
+    @cache
+    def is_own(folder: Path) -> bool:
+        if folder == root:
+            return True
+        name = (folder / "x").relative_to(root).as_posix()
+        return not folder.is_symlink() and is_own(folder.parent) and inside(root, name) is not None
 
-    def _is_own(self, folder: Path) -> bool:
-        if folder not in self._own:
-            below = folder == self.root or (not folder.is_symlink() and self._is_own(folder.parent))
-            self._own[folder] = below and (
-                folder == self.root or inside(self.root, self._name(folder)) is not None
-            )
-        return self._own[folder]
+    def remove(name: str) -> None:
+        if is_below(name) and is_own((root / name).parent):
+            remove_file(root / name)
 
-    def _name(self, folder: Path) -> str:
-        return (folder / "x").relative_to(self.root).as_posix()
+    return remove

@@ -198,12 +198,8 @@ def default_classes(n_images: int) -> int:
 def with_number_of_classes(config: LabelConfig, n_images: int, taught: bool = False) -> LabelConfig:
     """Return settings in which the number of classes is one, or ``auto``.
 
-    ``many`` is as many as there are images, 30 to 100.
-
-    Args:
-        config: settings.
-        n_images: images of the run.
-        taught: it learns from labels, where ``None`` means ``many``.
+    ``many`` is as many as there are images, 30 to 100. A run that is taught learns from labels, where
+    ``None`` means ``many``.
     """
     if config.classes == MANY or (taught and config.classes is None):
         return replace(config, classes=min(MOST, max(FEWEST, n_images)))

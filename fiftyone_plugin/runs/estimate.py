@@ -15,11 +15,12 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ..common.files import write_json
 from ..common.paths import cache_dir
 from ..errors import PseudoMaskError
 
@@ -70,36 +71,20 @@ KEEPS_REDUCED = "mosaic"
 
 @dataclass(frozen=True)
 class Plan:
-    """A run to be estimated.
-
-    Attributes:
-        images: number of images.
-        method: name of the method.
-        backbone: name of the backbone that will be used, see
-            :func:`fiftyone_plugin.features.backbones.presence.default_here`.
-        size: side of the network input in pixels.
-        refine: name of the refinement.
-        device: ``cpu``, ``cuda`` or ``mps``.
-        fit_images: images that a method learns from at most.
-        cached: share of the images whose features are cached, 0..1.
-        fitted: a model is there, nothing is fitted.
-        kept: features go to the cache.
-        cache_limit: bytes that the cache may take.
-        tiles: along a side of an image, in which it is seen besides; 1 for none.
-    """
+    """A run to be estimated; settings are as in :class:`~fiftyone_plugin.runs.config.LabelConfig`."""
 
     images: int
     method: str
-    backbone: str
+    backbone: str  # the one that will be used, see ..features.backbones.registry.default_here
     size: int = 448
     refine: str = "crf"
-    device: str = "cpu"
+    device: str = "cpu"  # cpu, cuda or mps
     fit_images: int = 4000
-    cached: float = 0.0
-    fitted: bool = False
-    kept: bool = False
+    cached: float = 0.0  # share of the images whose features are cached, 0..1
+    fitted: bool = False  # a model is there, nothing is fitted
+    kept: bool = False  # features go to the cache
     cache_limit: int = 20 << 30
-    tiles: int = 1
+    tiles: int = 1  # along a side of an image, in which it is seen besides; 1 for none
 
     @property
     def passes(self) -> int:
@@ -109,21 +94,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """What a run will take."""
 
-    Attributes:
-        seconds: wall-clock time.
-        bytes: disk for masks, confidence maps, what is kept of the sample, and cached features.
-        runs: number of runs with the same settings on this machine that the figures rest on; 0: a guess.
-        working_bytes: disk besides while the run lasts.
-        notes: what is good to know beforehand, a line each.
-    """
-
-    seconds: float
-    bytes: int
-    runs: int
-    working_bytes: int = 0
-    notes: tuple[str, ...] = ()
+    seconds: float  # of wall-clock time
+    bytes: int  # of disk for masks, confidence maps, what is kept of the sample, and cached features
+    runs: int  # with the same settings on this machine, that the figures rest on; 0: a guess
+    working_bytes: int = 0  # of disk besides while the run lasts
+    notes: tuple[str, ...] = ()  # what is good to know beforehand, a line each
 
     def __str__(self) -> str:
         """One line, such as ``about 4 min, 120 MB on disk, 15 MB more while it runs``."""
@@ -166,12 +143,8 @@ def format_bytes(count: float) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             value = count / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{_two_digits(value):.0f} {unit}"
+            return f"{value:.1f} {unit}" if value < 10 else f"{float(f'{value:.2g}'):.0f} {unit}"
     return f"{max(1, round(count / 1e3))} kB"
-
-
-def _two_digits(value: float) -> float:
-    return float(f"{value:.2g}")
 
 
 def likely_device() -> str:
@@ -188,16 +161,8 @@ def likely_device() -> str:
     return "cuda" if os.path.exists("/dev/nvidia0") and "+cpu" not in build else "cpu"
 
 
-# ---------------------------------------------------------------------- asking
-
-
 def estimate(plan: Plan, folder: Path | None = None) -> Estimate:
-    """Predict time and disk of a run.
-
-    Args:
-        plan: the run.
-        folder: where the rates are kept, ``None`` for the cache folder.
-    """
+    """Predict time and disk of a run; the rates are kept in ``folder``, or else the cache folder."""
     rates = _read(folder or cache_dir())
     same = rates.get(_key(plan), [])
     place = _key(plan).split("|", 1)[1]
@@ -207,7 +172,8 @@ def estimate(plan: Plan, folder: Path | None = None) -> Estimate:
     seconds += START_S if plan.fitted else _near(taught, plan.images, lambda one: one.fit) * _guess_fit(plan)
     results = plan.images * (_near(same, plan.images, lambda one: one.mask_bytes) if same else MASK_BYTES)
     features = plan.images * (1.0 - plan.cached) * _feature_bytes(plan) if plan.kept else 0.0
-    size = round(results + _reduced_bytes(plan) + min(features, plan.cache_limit))
+    reduced = min(REDUCED_LIMIT, _sample(plan) * _reduced_bytes(plan)) if _keeps(plan) else 0.0
+    size = round(results + reduced + min(features, plan.cache_limit))
     working = WORKING_BYTES * _sample(plan) if _keeps(plan) else 0
     return Estimate(seconds, size, len(same), working, tuple(_notes(plan, features)))
 
@@ -222,15 +188,14 @@ def _near(rows: Sequence[_Observation], images: int, value: Callable[[_Observati
 def _guess_fit(plan: Plan) -> float:
     cost, sample = COSTS.get(plan.method, UNKNOWN_COST), _sample(plan)
     again = (cost.passes - 1) * max(0.0, sample - IN_MEMORY / _feature_bytes(plan))
-    return (
-        START_S + cost.constant + sample * cost.fit + _forward(plan) * (sample + again) * (1 - _known(plan))
-    )
+    network = _forward(plan) * (sample + again) * (1 - _known(plan))
+    return START_S + cost.constant + sample * cost.fit + network
 
 
 def _guess_label(plan: Plan) -> float:
     cost, kept = COSTS.get(plan.method, UNKNOWN_COST), 0.0 if plan.fitted else float(_sample(plan))
-    each = REDUCED_BYTES * _patches(plan) / 1024 if _keeps(plan) else _feature_bytes(plan)
-    kept = min(kept, (REDUCED_LIMIT if _keeps(plan) else IN_MEMORY) / each)
+    room = REDUCED_LIMIT / _reduced_bytes(plan) if _keeps(plan) else IN_MEMORY / _feature_bytes(plan)
+    kept = min(kept, room)
     refine = REFINE_S if plan.refine != "none" else 0.0
     through = max(0.0, plan.images - kept) * (1 - _known(plan))
     return plan.images * (cost.mask + refine) + _forward(plan) * through
@@ -250,7 +215,7 @@ def _keeps(plan: Plan) -> bool:
 
 
 def _reduced_bytes(plan: Plan) -> float:
-    return min(REDUCED_LIMIT, _sample(plan) * REDUCED_BYTES * _patches(plan) / 1024) if _keeps(plan) else 0.0
+    return REDUCED_BYTES * _patches(plan) / 1024
 
 
 def _notes(plan: Plan, features: float) -> list[str]:
@@ -292,15 +257,10 @@ def _feature_bytes(plan: Plan) -> float:
     return layers * 2 * _backbone(plan)[0] * _patches(plan)
 
 
-# ---------------------------------------------------------------------- learning
-
-
 def learn(result: LabelResult, folder: Path | None = None) -> None:
     """Remember what a finished run took; runs that were resumed, or took a fitted model, teach nothing.
 
-    Args:
-        result: the run; its record has ``work``, see :mod:`fiftyone_plugin.runs.pipeline`.
-        folder: where the rates are kept, ``None`` for the cache folder.
+    The rates are kept in ``folder``, or else the cache folder.
     """
     try:
         _learn(result, folder or cache_dir())
@@ -331,18 +291,13 @@ def _learn(result: LabelResult, folder: Path) -> None:
         images,
         fit=(seconds["total"] - seconds["masks"]) / _guess_fit(plan),
         label=seconds["masks"] / _guess_label(plan),
-        mask_bytes=sum(map(_size, paths)) / images,
+        mask_bytes=sum(path.stat().st_size for path in paths if path.is_file()) / images,
     )
     rates = _read(folder)
     rates[_key(plan)] = [*rates.get(_key(plan), []), observation][-KEPT:]
-    _write(folder, rates)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {key: [asdict(each) for each in rows] for key, rows in rates.items()}
+    write_json(folder / RATES_NAME, {"format": FORMAT, "rates": document})
 
 
 def _key(plan: Plan) -> str:
@@ -358,11 +313,3 @@ def _read(folder: Path) -> dict[str, list[_Observation]]:
         return {key: [_Observation(**each) for each in rows] for key, rows in document["rates"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _write(folder: Path, rates: Mapping[str, Sequence[_Observation]]) -> None:
-    from ..common.files import write_json
-
-    folder.mkdir(parents=True, exist_ok=True)
-    document: dict[str, Any] = {key: [asdict(each) for each in rows] for key, rows in rates.items()}
-    write_json(folder / RATES_NAME, {"format": FORMAT, "rates": document})

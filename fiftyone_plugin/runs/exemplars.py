@@ -18,13 +18,12 @@ from ..common.parallel import batched, usable_cores
 from ..common.untrusted import read_bytes
 from ..errors import ImageReadError, UsageError
 from ..images.palette import class_color
-from ..images.reading import resize_image
-from ..images.reduced import read_reduced
+from ..images.reading import read_reduced, resize_image
+from ..masks.files import read_mask
 from .folder import RunDirectory
 from .samples import SampleRow
 
-__all__ = ["choose_exemplars", "crop", "crops_of", "exemplar_path", "exemplar_uri", "thumbnail_uri"]
-__all__ += ["write_exemplars"]
+__all__ = ["crops_of", "exemplar_path", "exemplar_uri", "thumbnail_uri", "write_exemplars"]
 
 PER_CLASS = 6
 SIDE = 96  # pixels of a crop
@@ -37,6 +36,7 @@ QUALITY = 85
 MAX_BYTES = 1 << 20  # of a strip, which has about 20,000
 THREADS = 4  # each holds an image and its mask
 OUTSIDE = 0.4  # brightness of what is not of the class
+Box = tuple[slice, slice]  # rows and columns
 
 
 def exemplar_path(root: Path, class_id: int) -> Path:
@@ -47,19 +47,21 @@ def exemplar_path(root: Path, class_id: int) -> Path:
 def exemplar_uri(root: Path, class_id: int) -> str | None:
     """Return the strip of a class as a ``data:`` URI, ``None`` where there is none."""
     try:
-        data = read_bytes(exemplar_path(root, class_id), what="a strip of crops", max_bytes=MAX_BYTES)
+        return f"data:image/jpeg;base64,{base64.b64encode(_read_strip(root, class_id)).decode()}"
     except UsageError:
         return None
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
 def thumbnail_uri(root: Path, class_id: int) -> str | None:
     """Return the first three crops of a class, small, as a ``data:`` URI; ``None`` where there are none."""
     try:
-        data = read_bytes(exemplar_path(root, class_id), what="a strip of crops", max_bytes=MAX_BYTES)
-        return _thumbnail(data)
+        return _thumbnail(_read_strip(root, class_id))
     except (OSError, UsageError):  # none, or no picture
         return None
+
+
+def _read_strip(root: Path, class_id: int) -> bytes:
+    return read_bytes(exemplar_path(root, class_id), what="a strip of crops", max_bytes=MAX_BYTES)
 
 
 @lru_cache(maxsize=1024)
@@ -87,12 +89,8 @@ def crops_of(root: Path, class_id: int) -> list[Image.Image]:
 def choose_exemplars(rows: Iterable[SampleRow], count: int = PER_CLASS) -> dict[int, list[SampleRow]]:
     """Choose the images that show each class best: largest share of the class times quality of its segment.
 
-    Args:
-        rows: rows of a run; used once, the chosen ones are kept.
-        count: images a class.
-
     Returns:
-        class id -> rows, best first; ids ascending.
+        class id -> ``count`` rows at most, best first; ids ascending.
     """
     best: dict[int, list[tuple[float, int, SampleRow]]] = {}
     for number, row in enumerate(rows):
@@ -108,12 +106,7 @@ def write_exemplars(directory: RunDirectory, rows: Iterable[SampleRow], paths: M
     """Write ``exemplars/class_0001.jpg``, ...: up to six crops of each class side by side.
 
     An image is read once for all its crops, so at most six reads a class; one that cannot be read any more is
-    left out.
-
-    Args:
-        directory: folder of a run whose masks are all there.
-        rows: the run's rows.
-        paths: key of an image -> its file.
+    left out. ``paths`` leads from the key of an image to its file.
     """
     chosen = choose_exemplars(row for row in rows if row.status == "labelled")
     for classes in batched(chosen, CLASSES_AT_ONCE):
@@ -135,8 +128,6 @@ def write_exemplars(directory: RunDirectory, rows: Iterable[SampleRow], paths: M
 def _crops(
     directory: RunDirectory, paths: Mapping[str, str], row: SampleRow, ids: list[int]
 ) -> dict[int, np.ndarray]:
-    from ..masks.files import read_mask
-
     try:
         mask = read_mask(directory.mask_file(row.mask))
         boxes = {id_: box for id_ in ids if (box := _box(mask, id_)) is not None}
@@ -156,48 +147,32 @@ def _crops(
 def crop(image: np.ndarray, mask: np.ndarray, class_id: int) -> np.ndarray | None:
     """Cut a square around the largest region of a class; what is not of the class is grey and dark.
 
-    Args:
-        image: (H, W, 3) uint8, or a smaller copy.
-        mask: (H, W) int.
-        class_id: the class.
-
-    Returns:
-        (96, 96, 3) uint8; ``None`` where the mask does not show the class.
+    The image is (H, W, 3) uint8, or a smaller copy, its mask (H, W) int. Returns (96, 96, 3) uint8; ``None``
+    where the mask does not show the class.
     """
     box = _box(mask, class_id)
     return None if box is None else _draw(image, mask, class_id, box)
 
 
-def _box(mask: np.ndarray, class_id: int) -> tuple[slice, slice] | None:
-    """Return the rows and columns of the square around a class in its mask."""
-    box = _region(mask == class_id)
-    return None if box is None else _square(box, mask.shape)
-
-
-def _draw(image: np.ndarray, mask: np.ndarray, class_id: int, box: tuple[slice, slice]) -> np.ndarray:
-    part, inside = image[_scaled(box, image.shape, mask.shape)], mask[box] == class_id
-    small = resize_image(part, SIDE, SIDE).astype(np.float32)
+def _draw(image: np.ndarray, mask: np.ndarray, class_id: int, box: Box) -> np.ndarray:
+    rows, columns = (  # of the box in the image, which may be a smaller copy
+        slice(round(part.start * new / old), round(part.stop * new / old))
+        for part, new, old in zip(box, image.shape, mask.shape, strict=False)
+    )
+    small = resize_image(image[rows, columns], SIDE, SIDE).astype(np.float32)
+    inside = mask[box] == class_id
     shape = Image.fromarray(inside.view(np.uint8)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     inside = np.asarray(shape).astype(bool)
-    grey = OUTSIDE * small.mean(axis=2, keepdims=True)
-    drawn = np.where(inside[..., None], small, grey)
+    drawn = np.where(inside[..., None], small, OUTSIDE * small.mean(axis=2, keepdims=True))
     drawn[_outline(inside)] = class_color(class_id)
     return drawn.round().clip(0, 255).astype(np.uint8)
 
 
-def _scaled(box: tuple[slice, slice], shape: tuple[int, ...], native: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return where a box of the native image lies in a copy of another size."""
-    rows, columns = (
-        slice(round(part.start * new / old), round(part.stop * new / old))
-        for part, new, old in zip(box, shape, native, strict=False)
-    )
-    return rows, columns
-
-
-def _region(inside: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Return top, left, bottom, right of the largest connected region, found in a coarse copy of the mask."""
+def _box(mask: np.ndarray, class_id: int) -> Box | None:
+    """Return the square around the largest connected region of a class, found in a coarse mask."""
     from scipy import ndimage
 
+    inside = mask == class_id
     step = max(1, max(inside.shape) // COARSE)
     coarse = inside[::step, ::step]
     if not coarse.any():  # only specks between the points looked at
@@ -206,20 +181,16 @@ def _region(inside: np.ndarray) -> tuple[int, int, int, int] | None:
     if not count:
         return None
     largest = int(np.bincount(regions.ravel())[1:].argmax())
-    rows, columns = ndimage.find_objects(regions)[largest]
-    return rows.start * step, columns.start * step, rows.stop * step, columns.stop * step
-
-
-def _square(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return the rows and columns of a square inside the image around a box; at least a crop's own size."""
-    top, left, bottom, right = box
-    wanted = max(MARGIN * (bottom - top), MARGIN * (right - left), SIDE)
-    side = max(1, round(min(wanted, *shape)))
-    parts = []
-    for low, high, length in ((top, bottom, shape[0]), (left, right, shape[1])):
-        start = min(max(0, round((low + min(high, length) - side) / 2)), length - side)
-        parts.append(slice(start, start + side))
-    return parts[0], parts[1]
+    region = [(part.start * step, part.stop * step) for part in ndimage.find_objects(regions)[largest]]
+    # inside the image, and at least of a crop's own size
+    wanted = max(SIDE, *(MARGIN * (high - low) for low, high in region))
+    side = max(1, round(min(wanted, *mask.shape)))
+    starts = (
+        min(max(0, round((low + min(high, length) - side) / 2)), length - side)
+        for (low, high), length in zip(region, mask.shape, strict=True)
+    )
+    rows, columns = (slice(start, start + side) for start in starts)
+    return rows, columns
 
 
 def _outline(inside: np.ndarray) -> np.ndarray:

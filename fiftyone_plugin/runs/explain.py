@@ -12,9 +12,10 @@ import numpy as np
 from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
 from ..images.drawing import Panel, draw_panels
-from ..images.listing import ImageItem, list_images
+from ..images.listing import list_images
 from ..masks.refine import create_refiner
 from ..methods.base import Method
+from ..methods.registry import create_method, list_methods
 from .config import LabelConfig, resolve_refinement, with_number_of_classes
 from .model import FittedModel, create_configured
 from .session import Session
@@ -30,19 +31,12 @@ __all__ = ["Explanation", "explain"]
 
 @dataclass(frozen=True)
 class Explanation:
-    """The stages of a method on one image.
+    """The stages of a method on one image."""
 
-    Attributes:
-        title: method, backbone and what the method was fitted on.
-        fitted_on: what the method learnt from, in words.
-        panels: photo, the method's own stages, final mask.
-        labels: (H, W) int final mask at native size.
-    """
-
-    title: str
-    fitted_on: str
-    panels: list[Panel]
-    labels: np.ndarray
+    title: str  # method, backbone and what the method was fitted on
+    fitted_on: str  # what the method learnt from, in words
+    panels: list[Panel]  # photo, the method's own stages, final mask
+    labels: np.ndarray  # (H, W) int final mask at native size
 
     def draw(self, columns: int | None = None, width: int = 240) -> Image.Image:
         """Draw the panels, see :func:`draw_panels`."""
@@ -59,13 +53,10 @@ def explain(
 ) -> Explanation:
     """Run a method on one image and keep every stage.
 
-    Args:
-        image: an image file; or a folder, glob or list, of which the first image is shown.
-        fit_on: images to fit the method on; ``None``: those that ``image`` names.
-        model: ``DIR/model`` of an earlier run, instead of fitting; its method, size, refinement and backbone
-            are used.
-        progress: where stages report to.
-        settings: fields of :class:`~fiftyone_plugin.runs.config.LabelConfig`, e.g. ``method="datus"``.
+    ``image`` is an image file; or a folder, glob or list, of which the first image is shown. The method is
+    fitted on the images ``fit_on``, else on those that ``image`` names; or it is that of a ``model``,
+    ``DIR/model`` of an earlier run, whose size, refinement and backbone are used too. The settings are fields
+    of :class:`~fiftyone_plugin.runs.config.LabelConfig`, e.g. ``method="datus"``.
 
     Raises:
         UsageError: contradictory settings, or a method that shows no stages.
@@ -81,7 +72,8 @@ def explain(
     refine = resolve_refinement(given.refine if given else config.refine)
     method = given.method if given else create_configured(config, refine)
     if not method.can_explain:
-        raise UsageError(f"method {method.name} does not show its stages; those that do: {_explainable()}")
+        those = ", ".join(name for name in list_methods() if create_method(name).can_explain)
+        raise UsageError(f"method {method.name} does not show its stages; those that do: {those}")
     session = Session.open(config, given)
     session.prepare(method)
     with tempfile.TemporaryDirectory(prefix="pseudomask-explain-") as memo:
@@ -89,19 +81,10 @@ def explain(
         if given is None:
             method.fit(session.source(learn, layers, Path(memo), tiles), progress=progress or NullProgress())
         source = session.source(listed[:1], layers, Path(memo), tiles)
-        return _stages(method, source, session, refine, _words(model, learn))
-
-
-def _explainable() -> str:
-    from ..methods.registry import create_method, list_methods
-
-    return ", ".join(name for name in list_methods() if create_method(name).can_explain)
-
-
-def _words(model: str | Path | None, items: list[ImageItem]) -> str:
-    if model is not None:
-        return f"the model in {Path(model).parent.name or model}"
-    return "this image alone" if len(items) == 1 else f"{len(items)} images"
+        fitted_on = "this image alone" if len(learn) == 1 else f"{len(learn)} images"
+        if model is not None:
+            fitted_on = f"the model in {Path(model).parent.name or model}"
+        return _stages(method, source, session, refine, fitted_on)
 
 
 def _stages(

@@ -8,43 +8,20 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ..common.files import is_partial, remove_empty, remove_inside, remove_partials, write_json
 from ..common.locks import Busy, FileLock
 from ..errors import UsageError
 from ..images.listing import ImageItem
-from ..masks.files import is_whole, write_mask
-from .cleaning import (
-    CALIBRATION,
-    EDITS,
-    IMAGES,
-    JOURNAL,
-    LOCK,
-    TOKENS,
-    refuse_links,
-    remove_run_files,
-    remove_work,
-    run_files,
-)
+from ..masks.files import is_whole
+from .cleaning import IMAGES, JOURNAL, LOCK, TOKENS, refuse_links, remove_run_files, remove_work, run_files
 from .given import remove_given
-from .images import read_list, write_list
+from .images import check_resumable, read_list, write_list
 from .record import RunDocument
 from .replacement import NEXT, discard_next, finish_exchange, is_exchange_begun
-from .resuming import check_resumable
-from .samples import NAMES, SampleRow, read_journal, read_samples, write_samples
+from .samples import SampleRow, read_journal, read_samples, write_samples
 
-__all__ = [
-    "CALIBRATION",
-    "EDITS",
-    "LOCK",
-    "NAMES",
-    "RunDirectory",
-    "SampleRow",
-    "read_samples",
-    "write_json",
-    "write_mask",
-]
+__all__ = ["RunDirectory"]
 
 LOCK_WAIT_S = 0.3
 
@@ -57,11 +34,8 @@ class RunDirectory:
 
     While the run is not complete, ``.work`` holds the list of its images, a journal (one JSON line a finished
     image) and the arrays that methods keep; they are removed at the end. A run that replaces a finished one
-    is written to ``.work/next`` first, see :mod:`fiftyone_plugin.runs.replacement`.
-
-    Attributes:
-        run_id: what tells this run from every other; known once it is open.
-        items: the images of the run; known once it is open.
+    is written to ``.work/next`` first, see :mod:`fiftyone_plugin.runs.replacement`. ``run_id`` and
+    ``items``, the images, are known once the folder is open.
     """
 
     def __init__(self, root: Path, replaces: RunDirectory | None = None) -> None:
@@ -91,13 +65,9 @@ class RunDirectory:
 
         What a kill has left half done is finished or removed.
 
-        Args:
-            resume: an unfinished run may be there.
-            restart: any run may be there.
-
         Raises:
-            UsageError: the folder holds another run, or other files where masks would go, or links, or is in
-                use.
+            UsageError: the folder holds another run than an unfinished one to ``resume`` or any one to
+                ``restart``, or other files where masks would go, or links, or is in use.
         """
         if resume and restart:
             raise UsageError("--resume and --overwrite exclude each other")
@@ -123,17 +93,15 @@ class RunDirectory:
             raise
 
     def open(
-        self, settings: dict[str, Any], *, resume: bool, restart: bool, items: Sequence[ImageItem] = ()
+        self, settings: dict[str, object], *, resume: bool, restart: bool, items: Sequence[ImageItem] = ()
     ) -> RunDirectory:
         """Begin a run with these settings, or go on with it; reserves the folder if that was not done.
 
-        Args:
-            settings: all that the masks depend on (JSON-serialisable).
-            resume: go on with an unfinished run of the same settings, or start if there is none. A finished
-                run of the same settings and images stays as it is.
-            restart: remove what an earlier run wrote (and nothing else), then start; a finished run is
-                removed only when the new one is finished too.
-            items: the images; compared with those of the run to go on with.
+        The settings are all that the masks depend on (JSON-serialisable); the images are compared with those
+        of the run to go on with. ``resume`` goes on with an unfinished run of the same settings, or starts if
+        there is none; a finished run of the same settings and images stays as it is. ``restart`` removes what
+        an earlier run wrote (and nothing else), then starts; a finished run is removed only when the new one
+        is finished too.
 
         Returns:
             The folder to write to: this one, or one aside where a finished run is to be replaced.
@@ -155,15 +123,14 @@ class RunDirectory:
                     return aside._begin(settings, items)
                 self.remove_outputs()
                 return self._begin(settings, items)
-            replacing = aside.read_run() if previous.is_complete else None
-            if replacing is not None:
+            if previous.is_complete and (replacing := aside.read_run()) is not None:
                 return aside._go_on(replacing, settings, items)
             return self._go_on(previous, settings, items)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, settings: dict[str, Any], items: Sequence[ImageItem]) -> RunDirectory:
+    def _begin(self, settings: dict[str, object], items: Sequence[ImageItem]) -> RunDirectory:
         self.run_id, self.items = uuid.uuid4().hex, list(items)
         self.work.mkdir(parents=True, exist_ok=True)
         remove_work(self.root)
@@ -173,7 +140,7 @@ class RunDirectory:
         return self
 
     def _go_on(
-        self, previous: RunDocument, settings: dict[str, Any], items: Sequence[ImageItem]
+        self, previous: RunDocument, settings: dict[str, object], items: Sequence[ImageItem]
     ) -> RunDirectory:
         self.run_id = previous.run_id or uuid.uuid4().hex
         self.work.mkdir(parents=True, exist_ok=True)
@@ -189,13 +156,11 @@ class RunDirectory:
         try:
             self._made_root = not os.path.lexists(self.root)
             self.work.mkdir(parents=True, exist_ok=True)
-            if self.work.is_symlink():
-                raise UsageError(f"{self.work} is a link, which no run of this command makes; remove it")
         except (OSError, ValueError) as error:
-            if isinstance(error, UsageError):
-                raise
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            reason = getattr(error, "strerror", None) or error
             raise UsageError(f"cannot write to {self.root}: {reason}") from error
+        if self.work.is_symlink():
+            raise UsageError(f"{self.work} is a link, which no run of this command makes; remove it")
 
     def _remove_partials(self) -> None:
         """Remove what a killed process was writing; the lock is held, so nobody is writing now."""
@@ -206,14 +171,10 @@ class RunDirectory:
                 path.unlink(missing_ok=True)
 
     def _refuse_foreign_files(self) -> None:
-        foreign = [path for path in run_files(self.root) if path.exists()]
-        foreign += [
-            folder
-            for folder in (self.masks, self.confidence, self.exemplars)
-            if folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
-        ]
-        if foreign:
-            raise UsageError(f"{foreign[0]} was not written by a run of this command; choose another --out")
+        folders = (self.masks, self.confidence, self.exemplars)
+        for path in (*run_files(self.root), *folders):
+            if path.exists() and not (path in folders and path.is_dir() and not any(path.iterdir())):
+                raise UsageError(f"{path} was not written by a run of this command; choose another --out")
 
     def _refuse_masks_of_others(self, items: Sequence[ImageItem]) -> None:
         """Refuse to replace a run where that would overwrite a file that it has not written."""

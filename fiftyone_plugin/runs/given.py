@@ -42,14 +42,9 @@ def is_in_memory(image: object) -> bool:
 
 
 def write_given(images: Sequence[tuple[int, InMemory]], out: Path) -> list[Path]:
-    """Write images below the folder of a run; what is there already stays.
+    """Write images below the folder of a run; what is there already stays. Returns their files.
 
-    Args:
-        images: number of each in its sequence, from 1, and the image: PIL, or (H, W, 3) uint8 RGB.
-        out: the run's folder.
-
-    Returns:
-        The files.
+    Each is given with its number in its sequence, from 1, and is a PIL image or (H, W, 3) uint8 RGB.
 
     Raises:
         UsageError: an array of another shape or type, or a folder on the way is a link.
@@ -99,9 +94,8 @@ def _pixels(image: InMemory, number: int) -> np.ndarray:
         advice = "for channels first: array.transpose(1, 2, 0)"
     elif image.dtype != np.uint8 and image.ndim == 3:
         advice = "for values 0..1: (array * 255).round().astype(np.uint8)"
-    shape = "(H, W, 3) uint8 RGB"
     found = f"an array of shape {image.shape} and {image.dtype}"
-    raise UsageError(f"image {number} is {found}, not {shape}; {advice}")
+    raise UsageError(f"image {number} is {found}, not (H, W, 3) uint8 RGB; {advice}")
 
 
 def given_sets(items: Iterable[ImageItem]) -> set[str]:
@@ -123,8 +117,6 @@ def list_given(out: Path) -> list[Path]:
 
 def remove_given(out: Path, keep: Collection[str] = ()) -> None:
     """Remove the images that :func:`write_given` wrote below a run's folder, but for the sets to keep."""
-    if url_of(out) is not None:
-        return
     for folder in list_given(out):
         if folder.name in keep:
             continue
@@ -132,5 +124,5 @@ def remove_given(out: Path, keep: Collection[str] = ()) -> None:
             if _NAME.fullmatch(file.name) or is_partial(file.name):
                 file.unlink(missing_ok=True)
         remove_empty(folder)
-    if not os.path.islink(out / FOLDER):
+    if url_of(out) is None and not os.path.islink(out / FOLDER):
         remove_empty(out / FOLDER)

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..common.classes import read_class_names
 from ..common.files import real_path
@@ -26,29 +25,21 @@ __all__ = ["FITTED_BY", "Part", "check_parts", "class_names", "open_part"]
 
 logger = logging.getLogger(__name__)
 
-FITTED_BY = (
-    "model",
-    "fit_images",
-)  # settings that tell how a run came by its model, which is compared itself
+# settings that tell how a run came by its model, which is compared itself
+FITTED_BY = ("model", "fit_images")
 PLACES = ("origin", "licence")  # of the weights, which their digest tells from others
 
 
 @dataclass(frozen=True)
 class Part:
-    """A finished run that is to be joined.
-
-    Attributes:
-        folder: where it lies.
-        record: its ``run.json``.
-        model_sha256: of the files of its fitted method.
-    """
+    """A finished run that is to be joined."""
 
     folder: RunDirectory
     record: RunDocument
-    model_sha256: str
+    model_sha256: str  # of the files of its fitted method
 
     @property
-    def masks(self) -> dict[str, Any]:
+    def masks(self) -> dict[str, object]:
         """The settings that masks depend on, without those that say which images they are of."""
         settings = {k: v for k, v in self.record.settings.items() if k not in (*IMAGE_SETTINGS, *FITTED_BY)}
         backbone = {k: v for k, v in settings.get("backbone", {}).items() if k not in PLACES}
@@ -126,11 +117,9 @@ def check_parts(parts: Sequence[Part], out: Path, partial: bool) -> None:
 def _missing(shards: Iterable[str | None]) -> list[str]:
     """Return the shards that are lacking where all runs are shards of one number."""
     found = [Shard.parse(shard) for shard in shards if shard is not None]
-    counts = {shard.count for shard in found}
-    if len(counts) != 1:
+    if len({shard.count for shard in found}) != 1:
         return []
-    count = counts.pop()
-    present = {shard.index for shard in found}
+    count, present = found[0].count, {shard.index for shard in found}
     return [f"{index}/{count}" for index in range(1, count + 1) if index not in present]
 
 

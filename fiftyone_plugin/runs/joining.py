@@ -38,11 +38,11 @@ from .images import IMAGE_SETTINGS, NamesDigest
 from .joinable import FITTED_BY, Part, check_parts, class_names, open_part
 from .likeness import write_dendrogram
 from .model import ARRAYS_NAME, FittedModel
-from .pictures import SHEET_IMAGES, draw_sheet
 from .record import RunDocument
 from .result import LabelResult
 from .samples import SampleRow, iterate_samples, read_samples, total_areas
 from .spool import SpooledDirectory, open_run
+from .stages import SHEET_IMAGES, draw_sheet
 
 __all__ = ["join", "join_runs"]
 
@@ -79,14 +79,9 @@ def join(
         >>> join(["part-1", "part-2"], out="labels")  # doctest: +SKIP
         LabelResult('labels': 240 labelled, 2 skipped, 20 classes)
     """
-    record = join_runs(
-        [folder_of(run) for run in runs],
-        folder_of(out),
-        overwrite=overwrite,
-        partial=partial,
-        progress=progress,
-    )
-    folder = open_run(folder_of(out))
+    parts, target = [folder_of(run) for run in runs], folder_of(out)
+    record = join_runs(parts, target, overwrite=overwrite, partial=partial, progress=progress)
+    folder = open_run(target)
     folder.fetch_finished()
     rows = read_samples(folder.samples_csv)
     return LabelResult(folder.final_root, rows, record.class_names, record.to_json(), LeftOut())
@@ -159,47 +154,40 @@ class _Join:
 
     def conclude(self, names: dict[int, str], began: float) -> RunDocument:
         """Write the other records and the pictures; returns the run's record."""
-        first, root = self.parts[0].record, self.folder.root
+        records = [part.record for part in self.parts]
+        first, roots = records[0], {record.images_root for record in records}
         self._copy_once("model", TOKENS, "eigenvalues.png")
         self.folder.write_classes(names)
         paths = _Paths(self.parts)
-        picks = list(self._spread())
         title = f"{first.settings['method']} · {self.counts['labelled']} images · {len(names)} classes"
-        draw_sheet(self.folder, picks, paths, names, title)
+        draw_sheet(self.folder, list(self._spread()), paths, names, title)
         write_exemplars(self.folder, iterate_samples(self.folder.samples_csv), paths)
         self._borrow_exemplars(names)
         with suppress(UsageError):  # no model, or none that this version reads
             write_dendrogram(self.folder, FittedModel.load(self.folder.model).method, names)
         areas = total_areas(iterate_samples(self.folder.samples_csv))
+        images = self.counts["images"], self.keys.hexdigest(), self.stamps.hexdigest()
+        joined = [{"run_id": one.run_id, "shard": one.shard, **one.counts} for one in records]
         record = replace(
             first,
             run_id=self.folder.run_id,
             settings={
                 **{k: v for k, v in first.settings.items() if k not in FITTED_BY},
-                **dict(zip(IMAGE_SETTINGS, self._images(), strict=True)),
-                "model": _sha256(root / "model" / ARRAYS_NAME),
+                **dict(zip(IMAGE_SETTINGS, images, strict=True)),
+                "model": hashlib.sha256((self.folder.model / ARRAYS_NAME).read_bytes()).hexdigest(),
             },
             counts={name: self.counts[name] for name in ("images", "labelled", "skipped")},
             classes={str(id_): name for id_, name in names.items()},
             areas={str(id_): share for id_, share in areas.items()},
-            work={**_summed(part.record.work for part in self.parts), "joined": self._joined()},
-            left_out=_left_out([part.record.left_out for part in self.parts]),
-            images_root=_common([part.record.images_root for part in self.parts]),
-            seconds=_summed(part.record.seconds for part in self.parts),
+            work={**_summed(one.work for one in records), "joined": joined},
+            left_out=_left_out([one.left_out for one in records]),
+            images_root=first.images_root if len(roots) == 1 else None,
+            seconds=_summed(one.seconds for one in records),
             shard=None,
         )
         record.seconds["join"] = round(time.perf_counter() - began, 3)
         self.folder.write_run(record)
         return record
-
-    def _images(self) -> tuple[int, str, str]:
-        return self.counts["images"], self.keys.hexdigest(), self.stamps.hexdigest()
-
-    def _joined(self) -> list[dict[str, Any]]:
-        return [
-            {"run_id": part.record.run_id, "shard": part.record.shard, **part.record.counts}
-            for part in self.parts
-        ]
 
     def _new_names(self) -> Mapping[str, str]:
         """Return key -> name of the mask where names may clash; shards of one list have no such names."""
@@ -221,11 +209,7 @@ class _Join:
             yield row, new, part
 
     def _one_of(self, found: list[tuple[SampleRow, Part]]) -> tuple[SampleRow, Part]:
-        """Return the row of an image that several runs may have: a mask goes before a reason for none.
-
-        Raises:
-            UsageError: the runs have other masks of it.
-        """
+        """Return the row of an image that several runs may have: a mask goes before a reason for none."""
         labelled = [pair for pair in found if pair[0].mask] or found[:1]
         row, part = labelled[0]
         for other, theirs in labelled[1:]:
@@ -288,21 +272,15 @@ class _Join:
                     break
 
 
-class _Paths(Mapping[str, str]):
+class _Paths(dict[str, str]):
     """Key of an image -> its file, below the first of the runs' folders of images that has it."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._roots = list(dict.fromkeys(part.record.images_root or "" for part in parts))
 
-    def __getitem__(self, key: str) -> str:
+    def __missing__(self, key: str) -> str:
         paths = [os.path.join(root, *key.split("/")) for root in self._roots]
         return next(filter(os.path.exists, paths), paths[0])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 def _link(source: Path, target: Path) -> None:
@@ -318,13 +296,9 @@ def _link(source: Path, target: Path) -> None:
             shutil.copyfile(source, partial)
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _summed(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _summed(documents: Iterable[Mapping[str, object]]) -> dict[str, float]:
     """Return the sum of every number; what is true in one is true."""
-    total: dict[str, Any] = {}
+    total: dict[str, float] = {}
     for document in documents:
         for name, value in document.items():
             if isinstance(value, bool):
@@ -342,7 +316,3 @@ def _left_out(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     examples = [path for document in found for path in document.get("examples", [])]
     folders = sorted({path for document in found for path in document.get("folders", [])})
     return {"extensions": extensions, "examples": examples[:5], "folders": folders}
-
-
-def _common(roots: Sequence[str | None]) -> str | None:
-    return roots[0] if len(set(roots)) == 1 else None

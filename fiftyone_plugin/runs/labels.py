@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -34,23 +34,14 @@ Mask = Path | np.ndarray
 
 @dataclass(frozen=True)
 class GivenLabels:
-    """Masks of some images, of the same size as these.
+    """Masks of some images, of the same size as these."""
 
-    Attributes:
-        masks: key of an image -> its mask, a file or (H, W) ids.
-        names: class id -> name of the classes that the masks show.
-        ignore: ids that mean nothing.
-        skipped: masks that were left out, and why.
-        sha256: of all that is learnt from, to tell two runs apart.
-        discover: clusters without a label that stay as classes of their own.
-    """
-
-    masks: Mapping[str, Mask]
-    names: dict[int, str]
-    ignore: frozenset[int]
-    skipped: tuple[Skipped, ...] = ()
-    sha256: str = ""
-    discover: int = 0
+    masks: Mapping[str, Mask]  # key of an image -> its mask, a file or (H, W) ids
+    names: dict[int, str]  # of the classes that the masks show
+    ignore: frozenset[int]  # ids that mean nothing
+    skipped: tuple[Skipped, ...] = ()  # masks that were left out, and why
+    sha256: str = ""  # of all that is learnt from, to tell two runs apart
+    discover: int = 0  # clusters without a label that stay as classes of their own
 
     def mask(self, key: str) -> np.ndarray:
         """Return the (H, W) ids of an image.
@@ -60,7 +51,7 @@ class GivenLabels:
         """
         return _read(self.masks[key])
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return what a run's settings say of the labels; another run learns the same if it has the same."""
         return {
             "images": len(self.masks),
@@ -71,15 +62,6 @@ class GivenLabels:
         }
 
 
-@dataclass
-class _Found:
-    """What the masks show."""
-
-    masks: dict[str, Mask] = field(default_factory=dict)
-    pixels: dict[int, int] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
-
-
 def read_labels(
     items: Sequence[ImageItem],
     labels: str | Path | Mapping[str, Mask | str],
@@ -88,7 +70,7 @@ def read_labels(
     ignore: Collection[int] = DEFAULT_IGNORE,
     discover: int = 0,
 ) -> GivenLabels:
-    """Pair masks with images and check them.
+    """Pair masks with images and check them; masks that cannot be used are listed in the result and logged.
 
     Args:
         items: the images of the run.
@@ -98,41 +80,41 @@ def read_labels(
         ignore: ids that mean nothing, such as those of pixels that nobody has labelled.
         discover: clusters that no labelled image shows and that stay as classes of their own, at most.
 
-    Returns:
-        The labels; masks that cannot be used are listed in it and logged.
-
     Raises:
         UsageError: there is no folder or no mask of an image, all masks show one class, or ids have no name.
     """
-    given, left = pair_files(items, labels) if isinstance(labels, (str, Path)) else _keyed(items, labels)
-    known = _names(names)
     paths = {item.key: item.path for item in items}
-    found, digest = _Found(skipped=left), hashlib.sha256()
-    for key in sorted(given):
+    if isinstance(labels, (str, Path)):
+        given, skipped = pair_files(items, labels)
+    else:
+        given = {key: Path(mask) if isinstance(mask, str) else mask for key, mask in labels.items()}
+        skipped = [Skipped(key, "no image of this name") for key in sorted(given.keys() - paths.keys())]
+    known = names if names is None or isinstance(names, Mapping) else read_class_names(names)[0]
+    masks: dict[str, Mask] = {}
+    pixels: Counter[int] = Counter()
+    digest = hashlib.sha256()
+    for key in sorted(given.keys() & paths.keys()):
         try:
             mask = _usable(_read(given[key]), paths[key], ignore)
         except ImageReadError as error:
-            found.skipped.append(Skipped(key, error.reason))
+            skipped.append(Skipped(key, error.reason))
             continue
         ids, counts = np.unique(mask, return_counts=True)
-        for id_, count in zip(ids.tolist(), counts.tolist(), strict=True):
-            if id_ not in ignore:
-                found.pixels[id_] = found.pixels.get(id_, 0) + count
-        found.masks[key] = given[key]
+        pixels.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+        masks[key] = given[key]
         digest.update(f"{key} {mask.shape} ".encode("utf-8", "surrogatepass"))
         digest.update(np.ascontiguousarray(mask.astype("<u2")).data)
-    for skipped in found.skipped:
-        logger.warning("label of %s", skipped)
-    shown = _check(found, known, ignore, labels)
+    for each in skipped:
+        logger.warning("label of %s", each)
+    counted = {id_: pixels[id_] for id_ in sorted(pixels.keys() - set(ignore))}
+    shown = _check(counted, skipped, known and {int(k): str(v) for k, v in known.items()}, ignore, labels)
     digest.update(repr((shown, sorted(ignore), discover)).encode())
-    return GivenLabels(
-        found.masks, shown, frozenset(ignore), tuple(found.skipped), digest.hexdigest(), discover
-    )
+    return GivenLabels(masks, shown, frozenset(ignore), tuple(skipped), digest.hexdigest(), discover)
 
 
 def given_labels(
     items: Sequence[ImageItem],
-    labels: str | Path | Mapping[str, Any] | None,
+    labels: str | Path | Mapping[str, Mask | str] | None,
     names: str | Path | Mapping[int, str] | None,
     ignore: Collection[int],
     discover: int,
@@ -185,22 +167,6 @@ def pair_files(items: Sequence[ImageItem], folder: str | Path) -> tuple[dict[str
     return {key: root / stems[name] for name, key in matches.found.items()}, left
 
 
-def _keyed(
-    items: Sequence[ImageItem], labels: Mapping[str, Mask | str]
-) -> tuple[dict[str, Mask], list[Skipped]]:
-    """Return the masks that are given by the key of their image."""
-    keys = {item.key for item in items}
-    found = {key: Path(mask) if isinstance(mask, str) else mask for key, mask in labels.items()}
-    left = [Skipped(key, "no image of this name") for key in sorted(found.keys() - keys)]
-    return {key: mask for key, mask in found.items() if key in keys}, left
-
-
-def _names(names: str | Path | Mapping[int, str] | None) -> dict[int, str] | None:
-    if names is None or isinstance(names, Mapping):
-        return None if names is None else {int(id_): str(name) for id_, name in names.items()}
-    return read_class_names(names)[0]
-
-
 def _read(mask: Mask) -> np.ndarray:
     return read_mask(mask) if isinstance(mask, Path) else mask_ids(np.asarray(mask))
 
@@ -211,22 +177,27 @@ def _usable(mask: np.ndarray, image: str, ignore: Collection[int]) -> np.ndarray
     if mask.shape != size:
         there, wanted = (f"{shape[1]} x {shape[0]}" for shape in (mask.shape, size))
         raise ImageReadError(image, f"its mask is {there} and the image {wanted} pixels")
-    if not (~np.isin(mask, list(ignore))).any():
+    labelled = mask[~np.isin(mask, list(ignore))]
+    if not labelled.size:
         raise ImageReadError(image, f"its mask labels nothing (ignored: {_listed(sorted(ignore))})")
-    if (largest := int(mask[~np.isin(mask, list(ignore))].max())) > MAX_ID:
+    if (largest := int(labelled.max())) > MAX_ID:
         raise ImageReadError(image, f"its mask has id {largest}; ids go up to {MAX_ID}")
     return mask
 
 
 def _check(
-    found: _Found, names: dict[int, str] | None, ignore: Collection[int], labels: object
+    pixels: Mapping[int, int],
+    skipped: Sequence[Skipped],
+    names: Mapping[int, str] | None,
+    ignore: Collection[int],
+    labels: object,
 ) -> dict[int, str]:
     """Return the names of the classes that masks show, or say why nothing can be learnt from them."""
     where = f"in {labels}" if isinstance(labels, (str, Path)) else "given"
-    if not found.masks:
-        reasons = "; ".join(map(str, found.skipped[:NAMED]))
+    if not pixels:
+        reasons = "; ".join(map(str, skipped[:NAMED]))
         raise UsageError(f"none of the masks {where} can be learnt from: {reasons or 'there are none'}")
-    shown = sorted(found.pixels)
+    shown = list(pixels)
     if names is not None and (unnamed := [id_ for id_ in shown if id_ not in names]):
         raise UsageError(
             f"ids {_listed(unnamed)} in the masks {where} have no name: name them, or leave them out with "
@@ -235,11 +206,9 @@ def _check(
     if len(shown) == 1:
         more = "; if 0 is a class too, say --ignore 255" if 0 in ignore else ""
         raise UsageError(f"all masks {where} show one class, {shown[0]}: label a second one{more}")
-    for id_ in shown:
-        if found.pixels[id_] < FEW_PIXELS:
-            logger.warning(
-                "class %s has only %s labelled pixels: little can be learnt of it", id_, found.pixels[id_]
-            )
+    for id_, count in pixels.items():
+        if count < FEW_PIXELS:
+            logger.warning("class %s has only %s labelled pixels: little can be learnt of it", id_, count)
     return {id_: names[id_] if names is not None else f"class {id_}" for id_ in shown}
 
 

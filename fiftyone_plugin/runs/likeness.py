@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,16 +46,12 @@ class Likeness:
     tree: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
 
 
-def likeness(method: Any, clusters: Sequence[int]) -> Likeness:
-    """Compare the clusters of a method by the means that it has of them.
+def likeness(method: object, clusters: Sequence[int]) -> Likeness:
+    """Compare the clusters of a fitted method, ids from 1, by the means that it has of them.
 
-    Args:
-        method: a fitted method; one without ``cluster_means``, or ``None``, knows nothing of them.
-        clusters: ids, from 1; those that an edit has made since are none of the method's.
-
-    Returns:
-        The order of the leaves of a dendrogram (average linkage, each branch turned to its nearest neighbour:
-        Bar-Joseph, Gifford, Jaakkola, 2001) and what it was made of.
+    One without ``cluster_means``, or ``None``, knows nothing of them; clusters that an edit has made since
+    are none of the method's. The order is that of the leaves of a dendrogram (average linkage, each branch
+    turned to its nearest neighbour: Bar-Joseph, Gifford, Jaakkola, 2001).
     """
     means = getattr(method, "cluster_means", lambda: None)()
     known = [] if means is None else [id_ for id_ in clusters if id_ <= len(means)]
@@ -84,15 +80,9 @@ def likeness(method: Any, clusters: Sequence[int]) -> Likeness:
 
 
 def draw_tree(run: Path, alike: Likeness, captions: Mapping[int, str]) -> Image.Image:
-    """Return the dendrogram of a run's clusters, each leaf with a crop and a caption.
+    """Return the dendrogram of a run's clusters, each leaf with a crop and a caption, as an RGB image.
 
-    Args:
-        run: folder of the run, whose strips of crops are read.
-        alike: of the clusters; its tree must not be empty.
-        captions: cluster -> text beside its crop.
-
-    Returns:
-        An RGB image, a row a leaf in the order of the leaves; distances grow to the right.
+    A row is a leaf, in their order; distances grow to the right. The tree must not be empty.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -108,9 +98,8 @@ def draw_tree(run: Path, alike: Likeness, captions: Mapping[int, str]) -> Image.
         draw.text((x, 8), f"{1 - share * longest:.2f}", fill=INK, font=font, anchor="ma")
     for row, id_ in enumerate(alike.order[:count]):
         y = top + row * ROW
-        crop = _first_crop(run, id_)
-        if crop is not None:
-            picture.paste(crop, (4, y + (ROW - CROP) // 2))
+        for crop in crops_of(run, id_)[:1]:
+            picture.paste(crop.resize((CROP, CROP)), (4, y + (ROW - CROP) // 2))
         draw.rectangle((CROP + 10, y + 10, CROP + 20, y + 20), fill=class_color(id_))
         draw.text((CROP + 26, y + ROW / 2), shorten(captions[id_], 34), fill=INK, font=font, anchor="lm")
     nodes = [(left, top + (row + 0.5) * ROW) for row in range(count)]
@@ -122,20 +111,12 @@ def draw_tree(run: Path, alike: Likeness, captions: Mapping[int, str]) -> Image.
     return picture
 
 
-def write_dendrogram(directory: RunDirectory, method: Any, names: Mapping[int, str]) -> None:
+def write_dendrogram(directory: RunDirectory, method: object, names: Mapping[int, str]) -> None:
     """Write ``dendrogram.png`` of a run whose method knows how alike its clusters are; else nothing.
 
-    Args:
-        directory: the run's folder; its strips of crops are there.
-        method: what labelled the images.
-        names: class id -> name.
+    Its strips of crops are there.
     """
     alike = likeness(method, sorted(id_ for id_ in names if id_))
     if 0 < len(alike.tree) < MOST:
         with atomic(directory.root / DENDROGRAM) as partial:
             draw_tree(directory.root, alike, names).save(partial, format="PNG")
-
-
-def _first_crop(run: Path, id_: int) -> Image.Image | None:
-    crops = crops_of(run, id_)
-    return crops[0].resize((CROP, CROP)) if crops else None

@@ -37,25 +37,15 @@ ARCHITECTURE = r"[\w.-]+"
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A fitted method and the pipeline around it.
-
-    Attributes:
-        method: the fitted method.
-        backbone: name in timm's registry, or a weights file by its absolute path.
-        weights_sha256: of the backbone's weights.
-        size: side of the network input in pixels.
-        refine: a name of :data:`~..masks.refine.REFINERS`.
-        seed: seed of the fit.
-        precision: ``float32`` or ``bfloat16``; ``None`` in models of versions that did not record it.
-    """
+    """A fitted method and the pipeline around it."""
 
     method: Method
-    backbone: str
+    backbone: str  # name in timm's registry, or a weights file by its absolute path
     weights_sha256: str
-    size: int
-    refine: str
-    seed: int
-    precision: Literal["float32", "bfloat16"] | None = None
+    size: int  # side of the network input in pixels
+    refine: str  # a name of ..masks.refine.REFINERS
+    seed: int  # of the fit
+    precision: Literal["float32", "bfloat16"] | None = None  # earlier versions did not record it
 
     @classmethod
     def of(cls, method: Method, backbone: Backbone, size: int, refine: str, seed: int) -> FittedModel:
@@ -136,8 +126,7 @@ class FittedModel:
         architecture, separator, rest = name.partition("=")
         path = Path(rest if separator and re.fullmatch(ARCHITECTURE, architecture) else name)
         shared = str(path).startswith(("//", "\\\\"))
-        usable = path.is_absolute() and not shared and path.suffix in CHECKPOINT_SUFFIXES and "\0" not in name
-        if not usable:
+        if not path.is_absolute() or shared or path.suffix not in CHECKPOINT_SUFFIXES or "\0" in name:
             raise UsageError(
                 f"a model may not name weights like {name[:300]!r}, neither a backbone nor a local file by "
                 f"its absolute path; name their file with --backbone"
@@ -173,8 +162,7 @@ def create_configured(config: LabelConfig, refine: str) -> Method:
         "refine": refine,
         "n_jobs": config.jobs,
     }
-    twice = sorted(fixed.keys() & config.options)
-    if twice:
+    if twice := sorted(fixed.keys() & config.options):
         raise UsageError(f"{', '.join(twice)} cannot be an option of the method: there is a setting for it")
     return create_method(config.method, **fixed, **config.options)
 
@@ -231,11 +219,7 @@ class _Method:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a model; they take no more memory than the file is long.
-
-    Raises:
-        UsageError: it is no regular file, too large, or no such file.
-    """
+    """Read the arrays of a model; they take no more memory than the file is long."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

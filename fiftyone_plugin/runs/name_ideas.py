@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..common.untrusted import read_text
 from ..errors import UsageError
 from ..features.image_text import ImageText, load_image_text
 from .exemplars import crops_of
-from .finished import finished_run
+from .result import finished_run
 
 __all__ = ["Idea", "read_vocabulary", "suggest_names"]
 
@@ -40,16 +39,12 @@ def suggest_names(
 ) -> dict[int, list[Idea]]:
     """Hold the crops of every cluster against words.
 
-    Args:
-        run: folder of a finished run.
-        vocabulary: the words, or a file of them, see :func:`read_vocabulary`.
-        model: an image-text model, or its name, see
-            :func:`~fiftyone_plugin.features.image_text.load_image_text`.
-        count: ideas a cluster.
+    The vocabulary is the words, or a file of them, see :func:`read_vocabulary`; the model is an image-text
+    model, or its name, see :func:`~fiftyone_plugin.features.image_text.load_image_text`. The vectors of a
+    cluster's crops are averaged before they are compared.
 
     Returns:
-        cluster id -> ideas, best first; clusters without crops have none. The vectors of a cluster's crops
-        are averaged before they are compared.
+        cluster id -> ``count`` ideas, best first; clusters without crops have none.
 
     Raises:
         UsageError: the folder holds no finished run, no vocabulary, or the model cannot be had.
@@ -61,19 +56,14 @@ def suggest_names(
     crops = {id_: found for id_ in clusters if (found := crops_of(directory.root, id_))}
     if not crops:
         return {}
+    from scipy.special import softmax
+
     texts = model.words(words)
-    return {
-        id_: _best(_mean(model, images), texts, words, model.scale, count) for id_, images in crops.items()
-    }
-
-
-def _mean(model: ImageText, crops: Sequence[Image.Image]) -> np.ndarray:
-    mean = model.images(crops).mean(0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12))
-
-
-def _best(crop: np.ndarray, texts: np.ndarray, words: Sequence[str], scale: float, count: int) -> list[Idea]:
-    scores = scale * (texts @ crop).astype(np.float64)
-    shares = np.exp(scores - scores.max())
-    shares /= shares.sum()
-    return [(words[i], float(shares[i])) for i in np.argsort(-shares, kind="stable")[:count]]
+    ideas: dict[int, list[Idea]] = {}
+    for id_, images in crops.items():
+        mean = model.images(images).mean(0)
+        mean = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        shares = softmax(model.scale * (texts @ mean).astype(np.float64))
+        best = np.argsort(-shares, kind="stable")[:count]
+        ideas[id_] = [(words[i], float(shares[i])) for i in best]
+    return ideas

@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.files import atomic
 from ..common.tables import TableWriter
 from ..common.text import from_spreadsheet_cell, shorten
+from ..common.untrusted import read_text
 from ..errors import UsageError, did_you_mean
 from .exemplars import SIDE, exemplar_path
-from .finished import finished_run
 from .folder import RunDirectory
 from .likeness import likeness
 from .model import FittedModel
+from .result import finished_run
 from .samples import SampleRow, total_areas
 
 if TYPE_CHECKING:
@@ -36,23 +37,14 @@ TEXT = 18  # pixels of a line of text
 
 @dataclass(frozen=True)
 class ClusterCard:
-    """What a person is shown of a cluster.
-
-    Attributes:
-        cluster: its id.
-        name: its name so far, empty for none.
-        share: of all pixels, 0..1.
-        images: that show it.
-        nearest: the cluster most like it; 0 where that is not known.
-        similarity: cosine to that one.
-    """
+    """What a person is shown of a cluster."""
 
     cluster: int
-    name: str
-    share: float
-    images: int
-    nearest: int = 0
-    similarity: float = 0.0
+    name: str  # so far, empty for none
+    share: float  # of all pixels, 0..1
+    images: int  # that show it
+    nearest: int = 0  # the cluster most like it; 0 where that is not known
+    similarity: float = 0.0  # cosine to that one
 
 
 def write_sheet(
@@ -60,11 +52,8 @@ def write_sheet(
 ) -> list[ClusterCard]:
     """Write the table of a run's clusters with an empty column for names, and the picture beside it.
 
-    Args:
-        run: folder of a finished run.
-        table: the CSV file; the picture has its name and ends in ``.jpg``. Names that an earlier one holds
-            stay.
-        ideas: cluster -> suggested names and their scores, best first, for columns of their own.
+    The picture has the name of the table and ends in ``.jpg``. Names that an earlier table holds stay.
+    ``ideas``, cluster -> suggested names and their scores, best first, have columns of their own.
 
     Returns:
         The cards, similar ones side by side.
@@ -118,16 +107,14 @@ def _picture(run: Path, cards: Sequence[ClusterCard]) -> Image.Image:
     """Return the strips of crops of all clusters in the order of the table, column by column."""
     from PIL import Image, ImageDraw
 
-    strips: list[tuple[ClusterCard, Any]] = []
-    for card in cards:
-        path = exemplar_path(run, card.cluster)
-        strips.append((card, Image.open(path) if path.is_file() else None))
-    width = max([strip.width for _, strip in strips if strip is not None] or [SIDE])
+    paths = [exemplar_path(run, card.cluster) for card in cards]
+    strips = [Image.open(path) if path.is_file() else None for path in paths]
+    width = max([strip.width for strip in strips if strip is not None] or [SIDE])
     rows = -(-len(strips) // COLUMNS) or 1
     cell = (width + 12, SIDE + TEXT + 6)
     sheet = Image.new("RGB", (COLUMNS * cell[0], rows * cell[1]), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (card, strip) in enumerate(strips):
+    for number, (card, strip) in enumerate(zip(cards, strips, strict=True)):
         x, y = number // rows * cell[0], number % rows * cell[1]
         text = f"{card.cluster}  {100 * card.share:.1f} %, {card.images} images  {shorten(card.name, 40)}"
         draw.text((x + 2, y + 2), text, fill="black")
@@ -140,15 +127,12 @@ def _picture(run: Path, cards: Sequence[ClusterCard]) -> Image.Image:
 def read_names(path: Path, clusters: Sequence[int] | None) -> dict[int, str]:
     """Read a table of names: cluster id -> name, empty ones left out.
 
-    Args:
-        path: CSV with the columns ``cluster`` and ``name``, or the first two columns without a header.
-        clusters: ids that there are; ``None``: any.
+    It is CSV with the columns ``cluster`` and ``name``, or two columns first and no header. The run has these
+    clusters; ``None``: any.
 
     Raises:
         UsageError: it cannot be read, a line is no id and name, a cluster is not there or has two names.
     """
-    from ..common.untrusted import read_text
-
     text = read_text(path, what="a table of names", max_bytes=MAX_BYTES).removeprefix("\ufeff")
     lines = list(csv.reader(text.splitlines()))
     columns, start = (0, 1), 0

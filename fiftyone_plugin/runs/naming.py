@@ -13,19 +13,17 @@ import numpy as np
 from ..common.files import real_path
 from ..common.progress import NullProgress, Progress
 from ..errors import ImageReadError, UsageError, did_you_mean
-from ..images.listing import ImageItem
 from ..masks.areas import class_shares
 from ..masks.files import read_mask, write_mask
 from .exemplars import write_exemplars
-from .finished import finished_run
 from .folder import RunDirectory
 from .images import describe_images
 from .model import FittedModel
 from .name_sheet import BACKGROUND, read_names
-from .pictures import draw_sheet
 from .record import RunDocument
-from .result import LabelResult
+from .result import LabelResult, finished_run
 from .samples import SampleRow, total_areas
+from .stages import draw_sheet
 
 __all__ = ["Edited", "name_clusters"]
 
@@ -34,15 +32,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Edited:
-    """What edits in a dataset have made of a run, whose folder is as it was.
+    """What edits in a dataset have made of a run, whose folder is as it was."""
 
-    Attributes:
-        names: class id -> name, of all classes that there are now.
-        masks: name of a mask -> the file that shows it now, of those that an edit has changed.
-    """
-
-    names: Mapping[int, str]
-    masks: Mapping[str, Path]
+    names: Mapping[int, str]  # class id -> name, of all classes that there are now
+    masks: Mapping[str, Path]  # name of a mask -> the file that shows it now, of those that were changed
 
 
 def name_clusters(
@@ -79,22 +72,29 @@ def name_clusters(
     source, record, rows = finished_run(Path(run))
     if real_path(Path(out)) == real_path(Path(run)):
         raise UsageError(f"{out} is the run itself, which stays as it is; choose another --out")
-    old = edited.names if edited is not None else record.class_names
-    clusters = sorted(id_ for id_ in {id_ for row in rows for id_ in row.classes} | set(old) if id_)
+    edited = edited or Edited(record.class_names, {})
+    clusters = sorted(({id_ for row in rows for id_ in row.classes} | set(edited.names)) - {0})
     given = read_names(Path(names), clusters) if isinstance(names, (str, Path)) else dict(names)
     if wrong := sorted(set(given) - set(clusters)):
         raise UsageError(f"the run has no cluster {wrong[0]}{did_you_mean(wrong[0], map(str, clusters))}")
     if not any(name.strip() for name in given.values()):
         raise UsageError(f"no cluster has a name in {names}: fill in its column 'name'")
-    class_of, shown = _classes(clusters, given, old, classes)
-    masks = {} if edited is None else edited.masks
+    class_of, shown = _classes(clusters, given, edited.names, classes)
+    table = np.arange(1 + max([*class_of, *(id_ for row in rows for id_ in row.classes)]))
+    table[list(class_of)] = list(class_of.values())
     target = RunDirectory(Path(out))
     target.reserve(resume=False, restart=overwrite)
     try:
         settings = {**record.settings, "named": {str(k): v for k, v in sorted(given.items())}}
         folder = target.open({**settings, "named_run": record.run_id}, resume=False, restart=overwrite)
         try:
-            return _write(source, masks, record, rows, folder, class_of, shown, progress or NullProgress())
+            with (progress or NullProgress()).stage("masks", total=len(rows)) as stage:
+                renamed = []
+                for row in rows:
+                    path = edited.masks.get(row.mask, source.masks / row.mask)
+                    renamed.append(_rename(path, source, folder, row, table))
+                    stage.update()
+            return _write(source, record, renamed, folder, class_of, shown)
         except BaseException:
             folder.remove_outputs()
             raise
@@ -106,79 +106,58 @@ def _classes(
     clusters: list[int], given: Mapping[int, str], old: Mapping[int, str], wanted: Mapping[int, str] | None
 ) -> tuple[dict[int, int], dict[int, str]]:
     """Return cluster -> class, and class -> name; the named ones first, in the order of the table."""
-    ids = {name.strip().casefold(): id_ for id_, name in (wanted or {}).items()}
-    shown: dict[int, str] = {}
+    shown = dict(wanted or {})
+    ids = {name.strip().casefold(): id_ for id_, name in shown.items()}
     class_of: dict[int, int] = {}
     for cluster, name in given.items():
         word = name.strip().casefold()
-        if not word:
-            continue
         if word in BACKGROUND:
             class_of[cluster] = 0
-            continue
-        if wanted is not None and word not in ids:
-            raise UsageError(f"no class is called {name!r}{did_you_mean(name, wanted.values())}")
-        class_of[cluster] = ids.setdefault(word, len(ids) + 1)
-        shown.setdefault(class_of[cluster], (wanted or {}).get(class_of[cluster], name.strip()))
-    free = max([*shown, *(wanted or {}), 0]) + 1
-    for cluster in clusters:
-        if cluster not in class_of:
-            class_of[cluster] = free
-            shown[free] = old.get(cluster, f"class {cluster}")
-            free += 1
-    if wanted is not None:
-        shown |= {id_: name for id_, name in wanted.items() if id_ not in shown}
-    return class_of, {id_: shown[id_] for id_ in sorted(shown)}
+        elif word:
+            if wanted is not None and word not in ids:
+                raise UsageError(f"no class is called {name!r}{did_you_mean(name, wanted.values())}")
+            class_of[cluster] = ids.setdefault(word, len(ids) + 1)
+            shown.setdefault(class_of[cluster], name.strip())
+    free = max([*shown, 0]) + 1
+    for class_, cluster in enumerate((id_ for id_ in clusters if id_ not in class_of), free):
+        class_of[cluster] = class_
+        shown[class_] = old.get(cluster, f"class {cluster}")
+    return class_of, dict(sorted(shown.items()))
 
 
 def _write(
     source: RunDirectory,
-    masks: Mapping[str, Path],
     record: RunDocument,
     rows: list[SampleRow],
     folder: RunDirectory,
     class_of: Mapping[int, int],
     names: dict[int, str],
-    progress: Progress,
 ) -> LabelResult:
-    table = np.arange(1 + max([*class_of, *(id_ for row in rows for id_ in row.classes), 0]))
-    for cluster, class_ in class_of.items():
-        table[cluster] = class_
-    renamed = []
-    with progress.stage("masks", total=len(rows)) as stage:
-        for row in rows:
-            path = masks.get(row.mask, source.masks / row.mask)
-            renamed.append(_rename(path, source, folder, row, table))
-            stage.update()
-    root = record.images_root or ""
-    paths = {row.image: str(Path(root) / row.image) for row in renamed}
-    folder.items = [ImageItem(row.image, paths[row.image], row.mask) for row in renamed]
+    """Write what goes with the masks of the new run."""
+    paths = {row.image: str(Path(record.images_root or "") / row.image) for row in rows}
     _save_model(source, folder, class_of, names)
     folder.write_classes(names)
-    labelled = [row for row in renamed if row.status == "labelled"]
-    title = f"{Path(source.root).name}, named · {len(labelled)} images · {len(names)} classes"
-    draw_sheet(folder, renamed, paths, names, title)
-    write_exemplars(folder, renamed, paths)
-    counts = {"images": len(renamed), "labelled": len(labelled), "skipped": len(renamed) - len(labelled)}
+    labelled = [row for row in rows if row.status == "labelled"]
+    title = f"{source.root.name}, named · {len(labelled)} images · {len(names)} classes"
+    draw_sheet(folder, rows, paths, names, title)
+    write_exemplars(folder, rows, paths)
     done = replace(
         record,
         run_id=folder.run_id,
         settings={
             **record.settings,
-            **describe_images({row.image: row.stamp for row in renamed}),
-            "named": {
-                str(cluster): names.get(id_, "background") for cluster, id_ in sorted(class_of.items())
-            },
+            **describe_images({row.image: row.stamp for row in rows}),
+            "named": {str(k): names.get(id_, "background") for k, id_ in sorted(class_of.items())},
             "named_run": record.run_id,
         },
-        counts=counts,
+        counts={"images": len(rows), "labelled": len(labelled), "skipped": len(rows) - len(labelled)},
         classes={str(id_): name for id_, name in names.items()},
         areas={str(id_): share for id_, share in total_areas(labelled).items()},
     )
-    folder.write_samples(renamed)
+    folder.write_samples(rows)
     folder.write_run(done)
     folder.finish()
-    return LabelResult(folder.final_root, renamed, names, done.to_json())
+    return LabelResult(folder.final_root, rows, names, done.to_json())
 
 
 def _rename(
@@ -196,13 +175,8 @@ def _rename(
         logger.warning("%s: its mask %s", row.image, error.reason)
         return SampleRow(image=row.image, status="skipped", error=f"its mask {error.reason}", stamp=row.stamp)
     classes, shares = class_shares(mask)
-    made = replace(
-        row,
-        classes=classes,
-        shares=shares,
-        qualities=_qualities(row, table, classes),
-        coverage=float((mask > 0).mean()),
-    )
+    qualities, coverage = _qualities(row, table, classes), float((mask > 0).mean())
+    made = replace(row, classes=classes, shares=shares, qualities=qualities, coverage=coverage)
     folder.append([made])
     write_mask(folder.masks / row.mask, mask)
     if (source.confidence / row.mask).is_file():

@@ -6,9 +6,8 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..common.files import write_json
 from ..common.progress import Progress, Stage
@@ -27,23 +26,14 @@ LONGEST = 2000  # characters of a reason
 
 @dataclass(frozen=True)
 class Note:
-    """How far a run is.
-
-    Attributes:
-        stage: name of the stage.
-        done: units of it that are done.
-        total: units of it, ``None`` where they are not known.
-        seconds: since the stage began.
-        at: seconds since the epoch.
-        reason: why the run ended; empty while it works.
-    """
+    """How far a run is."""
 
     stage: str
-    done: int = 0
-    total: int | None = None
-    seconds: float = 0.0
-    at: float = 0.0
-    reason: str = ""
+    done: int = 0  # units of the stage
+    total: int | None = None  # units of it, where they are known
+    seconds: float = 0.0  # since the stage began
+    at: float = 0.0  # seconds since the epoch
+    reason: str = ""  # why the run ended; empty while it works
 
     @property
     def share(self) -> float:
@@ -65,22 +55,17 @@ def _write(out: Path, note: Note) -> None:
 def read_note(out: Path) -> Note | None:
     """Return the note of the run in ``out``; ``None`` where there is none that is sound."""
     try:
-        found = read_json(_path(out), what="a note on a run")
-        note = Note(**found)
+        note = Note(**read_json(_path(out), what="a note on a run"))
     except (TypeError, UsageError):
         return None
-    return note if _is_sound(note) else None
-
-
-def _is_sound(note: Note) -> bool:
     counts = (note.done, 0 if note.total is None else note.total)
-    times = (note.seconds, note.at)
-    return (
+    is_sound = (
         isinstance(note.stage, str)
         and isinstance(note.reason, str)
         and all(type(count) is int and 0 <= count < 2**53 for count in counts)
-        and all(isinstance(each, int | float) and math.isfinite(each) for each in times)
+        and all(isinstance(each, int | float) and math.isfinite(each) for each in (note.seconds, note.at))
     )
+    return note if is_sound else None
 
 
 def is_running(out: Path) -> bool:
@@ -91,9 +76,8 @@ def is_running(out: Path) -> bool:
 
 def note_end(out: Path, reason: object) -> None:
     """Note why the run in ``out`` ended before it was done."""
-    note = read_note(out) or Note("")
-    changed = {"at": time.time(), "reason": str(reason)[:LONGEST] or type(reason).__name__}
-    _write(out, Note(**{**asdict(note), **changed}))
+    words = str(reason)[:LONGEST] or type(reason).__name__
+    _write(out, replace(read_note(out) or Note(""), at=time.time(), reason=words))
 
 
 def forget_note(out: Path) -> None:
@@ -118,19 +102,16 @@ class NotedProgress:
             done = 0
             last = start
 
-            def __init__(self, stage: Stage) -> None:
-                self._stage = stage
-
             def update(self, n: int = 1) -> None:
-                self._stage.update(n)
+                stage.update(n)
                 self.done += n
                 if time.monotonic() - self.last >= INTERVAL_S:
                     self.last = time.monotonic()
                     _write(out, Note(name, self.done, total, self.last - start, time.time()))
 
-            def __getattr__(self, attribute: str) -> Any:
-                return getattr(self._stage, attribute)
+            def __getattr__(self, attribute: str) -> object:
+                return getattr(stage, attribute)
 
         _write(out, Note(name, 0, total, 0.0, time.time()))
         with self.inner.stage(name, total, unit) as stage:
-            yield _Noted(stage)
+            yield _Noted()

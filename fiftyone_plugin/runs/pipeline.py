@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from ..common.files import real_path
 from ..common.memory import is_out_of_memory
@@ -21,29 +21,23 @@ from .config import LabelConfig, resolve_refinement, with_number_of_classes
 from .estimate import learn
 from .folder import RunDirectory
 from .given import given_sets, remove_given
+from .labelling import Place, engine_of
 from .labels import GivenLabels
 from .model import FittedModel, create_configured
-from .places import Place, engine_of
 from .provenance import describe_settings, versions
 from .record import RunDocument
 from .result import LabelResult
 from .samples import SampleRow, read_samples
 from .session import Session
 from .spool import fetch_model, open_run
-from .stages import all_rows, conclude, fit, none_readable, predict
-from .teaching import taught_method, teach
+from .stages import conclude, fit, none_readable, predict, taught_method, teach
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
     from ..methods.base import Method
     from ..methods.taught import Taught
 
-__all__ = [
-    "LabelConfig",
-    "LabelResult",
-    "label_items",
-    "resolve_refinement",
-]
+__all__ = ["LabelConfig", "LabelResult", "label_items", "resolve_refinement"]
 
 # what results do not depend on
 RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "engine", "workers")
@@ -60,11 +54,11 @@ def label_items(
     restart: bool = False,
     progress: Progress | None = None,
 ) -> LabelResult:
-    """Label images into a run folder.
+    """Label images into a run folder, which is made if absent; the result lists skipped images too.
 
     Args:
         items: images to label, see :func:`fiftyone_plugin.images.listing.list_images`.
-        out: the run's folder; made if absent.
+        out: the run's folder.
         config: settings.
         model: folder of a fitted model (``DIR/model`` of an earlier run): label without fitting; its method,
             size, refinement, seed and, unless ``config`` names another place of the same weights, its
@@ -78,101 +72,96 @@ def label_items(
             finished too, and if that is interrupted ``resume`` goes on with the new one.
         progress: where stages report to.
 
-    Returns:
-        The result, with skipped images listed.
-
     Raises:
         UsageError: impossible settings, ``out`` is taken or the folder of the images, or there is another
             run to go on with.
         MissingDependencyError: weights or an asked-for refiner are not there.
         PseudoMaskError: not one image could be read, or the disk or memory ran short.
     """
-    order = _settle(items, out, config, model, labels)
-    timed = TimedProgress(progress or NullProgress())
-    began = time.perf_counter()
+    order = _settle(items, out, config, model, labels, progress)
     directory = open_run(out)
     directory.reserve(resume=resume, restart=restart)
     try:
-        session = _open_session(order, timed)
+        session = _open_session(order)
         wanted = FittedModel.of(order.method, session.backbone, session.size, order.refine, order.seed)
         settings = _settings(order, wanted, session)
         folder = directory.open(settings, resume=resume, restart=restart, items=items)
         if (finished := _read_finished(folder, order.left_out)) is not None:
             folder.finish()
             return finished
-        return _fit_and_label(order, wanted, session, settings, folder, timed, began)
+        return _fit_and_label(order, wanted, session, settings, folder)
     except (OSError, MemoryError, RuntimeError) as error:
-        words = _in_words(error, out)
-        if words is None:
-            raise
-        raise words from error
+        if is_out_of_memory(error):
+            raise PseudoMaskError(
+                f"the run in {out} stopped: memory ran short; use a smaller --batch-size or --size, or fewer "
+                "--jobs. What is done is kept: --resume goes on with the same settings"
+            ) from error
+        if isinstance(error, OSError) and not isinstance(error, PseudoMaskError):
+            raise PseudoMaskError(f"the run in {out} stopped: {error}; mend that and use --resume") from error
+        raise
     finally:
         directory.close()
 
 
 @dataclass(frozen=True)
 class _Order:
-    """What is to be done, complete and checked, before any folder is touched.
-
-    Attributes:
-        items: images to label.
-        out: the run's folder.
-        config: settings, with the number of classes.
-        model: folder of the fitted model that is given.
-        given: that model; ``None`` where one is to be fitted.
-        labels: masks of some of the images.
-        method: labels the images; not fitted, unless a model is given and nothing is taught.
-        refine: name of the refinement.
-        seed: of whatever is drawn.
-    """
+    """What is to be done, complete and checked, before any folder is touched."""
 
     items: Sequence[ImageItem]
     out: Path
-    config: LabelConfig
-    model: Path | None
-    given: FittedModel | None
+    config: LabelConfig  # with the number of classes
+    model: Path | None  # folder of the fitted model that is given
+    given: FittedModel | None  # that model; none where one is to be fitted
     labels: GivenLabels | None
-    method: Method
+    method: Method  # not fitted, unless a model is given and nothing is taught
     refine: str
     seed: int
+    progress: TimedProgress
+    began: float = field(default_factory=time.perf_counter)
 
     @property
     def left_out(self) -> LeftOut:
         """Files beside the images that are none."""
         return getattr(self.items, "left_out", None) or LeftOut()
 
-    @property
-    def shard(self) -> str | None:
-        """Which part of the images this is."""
-        shard = getattr(self.items, "shard", None)
-        return None if shard is None else str(shard)
-
 
 def _settle(
-    items: Sequence[ImageItem], out: Path, config: LabelConfig, model: Path | None, labels: GivenLabels | None
+    items: Sequence[ImageItem],
+    out: Path,
+    config: LabelConfig,
+    model: Path | None,
+    labels: GivenLabels | None,
+    progress: Progress | None,
 ) -> _Order:
     if not items:
         raise UsageError("no images to label")
     config = with_number_of_classes(config, len(items), labels is not None)
-    if getattr(items, "shard", None) is not None and model is None:
+    folder = given = None
+    if model is not None:
+        folder = fetch_model(model)
+        given = FittedModel.load(folder)
+        if real_path(model) == real_path(out / "model"):
+            raise UsageError(f"{model} belongs to the run in {out}; choose another --out for the new images")
+        given = given if config.recut is None else given.recut(config.recut)
+    elif getattr(items, "shard", None) is not None:
         raise UsageError(
             "a shard is labelled with a fitted model, the same one for all shards: label some of the images "
             "first, and name the folder model of that run (--model)"
         )
-    fetched = fetch_model(model) if model is not None else None
-    given = _given_model(fetched, model, out, config)
+    elif config.recut is not None:
+        raise UsageError("recut cuts the classes of a fitted model: name its folder, DIR/model of a run")
     engine_of(config)  # refuses what cannot be
     _refuse_folder_of_images(items, out)
     refine = resolve_refinement(given.refine if given else config.refine)
     method = given.method if given else create_configured(config, refine)
     if labels is not None:
         method = taught_method(method, labels)
-    seed = given.seed if given else config.seed
-    return _Order(items, out, config, fetched, given, labels, method, refine, seed)
+    seed, timed = given.seed if given else config.seed, TimedProgress(progress or NullProgress())
+    return _Order(items, out, config, folder, given, labels, method, refine, seed, timed)
 
 
-def _open_session(order: _Order, progress: Progress) -> Session:
-    with progress.stage("load backbone", total=1, unit="model") as stage:
+def _open_session(order: _Order) -> Session:
+    with order.progress.stage("load backbone", total=1, unit="model") as stage:
         session = Session.open(order.config, order.given, images=len(order.items))
         stage.update()
     for layer in order.method.inputs:  # an impossible one must not cost an earlier run
@@ -180,7 +169,7 @@ def _open_session(order: _Order, progress: Progress) -> Session:
     return session
 
 
-def _settings(order: _Order, wanted: FittedModel, session: Session) -> dict[str, Any]:
+def _settings(order: _Order, wanted: FittedModel, session: Session) -> dict[str, object]:
     """Return what the masks depend on, as a run's record tells it."""
     settings = describe_settings(wanted, session.backbone, order.items, order.model)
     if order.labels is not None:
@@ -191,13 +180,7 @@ def _settings(order: _Order, wanted: FittedModel, session: Session) -> dict[str,
 
 
 def _fit_and_label(
-    order: _Order,
-    wanted: FittedModel,
-    session: Session,
-    settings: dict[str, Any],
-    folder: RunDirectory,
-    progress: TimedProgress,
-    began: float,
+    order: _Order, wanted: FittedModel, session: Session, settings: dict[str, object], folder: RunDirectory
 ) -> LabelResult:
     """Do what is left to do of a run, and conclude it."""
     config = order.config
@@ -210,9 +193,9 @@ def _fit_and_label(
     with engine_of(config) as engine:
         place = Place(engine, config, session, source, folder)
         with place.features(wanted.method):
-            fitted = _fit_or_load(order, wanted, session, source, folder, progress)
+            fitted = _fit_or_load(order, wanted, session, source, folder)
         folder.checkpoint()
-        for row in predict(place.labelling(fitted, memos), engine, todo, source, folder, progress):
+        for row in predict(place.labelling(fitted, memos), engine, todo, source, folder, order.progress):
             done[row.image] = row
     if not done:
         raise none_readable(source)
@@ -223,29 +206,24 @@ def _fit_and_label(
         work={"images": len(todo), "forwards": source.forwards, "fitted": fits},
         left_out=order.left_out.to_json(),
         images_root=folder.items[0].root,
-        shard=order.shard,
+        shard=None if (shard := getattr(order.items, "shard", None)) is None else str(shard),
     )
-    rows = all_rows(folder, done, source)
-    record = conclude(folder, fitted, session, rows, record, progress, began)
-    result = _result(folder, rows, record, order.left_out)
+    rows = [
+        done.get(item.key)
+        or SampleRow(
+            image=item.key,
+            status="skipped",
+            error=source.failures.get(item.key, "not processed"),
+            stamp=file_stamp(item.path),
+        )
+        for item in folder.items
+    ]
+    record = conclude(folder, fitted, session, rows, record, order.progress, order.began)
+    result = LabelResult(folder.final_root, rows, record.class_names, record.to_json(), order.left_out)
     if config.engine == "local":
         learn(result)  # how long it takes on this machine
     remove_given(order.out, keep=given_sets(order.items))  # of a run that this one has replaced
     return result
-
-
-def _given_model(
-    folder: Path | None, named: Path | None, out: Path, config: LabelConfig
-) -> FittedModel | None:
-    """Load the model that is to label without a fit, cut into other classes where that is asked for."""
-    if folder is None:
-        if config.recut is not None:
-            raise UsageError("recut cuts the classes of a fitted model: name its folder, DIR/model of a run")
-        return None
-    model = FittedModel.load(folder)
-    if real_path(named or folder) == real_path(out / "model"):
-        raise UsageError(f"{named} belongs to the run in {out}; choose another --out for the new images")
-    return model if config.recut is None else model.recut(config.recut)
 
 
 def _finished_rows(folder: RunDirectory) -> dict[str, SampleRow]:
@@ -260,12 +238,7 @@ def _finished_rows(folder: RunDirectory) -> dict[str, SampleRow]:
 
 
 def _fit_or_load(
-    order: _Order,
-    wanted: FittedModel,
-    session: Session,
-    source: ImageFeatureSource,
-    folder: RunDirectory,
-    progress: Progress,
+    order: _Order, wanted: FittedModel, session: Session, source: ImageFeatureSource, folder: RunDirectory
 ) -> FittedModel:
     """Return the model as the run's folder holds it, fitted unless it was.
 
@@ -275,25 +248,14 @@ def _fit_or_load(
     if not FittedModel.is_in(folder.model) or (is_fitted and labels is None):
         session.prepare(wanted.method, folder.work / "fit")
         if not is_fitted:
-            fit(source, source.sample(order.config.fit_images, order.config.seed), wanted.method, progress)
+            sample = source.sample(order.config.fit_images, order.config.seed)
+            fit(source, sample, wanted.method, order.progress)
         if labels is not None:
-            teach(source, cast("Taught", wanted.method), labels, progress)
+            teach(source, cast("Taught", wanted.method), labels, order.progress)
         wanted.save(folder.model)
     model = FittedModel.load(folder.model)
     session.prepare(model.method)
     return model
-
-
-def _in_words(error: Exception, out: Path) -> PseudoMaskError | None:
-    """Return what a person should read of an error of the disk or of memory; ``None`` for any other error."""
-    if is_out_of_memory(error):
-        return PseudoMaskError(
-            f"the run in {out} stopped: memory ran short; use a smaller --batch-size or --size, or fewer "
-            "--jobs. What is done is kept: --resume goes on with the same settings"
-        )
-    if isinstance(error, OSError) and not isinstance(error, PseudoMaskError):
-        return PseudoMaskError(f"the run in {out} stopped: {error}; mend that and use --resume")
-    return None
 
 
 def _refuse_folder_of_images(items: Sequence[ImageItem], out: Path) -> None:
@@ -319,10 +281,4 @@ def _read_finished(folder: RunDirectory, left_out: LeftOut) -> LabelResult | Non
     rows = read_samples(folder.samples_csv)
     if not all(folder.has_mask(row.mask) for row in rows if row.status == "labelled"):
         return None
-    return _result(folder, rows, record, left_out)
-
-
-def _result(
-    folder: RunDirectory, rows: list[SampleRow], record: RunDocument, left_out: LeftOut
-) -> LabelResult:
     return LabelResult(folder.final_root, rows, record.class_names, record.to_json(), left_out)

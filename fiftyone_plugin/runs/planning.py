@@ -30,20 +30,12 @@ def plan_run(
 ) -> Plan:
     """Complete the settings of a run as the run itself would.
 
-    Args:
-        images: number of images.
-        paths: some of them, of which the share with cached features is taken.
-        method: as in :class:`~fiftyone_plugin.runs.config.LabelConfig`; so are the others.
-        backbone: name, file, or ``None`` for the default.
-        size: side of the network input in pixels.
-        refine: a name of :data:`~..masks.refine.REFINERS`, or ``None`` for the default.
-        device: torch device or ``auto``.
-        fitted: a fitted model is used.
-        kept: features go to the cache, and come from it.
-        tiles: in which images are seen besides; 1 for none.
-        limits: ``fit_images`` and ``cache_limit``, where they are not the defaults.
+    They are those of :class:`~fiftyone_plugin.runs.config.LabelConfig`, the others those of
+    :class:`~.estimate.Plan`. ``paths`` are some of the images, of which the share with cached features is
+    taken, if features are ``kept``; ``limits`` are ``fit_images`` and ``cache_limit``, where they are not the
+    defaults.
     """
-    from ..features.backbones.presence import default_here
+    from ..features.backbones.registry import default_here
     from ..features.cache import cached_share
 
     name = backbone or default_here()

@@ -6,6 +6,7 @@ import base64
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,20 +30,12 @@ QUALITY = 88
 
 @dataclass(frozen=True)
 class Preview:
-    """A preview.
+    """What came of it, as numbers and as a picture."""
 
-    Attributes:
-        picture: JPEG of photo and overlay side by side, with a legend.
-        labelled: number of images shown.
-        skipped: (image, reason) of those that could not be labelled.
-        classes: number of classes that occur.
-        seconds: what it took.
-    """
-
-    picture: bytes
-    labelled: int
-    skipped: list[tuple[str, str]]
-    classes: int
+    picture: bytes  # JPEG of photo and overlay side by side, with a legend
+    labelled: int  # images shown
+    skipped: list[tuple[str, str]]  # (image, reason) of those that could not be labelled
+    classes: int  # that occur
     seconds: float
 
     @property
@@ -61,13 +54,8 @@ def preview(
     """Label a few images and draw them.
 
     Without ``model`` the method is fitted to these images alone: they show what regions and edges will be
-    like, while the classes of a whole data set are better told apart.
-
-    Args:
-        items: the images; more than a dozen make the picture long.
-        config: settings.
-        model: ``DIR/model`` of a finished run, whose classes are shown.
-        progress: where stages report to.
+    like, while the classes of a whole data set are better told apart. With it, ``DIR/model`` of a finished
+    run, the classes of that run are shown. More than a dozen images make the picture long.
 
     Raises:
         UsageError: impossible settings.
@@ -76,29 +64,22 @@ def preview(
     """
     with tempfile.TemporaryDirectory(prefix="pseudomask-preview-") as folder:
         result = label_items(items, Path(folder), config, model=model, progress=progress)
-        present = {id_ for row in result.labelled for id_ in row.classes}
+        how = "classes of the chosen run" if model is not None else "fitted to these images alone"
+        title = f"{result.run['settings']['method']} · {len(result.labelled)} images · {how}"
+        pairs = _pairs(result, {item.key: item.path for item in items})
+        picture = io.BytesIO()
+        sheet = contact_sheet(pairs, result.class_names, title, columns=2, cell=CELL)
+        sheet.save(picture, "JPEG", quality=QUALITY)
         return Preview(
-            picture=_draw(result, {item.key: item for item in items}, fitted=model is not None),
+            picture=picture.getvalue(),
             labelled=len(result.labelled),
             skipped=[(row.image, row.error) for row in result.skipped],
-            classes=len(present),
+            classes=len({id_ for row in result.labelled for id_ in row.classes}),
             seconds=result.run["seconds"]["total"],
         )
 
 
-def _draw(result: LabelResult, items: dict[str, ImageItem], *, fitted: bool) -> bytes:
-    how = "classes of the chosen run" if fitted else "fitted to these images alone"
-    title = f"{result.run['settings']['method']} · {len(result.labelled)} images · {how}"
-    sheet = contact_sheet(_pairs(result, items), result.class_names, title, columns=2, cell=CELL)
-    file = io.BytesIO()
-    sheet.save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
-
-
-def _pairs(result: LabelResult, items: dict[str, ImageItem]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def _pairs(result: LabelResult, paths: dict[str, str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     for row in result.labelled:
-        try:
-            image = read_image(items[row.image].path)
-        except ImageReadError:
-            continue  # gone since it was labelled a moment ago
-        yield row.image, image, read_mask(result.mask_path(row))
+        with suppress(ImageReadError):  # gone since it was labelled a moment ago
+            yield row.image, read_image(paths[row.image]), read_mask(result.mask_path(row))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._version import DISTRIBUTION, __version__
 from ..common.stamps import file_stamp
@@ -23,14 +24,10 @@ __all__ = ["describe_settings", "image_names_sha256", "versions"]
 
 def describe_settings(
     model: FittedModel, backbone: Backbone, items: Sequence[ImageItem], fitted: Path | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return all that the masks depend on, JSON-serialisable; a resumed run must have the same.
 
-    Args:
-        model: the model, fitted or to be fitted.
-        backbone: its backbone.
-        items: the images.
-        fitted: the folder that the model was loaded from.
+    The model is to be fitted, or was loaded from the folder ``fitted``.
     """
     arrays = (fitted / ARRAYS_NAME).read_bytes() if fitted else None
     return {
@@ -58,12 +55,8 @@ def image_names_sha256(items: Sequence[ImageItem]) -> str:
 def versions() -> dict[str, str]:
     """Return package -> version of what results depend on, as far as it is installed."""
     packages = ("torch", "timm", "numpy", "scikit-learn", "scipy", "pillow", "fiftyone", "pydensecrf2")
-    installed = {package: found for package in packages if (found := _version_of(package))}
-    return {DISTRIBUTION: __version__, "python": platform.python_version(), **installed}
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    found = {DISTRIBUTION: __version__, "python": platform.python_version()}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

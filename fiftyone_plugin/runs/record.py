@@ -20,37 +20,23 @@ WHAT = "the record of a run"
 class RunDocument:
     """The content of a ``run.json``; a run that is not complete has recorded its settings only.
 
-    Attributes:
-        settings: all that the masks depend on; another run has the same masks if it has the same settings.
-        format: of the file.
-        status: ``running`` or ``complete``.
-        resources: settings that the masks do not depend on, such as the device.
-        versions: package -> version of what the masks may depend on.
-        counts: number of ``images``, ``labelled`` and ``skipped``.
-        classes: class id -> name.
-        areas: class id -> share of all pixels, in [0, 1].
-        work: what was computed, for estimates of other runs, see :mod:`fiftyone_plugin.runs.estimate`.
-        left_out: what was found beside the images.
-        images_root: folder that the keys of the images are relative to, where there is one.
-        seconds: stage -> seconds, and their ``total``.
-        run_id: what tells this run from every other; earlier versions wrote none.
-        shard: ``I/N`` where the run is of a part of the images.
+    Two runs have the same masks if they have the same settings.
     """
 
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # all that the masks depend on
     format: int = RUN_FORMAT
     status: Literal["running", "complete"] = "running"
-    resources: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    classes: dict[str, str] = field(default_factory=dict)
-    areas: dict[str, float] = field(default_factory=dict)
-    work: dict[str, Any] = field(default_factory=dict)
-    left_out: dict[str, Any] = field(default_factory=dict)
-    images_root: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    run_id: str | None = None
-    shard: str | None = None
+    resources: dict[str, Any] = field(default_factory=dict)  # settings that the masks do not depend on
+    versions: dict[str, str] = field(default_factory=dict)  # of packages that the masks may depend on
+    counts: dict[str, int] = field(default_factory=dict)  # of images, labelled and skipped
+    classes: dict[str, str] = field(default_factory=dict)  # class id -> name
+    areas: dict[str, float] = field(default_factory=dict)  # class id -> share of all pixels, in [0, 1]
+    work: dict[str, Any] = field(default_factory=dict)  # what was computed, for estimates of other runs
+    left_out: dict[str, Any] = field(default_factory=dict)  # what was found beside the images
+    images_root: str | None = None  # folder that the keys of the images are relative to
+    seconds: dict[str, float] = field(default_factory=dict)  # of each stage, and their total
+    run_id: str | None = None  # what tells this run from every other; earlier versions wrote none
+    shard: str | None = None  # I/N where the run is of a part of the images
 
     @property
     def is_complete(self) -> bool:

@@ -43,9 +43,7 @@ def is_exchange_begun(work: Path) -> bool:
 def finish_exchange(directory: _Folder, new: _Folder) -> None:
     """Put a finished run in the place of the old one, from wherever that was interrupted; the lock is held.
 
-    Args:
-        directory: the old run.
-        new: the new one, in the old one's working folder. Nothing is done unless it is finished.
+    Nothing is done unless the new run is finished; it lies in the old one's working folder.
 
     Raises:
         UsageError: a path leads out of the folder, or the new run is a link.
@@ -54,7 +52,8 @@ def finish_exchange(directory: _Folder, new: _Folder) -> None:
     _refuse_link(new.root)
     note = directory.work / NOTE
     if not _is_moving(note):
-        if not _is_complete(new):
+        document = new.read_run()
+        if document is None or not document.is_complete:
             if note.exists():
                 note.unlink(missing_ok=True)
             return
@@ -81,11 +80,6 @@ def discard_next(new: _Folder) -> None:
 def _refuse_link(folder: Path) -> None:
     if folder.is_symlink():
         raise UsageError(f"{folder} is a link, which no run of this command makes; remove it")
-
-
-def _is_complete(run: _Folder) -> bool:
-    document = run.read_run()
-    return document is not None and document.is_complete
 
 
 def _is_moving(note: Path) -> bool:

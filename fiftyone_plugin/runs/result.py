@@ -10,13 +10,15 @@ from ..common.remote import url_of
 from ..errors import UsageError, did_you_mean, without_secrets
 from ..images.left_out import LeftOut
 from ..masks.files import read_mask
-from .samples import SampleRow
+from .folder import RunDirectory
+from .record import RunDocument
+from .samples import SampleRow, read_samples
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["LabelResult"]
+__all__ = ["LabelResult", "finished_run"]
 
 
 @dataclass(repr=False)
@@ -89,22 +91,12 @@ class LabelResult:
         """Return a table with a row an image, by key: the columns of ``samples.csv``.
 
         ``classes``, ``shares`` and ``qualities`` hold lists of numbers, which belong together.
-
-        Raises:
-            MissingDependencyError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            from ..errors import MissingDependencyError
+        import pandas as pd
 
-            raise MissingDependencyError("to_pandas() needs pandas: pip install pandas") from error
-        rows = []
-        for row in self.samples:
-            lists = {"shares": row.class_shares.values(), "qualities": row.class_qualities.values()}
-            rows.append({**asdict(row), "classes": row.class_ids, **{k: list(v) for k, v in lists.items()}})
-        columns = list(SampleRow.__dataclass_fields__)
-        return pd.DataFrame(rows, columns=columns).set_index("image")
+        lists = ("classes", "shares", "qualities")
+        rows = [{**asdict(row), **{name: list(getattr(row, name)) for name in lists}} for row in self.samples]
+        return pd.DataFrame(rows, columns=list(SampleRow.__dataclass_fields__)).set_index("image")
 
     def mask_path(self, row: SampleRow) -> Path:
         """Return the path of a row's mask."""
@@ -113,3 +105,18 @@ class LabelResult:
     def confidence_path(self, row: SampleRow) -> Path:
         """Return the path of the confidence map beside a row's mask: (h, w) uint8, margin x 255."""
         return self.out / "confidence" / row.mask
+
+
+def finished_run(run: Path) -> tuple[RunDirectory, RunDocument, list[SampleRow]]:
+    """Return the folder, the record and the rows of a finished run.
+
+    Raises:
+        UsageError: there is none.
+    """
+    directory = RunDirectory(run)
+    record = directory.read_run() if run.is_dir() else None
+    if record is None:
+        raise UsageError(f"{run} holds no run of `pseudomask label`")
+    if not record.is_complete:
+        raise UsageError(f"the run in {run} is not finished: go on with it by `label --resume`")
+    return directory, record, read_samples(directory.samples_csv)

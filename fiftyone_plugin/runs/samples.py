@@ -33,7 +33,6 @@ __all__ = [
 
 NAMES = "surrogateescape"  # file names on Linux need not be UTF-8; their bytes are kept as they are
 T = TypeVar("T", int, float)
-STATUSES = ("labelled", "skipped")
 MAX_SIDE = 1 << 30  # pixels
 MAX_LINE = 4 << 20  # characters of a journal's line; that of a mask of 65,535 classes has a third of them
 
@@ -96,9 +95,10 @@ def _numbers(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
-    **{"width": int, "height": int, "classes": _numbers(int)},
-    **{"coverage": float, "quality": float, "seconds": float},
-    **{"shares": _numbers(float), "qualities": _numbers(float)},
+    **dict.fromkeys(("width", "height"), int),
+    **dict.fromkeys(("coverage", "quality", "seconds"), float),
+    **dict.fromkeys(("shares", "qualities"), _numbers(float)),
+    "classes": _numbers(int),
 }
 """How the cells of a table become values; the others are text."""
 WRITERS: dict[str, Callable[[Any], str]] = {
@@ -146,11 +146,7 @@ def read_cells(path: Path) -> Iterator[dict[str | None, Any]]:
 
 
 def _bounded_lines(file: IO[str]) -> Iterator[str]:
-    """Yield the lines of a table; one that no run writes ends it before it fills the memory.
-
-    Raises:
-        ValueError: there is one.
-    """
+    """Yield the lines of a table; one that no run writes is an error before it fills the memory."""
     while line := file.readline(MAX_LINE):
         if len(line) == MAX_LINE:
             raise ValueError(f"a line of more than {MAX_LINE:,} characters")
@@ -190,25 +186,16 @@ def _row_of_table(cells: dict[str | None, Any]) -> SampleRow:
 
 
 def _checked(row: SampleRow) -> SampleRow:
-    """Return the row if every value of it is one that a run may write.
-
-    Raises:
-        ValueError: one is not.
-    """
+    """Return the row if every value of it is one that a run may write, or raise a ``ValueError``."""
     for field in fields(SampleRow):
         value, kind = getattr(row, field.name), type(field.default) if field.name != "image" else str
         if not isinstance(value, kind) and not (kind is float and type(value) is int):
             raise ValueError(f"{field.name} of {row.image!r:.60} is {value!r:.60}")
     if row.mask and not is_below(row.mask):
         raise ValueError(f"the mask {row.mask!r:.200} leads out of the run")
-    if row.status not in STATUSES:
+    if row.status not in ("labelled", "skipped"):
         raise ValueError(f"the status of {row.image!r:.60} is {row.status!r:.60}")
-    _check_numbers(row)
-    return row
-
-
-def _check_numbers(row: SampleRow) -> None:
-    ranges: list[tuple[Iterable[Any], float]] = [
+    ranges: list[tuple[Iterable[float], float]] = [
         ([row.width, row.height], MAX_SIDE),
         (row.classes, MAX_ID),
         ([*row.shares, *row.qualities, row.coverage, row.quality], 1),
@@ -222,6 +209,7 @@ def _check_numbers(row: SampleRow) -> None:
         raise ValueError(f"a class of {row.image!r:.60} is no whole number")
     if any(len(values) not in (0, len(row.classes)) for values in (row.shares, row.qualities)):
         raise ValueError(f"{row.image!r:.60} has other numbers of classes, shares and qualities")
+    return row
 
 
 def write_samples(path: Path, rows: Iterable[SampleRow]) -> None:
@@ -253,10 +241,9 @@ def total_areas(rows: Iterable[SampleRow]) -> dict[int, float]:
     areas: dict[int, float] = {}
     pixels = 0
     for row in rows:
-        if row.status != "labelled":
-            continue
-        size = row.width * row.height
-        pixels += size
-        for id_, share in row.class_shares.items():
-            areas[id_] = areas.get(id_, 0.0) + share * size
+        if row.status == "labelled":
+            size = row.width * row.height
+            pixels += size
+            for id_, share in row.class_shares.items():
+                areas[id_] = areas.get(id_, 0.0) + share * size
     return {id_: round(areas[id_] / pixels, DECIMALS) for id_ in sorted(areas)}

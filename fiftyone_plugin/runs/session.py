@@ -36,18 +36,13 @@ COMPILED_FROM = 4_000  # images: compiling takes a minute, and saves a tenth of 
 class Session:
     """A backbone and the store of its features, as one set of settings wants them; nothing to close.
 
-    Attributes:
-        backbones: the backbone, once on each device.
-        store: keeps features; ``None`` where the settings want none, or, with a warning, where the disk
-            cannot be written and holds nothing of these features.
-        size: side of the network input in pixels, as it was asked for.
-        batch_size: images in a forward pass.
-        jobs: worker processes for per-image work, 0 for all cores.
+    There is no store where the settings want none, or, with a warning, where the disk cannot be written and
+    holds nothing of these features.
     """
 
-    backbones: tuple[Backbone, ...]
+    backbones: tuple[Backbone, ...]  # the same one, once on each device
     store: FeatureStore | None
-    size: int
+    size: int  # side of the network input in pixels, as it was asked for
     batch_size: int
     jobs: int
 
@@ -60,12 +55,10 @@ class Session:
     def open(cls, config: LabelConfig, model: FittedModel | None = None, images: int = 0) -> Session:
         """Load the backbone and open the store.
 
-        Args:
-            config: settings: device, precision, batch size, workers, cache.
-            model: a fitted model, whose input size and backbone are used, in the precision that it was fitted
-                in unless ``config`` names one, so that it labels the same images the same everywhere.
-                ``config`` may name another place of the same weights.
-            images: number of images, which tells whether it pays to compile the network on a GPU.
+        Of a fitted model, input size and backbone are used, in the precision that it was fitted in unless
+        ``config`` names one, so that it labels the same images the same everywhere. ``config`` may name
+        another place of the same weights. The number of images tells whether it pays to compile the network
+        on a GPU.
 
         Raises:
             UsageError: other weights than the model's, or the cache is no folder.
@@ -81,33 +74,24 @@ class Session:
         backbone = load_backbone(name, cache_dir=cache_dir(), device=first, precision=precision)
         if model is not None:
             model.check_weights(backbone)
-        copies = [
-            Backbone(
-                replace(backbone.loaded, model=copy.deepcopy(backbone.model)), device, backbone.precision
-            )
-            for device in others
-        ]
+        backbones = [backbone]
+        for device in others:
+            loaded = replace(backbone.loaded, model=copy.deepcopy(backbone.model))
+            backbones.append(Backbone(loaded, device, backbone.precision))
         if first.startswith("cuda") and images >= COMPILED_FROM:
-            for each in (backbone, *copies):
+            for each in backbones:
                 each.compile()
         batch_size = config.batch_size or pick_batch_size(backbone, size)
         store = _open_store(backbone, size, config)
-        return cls((backbone, *copies), store, size, batch_size, config.jobs)
+        return cls(tuple(backbones), store, size, batch_size, config.jobs)
 
     def source(
-        self,
-        items: Sequence[ImageItem],
-        layers: Sequence[str],
-        memo_dir: Path | None = None,
-        tiles: int = 1,
+        self, items: Sequence[ImageItem], layers: Sequence[str], memo_dir: Path | None = None, tiles: int = 1
     ) -> ImageFeatureSource:
         """Return the features of images, see :class:`~fiftyone_plugin.features.source.ImageFeatureSource`.
 
-        Args:
-            items: the images.
-            layers: as the method names them.
-            memo_dir: where a fit keeps what it derives from images.
-            tiles: along a side of an image, in which it is seen besides; 1 for none.
+        A fit keeps in ``memo_dir`` what it derives from images; ``tiles`` lie along a side of an image, which
+        is seen in them besides; 1 for none.
         """
         from ..features.tiles import open_source
 
@@ -130,8 +114,7 @@ class Session:
         """
         from ..features.loading import Loaders
 
-        on_gpu = self.backbone.device.startswith("cuda") and self.store is None
-        if on_gpu:
+        if self.backbone.device.startswith("cuda") and self.store is None:
             return Loaders(max(READERS if remote else 0, self.jobs or usable_cores()), processes=True)
         return Loaders(max(READERS, self.jobs) if remote else self.jobs)
 
@@ -139,18 +122,15 @@ class Session:
         """Return what labels on each device: the fitted method, and copies of it."""
         from .streaming import Replica
 
-        first, *others = self.backbones
-        replicas = [Replica(first, method)]
-        for backbone in others:
-            other = copy.deepcopy(method)
-            other.device = backbone.device
-            replicas.append(Replica(backbone, other))
+        replicas = [Replica(self.backbone, method)]
+        for backbone in self.backbones[1:]:
+            replicas.append(Replica(backbone, copy.deepcopy(method)))
+            replicas[-1].method.device = backbone.device
         return replicas
 
-    def prepare(self, method: Method, work_dir: Path | None = None) -> Method:
+    def prepare(self, method: Method, work_dir: Path | None = None) -> None:
         """Tell a method what it may use here, which does not change results."""
         method.n_jobs, method.device, method.work_dir = self.jobs, self.backbone.device, work_dir
-        return method
 
 
 def _open_store(backbone: Backbone, size: int, config: LabelConfig) -> FeatureStore | None:

@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ..common.files import atomic
 from ..common.remote import (
@@ -139,7 +138,7 @@ class SpooledDirectory(RunDirectory):
             for name in pieces:
                 file.write(read_object(self._at(f".work/{name}")))
 
-    def _begin(self, settings: dict[str, Any], items: Sequence[ImageItem]) -> RunDirectory:
+    def _begin(self, settings: dict[str, object], items: Sequence[ImageItem]) -> RunDirectory:
         super()._begin(settings, items)
         self._writing = True
         # before the new record: what is left of an earlier run must not be taken for this one's
@@ -150,7 +149,7 @@ class SpooledDirectory(RunDirectory):
         return self
 
     def _go_on(
-        self, previous: RunDocument, settings: dict[str, Any], items: Sequence[ImageItem]
+        self, previous: RunDocument, settings: dict[str, object], items: Sequence[ImageItem]
     ) -> RunDirectory:
         super()._go_on(previous, settings, items)
         self._writing = not previous.is_complete
@@ -208,8 +207,8 @@ class SpooledDirectory(RunDirectory):
         super().append(rows)
         with self._piece_lock:
             self._pending += rows
-            due = time.monotonic() - self._last_piece > CHECKPOINT_S
-            due = due or len(self._pending) >= CHECKPOINT_ROWS
+            late = time.monotonic() - self._last_piece > CHECKPOINT_S
+            due = late or len(self._pending) >= CHECKPOINT_ROWS
         if due:
             self.checkpoint()
 
@@ -243,8 +242,7 @@ class SpooledDirectory(RunDirectory):
 
     def _refuse_others(self) -> None:
         try:
-            record = json.loads(read_object(self._at(RECORD)))
-            theirs = record["run_id"]
+            theirs = json.loads(read_object(self._at(RECORD)))["run_id"]
         except (StoreError, ValueError, KeyError, TypeError):
             theirs = None
         if theirs != self.run_id:
@@ -274,7 +272,9 @@ class SpooledDirectory(RunDirectory):
         """Upload the records, remove what was for going on, and the local folder."""
         if self._writing:
             self._refuse_others()
-            own = sorted(self._own_files() - {RECORD})
+            names = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+            apart = (".work", "masks", "confidence")
+            own = sorted({name.as_posix() for name in names if name.parts[0] not in apart} - {RECORD})
             with ThreadPoolExecutor(READERS, thread_name_prefix="upload") as pool:
                 for _ in pool.map(self._push, own):
                     pass
@@ -285,10 +285,6 @@ class SpooledDirectory(RunDirectory):
             self._writing = False
             remove_objects(self._work_urls())
         super().finish()
-
-    def _own_files(self) -> set[str]:
-        names = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
-        return {name for name in names if name.split("/")[0] not in (".work", "masks", "confidence")}
 
     # ------------------------------------------------------------------ between here and there
 

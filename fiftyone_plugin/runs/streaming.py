@@ -22,9 +22,8 @@ from ..common.parallel import Threads, batched, usable_cores
 from ..errors import ImageReadError
 from ..features.loading import Loaded
 from ..features.types import FeatureBatch, ImageFeatures
-from ..masks.guides import make_guide
 from ..masks.native import native_labels
-from ..masks.refine import Refiner, refine_all
+from ..masks.refine import Refiner, make_guide, refine_all
 from ..masks.scores import DeviceScores
 from ..methods.base import Method
 
@@ -44,19 +43,12 @@ WORDS = {"decode": "files", "device": "the network", "write": "masks"}
 
 @dataclass(frozen=True)
 class Labelled:
-    """An image whose scores are final.
-
-    Attributes:
-        image: the image.
-        scores: the method's, before the refinement.
-        refined: (L, h, w) tensor, after it.
-        seconds: of the network and the method, its share of the batch.
-    """
+    """An image whose scores are final."""
 
     image: ImageFeatures
-    scores: DeviceScores
-    refined: torch.Tensor
-    seconds: float
+    scores: DeviceScores  # the method's, before the refinement
+    refined: torch.Tensor  # (L, h, w), after it
+    seconds: float  # of the network and the method, its share of the batch
 
     def mask(self) -> np.ndarray:
         """Return the (H, W) class ids of the native image, see :func:`~..masks.native.native_labels`."""
@@ -64,16 +56,12 @@ class Labelled:
 
 
 Outcome = tuple[ImageFeatures, Labelled | ImageReadError]
+Scored = tuple[ImageFeatures, DeviceScores | ImageReadError]
 
 
 @dataclass(frozen=True)
 class Replica:
-    """What labels on one device.
-
-    Attributes:
-        backbone: on the device.
-        method: fitted; its ``device`` is that of the backbone.
-    """
+    """What labels on one device: a backbone, and a fitted method whose ``device`` is that of the backbone."""
 
     backbone: Backbone
     method: Method
@@ -85,26 +73,19 @@ class _Encoded:
 
     group: list[Loaded]
     batch: FeatureBatch
-    known: dict[str, tuple[ImageFeatures, DeviceScores | ImageReadError]]
+    known: dict[str, Scored]
     seconds: float
 
 
 @dataclass
 class Stream(Generic[T]):
-    """Labels images in one pass.
-
-    Attributes:
-        source: the images.
-        replicas: one for each device.
-        refiner: follows the pixels.
-        finish: makes of an image what is wanted of it, in a thread.
-        waited: what the pass had to wait for -> seconds: ``decode``, ``device`` or ``write``.
-    """
+    """Labels images in one pass."""
 
     source: ImageFeatureSource
-    replicas: Sequence[Replica]
+    replicas: Sequence[Replica]  # one for each device
     refiner: Refiner
-    finish: Callable[[Labelled], T]
+    finish: Callable[[Labelled], T]  # makes of an image what is wanted of it, in a thread
+    # what the pass had to wait for -> seconds: decode, device or write
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _threads: Threads | None = field(default=None, repr=False)
 
@@ -193,9 +174,7 @@ class Stream(Generic[T]):
         try:
             known = [self.source.describe(loaded) for loaded in group]
             pairs = zip(known, replica.method.predict_kept(known), strict=True)
-            kept: dict[str, tuple[ImageFeatures, DeviceScores | ImageReadError]] = {
-                image.key: (image, scores) for image, scores in pairs if scores is not None
-            }
+            kept: dict[str, Scored] = {image.key: (image, one) for image, one in pairs if one is not None}
             if kept and self._guide_side:
                 self.source.forget()  # the features of the fit are not needed any more
             rest = [loaded for loaded in group if loaded.item.key not in kept]
@@ -233,23 +212,24 @@ class Stream(Generic[T]):
 
     def _label_part(self, encoded: _Encoded, replica: Replica) -> list[Outcome]:
         start = time.perf_counter()
-        found: dict[str, tuple[ImageFeatures, DeviceScores | ImageReadError]] = dict(encoded.known)
+        found = dict(encoded.known)
         if len(encoded.batch):
             images, predicted = encoded.batch.images, replica.method.predict_batch(encoded.batch)
             found |= {image.key: (image, one) for image, one in zip(images, predicted, strict=True)}
         outcomes: list[Outcome] = []
         scored: list[tuple[Loaded, ImageFeatures, DeviceScores]] = []
         for loaded in encoded.group:
-            image, one = found.get(loaded.item.key, (None, None))
-            if isinstance(one, ImageReadError) and image is not None:
+            if loaded.item.key not in found:
+                continue
+            image, one = found[loaded.item.key]
+            if isinstance(one, ImageReadError):
                 outcomes.append((image, one))
-            elif isinstance(one, DeviceScores) and image is not None:
+            else:
                 scored.append((loaded, image, one))
         refined = self._refine(scored, replica.backbone.device)
         seconds = (encoded.seconds + time.perf_counter() - start) / len(encoded.group)
-        for (_, image, one), values in zip(scored, refined, strict=True):
-            outcomes.append((image, Labelled(image, one, values, seconds)))
-        return outcomes
+        labelled = zip(scored, refined, strict=True)
+        return outcomes + [(image, Labelled(image, one, new, seconds)) for (_, image, one), new in labelled]
 
     def _refine(
         self, scored: Sequence[tuple[Loaded, ImageFeatures, DeviceScores]], device: str

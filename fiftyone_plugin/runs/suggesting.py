@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from ..features.types import ImageFeatures
 from ..images.content import read_content
 from ..images.listing import ImageItem
 from .cleaning import TOKENS
-from .finished import finished_run
+from .labels import pair_files
 from .model import FittedModel
+from .result import finished_run
 
 if TYPE_CHECKING:
     from ..features.source import ImageFeatureSource
@@ -59,9 +60,11 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class _Seen:
-    keys: list[str]
-    vectors: list[np.ndarray]
-    unsure: list[np.ndarray]
+    """What is known of images, one entry each: of some patches the vectors, and how unsure the model is."""
+
+    keys: list[str] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    unsure: list[np.ndarray] = field(default_factory=list)
 
 
 def suggest(
@@ -85,22 +88,24 @@ def suggest(
     Raises:
         UsageError: no such run, or it has kept nothing of its images to compare them by.
     """
+    from ..methods.mosaic import Mosaic
+
     directory, record, rows = finished_run(Path(run))
     model = FittedModel.load(directory.model) if FittedModel.is_in(directory.model) else None
-    if model is None or not model.method.kept_name:
+    if model is None or not isinstance(model.method, Mosaic):
         raise UsageError(f"the run in {run} is not of the default method, by which images are compared")
     root = Path(record.images_root or "")
     items = [
         ImageItem(row.image, str(root / row.image), row.mask) for row in rows if row.status == "labelled"
     ]
-    done = set(_labelled(items, labels))
-    seen = _look(items, model, directory.root / TOKENS, progress or NullProgress())
+    done = set(pair_files(items, labels)[0] if isinstance(labels, (str, Path)) else labels or ())
+    method = _taught(model.method)
+    seen = _look(items, method, MemoFolder(directory.root / TOKENS), progress or NullProgress())
     if not seen.keys:
         raise UsageError(
             f"the run in {run} has kept nothing of its images, or they have changed since; label them again"
         )
-    kinds = _kinds(seen, model.seed)
-    return _choose(seen, kinds, done, count, getattr(model.method, "is_taught", False))
+    return _choose(seen, _kinds(seen, model.seed), done, count, method.is_taught)
 
 
 def choose_images(
@@ -108,17 +113,9 @@ def choose_images(
 ) -> list[str]:
     """Return the keys of the images to label next, of a fitted method and the images that it has seen.
 
-    Args:
-        method: fitted.
-        source: the images, with the memos of the fit.
-        count: images.
-        seed: of the kinds of patches.
-        done: keys of images that are labelled already.
+    The source has the memos of the fit; the images ``done`` are labelled already.
     """
-    from ..methods.taught import Taught
-
-    taught = method if isinstance(method, Taught) else Taught.of(method)
-    seen = _Seen([], [], [])
+    taught, seen = _taught(method), _Seen()
     for loaded in source.load(known=lambda digest: True):
         image = source.describe(loaded)
         pupil = taught.kept_pupil(image, None)
@@ -127,32 +124,27 @@ def choose_images(
     return [one.image for one in _choose(seen, _kinds(seen, seed), set(done), count, taught.is_taught)]
 
 
-def _labelled(items: Sequence[ImageItem], labels: str | Path | Collection[str] | None) -> list[str]:
-    from .labels import pair_files
-
-    if labels is None:
-        return []
-    return list(pair_files(items, labels)[0]) if isinstance(labels, (str, Path)) else list(labels)
-
-
-def _look(items: Sequence[ImageItem], model: FittedModel, tokens: Path, progress: Progress) -> _Seen:
+def _look(items: Sequence[ImageItem], method: Taught, memos: MemoFolder, progress: Progress) -> _Seen:
     """Read what the fit has kept of the images; those of which it kept nothing are passed over."""
-    from ..methods.taught import Taught
-
-    method = model.method if isinstance(model.method, Taught) else Taught.of(model.method)  # type: ignore[arg-type]
-    memos, seen, lacking = MemoFolder(tokens), _Seen([], [], []), 0
+    seen, lacking = _Seen(), 0
     with progress.stage("look", total=len(items)) as stage:
         for item in items:
             stage.update()
-            image = _described(item, model, memos)
+            image = _described(item, method.kept_name, memos)
             pupil = None if image is None else method.kept_pupil(image, None)
-            if image is None or pupil is None:
+            if pupil is None:
                 lacking += 1
-                continue
-            _add(seen, method, item.key, pupil)
+            else:
+                _add(seen, method, item.key, pupil)
     if lacking and seen.keys:
         logger.warning("%d images are passed over: nothing is kept of them, or they have changed", lacking)
     return seen
+
+
+def _taught(method: Mosaic) -> Taught:
+    from ..methods.taught import Taught
+
+    return method if isinstance(method, Taught) else Taught.of(method)
 
 
 def _add(seen: _Seen, method: Taught, key: str, pupil: Pupil) -> None:
@@ -162,21 +154,20 @@ def _add(seen: _Seen, method: Taught, key: str, pupil: Pupil) -> None:
     seen.unsure.append(method.doubts(pupil)[::step])
 
 
-def _described(item: ImageItem, model: FittedModel, memos: MemoFolder) -> ImageFeatures | None:
+def _described(item: ImageItem, kept_name: str, memos: MemoFolder) -> ImageFeatures | None:
     try:
         content = read_content(item.path)
     except ImageReadError:
         return None
     memo = memos.of(content.digest)
-    kept = memo.get(model.method.kept_name or "")
-    side = 0 if kept is None else round(len(kept["head"]) ** 0.5) if "head" in kept else 0
-    nothing: Mapping[str, np.ndarray] = {}
+    kept = memo.get(kept_name)
+    side = round(len(kept["head"]) ** 0.5) if kept is not None and "head" in kept else 0
 
-    def refuse(*_: Any) -> Any:
+    def refuse(*_: object) -> NoReturn:
         raise ImageReadError(item.key, "is looked at without the network")
 
     return ImageFeatures(
-        item.key, content.digest, (1, 1), (side, side), nothing, refuse, refuse, refuse, memo, content.stamp
+        item.key, content.digest, (1, 1), (side, side), {}, refuse, refuse, refuse, memo, content.stamp
     )
 
 
@@ -204,16 +195,10 @@ def _choose(seen: _Seen, kinds: np.ndarray, done: set[str], count: int, taught: 
         before = kinds[chosen].any(0) if chosen else np.zeros(len(mass), bool)
         new = float(mass[(kinds[row] > 0) & ~before].sum())
         chosen.append(row)
+        says = f"shows kinds of patches that make up {new:.0%} of all and that no image before it shows"
+        if new < 0.005:
+            says = "shows more of what few labelled images show"
         rank = float((doubts < doubts[row]).mean())
-        found.append(
-            Suggestion(seen.keys[row], _reason(new, rank), round(new, 4), round(float(doubts[row]), 4))
-        )
+        reason = f"{says}; the model is less sure of it than of {rank:.0%} of the images"
+        found.append(Suggestion(seen.keys[row], reason, round(new, 4), round(float(doubts[row]), 4)))
     return found
-
-
-def _reason(new: float, rank: float) -> str:
-    """Return in words why an image helps."""
-    says = f"shows kinds of patches that make up {new:.0%} of all and that no image before it shows"
-    if new < 0.005:
-        says = "shows more of what few labelled images show"
-    return f"{says}; the model is less sure of it than of {rank:.0%} of the images"

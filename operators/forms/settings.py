@@ -113,8 +113,7 @@ def _add_classes(ctx: foo.ExecutionContext, inputs: types.Object, params: Params
 
 
 def _add_backbone(inputs: types.Object, params: Params) -> None:
-    from fiftyone_plugin.features.backbones.presence import describe_weights, is_here
-    from fiftyone_plugin.features.backbones.registry import BACKBONES
+    from fiftyone_plugin.features.backbones.registry import BACKBONES, describe_weights, is_here
 
     here = {name: is_here(name) for name in BACKBONES}
     choices = {BY_DEFAULT: "default"}

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from fiftyone_plugin.clustering.coverage import cover
-from fiftyone_plugin.clustering.soft_head import fit_soft_head, probabilities
+from fiftyone_plugin.clustering.head import fit_soft_head, probabilities
 
 
 def rows(n: int = 120, d: int = 6, c: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -210,9 +210,9 @@ def test_what_views_tell_apart_together():
     assert adjusted_rand_score(truth, together.labels_) > 0.9
 
 
-def test_an_edge_weighs_the_cube_of_the_share_of_graphs_that_have_it():
+def test_an_edge_weighs_the_square_of_the_share_of_graphs_that_have_it():
     graphs = [neighbour_graph(blobs(seed=seed)[0], 10) for seed in range(3)]
-    dense = np.mean([graph.toarray() for graph in graphs], axis=0) ** 3
+    dense = np.mean([graph.toarray() for graph in graphs], axis=0) ** 2
     np.testing.assert_allclose(agreement(graphs).toarray(), dense)
 
 

@@ -164,6 +164,29 @@ def test_one_thread_inside_the_block_and_as_many_as_before_after_it():
         assert blas_threads() == before
 
 
+def test_blocks_of_two_threads_that_overlap_leave_as_many_as_before():
+    np.zeros((2, 2)) @ np.zeros((2, 2))
+    entered, left = threading.Event(), threading.Event()
+    inside: list[set[int]] = []
+
+    def second() -> None:
+        with one_thread():
+            entered.set()
+            left.wait(10)
+            inside.append(blas_threads())
+
+    with threadpool_limits(2):
+        before = blas_threads()
+        with one_thread():
+            thread = threading.Thread(target=second)
+            thread.start()
+            entered.wait(10)
+        left.set()
+        thread.join()
+        assert inside == [{1}]
+        assert blas_threads() == before
+
+
 def test_libraries_that_are_loaded_later_are_limited_too():
     script = (
         "from fiftyone_plugin.common.parallel import one_thread\n"

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from fiftyone_plugin.errors import ImageReadError
-from fiftyone_plugin.images.reading import read_image, resize_image
-from fiftyone_plugin.images.reduced import read_reduced
+from fiftyone_plugin.images.reading import read_image, read_reduced, resize_image
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])

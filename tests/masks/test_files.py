@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
 import zlib
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
 
 from fiftyone_plugin.errors import ImageReadError
-from fiftyone_plugin.masks.files import mask_ids, read_colours, read_mask, write_mask
+from fiftyone_plugin.masks.files import NotAMaskError, mask_ids, read_colours, read_mask, write_mask
 from fiftyone_plugin.masks.rules import FIFTYONE, IDS, MaskRules
 
 VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
@@ -166,6 +168,18 @@ def test_formats_that_change_ids_are_refused_whatever_their_name(tmp_path):
     # and a PNG is one under any name
     image.save(tmp_path / "m.jpg", format="PNG")
     assert ids(tmp_path / "m.jpg") == INDEXED.tolist()
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_in_a_store_is_told_lossless_from_lossy(lossless):
+    content = io.BytesIO()
+    Image.fromarray(np.repeat(INDEXED[:, :, None], 3, axis=2)).save(content, "WEBP", lossless=lossless)
+    fsspec.filesystem("memory").pipe_file(f"/masks/{lossless}.webp", content.getvalue())
+    if lossless:
+        assert ids(f"memory://masks/{lossless}.webp", FIFTYONE) == INDEXED.tolist()
+    else:
+        with pytest.raises(NotAMaskError, match="lossy WebP changes ids"):
+            read_mask(f"memory://masks/{lossless}.webp")
 
 
 def test_ghostscript_never_runs(tmp_path, monkeypatch):

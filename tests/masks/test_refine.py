@@ -11,8 +11,15 @@ import torch
 from fiftyone_plugin.common.parallel import Threads, one_thread
 from fiftyone_plugin.errors import ImageReadError, UsageError
 from fiftyone_plugin.images.reading import resize_image
-from fiftyone_plugin.masks.guides import guide_of, make_guide
-from fiftyone_plugin.masks.refine import REFINERS, Refiner, create_refiner, refine_all, refine_image
+from fiftyone_plugin.masks.refine import (
+    REFINERS,
+    Refiner,
+    create_refiner,
+    guide_of,
+    make_guide,
+    refine_all,
+    refine_image,
+)
 from fiftyone_plugin.masks.scores import DeviceScores
 
 from .scenes import accuracy, patch_scores, random_scores, refine_one, two_colours

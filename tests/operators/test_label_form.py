@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from fiftyone_plugin._version import PLUGIN_NAME
-from fiftyone_plugin.features.backbones.presence import default_here, describe_weights, is_here
-from fiftyone_plugin.features.backbones.registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
+from fiftyone_plugin.features.backbones.registry import (
+    BACKBONES,
+    DEFAULT_BACKBONE,
+    OFFLINE_BACKBONE,
+    default_here,
+    describe_weights,
+    is_here,
+)
 from fiftyone_plugin.methods.registry import CATALOG, create_method, list_methods
 from fiftyone_plugin.runs.config import LabelConfig
 

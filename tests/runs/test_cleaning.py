@@ -16,6 +16,8 @@ from fiftyone_plugin.runs.folder import RunDirectory
 from fiftyone_plugin.runs.record import RunDocument
 from fiftyone_plugin.runs.samples import SampleRow
 
+from .run_helpers import files
+
 SETTINGS = {"seed": 0}
 
 
@@ -40,10 +42,6 @@ def add_edit(root: Path, number: int, masks: tuple[str, ...] = ("a.png",)) -> No
     for mask in masks:
         write_mask(folder / "masks" / mask, np.ones((2, 3), np.uint8))
     (folder / "edit.json").write_text(json.dumps({"number": number, "kind": "merge"}))
-
-
-def files(root: Path) -> set[str]:
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
 def test_files_beside_those_of_the_run_stay(tmp_path):

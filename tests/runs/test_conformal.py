@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fiftyone_plugin.runs.conformal import COVERAGE, LowerBound
+from fiftyone_plugin.runs.calibration import COVERAGE, LowerBound
 
 
 def drawn(rng: np.random.Generator, n: int, worth: float) -> tuple[np.ndarray, np.ndarray]:

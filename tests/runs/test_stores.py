@@ -120,13 +120,7 @@ def test_an_image_that_cannot_be_had_is_skipped_with_its_reason(store, images, s
     assert len(result.labelled) == 3
 
 
-def test_a_run_that_was_interrupted_goes_on_from_the_store(
-    store,
-    images,
-    local,
-    settings,
-    monkeypatch,
-):
+def test_a_run_that_was_interrupted_goes_on_from_the_store(store, images, local, settings, monkeypatch):
     monkeypatch.setattr(spool, "CHECKPOINT_ROWS", 1)
     with pytest.raises(KeyboardInterrupt):
         label("s3://data/in put", out="s3://data/cut", progress=interrupt("masks", 2), **settings)

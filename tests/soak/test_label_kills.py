@@ -102,6 +102,12 @@ def undisturbed(images, tiny_weights):
     return run
 
 
+@pytest.fixture(scope="module")
+def drawn() -> str:
+    """One of the methods, the same for all kinds of events: what nothing happened to is labelled once."""
+    return random.choice(METHODS)
+
+
 @pytest.fixture
 def fresh(images, tiny_weights):
     """``fresh(method)``: a folder of its own, removed at the end."""
@@ -138,10 +144,9 @@ def check(labelling: Labelling, event: str, number: int, expected: dict[str, obj
 
 
 @pytest.mark.parametrize("event", ["kill", "enospc", "term"])
-def test_a_random_moment(undisturbed, fresh, event):
-    method = random.choice(METHODS)
-    labelling, expected = undisturbed(method)
-    check(fresh(method), event, random.randint(1, labelling.operations), expected)
+def test_a_random_moment(undisturbed, fresh, drawn, event):
+    labelling, expected = undisturbed(drawn)
+    check(fresh(drawn), event, random.randint(1, labelling.operations), expected)
 
 
 @pytest.mark.soak

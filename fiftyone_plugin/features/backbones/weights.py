@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import MissingDependencyError, UsageError, unknown
-from .checkpoints import guess_architecture, read_checkpoint
+from ...images.reading import file_digest
+from .checkpoints import first_line, guess_architecture, read_checkpoint
 from .offline import HOW_TO_INSTALL, STATE_SHA256, find_offline_onnx, read_offline_checkpoint, tensors_sha256
-from .registry import BACKBONES, DEFAULT_BACKBONE, OFFLINE_BACKBONE
+from .registry import BACKBONES, DEFAULT_BACKBONE, HUB_FILES, OFFLINE_BACKBONE
 from .timm_import import import_timm
 
-__all__ = [
-    "LoadedModel",
-    "check_backbone",
-    "hub_is_reachable",
-    "is_cached",
-    "load_model",
-    "read_checkpoint",
-    "weights_origin",
-]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["LoadedModel", "check_backbone", "hub_is_reachable", "is_cached", "load_model", "weights_origin"]
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 HUB_TIMEOUT_S = 4.0
@@ -58,18 +54,15 @@ class LoadedModel:
     source: str
 
 
-def hub_is_reachable(timeout: float = HUB_TIMEOUT_S) -> bool:
-    """Tell within ``timeout`` seconds whether the model hub answers; timm itself would retry for 45 s."""
-    try:
-        from huggingface_hub import constants
-    except ImportError:
-        return False
+def hub_is_reachable() -> bool:
+    """Tell within some seconds whether the model hub answers; timm itself would retry for 45 s."""
+    from huggingface_hub import constants
+
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=timeout
-        ):
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S):
             return True
     except urllib.error.HTTPError:
         return True
@@ -81,23 +74,19 @@ def is_cached(timm_name: str) -> bool:
     """Tell whether timm's weights for ``timm_name`` are already on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
-    timm = import_timm()
-
-    config = timm.get_pretrained_cfg(timm_name)
-    hub_id = getattr(config, "hf_hub_id", None)
+    hub_id = getattr(import_timm().get_pretrained_cfg(timm_name), "hf_hub_id", None)
     if not hub_id:
         return False
     repo = hub_id if "/" in hub_id else f"timm/{hub_id}"
     if repo.endswith("/"):
         repo += timm_name
-    names = ("model.safetensors", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
+    return any(isinstance(try_to_load_from_cache(repo, name), str) for name in HUB_FILES)
 
 
 def weights_origin(name: str | None, cache_dir: Path) -> str:
     """Say in one line where the weights of ``name`` would come from, without loading them, or "nowhere"."""
-    if name and _as_file(name):
-        return f"file {_as_file(name)}"
+    if name and (path := _as_file(name)):
+        return f"file {path}"
     wanted = name or DEFAULT_BACKBONE
     if wanted != OFFLINE_BACKBONE:
         if is_cached(wanted):
@@ -124,20 +113,15 @@ def _as_file(name: str) -> Path | None:
     return path if looks_like_file and name not in BACKBONES else None
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _create(timm_name: str, **kwargs: Any) -> Any:
-    timm = import_timm()
+def _create(timm_name: str, *, pretrained: bool = False) -> torch.nn.Module:
+    create_model = import_timm().create_model
     try:
-        return timm.create_model(timm_name, num_classes=0, dynamic_img_size=True, **kwargs).eval()
+        return create_model(timm_name, pretrained=pretrained, num_classes=0, dynamic_img_size=True).eval()
     except (RuntimeError, TypeError) as error:
         raise UsageError(f"timm cannot build {timm_name} as a ViT with patch tokens: {error}") from error
 
 
-def _create_empty(timm_name: str) -> Any:
+def _create_empty(timm_name: str) -> torch.nn.Module:
     """Return a model whose tensors have shapes and no values, where its state holds all of them.
 
     Random values that the weights of a file replace at once cost more seconds than reading the file.
@@ -149,8 +133,8 @@ def _create_empty(timm_name: str) -> Any:
         """Tensors without values need none drawn, for which torch would import its compiler."""
 
         def __torch_function__(
-            self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-        ) -> Any:
+            self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+        ) -> object:
             kwargs = kwargs or {}
             if func in (torch.Tensor.erfinv_, torch.Tensor.clamp_, torch.nn.init.normal_):
                 return args[0] if args else kwargs["tensor"]
@@ -163,7 +147,9 @@ def _create_empty(timm_name: str) -> Any:
     return _create(timm_name) if unsaved else model
 
 
-def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
+def _load_file(path: Path, timm_name: str | None) -> tuple[torch.nn.Module, str]:
+    import torch
+
     state = read_checkpoint(path)
     try:
         timm_name = timm_name or guess_architecture(state)
@@ -171,11 +157,16 @@ def _load_file(path: Path, timm_name: str | None) -> tuple[Any, str]:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     model = _fill(path, empty, state, timm_name)
-    _check_finite(path, model)
+    for name, tensor in model.state_dict().items():  # of such weights nothing but NaN would come
+        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():  # a NaN is both
+            raise UsageError(
+                f"{path} cannot be used: {name} holds values that are not finite (NaN or infinite); the "
+                "training that wrote it has diverged, or the file is damaged"
+            )
     return model, timm_name
 
 
-def _fill(path: Path, model: Any, state: dict[str, Any], timm_name: str) -> Any:
+def _fill(path: Path, model: Any, state: dict[str, torch.Tensor], timm_name: str) -> torch.nn.Module:
     """Load the tensors of a file into a model of timm's, which knows other names for some of them."""
     from timm.models.vision_transformer import checkpoint_filter_fn
 
@@ -185,9 +176,8 @@ def _fill(path: Path, model: Any, state: dict[str, Any], timm_name: str) -> Any:
         try:
             state = checkpoint_filter_fn(state, model)
         except Exception as error:  # it indexes and reshapes what it hopes to find
-            raise UsageError(f"{path} does not fit {timm_name}: {_first_line(error)}") from error
-    missing = expected - set(state)
-    if missing:
+            raise UsageError(f"{path} does not fit {timm_name}: {first_line(error)}") from error
+    if missing := expected - set(state):
         raise UsageError(f"{path} lacks {len(missing)} tensors of {timm_name}, e.g. {sorted(missing)[0]}")
     try:
         model.load_state_dict({k: state[k].float() for k in expected}, strict=True, assign=True)
@@ -197,31 +187,11 @@ def _fill(path: Path, model: Any, state: dict[str, Any], timm_name: str) -> Any:
     return model
 
 
-def _check_finite(path: Path, model: Any) -> None:
-    """Refuse weights of which nothing but NaN would come."""
-    import torch
-
-    for name, tensor in model.state_dict().items():
-        if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():  # a NaN is both
-            raise UsageError(
-                f"{path} cannot be used: {name} holds values that are not finite (NaN or infinite); the "
-                "training that wrote it has diverged, or the file is damaged"
-            )
-
-
-def _state_sha256(model: Any) -> str:
+def _state_sha256(model: torch.nn.Module) -> str:
     return tensors_sha256(
         (name, tensor.detach().cpu().float().contiguous().numpy())
         for name, tensor in model.state_dict().items()
     )
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
@@ -242,7 +212,7 @@ def load_model(name: str | None, cache_dir: Path) -> LoadedModel:
     if name and (path := _as_file(name)):
         model, timm_name = _load_file(path, _split(name)[0])
         source = f"{timm_name}={path.resolve()}"
-        digests = _file_sha256(path), _state_sha256(model)
+        digests = file_digest(path), _state_sha256(model)
         return LoadedModel(model, path.stem, timm_name, "file", "unknown", *digests, source)
     if name != OFFLINE_BACKBONE:
         wanted = name or DEFAULT_BACKBONE
@@ -271,7 +241,7 @@ def _offline(cache_dir: Path) -> LoadedModel:
     spec = BACKBONES[OFFLINE_BACKBONE]
     state = {name: torch.from_numpy(array) for name, array in arrays.items()}
     model = _fill(path, _create_empty(spec.timm_name), state, spec.timm_name)
-    digests = _file_sha256(path), STATE_SHA256
+    digests = file_digest(path), STATE_SHA256
     return LoadedModel(model, spec.name, spec.timm_name, "offline", spec.licence, *digests, spec.name)
 
 
@@ -286,7 +256,7 @@ def _from_hub(wanted: str) -> tuple[LoadedModel | None, str]:
     try:
         model = _create(timm_name, pretrained=True)
     except OSError as error:  # all of the hub's own errors: gated, not found, connection lost
-        return None, f"the model hub does not give them ({_first_line(error)})"
+        return None, f"the model hub does not give them ({first_line(error)})"
     licence = spec.licence if spec else "see the model's card"
     return LoadedModel(model, wanted, timm_name, "hub", licence, None, _state_sha256(model), wanted), ""
 

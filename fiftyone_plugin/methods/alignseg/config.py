@@ -1,4 +1,4 @@
-"""The options of AlignSeg, in groups; benchmarks/published.py has the published ones."""
+"""The options of AlignSeg; benchmarks/published.py has the published ones."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...clustering.region_classes import CLUSTERINGS
-from ...common.checks import DIMENSIONS, ROWS, Choice, Flag, Number, Options, Several, option
+from ...common.checks import DIMENSIONS, ROWS, Choice, Flag, Number, Several, option
 from ..options import CLASSES, LAYER, MethodConfig
 
-__all__ = ["AlignSegConfig", "ClassOptions", "CropOptions", "DecoderOptions", "TrainingOptions"]
+__all__ = ["AlignSegConfig"]
 
 COMPONENTS = Number(1, DIMENSIONS, optional=True)
 TEMPERATURE = Number(1e-3, 1e6, whole=False)
 
 
 @dataclass(frozen=True)
-class DecoderOptions(Options):
-    """The tokens that the decoder sees, and what it is."""
+class AlignSegConfig(MethodConfig):
+    """Options of :class:`~.method.AlignSeg`; the same stand in a saved model."""
 
+    retired: ClassVar[dict[str, object]] = {
+        "chained": True,
+        "crop_order": "correct",
+        "keep_mean": False,
+        "loss": "mean",
+    }
+
+    # the tokens that the decoder sees, and what it is
     token_layers: tuple[str, ...] = option(
         ("out",), Several(LAYER), "patch features of decoder and losses, each L2-normalised, concatenated"
     )
@@ -33,11 +41,7 @@ class DecoderOptions(Options):
     n_heads: int = option(4, Number(1, 1024), "attention heads, a divisor of the number of token dimensions")
     hidden: int | None = option(None, COMPONENTS, "width of the FFN; null for twice the token dimensions")
 
-
-@dataclass(frozen=True)
-class CropOptions(Options):
-    """The crops that are compared in training."""
-
+    # the crops that are compared in training
     crops: str = option(
         "tokens",
         Choice(("tokens", "pixels")),
@@ -52,11 +56,7 @@ class CropOptions(Options):
         "share of the CLS attention that is foreground in training; 1: all patches, no attention needed",
     )
 
-
-@dataclass(frozen=True)
-class TrainingOptions(Options):
-    """The loss and the training."""
-
+    # the loss and the training
     pressure: float = option(
         0.2, Number(-1, 1, whole=False), "correlation above which two patches attract each other"
     )
@@ -82,11 +82,7 @@ class TrainingOptions(Options):
         32_768, Number(1, ROWS), "patches that mean, whitening and kmeans prototypes are fitted on"
     )
 
-
-@dataclass(frozen=True)
-class ClassOptions(Options):
-    """From the decoder's prototypes to regions, and from regions to classes."""
-
+    # from the decoder's prototypes to regions, and from regions to classes
     adapt_steps: int = option(
         10, Number(0, 1000), "soft k-means on the image's tokens that prototypes take after the decoder"
     )
@@ -103,17 +99,5 @@ class ClassOptions(Options):
     output: str = option(
         "classes", Choice(("classes", "regions")), "1..K of the data set, or 1..Q of each image by itself"
     )
-
-
-@dataclass(frozen=True)
-class AlignSegConfig(ClassOptions, TrainingOptions, CropOptions, DecoderOptions, MethodConfig):
-    """Options of :class:`~.method.AlignSeg`; the same stand in a saved model."""
-
-    retired: ClassVar[dict[str, object]] = {
-        "chained": True,
-        "crop_order": "correct",
-        "keep_mean": False,
-        "loss": "mean",
-    }
 
     n_classes: int = option(20, CLASSES, "K; fewer if there are fewer regions")

@@ -21,18 +21,10 @@ EIGHT[1] = True  # eight neighbours within an image of a stack
 
 
 def draw_crops(rng: np.random.Generator, size: tuple[int, int], n_local: int) -> list[Box]:
-    """Draw one global and ``n_local`` local boxes.
+    """Draw one global and then ``n_local`` local boxes in an image of native ``size`` (height, width).
 
     A local box is drawn again until it shares more than 5 % of the image's area with the global one; after
     100 attempts the one that shared most is taken (the released code would go on for ever).
-
-    Args:
-        rng: generator.
-        size: native (height, width).
-        n_local: number of local crops.
-
-    Returns:
-        Boxes in native pixels, the global one first.
     """
     world = _draw_box(rng, size, GLOBAL_AREA)
     enough = int(MIN_OVERLAP * size[0] * size[1])

@@ -8,9 +8,10 @@ is decided by a second stage that is not part of the publication, see
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from ...clustering.normalize import VectorNormalizer, normalizer_arrays
 from ...clustering.region_classes import RegionClasses, pool_regions, stack_layers
@@ -19,12 +20,12 @@ from ...features.sampling import image_rng
 from ...features.types import FeatureSource, ImageFeatures
 from ...images.drawing import Panel
 from ...masks.scores import LabelScores
-from ..base import SegmentationMethod, sample_features
+from ..base import SegmentationMethod, State, sample_features
 from ..limits import tell_clustering, tell_part
 from ..remembered import warn_fewer_classes
 from ..saved import SavedArrays
 from .config import AlignSegConfig
-from .panels import stage_panels
+from .crops import attention_foreground
 from .tokens import TokenEmbedding, collect_images
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["AlignSeg"]
 
 MAX_REGIONS_FOR_FIT = 50_000
+WIDTH, HEIGHT, MARGIN = 480, 320, 16  # of the curve of the loss
 
 
 class AlignSeg(SegmentationMethod[AlignSegConfig]):
@@ -65,7 +67,7 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
     def inputs(self) -> tuple[str, ...]:
         """Layers to extract."""
         config = self.config
-        cue = ["attn"] if self._uses_attention else []
+        cue = ("attn",) if self._uses_attention else ()
         return tuple(dict.fromkeys([*config.token_layers, *config.class_layers, "cls", *cue]))
 
     @property
@@ -84,7 +86,7 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
 
     def fit_regions(self, features: FeatureSource, *, progress: Progress) -> AlignSeg:
         """Train the decoder alone; enough for :meth:`regions`."""
-        from .fit import identify, initial_decoder, make_crops
+        from .training import identify, initial_decoder, make_crops
 
         config = self.config
         sample = sample_features(
@@ -224,21 +226,27 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
         """Show the loss, the foreground of the attention if used, the prototypes and the regions."""
-        attention = np.asarray(image["attn"]).reshape(image.grid) if self._uses_attention else None
-        mass = self.config.attention
-        return stage_panels(self.losses_, self.similarity(image), self.regions(image), attention, mass)
+        panels = [Panel(f"loss, {len(self.losses_)} steps", draw_curve(self.losses_[:, 0]), "photo")]
+        if self._uses_attention:
+            mass = self.config.attention
+            (mask,) = attention_foreground(np.reshape(image["attn"], (1, *image.grid)), mass)
+            panels.append(Panel(f"attention, {mass:.0%}", mask.astype(np.int64), "labels"))
+        for number, cosines in enumerate(self.similarity(image), start=1):
+            panels.append(Panel(f"prototype {number}", cosines, "heat"))
+        regions = self.regions(image)
+        return [*panels, Panel(f"regions: {len(np.unique(regions))}", regions, "labels")]
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         arrays = {f"tokens.{k}": v for k, v in normalizer_arrays(self.tokens_.normalizer).items()}
         arrays |= {f"decoder.{k}": v.numpy() for k, v in self.decoder_.state_dict().items()}
         arrays |= {f"classes.{k}": v for k, v in self.classes_.get_arrays().items()}
         arrays["losses"] = self.losses_
         return {"n_classes": self.n_classes_, "steps": len(self.losses_)}, arrays
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        from .fit import restore_decoder
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+        from .training import restore_decoder
 
         saved = SavedArrays(arrays)
         self.tokens_ = self._embedding(saved.below("tokens.").normalizer())
@@ -246,3 +254,25 @@ class AlignSeg(SegmentationMethod[AlignSegConfig]):
         self.decoder_ = restore_decoder(self._parts()[0], self.config, saved.below("decoder."), dim)
         self.classes_ = saved.below("classes.").region_classes()
         self.losses_ = saved.floats("losses", None, 3)
+
+
+def draw_curve(values: np.ndarray) -> np.ndarray:
+    """Draw (n,) values from left to right: thin as they are, thick as a running mean over a tenth of them.
+
+    Returns:
+        (320, 480, 3) uint8.
+    """
+    picture = Image.new("RGB", (WIDTH, HEIGHT), (250, 250, 250))
+    draw = ImageDraw.Draw(picture)
+    window = max(1, len(values) // 10)
+    mean = np.convolve(values, np.full(window, 1 / window), mode="valid")
+    low, high = float(values.min()), float(values.max())
+    scale = (HEIGHT - 2 * MARGIN) / max(high - low, 1e-12)
+    step = (WIDTH - 2 * MARGIN) / max(1, len(values) - 1)
+    for series, colour, width in ((values, (190, 200, 215), 1), (mean, (31, 80, 150), 4)):
+        start = len(values) - len(series)
+        points = [
+            (MARGIN + (start + i) * step, HEIGHT - MARGIN - (v - low) * scale) for i, v in enumerate(series)
+        ]
+        draw.line(points, fill=colour, width=width)
+    return np.asarray(picture)

@@ -39,13 +39,7 @@ def single_thread() -> Iterator[None]:
 
 
 class DecoderLayer(nn.Module):
-    """Cross-attention to tokens, self-attention among prototypes, FFN; residual, then norm, after each.
-
-    Args:
-        dim: D.
-        n_heads: attention heads, a divisor of D.
-        hidden: width of the FFN.
-    """
+    """Cross-attention to tokens, self-attention among prototypes, FFN; residual, then norm, after each."""
 
     def __init__(self, dim: int, n_heads: int, hidden: int) -> None:
         super().__init__()
@@ -74,13 +68,7 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        n_prototypes: int,
-        *,
-        n_layers: int = 1,
-        n_heads: int = 3,
-        hidden: int = 768,
+        self, dim: int, n_prototypes: int, *, n_layers: int = 1, n_heads: int = 3, hidden: int = 768
     ) -> None:
         super().__init__()
         self.prototypes = nn.Parameter(torch.randn(n_prototypes, dim))
@@ -104,15 +92,9 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def adapt(prototypes: torch.Tensor, tokens: torch.Tensor, steps: int) -> torch.Tensor:
-    """Move prototypes towards the tokens they win: soft k-means on the sphere.
+    """Move (B, Q, D) prototypes towards those of (B, n, D) tokens they win: soft k-means on the sphere.
 
-    Args:
-        prototypes: (B, Q, D).
-        tokens: (B, n, D).
-        steps: 0 returns the prototypes as they are.
-
-    Returns:
-        (B, Q, D); rows of unit length where ``steps`` > 0.
+    They are of unit length then, but for 0 steps, which return them as they are.
     """
     for _ in range(steps):
         weights = (cosine(tokens, prototypes) / ADAPT_TEMPERATURE).softmax(-1)
@@ -122,17 +104,11 @@ def adapt(prototypes: torch.Tensor, tokens: torch.Tensor, steps: int) -> torch.T
 
 
 def correlation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the spatially centred cosines of two crops' tokens, the target of the alignment loss.
+    """Return the (B, n, m) spatially centred cosines of two crops' tokens, the target of the alignment loss.
 
     As in STEGO: each token's mean over the other crop is subtracted; the mean over the batch is not put back,
-    so that values are relative to what is usual in the image, whatever the features.
-
-    Args:
-        x: (B, n, D) tokens of the global crop.
-        y: (B, m, D) tokens of the local crop.
-
-    Returns:
-        (B, n, m), without gradient.
+    so that values are relative to what is usual in the image, whatever the features. (B, n, D) tokens of the
+    global crop and (B, m, D) of the local one get no gradient.
     """
     with torch.no_grad():
         c = cosine(x, y)
@@ -179,14 +155,7 @@ def contrast_loss(p: torch.Tensor, q: torch.Tensor, temperature: float = 1.0) ->
     """Global-local prototype alignment: prototype k of one crop matches prototype k of the other only.
 
     NT-Xent within an image: of the 2Q - 1 other prototypes, the same one of the other crop is the positive.
-
-    Args:
-        p: (B, Q, D) adaptive prototypes of the global crop.
-        q: (B, Q, D) adaptive prototypes of the local crop.
-        temperature: divides the cosines.
-
-    Returns:
-        Scalar, mean over the 2Q rows of all images.
+    It is the mean over the 2Q rows of all images of (B, Q, D) adaptive prototypes of each crop.
     """
     count = p.shape[1]
     both = torch.cat([p, q], dim=1)

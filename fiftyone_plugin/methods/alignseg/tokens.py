@@ -70,19 +70,10 @@ def collect_images(
     seed: int,
     advance: Callable[[], object],
 ) -> list[TrainingImage]:
-    """Keep what training needs of a bounded number of images.
+    """Keep what training needs of a bounded number of images: at least one, if the stream yields one.
 
-    Args:
-        images: the stream.
-        n_images: number of images listed.
-        tokens: makes the tokens to keep; ``None`` keeps none, for crops of pixels.
-        attention: keep the attention, too.
-        max_images: of more images, about this many are drawn, each by its content alone.
-        seed: seed.
-        advance: called once an image.
-
-    Returns:
-        At least one image if the stream yields one.
+    Of more than ``max_images`` about that many are drawn, each by its content alone. ``tokens`` makes the
+    tokens to keep, none for crops of pixels; ``attention`` keeps that, too.
     """
     keep = max_images / max(1, n_images)
     kept: list[TrainingImage] = []

@@ -1,36 +1,85 @@
-"""AlignSeg's training: batches of crops, the loop, checkpoints that it goes on from to the same weights."""
+"""AlignSeg's training: the decoder, batches of crops, the loop, checkpoints that it goes on from."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ...clustering.kmeans import ReproducibleKMeans
+from ...clustering.normalize import l2_normalize
 from ...common.files import atomic
 from ...common.progress import Progress, annotate
-from ...errors import ImageReadError, PseudoMaskError
+from ...errors import ImageReadError, PseudoMaskError, UsageError
 from ...images.reading import resize_image
+from ..saved import SavedArrays
 from .config import AlignSegConfig
 from .crops import attention_foreground, draw_crops, resample_tokens
 from .model import Decoder, assignments, contrast_loss, correlation, image_alignment_loss, single_thread
-from .tokens import TrainingImage
+from .tokens import TokenEmbedding, TrainingImage
 
-__all__ = ["CropBatch", "Crops", "PixelCrops", "TokenCrops", "Trainer"]
+__all__ = ["CropBatch", "Crops", "Trainer", "identify", "initial_decoder", "make_crops", "restore_decoder"]
 
 logger = logging.getLogger(__name__)
 
 MIN_GAIN = 1e-3  # smallest relative fall of the loss that is no plateau
 
 
-@dataclass(frozen=True)
-class CropBatch:
+def build_decoder(kind: type[Decoder], config: AlignSegConfig, dim: int) -> Decoder:
+    """Return a decoder for ``dim`` token dimensions, its weights drawn by torch's generator.
+
+    Raises:
+        UsageError: the number of heads does not divide them.
+    """
+    if dim % config.n_heads:
+        raise UsageError(f"n_heads must divide the {dim} token dimensions, got {config.n_heads}")
+    hidden = config.hidden or 2 * dim
+    return kind(dim, config.n_prototypes, n_layers=config.n_layers, n_heads=config.n_heads, hidden=hidden)
+
+
+def restore_decoder(kind: type[Decoder], config: AlignSegConfig, saved: SavedArrays, dim: int) -> Decoder:
+    """Return a decoder for D = ``dim`` with the ``saved`` float32 weights, for evaluation.
+
+    Raises:
+        KeyError: a weight is missing.
+        UsageError: one does not fit the options.
+    """
+    # before anything is made of the size that the options name: the file must have as much
+    for layer in range(config.n_layers):
+        saved.floats(f"layers.{layer}.ffn.0.weight", config.hidden or 2 * dim, dim)
+    saved.floats("prototypes", config.n_prototypes, dim)
+    decoder = build_decoder(kind, config, dim)
+    weights = {name: saved.floats(name, *weight.shape) for name, weight in decoder.state_dict().items()}
+    decoder.load_state_dict({name: torch.from_numpy(weight.copy()) for name, weight in weights.items()})
+    return decoder.eval()
+
+
+def initial_decoder(kind: type[Decoder], config: AlignSegConfig, vectors: np.ndarray) -> Decoder:
+    """Return the decoder that training starts from, for (n, D) float32 unit tokens of many images.
+
+    Raises:
+        UsageError: the number of heads does not divide D.
+    """
+    dim, seed = vectors.shape[1], config.random_state
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        decoder = build_decoder(kind, config, dim)
+    if config.prototypes == "kmeans":
+        kmeans = ReproducibleKMeans(config.n_prototypes, n_init=3, random_state=seed).fit(vectors)
+        centers = l2_normalize(kmeans.cluster_centers_) * np.float32(dim**0.5)
+        decoder.prototypes.data[: len(centers)] = torch.from_numpy(centers)
+    return decoder
+
+
+class CropBatch(NamedTuple):
     """Crops of B images.
 
     Attributes:
@@ -54,9 +103,6 @@ class Crops(ABC):
         self.images = sorted(images, key=lambda image: image.digest)
         self.config = config
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def batch(self, rng: np.random.Generator, size: int) -> CropBatch:
         """Draw images, without repetition as far as there are enough, and their crops.
 
@@ -76,7 +122,9 @@ class Crops(ABC):
     def _foreground(self, attention: np.ndarray | None, n_tokens: int) -> np.ndarray:
         if attention is None:
             return np.ones((1 + self.config.n_local, n_tokens), bool)
-        return attention_foreground(attention, self.config.attention).reshape(len(attention), n_tokens)
+        side = round(n_tokens**0.5)
+        mask = attention_foreground(attention.reshape(-1, side, side), self.config.attention)
+        return mask.reshape(len(mask), n_tokens)
 
 
 class TokenCrops(Crops):
@@ -91,23 +139,17 @@ class TokenCrops(Crops):
         assert image.tokens is not None
         tokens = np.stack([resample_tokens(image.tokens, box, image.size, side) for box in boxes])
         attention = None
-        if image.attention is not None:
-            cut = [resample_tokens(image.attention[..., None], box, image.size, side) for box in boxes]
-            attention = np.stack(cut)[..., 0]
+        if (whole := image.attention) is not None:
+            attention = np.stack([resample_tokens(whole[..., None], box, image.size, side) for box in boxes])
         return tokens.reshape(len(boxes), -1, tokens.shape[-1]), self._foreground(attention, side**2)
 
 
 class PixelCrops(Crops):
-    """Crops of pixels, each through the backbone, as published; ``embed`` makes tokens of their layers."""
+    """Crops of pixels, each through the backbone, as published; ``tokens`` are made of their layers."""
 
-    def __init__(
-        self,
-        images: list[TrainingImage],
-        config: AlignSegConfig,
-        embed: Callable[[Mapping[str, np.ndarray]], np.ndarray],
-    ) -> None:
+    def __init__(self, images: list[TrainingImage], config: AlignSegConfig, tokens: TokenEmbedding) -> None:
         super().__init__(images, config)
-        self.embed = embed
+        self.embed = tokens.embed
         self.layers = (*config.token_layers, *(["attn"] if config.attention < 1 else []))
 
     def _crops_of(self, image: TrainingImage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -121,11 +163,20 @@ class PixelCrops(Crops):
         ]
         found = image.encode(np.stack(crops), self.layers)
         tokens = np.stack([self.embed({k: v[i] for k, v in found.items()}) for i in range(len(boxes))])
-        attention = found.get("attn")
-        side = round(tokens.shape[1] ** 0.5)
-        if attention is not None:
-            attention = attention.reshape(-1, side, side)
-        return tokens, self._foreground(attention, tokens.shape[1])
+        return tokens, self._foreground(found.get("attn"), tokens.shape[1])
+
+
+def make_crops(config: AlignSegConfig, tokens: TokenEmbedding, images: list[TrainingImage]) -> Crops:
+    """Return where the batches of the training come from."""
+    return TokenCrops(images, config) if config.crops == "tokens" else PixelCrops(images, config, tokens)
+
+
+def identify(config: AlignSegConfig, device: str, images: list[TrainingImage]) -> str:
+    """Return what a checkpoint must have been made with, to be gone on from."""
+    identity = hashlib.sha256(json.dumps([config.to_json(), device], sort_keys=True).encode())
+    for digest in sorted(image.digest for image in images):
+        identity.update(digest.encode())
+    return identity.hexdigest()
 
 
 class Trainer:
@@ -210,10 +261,7 @@ class Trainer:
     def loss(self, batch: CropBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the weighted total, the image alignment and the prototype alignment of a batch."""
         recipe = self.recipe
-        world = torch.from_numpy(batch.world).to(self.device)
-        local = torch.from_numpy(batch.local).to(self.device)
-        world_mask = torch.from_numpy(batch.world_mask).to(self.device)
-        local_mask = torch.from_numpy(batch.local_mask).to(self.device)
+        world, local, world_mask, local_mask = (torch.from_numpy(part).to(self.device) for part in batch)
         prototypes = self._decode(world)
         a = assignments(world, prototypes, recipe.temperature)
         image, prototype = [], []
@@ -225,18 +273,9 @@ class Trainer:
         first, second = torch.stack(image).mean(), torch.stack(prototype).mean()
         return recipe.alignment_weight * first + second, first, second
 
-    def image_alignment(
-        self,
-        world: torch.Tensor,
-        local: torch.Tensor,
-        a: torch.Tensor,
-        b: torch.Tensor,
-        mask_a: torch.Tensor,
-        mask_b: torch.Tensor,
-    ) -> torch.Tensor:
-        """Return the loss of one pair of crops, see :func:`~.model.image_alignment_loss`."""
-        pressure = self.recipe.pressure
-        return image_alignment_loss(correlation(world, local), a, b, mask_a, mask_b, pressure=pressure)
+    def image_alignment(self, world: torch.Tensor, local: torch.Tensor, *pair: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the tokens of two crops, and a ``pair`` of assignments and of masks of them."""
+        return image_alignment_loss(correlation(world, local), *pair, pressure=self.recipe.pressure)
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run the decoder, in bfloat16 where a GPU multiplies it natively; the losses stay in float32."""

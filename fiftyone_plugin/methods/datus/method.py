@@ -11,28 +11,27 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import Any
 
 import numpy as np
 
 from ...clustering.normalize import l2_normalize
 from ...clustering.region_classes import RegionClasses, pool_regions, stack_layers
-from ...common.checks import Number, check_numbers
+from ...common.checks import Number
 from ...common.progress import Progress
 from ...errors import ImageReadError, PseudoMaskError
 from ...features.sampling import image_rng
 from ...features.types import FeatureSource, ImageFeatures
+from ...images.boxes import PAD_COLOUR, crop_square
 from ...images.drawing import Panel
 from ...masks.scores import LabelScores
-from ..base import SegmentationMethod, hard_scores
+from ..base import SegmentationMethod, State, hard_scores
 from ..limits import tell_clustering, tell_part
 from ..remembered import Found, found_in_all, found_in_one, remember, warn_fewer_classes
 from ..saved import SavedArrays
 from .config import DatUSConfig, SegmentSettings
-from .descriptors import native_segments, segment_crop
 from .segments import find_segments
 
-__all__ = ["DatUS"]
+__all__ = ["DatUS", "cut_box", "native_segments", "segment_crop"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +82,20 @@ class DatUS(SegmentationMethod[DatUSConfig]):
             fallbacks += bool(found["fallback"])
             if image_rng(self.config.random_state + 1, image.digest).random() <= keep:
                 vectors.append(np.asarray(found["descriptors"], np.float32))
-                areas.append(_areas(found["segments"]))
+                inside = found["segments"][found["segments"] >= 0]
+                areas.append(np.bincount(inside) / found["segments"].size)
         if images == 0:
             raise PseudoMaskError("no image could be read, so there is nothing to learn from")
         self.n_segments_, self.n_fallbacks_ = segments, fallbacks
-        self._warn(images)
+        if fallbacks:
+            hint = "" if self.config.center else "; the option center=true usually mends that"
+            logger.warning(
+                "the patch graph of %d of %d images was degenerate (nearly all patches joined, or no regions "
+                "found) and was replaced by one of centred features, or of neighbours in the image%s",
+                fallbacks,
+                images,
+                hint,
+            )
         with progress.stage("classes", total=1, unit="fit") as stage:
             vectors = [v for v in vectors if len(v)] or [np.zeros((0, 1), np.float32)]
             self.classes_ = self._region_classes()
@@ -95,18 +103,6 @@ class DatUS(SegmentationMethod[DatUSConfig]):
             self.classes_.fit(np.concatenate(vectors), area=np.concatenate([*areas, np.zeros(0)]))
             warn_fewer_classes(self.config.n_classes, self.n_classes_, "segments")
             stage.update()
-
-    def _warn(self, images: int) -> None:
-        """Say once how many graphs were degenerate."""
-        if self.n_fallbacks_:
-            hint = "" if self.config.center else "; the option center=true usually mends that"
-            logger.warning(
-                "the patch graph of %d of %d images was degenerate (nearly all patches joined, or no regions "
-                "found) and was replaced by one of centred features, or of neighbours in the image%s",
-                self.n_fallbacks_,
-                images,
-                hint,
-            )
 
     def _region_classes(self) -> RegionClasses:
         names = ("n_classes", "whiten", "clustering", "n_init", "random_state")
@@ -197,18 +193,17 @@ class DatUS(SegmentationMethod[DatUSConfig]):
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        values = {
+    def _get_state(self) -> State:
+        return {
             "n_classes": self.n_classes_,
             "n_segments": self.n_segments_,
             "n_fallbacks": self.n_fallbacks_,
-        }
-        return values, {f"classes.{k}": v for k, v in self.classes_.get_arrays().items()}
+        }, {f"classes.{k}": v for k, v in self.classes_.get_arrays().items()}
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        counts = {name: values[name] for name in ("n_segments", "n_fallbacks")}
-        check_numbers(counts, dict.fromkeys(counts, Number(0, 2**53)))
-        self.n_segments_, self.n_fallbacks_ = counts["n_segments"], counts["n_fallbacks"]
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+        count = Number(0, 2**53)
+        self.n_segments_ = count.check("n_segments", values["n_segments"])
+        self.n_fallbacks_ = count.check("n_fallbacks", values["n_fallbacks"])
         self.classes_ = SavedArrays(arrays, "classes.").region_classes()
 
 
@@ -218,6 +213,29 @@ def _cut(features: np.ndarray, grid: tuple[int, int], settings: SegmentSettings)
     return found.labels, found.fallback
 
 
-def _areas(segments: np.ndarray) -> np.ndarray:
-    """Return the share of the image of every segment."""
-    return np.bincount(segments[segments >= 0]) / segments.size
+def native_segments(segments: np.ndarray, grid: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
+    """Return the (H, W) map of (h*w,) patch labels at ``size`` (H, W): each pixel that of its patch."""
+    rows, columns = (((np.arange(n) + 0.5) * g / n).astype(int) for n, g in zip(size, grid, strict=True))
+    return np.asarray(segments.reshape(grid)[np.ix_(rows, columns)])
+
+
+def cut_box(pixels: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Cut the box of a segment out of (H, W, 3) uint8 pixels; outside its (H, W) mask they get a colour."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.ix_(range(rows[0], rows[-1] + 1), range(columns[0], columns[-1] + 1))
+    return np.where(mask[box][..., None], pixels[box], np.array(colour, np.uint8))
+
+
+def segment_crop(pixels: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
+    """Cut the box of one segment, its longer side ``size`` pixels; all else has the mean colour of ImageNet.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        mask: (H, W) bool, not empty.
+        size: side in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    cut = cut_box(pixels, mask, PAD_COLOUR)
+    return crop_square(cut, (0, 0, *cut.shape[:2]), size)

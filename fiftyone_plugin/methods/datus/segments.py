@@ -59,50 +59,27 @@ def find_segments(features: np.ndarray, grid: tuple[int, int], settings: Segment
     """
     n = grid[0] * grid[1]
     neighbours = None if settings.neighbours is None else min(settings.neighbours, max(4, n // 4))
-    attempts = [(settings.center, "")] + ([] if settings.center else [(True, "centred")])
+    attempts = [(settings.center, "")] + ([] if settings.center else [(True, "centred")]) + [(True, "grid")]
     with one_thread():
         for center, fallback in attempts:
             vectors = patch_vectors(features, center=center)
-            graph = affinity_graph(vectors, weighted=settings.weighted, neighbours=neighbours)
-            found = _cut(graph, vectors, grid, settings, fallback)
-            if found is not None:
-                return found
-        return _cut_grid(vectors, grid, settings)
-
-
-def _cut(
-    graph: sparse.csr_matrix,
-    vectors: np.ndarray,
-    grid: tuple[int, int],
-    settings: SegmentSettings,
-    fallback: str,
-) -> Segments | None:
-    """Cut along the communities of a graph; ``None`` if it is degenerate."""
-    n = graph.shape[0]
-    if n > 1 and (edge_density(graph) > MAX_DENSITY or graph.nnz <= n):
-        return None
-    communities = find_communities(graph, settings.algorithm, settings.resolution)
-    if n > 1 and communities.max() + 1 > max(1, MAX_COMMUNITIES * n):
-        return None
-    parts = connected_segments(communities, grid)
-    size = np.bincount(parts)
-    if size[size > settings.min_patches].sum() < MIN_COVERAGE * n:
-        return None
-    return Segments(_clean(parts, vectors, grid, settings), communities, vectors, fallback)
-
-
-def _cut_grid(vectors: np.ndarray, grid: tuple[int, int], settings: SegmentSettings) -> Segments:
-    communities = find_communities(grid_graph(vectors, grid), settings.algorithm, settings.resolution)
-    parts = connected_segments(communities, grid)
-    return Segments(_clean(parts, vectors, grid, settings), communities, vectors, "grid")
-
-
-def _clean(
-    parts: np.ndarray, vectors: np.ndarray, grid: tuple[int, int], settings: SegmentSettings
-) -> np.ndarray:
-    if settings.noise == "void":
-        return drop_noise(parts, settings.min_patches, settings.max_segments)
-    return merge_noise(parts, vectors, grid, settings.min_patches, settings.max_segments)
+            if fallback == "grid":
+                graph = grid_graph(vectors, grid)
+            else:
+                graph = affinity_graph(vectors, weighted=settings.weighted, neighbours=neighbours)
+                if n > 1 and (edge_density(graph) > MAX_DENSITY or graph.nnz <= n):
+                    continue
+            communities = find_communities(graph, settings.algorithm, settings.resolution)
+            parts = connected_segments(communities, grid)
+            size = np.bincount(parts)
+            few = n == 1 or communities.max() + 1 <= max(1, MAX_COMMUNITIES * n)
+            if fallback == "grid" or (few and size[size > settings.min_patches].sum() >= MIN_COVERAGE * n):
+                break
+        if settings.noise == "void":
+            labels = drop_noise(parts, settings.min_patches, settings.max_segments)
+        else:
+            labels = merge_noise(parts, vectors, grid, settings.min_patches, settings.max_segments)
+    return Segments(labels, communities, vectors, fallback)
 
 
 def connected_segments(communities: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from ...common.checks import DIMENSIONS, ROWS, Choice, Flag, Number, option
 from ..options import CLASSES, LAYER, MethodConfig
-from .rules import FOREGROUND_RULES
 
-__all__ = ["LightClusterConfig"]
+__all__ = ["FOREGROUND_RULES", "LightClusterConfig"]
 
 CLUSTERS = Number(1, 65_535)
+FOREGROUND_RULES = ("border", "attention", "both")
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import Any
 
 import numpy as np
 
-from ...clustering.kmeans import ReproducibleKMeans, squared_distances
-from ...clustering.normalize import VectorNormalizer, normalizer_arrays
+from ...clustering.kmeans import ReproducibleKMeans
+from ...clustering.normalize import VectorNormalizer
+from ...clustering.region_classes import RegionClasses
 from ...common.progress import Progress
 from ...errors import ImageReadError
 from ...features.sampling import image_rng
@@ -26,12 +26,12 @@ from ...images.drawing import Panel
 from ...masks.regions import connected_regions, region_boxes
 from ...masks.scores import LabelScores
 from ...masks.upsample import resize_scores
-from ..base import SegmentationMethod, sample_features
+from ..base import SegmentationMethod, State, sample_features
 from ..limits import tell_part
 from ..remembered import Found, found_in_all, found_in_one, remember, warn_fewer_classes
 from ..saved import SavedArrays
 from .config import LightClusterConfig
-from .votes import Levels, foreground_map
+from .levels import Levels, foreground_map
 
 __all__ = ["LightCluster"]
 
@@ -53,8 +53,7 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
     config_class = LightClusterConfig
 
     levels_: Levels
-    class_normalizer_: VectorNormalizer
-    class_centers_: np.ndarray
+    classes_: RegionClasses
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -66,31 +65,18 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
 
     def _fit(self, features: FeatureSource, progress: Progress) -> None:
         """Fit the three levels on a sample of patches, then cluster the regions of all images."""
-        self.fit_foreground(features, progress=progress)
-        region_cls, region_area = self._collect_regions(features, progress)
-        with progress.stage("classes", total=1, unit="fit") as stage:
-            self._fit_classes(region_cls, region_area)
-            stage.update()
-
-    def fit_foreground(self, features: FeatureSource, *, progress: Progress) -> LightCluster:
-        """Fit the three levels alone; enough for :meth:`vote`.
-
-        Raises:
-            PseudoMaskError: the source yields no image.
-        """
         config = self.config
         budget, seed = config.sample_size, config.random_state
         sample = sample_features(features, lambda x: x[config.layer], progress, budget=budget, seed=seed)
         with progress.stage("levels", total=2, unit="fit") as stage:
             self.levels_ = Levels.fit(sample, len(features), config, self.n_jobs, stage.update)
-        return self
+        region_cls, region_area = self._collect_regions(features, progress)
+        with progress.stage("classes", total=1, unit="fit") as stage:
+            self._fit_classes(region_cls, region_area)
+            stage.update()
 
     def vote(self, image: ImageFeatures) -> np.ndarray:
-        """Return the three levels' vote for an image before refinement.
-
-        Returns:
-            (2, h, w) float32 scores of background and foreground at patch resolution.
-        """
+        """Return (2, h, w) float32 scores of background and foreground, by patch and before refinement."""
         return self.levels_.vote(image[self.config.layer], image["cls"], image.grid, image.digest)
 
     def _collect_regions(self, features: FeatureSource, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
@@ -115,21 +101,22 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
         """
         if len(cls) == 0:
             logger.warning("no foreground was found in any image: all masks are background")
-            self.class_normalizer_ = VectorNormalizer.of(np.zeros(cls.shape[1], np.float32))
-            self.class_centers_ = np.zeros((0, cls.shape[1]), np.float32)
+            self.classes_ = RegionClasses().fit(cls)
             return
-        self.class_normalizer_ = VectorNormalizer(standardize=len(cls) > 1).fit(cls)
-        vectors = self.class_normalizer_.transform(cls)
+        normalizer = VectorNormalizer(standardize=len(cls) > 1).fit(cls)
+        vectors = normalizer.transform(cls)
         kmeans = ReproducibleKMeans(self.config.n_classes, n_init=10, random_state=self.config.random_state)
         labels = kmeans.fit(vectors).labels_
         weight = np.bincount(labels, weights=area, minlength=len(kmeans.cluster_centers_))
-        self.class_centers_ = kmeans.cluster_centers_[np.argsort(-weight, kind="stable")]
-        warn_fewer_classes(self.config.n_classes, len(self.class_centers_), "regions")
+        self.classes_ = RegionClasses.of(
+            normalizer, kmeans.cluster_centers_[np.argsort(-weight, kind="stable")]
+        )
+        warn_fewer_classes(self.config.n_classes, self.n_classes_, "regions")
 
     @property
     def n_classes_(self) -> int:
         """Number of classes found by :meth:`fit`."""
-        return len(self.class_centers_)
+        return self.classes_.n_classes_
 
     # ------------------------------------------------------------------ one image
 
@@ -151,16 +138,17 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
 
     def _describe(self, image: ImageFeatures, foreground: np.ndarray) -> Found:
         """Find and encode the regions of one image."""
-        regions = self._regions(image, foreground)
+        _, regions = self._at_native_size(image, foreground)
         boxes = [expand_box(box, image.size, self.config.context) for box in region_boxes(regions)]
         cls = image.crop_cls(boxes) if boxes else np.zeros((0, len(image["cls"])), np.float32)
         area = np.bincount(regions.ravel(), minlength=len(boxes) + 1)[1:] / regions.size
         return {"foreground": foreground, "cls": cls.astype(np.float32), "area": area.astype(np.float64)}
 
-    def _regions(self, image: ImageFeatures, foreground: np.ndarray) -> np.ndarray:
-        """Number the regions of an image from its stored uint8 foreground map, at native size."""
+    def _at_native_size(self, image: ImageFeatures, foreground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability of foreground, from the stored uint8 map, and the numbered regions."""
         probability = resize_scores(foreground[None] / np.float32(255), *image.size)[0]
-        return connected_regions(probability > 0.5, self.config.min_region, self.config.max_regions)
+        regions = connected_regions(probability > 0.5, self.config.min_region, self.config.max_regions)
+        return probability, regions
 
     def prefetch(self, images: list[ImageFeatures]) -> None:
         """Find the regions of several images at once, with worker processes, for :meth:`predict` to use."""
@@ -169,11 +157,9 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
     def _predict(self, image: ImageFeatures) -> LabelScores:
         """Label one image at native resolution: background and the classes of its regions, refined."""
         found = found_in_one(self._regions_of([image]))
-        probability = resize_scores(found["foreground"][None] / np.float32(255), *image.size)[0]
-        regions = self._regions(image, found["foreground"])
-        classes = self._classify(found["cls"])
-        labels = np.unique(np.concatenate([[0], classes])).astype(np.int64)
-        class_of_region = np.concatenate([[0], classes])
+        probability, regions = self._at_native_size(image, found["foreground"])
+        class_of_region = np.concatenate([[0], self.classes_.predict(found["cls"])])
+        labels = np.unique(class_of_region).astype(np.int64)
         hard = class_of_region[regions]
         # outside the regions the foreground's probability (below 1/2) is shared by the classes of the image
         share = np.array([(hard == label).mean() for label in labels[1:]], np.float32)
@@ -197,34 +183,23 @@ class LightCluster(SegmentationMethod[LightClusterConfig]):
             for name, vote in zip(names, self.levels_.level_votes(x, image["cls"], image.digest), strict=True)
         ]
         panels.append(Panel("vote of the three", self.vote(image)[1], "heat"))
-        found = found_in_one(self._regions_of([image]))
-        regions = self._regions(image, found["foreground"])
-        panels.append(Panel(f"refined ({self.config.refine})", found["foreground"], "heat"))
+        foreground = found_in_one(self._regions_of([image]))["foreground"]
+        _, regions = self._at_native_size(image, foreground)
+        panels.append(Panel(f"refined ({self.config.refine})", foreground, "heat"))
         panels.append(Panel(f"regions: {regions.max()}", regions, "labels"))
         return panels
 
-    def _classify(self, cls: np.ndarray) -> np.ndarray:
-        """Return the class ids (from 1) of (n, D) region features: nearest centre."""
-        if len(cls) == 0 or len(self.class_centers_) == 0:
-            return np.zeros(len(cls), np.int64)
-        vectors = self.class_normalizer_.transform(cls)
-        return np.asarray(1 + squared_distances(vectors, self.class_centers_).argmin(1))
-
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         n_groups, levels = self.levels_.get_state()
         arrays = {f"levels.{k}": v for k, v in levels.items()}
-        arrays |= {f"classes.{k}": v for k, v in normalizer_arrays(self.class_normalizer_).items()}
-        arrays["classes.centers"] = self.class_centers_
+        arrays |= {f"classes.{k}": v for k, v in self.classes_.get_arrays().items()}
         return {"n_groups": n_groups, "n_classes": self.n_classes_}, arrays
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.levels_ = Levels.from_state(values["n_groups"], arrays, self.config, prefix="levels.")
-        saved = SavedArrays(arrays, "classes.")
-        self.class_normalizer_ = saved.normalizer()
-        self.class_centers_ = saved.floats("centers", None, self.class_normalizer_.dim_)
-        saved.require_ids(self.n_classes_)
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+        self.levels_ = Levels.from_state(values["n_groups"], SavedArrays(arrays, "levels."), self.config)
+        self.classes_ = SavedArrays(arrays, "classes.").region_classes()
 
     def _fingerprint(self) -> str:
         """Hash of all that the foreground and the regions of an image depend on."""

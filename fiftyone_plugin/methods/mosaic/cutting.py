@@ -13,7 +13,7 @@ from ...clustering.lloyd import draws_for, lloyd
 from ...clustering.normalize import DeviceNormalizer, VectorNormalizer, blur_tensors, normalizer_arrays
 from ...features.sampling import image_rng
 from ...features.types import FeatureBatch, ImageFeatures
-from ..lightcluster.votes import Levels
+from ..lightcluster.levels import Levels
 from .config import STACK, MosaicConfig
 from .reduction import Reduction
 from .regions import ImageRegions, describe_regions, owner_of
@@ -48,12 +48,13 @@ class Cutting:
         normalizers: Mapping[str, VectorNormalizer],
         levels: Levels | None,
         n_images: int,
-        center: float = 0.0,
+        center: float,
     ) -> None:
-        device = str(reduction.mean.device)
         self.config = config
         self.reduction = reduction
-        self.normalizers = {layer: DeviceNormalizer(own, device) for layer, own in normalizers.items()}
+        self.normalizers = {
+            layer: DeviceNormalizer(own, reduction.device) for layer, own in normalizers.items()
+        }
         self.levels = levels
         self.center = center
         self.n_patches = -(-config.head_patches // max(1, n_images))
@@ -97,13 +98,7 @@ class Cutting:
     def cut(
         self, tensors: Mapping[str, torch.Tensor], whitened: torch.Tensor, images: Sequence[ImageFeatures]
     ) -> list[torch.Tensor]:
-        """Return for each cut the (B, n) int64 regions of the patches.
-
-        Args:
-            tensors: layer -> (B, n, D).
-            whitened: (B, n, d + e), see :meth:`.reduction.Reduction.whiten`.
-            images: the B images.
-        """
+        """Return for each cut the (B, n) int64 regions of the patches of images, see :class:`.Reduction`."""
         import torch
         from torch.nn.functional import normalize
 

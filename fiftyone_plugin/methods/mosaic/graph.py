@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from ..saved import SavedArrays
     from .config import MosaicConfig
+    from .regions import RegionTable
 
 __all__ = [
     "RegionGraph",
     "cluster_regions",
     "foreground_weight",
-    "head_vectors",
     "links_between_images",
     "number_of_neighbours",
 ]
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 FIT_ROWS = 50_000  # regions that a whitening is learnt from
 CHUNK = 16_384
 FEW_CLASSES = 10
+LINK_SHARPNESS = 3  # of links between images: what the score of a class was learnt with
 AUTO_GUESS = 20  # classes, where their number is yet to be found
 
 
@@ -135,14 +136,16 @@ def links_between_images(graph: csr_matrix, owners: np.ndarray) -> tuple[np.ndar
         owners: (m,) numbers of the images that the regions are from.
 
     Returns:
-        (e, 2) int32 pairs of regions, each pair once, and their (e,) float32 weights.
+        (e, 2) int32 pairs of regions, each pair once, and their (e,) float32 weights: the third power of the
+        share of the whitenings that have them.
     """
     from scipy.sparse import triu
 
     upper = triu(graph, k=1).tocoo()
     keep = (upper.data >= 0.5**SHARPNESS) & (owners[upper.row] != owners[upper.col])
     pairs = np.column_stack([upper.row[keep], upper.col[keep]])
-    return pairs.astype(np.int32), upper.data[keep].astype(np.float32)
+    weights = upper.data[keep] ** (LINK_SHARPNESS / SHARPNESS)
+    return pairs.astype(np.int32), weights.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,26 @@ class RegionGraph:
     link_weights: np.ndarray
     region_of_patch: np.ndarray
     patches: np.ndarray
+
+    @classmethod
+    def of(
+        cls, spectral: LandmarkSpectral, normalizer: VectorNormalizer, regions: RegionTable
+    ) -> RegionGraph:
+        """Keep of the clustered regions what is needed to cut them again."""
+        rows = spectral.landmark_rows_
+        owners = regions.owners[rows]
+        # of a variance of about 1, as the C of the head expects
+        head_vectors = l2_normalize(regions.patches) * np.float32(np.sqrt(regions.patches.shape[1]))
+        return cls(
+            np.ascontiguousarray(spectral.embedding_),  # as it is loaded: sums depend on the order in memory
+            spectral.eigenvalues_,
+            spectral.voters_.astype(np.int32),
+            normalizer.transform(regions.descriptors[rows]).astype(np.float16),
+            owners,
+            *links_between_images(spectral.graph_, owners),
+            regions.region_of_patch,
+            head_vectors.astype(np.float16),
+        )
 
     def cut(self, n_classes: int) -> np.ndarray:
         """Return the (m,) int64 clusters of the landmarks for K classes.
@@ -217,13 +240,9 @@ class RegionGraph:
         np.add.at(sums, clusters, diffusion_rows(self.embedding, self.eigenvalues, columns))
         return l2_normalize(sums)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
     @classmethod
     def restore(cls, saved: SavedArrays, d: int, d_head: int) -> RegionGraph:
-        """Rebuild a graph from :meth:`arrays`.
+        """Rebuild a graph from its arrays.
 
         Args:
             saved: the arrays.
@@ -254,8 +273,3 @@ class RegionGraph:
             region_of_patch=region_of_patch,
             patches=saved.floats("patches", len(region_of_patch), d_head),
         )
-
-
-def head_vectors(whitened: np.ndarray) -> np.ndarray:
-    """Return (n, d) float16 vectors for the head; of a variance of about 1, as its C expects."""
-    return np.asarray(l2_normalize(whitened) * np.float32(np.sqrt(whitened.shape[1])), np.float16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...clustering.agreement import Witnesses
-from ...clustering.head import SoftmaxHead
-from ...clustering.normalize import DeviceNormalizer, VectorNormalizer
+from ...clustering.normalize import DeviceNormalizer
 from ...clustering.spreading import spread_scores
 from ...common.parallel import one_thread
 from ...features.types import ImageFeatures
@@ -21,68 +21,74 @@ from .regions import owner_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Labelling", "trusted", "winning"]
+__all__ = ["HeadLabelling", "Labelling", "trusted", "winning"]
 
 ASKED = 60  # regions of other images about a segment
 OWN = 0.25  # weight of a segment's own nearness beside that of its class, see docs/quality.md
 
 
 @dataclass(frozen=True)
-class Labelling:
-    """Everything that labels images on one device.
+class HeadLabelling(ABC):
+    """What labels images on one device, by a head whose classes are shared among patches that are alike.
 
     Attributes:
         reduction: how images were reduced.
-        weight: (d, K) float32 of the head.
+        weight: (d, K) float32 of the head of the clusters.
         bias: (K,) float32.
         spread: share probabilities among similar patches.
-        segments: maps mean tokens of segments to the vectors of the witnesses.
-        witnesses: regions of the fit; ``None`` if they were too few for a graph.
-        trust: (K,) float32 in [0, 1], what the quality of a segment owes to its class: see :func:`trusted`.
-        center: share of its mean token that was taken off an image of the witnesses.
     """
 
     reduction: Reduction
     weight: torch.Tensor
     bias: torch.Tensor
     spread: bool
+
+    @abstractmethod
+    def __call__(self, reduced: Reduced, images: Sequence[ImageFeatures]) -> list[DeviceScores]:
+        """Label B reduced images at patch resolution, each with the classes that win somewhere in it."""
+
+    def by_clusters(self, reduced: Reduced) -> torch.Tensor:
+        """Return the (B, n, K) float32 probabilities of the clusters."""
+        import torch
+        from torch.nn.functional import normalize
+
+        b, n, d = reduced.head.shape
+        vectors = normalize(reduced.head.float(), dim=2).reshape(b * n, d) * d**0.5
+        return torch.addmm(self.bias, vectors, self.weight).softmax(1).reshape(b, n, -1)
+
+    def by_head(self, reduced: Reduced) -> torch.Tensor:
+        """Return the (B, n, C) float32 probabilities of the classes."""
+        return self.by_clusters(reduced)
+
+    def winners(self, reduced: Reduced) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the few classes of the many that win somewhere: the others cannot after spreading, either.
+
+        Returns:
+            (B, L) int64 ascending classes, L the most that an image has, and (B, n, L) their probabilities,
+            spread where that is asked for; 0 in the columns that an image does not need.
+        """
+        present, scores = winning(self.by_head(reduced))
+        return present, spread_scores(scores, reduced.neighbours) if self.spread else scores
+
+
+@dataclass(frozen=True)
+class Labelling(HeadLabelling):
+    """Everything that labels images on one device.
+
+    Attributes:
+        segments: maps mean tokens of segments to the vectors of the witnesses.
+        witnesses: regions of the fit; ``None`` if they were too few for a graph.
+        trust: (K,) float32 in [0, 1], what the quality of a segment owes to its class: see :func:`trusted`.
+        center: share of its mean token that was taken off an image of the witnesses.
+    """
+
     segments: DeviceNormalizer
     witnesses: Witnesses | None
     trust: torch.Tensor
-    center: float = 0.0
-
-    @classmethod
-    def of(
-        cls,
-        reduction: Reduction,
-        head: SoftmaxHead,
-        spread: bool,
-        segments: VectorNormalizer,
-        witnesses: Witnesses | None,
-        cohesion: np.ndarray,
-        center: float = 0.0,
-    ) -> Labelling:
-        """Bring what was fitted to the device of the reduction."""
-        import torch
-
-        def sent(array: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.array(array)).to(reduction.mean.device)
-
-        device = str(reduction.mean.device)
-        weight, bias = sent(head.weight_), sent(head.bias_)
-        normalizer = DeviceNormalizer(segments, device)
-        trust = trusted(witnesses, sent(cohesion))
-        return cls(reduction, weight, bias, spread, normalizer, witnesses, trust, center)
+    center: float
 
     def __call__(self, reduced: Reduced, images: Sequence[ImageFeatures]) -> list[DeviceScores]:
-        """Label images at patch resolution, each with the classes that win somewhere in it.
-
-        Scores are probabilities of the head, spread and scaled to sum to 1 over those classes.
-
-        Args:
-            reduced: what was made of them.
-            images: the B images.
-        """
+        """Label images; scores are probabilities, spread and scaled to sum to 1 over the classes that win."""
         import torch
 
         present, scores = self.winners(reduced)
@@ -91,7 +97,10 @@ class Labelling:
         wins = area > 0
         whitened = reduced.whitened()
         pooled = inside.mT @ whitened / area.clamp_min(1)[:, :, None]
-        agreement = self._agreement(self._lifted(pooled, whitened)[wins], present[wins], wins, images)
+        tokens = self.reduction.lift(pooled)
+        if self.center:
+            tokens = tokens - self.center * self.reduction.lift(whitened.mean(1, keepdim=True))
+        agreement = self._agreement(tokens[wins], present[wins], wins, images)
         scores = scores * wins[:, None]
         scores = (scores / scores.sum(2, keepdim=True)).mT.contiguous()
 
@@ -109,32 +118,6 @@ class Labelling:
                 )
             )
         return found
-
-    def by_head(self, reduced: Reduced) -> torch.Tensor:
-        """Return the (B, n, K) float32 probabilities that the head gives."""
-        import torch
-        from torch.nn.functional import normalize
-
-        b, n, d = reduced.head.shape
-        vectors = normalize(reduced.head.float(), dim=2).reshape(b * n, d) * d**0.5
-        return torch.addmm(self.bias, vectors, self.weight).softmax(1).reshape(b, n, -1)
-
-    def winners(self, reduced: Reduced) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the few classes of the many that win somewhere: the others cannot after spreading, either.
-
-        Returns:
-            (B, L) int64 ascending classes, L the most that an image has, and (B, n, L) their probabilities,
-            spread where that is asked for; 0 in the columns that an image does not need.
-        """
-        present, scores = winning(self.by_head(reduced))
-        return present, spread_scores(scores, reduced.neighbours) if self.spread else scores
-
-    def _lifted(self, pooled: torch.Tensor, whitened: torch.Tensor) -> torch.Tensor:
-        """Return (B, L, D) mean tokens of segments as regions have them, from (B, L, d + e) components."""
-        tokens = self.reduction.lift(pooled)
-        if self.center:
-            tokens = tokens - self.center * self.reduction.lift(whitened.mean(1, keepdim=True))
-        return tokens
 
     def _agreement(
         self, tokens: torch.Tensor, classes: torch.Tensor, wins: torch.Tensor, images: Sequence[ImageFeatures]
@@ -157,11 +140,8 @@ class Labelling:
 def trusted(witnesses: Witnesses | None, cohesion: torch.Tensor) -> torch.Tensor:
     """Return the (K,) part of a segment's quality that is its class's, in [0, 1].
 
-    Of classes that blend into others, or whose regions lie apart in the graph, good segments are rarer.
-
-    Args:
-        witnesses: regions of the fit, if there are any.
-        cohesion: (K,) float32, see :func:`~fiftyone_plugin.clustering.agreement.cohesion`.
+    Of classes that blend into others, or whose regions lie apart in the graph, good segments are rarer; the
+    first is their (K,) ``cohesion``, see :func:`~fiftyone_plugin.clustering.agreement.cohesion`.
     """
     if witnesses is None:
         return cohesion.sqrt()
@@ -171,10 +151,7 @@ def trusted(witnesses: Witnesses | None, cohesion: torch.Tensor) -> torch.Tensor
 
 
 def winning(probability: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the classes that win somewhere in each image, and their probabilities.
-
-    Args:
-        probability: (B, n, K) float32.
+    """Return the classes that win somewhere in each image, and their share of (B, n, K) probabilities.
 
     Returns:
         (B, L) int64 ascending classes, L the most that an image has, and (B, n, L); 0 in the columns that an

@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from ...clustering.agreement import cohesion
 from ...clustering.head import SoftmaxHead
-from ...clustering.normalize import VectorNormalizer, normalizer_arrays
+from ...clustering.normalize import DeviceNormalizer, VectorNormalizer, normalizer_arrays
 from ...clustering.region_classes import stack_layers
 from ...common.checks import Number
 from ...common.parallel import Threads, one_thread
@@ -31,28 +31,22 @@ from ...errors import ImageReadError, PseudoMaskError, UsageError
 from ...features.types import FeatureBatch, FeatureSource, ImageFeatures
 from ...images.drawing import Panel
 from ...masks.scores import DeviceScores, LabelScores
-from ..base import SegmentationMethod, sample_features
+from ..base import SegmentationMethod, State, sample_features
 from ..lightcluster.config import LightClusterConfig
-from ..lightcluster.votes import Levels
+from ..lightcluster.levels import Levels
 from ..saved import SavedArrays
-from .batches import groups_of, image_by_image
 from .checkpoint import RegionStore
 from .config import STACK, MosaicConfig
 from .cutting import CUT_COMPONENTS, Cutting
-from .explaining import explain
-from .graph import (
-    RegionGraph,
-    cluster_regions,
-    foreground_weight,
-    head_vectors,
-    links_between_images,
-    number_of_neighbours,
-)
-from .labelling import Labelling
-from .reduction import DETAIL, Reduced, Reduction
+from .graph import RegionGraph, cluster_regions, foreground_weight, number_of_neighbours
+from .labelling import HeadLabelling, Labelling, trusted
+from .reduction import DETAIL, Reduced, Reduction, groups_of, image_by_image
 from .regions import RegionTable
 from .scene import centering
-from .thin import find_lines, with_lines
+from .thin import add_lines, find_lines
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Mosaic"]
 
@@ -158,10 +152,6 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             self.levels_ = Levels.fit(thinned, len(features), cue, 1, lambda: None)
         return self
 
-    def _sought(self, n_classes: int | Literal["auto"]) -> int | Literal["auto"]:
-        """Return how many of so many classes regions are clustered into."""
-        return n_classes if n_classes == "auto" or self.thin_ is None else max(1, n_classes - 1)
-
     def collect_regions(self, features: FeatureSource, progress: Progress) -> RegionTable:
         """Cut the images into regions; what labels them later without the network stays in their memos.
 
@@ -198,12 +188,13 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
 
     def _cluster(self, regions: RegionTable) -> np.ndarray:
         """Build the graph, keep what is needed to cut it again, and return the clusters of its landmarks."""
-        config = self.config
-        descriptors = regions.descriptors
+        config, descriptors, sought = self.config, regions.descriptors, self.config.n_classes
+        if sought != "auto" and self.thin_ is not None:
+            sought = max(1, sought - 1)
         spectral, self.region_normalizer_ = cluster_regions(
             descriptors,
             regions.foreground,
-            self._sought(config.n_classes),
+            sought,
             whiten=config.graph_whiten,
             foreground_weight=self._foreground_weight,
             neighbours=number_of_neighbours(config, len(descriptors), regions.region_of_patch.shape[1]),
@@ -211,18 +202,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
             random_state=config.random_state,
             device=self.device,
         )
-        rows = spectral.landmark_rows_
-        owners = regions.owners[rows]
-        self.graph_ = RegionGraph(
-            np.ascontiguousarray(spectral.embedding_),  # as it is loaded: sums depend on the order in memory
-            spectral.eigenvalues_,
-            spectral.voters_.astype(np.int32),
-            self.region_normalizer_.transform(descriptors[rows]).astype(np.float16),
-            owners,
-            *links_between_images(spectral.graph_, owners),
-            regions.region_of_patch,
-            head_vectors(regions.patches),
-        )
+        self.graph_ = RegionGraph.of(spectral, self.region_normalizer_, regions)
         return spectral.landmark_labels_
 
     def _fit_head(self, clusters: np.ndarray) -> None:
@@ -241,7 +221,7 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     def _bear_witness(self, clusters: np.ndarray) -> None:
         """Keep the (m,) classes of the landmarks, and forget what was derived from others."""
         self.clusters_ = clusters
-        self._labelling: dict[str, Labelling] = {}
+        self._labelling: dict[str, HeadLabelling] = {}
 
     def cluster_means(self) -> np.ndarray | None:
         """Return (K, E) unit rows, one a cluster: alike where clusters are; ``None`` without a graph."""
@@ -250,22 +230,20 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     def _recut(self, n_classes: int) -> Mosaic:
         """Cut the same graph anew; K is at most the number of eigenvectors that were kept, 61 or K + 1."""
         other = Mosaic(**{**self.get_params(), "n_classes": n_classes})
-        other.device = self.device
-        other.normalizer_, other.cut_normalizers_ = self.normalizer_, self.cut_normalizers_
-        other.center_ = self.center_
-        other.graph_, other.region_normalizer_ = self.graph_, self.region_normalizer_
+        self._share_with(other)
         other.thin_ = self.thin_ if n_classes > 1 else None
-        other._fit_head(self.graph_.cut(cast(int, other._sought(n_classes))))
+        other._fit_head(self.graph_.cut(n_classes - (other.thin_ is not None)))
         return other
+
+    def _share_with(self, other: Mosaic) -> None:
+        """Give another method what was learnt before the classes."""
+        for name in ("device", "center_", "normalizer_", "cut_normalizers_", "region_normalizer_", "graph_"):
+            setattr(other, name, getattr(self, name))
 
     # ------------------------------------------------------------------ labelling
 
     def predict_batch(self, batch: FeatureBatch) -> list[DeviceScores | ImageReadError]:
-        """Label several images on their device.
-
-        Raises:
-            NotFittedError: before :meth:`fit`.
-        """
+        """Label several images on their device."""
         self._require_fitted()
         found: list[DeviceScores | ImageReadError] = []
         for part in image_by_image(batch):
@@ -279,28 +257,25 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
     def _with_lines(
         self, scores: Sequence[DeviceScores], images: Sequence[ImageFeatures]
     ) -> Sequence[DeviceScores | ImageReadError]:
-        """Add the class of thin lines to the scores of images, where there is one."""
-        return scores if self.thin_ is None else with_lines(scores, images, self.thin_, self.n_classes_)
+        """Add the class of thin lines, where there is one; an image that has gone leaves its error."""
+        if self.thin_ is None:
+            return scores
+        found: list[DeviceScores | ImageReadError] = []
+        for one, image in zip(scores, images, strict=True):
+            try:
+                found.append(add_lines(one, image.read_image(), self.thin_, self.n_classes_))
+            except ImageReadError as error:  # noqa: PERF203 - one bad image must not end the run
+                found.append(error)
+        return found
 
     def predict_kept(self, images: list[ImageFeatures]) -> list[DeviceScores | None]:
-        """Label images from what the fit has left in their ``memo``, without the network.
-
-        Returns:
-            For each image what :meth:`predict_batch` would, on a CPU to the byte; ``None`` where the memo
-            lacks it.
-
-        Raises:
-            NotFittedError: before :meth:`fit`.
-        """
+        """Label images from what the fit has left in their ``memo``; on a CPU the same to the byte."""
         self._require_fitted()
         labelling = self._labelling_on(self.device)
         reduction = labelling.reduction
         found: list[DeviceScores | None] = [None] * len(images)
-        kept = {}
-        for i, image in enumerate(images):
-            arrays = image.memo.get(reduction.name)
-            if arrays is not None and reduction.fits(arrays, image.grid):
-                kept[i] = arrays
+        every = {i: reduction.kept_of(image) for i, image in enumerate(images)}
+        kept = {i: arrays for i, arrays in every.items() if arrays is not None}
         for rows in groups_of(list(kept), self.device):
             with one_thread():
                 reduced = Reduced.of([kept[i] for i in rows], self.device)
@@ -325,45 +300,70 @@ class Mosaic(SegmentationMethod[MosaicConfig]):
         """Return one image as a batch on the device of the method."""
         import torch
 
-        layers = [layer for layer in self.inputs if layer in image.layers]
-        tensors = {layer: torch.from_numpy(np.array(image[layer]))[None].to(self.device) for layer in layers}
+        layers = {layer: np.array(image[layer]) for layer in self.inputs if layer in image.layers}
+        tensors = {layer: torch.from_numpy(array)[None].to(self.device) for layer, array in layers.items()}
         return FeatureBatch([image], tensors)
 
-    def _labelling_on(self, device: str) -> Labelling:
+    def _labelling_on(self, device: str) -> HeadLabelling:
         """Return what labels on a device, which is made once."""
         if device not in self._labelling:
-            self._labelling[device] = Labelling.of(
-                self._reduction(len(self.head_.weight_), device),
-                self.head_,
-                self.config.spread,
-                self.region_normalizer_,
-                self.graph_.witnesses(self.clusters_, device),
-                cohesion(self.graph_.links, self.graph_.link_weights, self.clusters_),
-                self.center_,
-            )
+            self._labelling[device] = self._make_labelling(self._reduction(len(self.head_.weight_), device))
         return self._labelling[device]
+
+    def _make_labelling(self, reduction: Reduction) -> HeadLabelling:
+        """Bring what was learnt to the device of the reduction."""
+        witnesses = self.graph_.witnesses(self.clusters_, reduction.device)
+        held = cohesion(self.graph_.links, self.graph_.link_weights, self.clusters_)
+        return Labelling(
+            reduction,
+            reduction.sent(self.head_.weight_),
+            reduction.sent(self.head_.bias_),
+            self.config.spread,
+            DeviceNormalizer(self.region_normalizer_, reduction.device),
+            witnesses,
+            trusted(witnesses, reduction.sent(held)),
+            self.center_,
+        )
 
     def _reduction(self, n_head: int, device: str) -> Reduction:
         return Reduction(self.normalizer_, n_head, self.config.layers, device)
 
     def _explain(self, image: ImageFeatures) -> list[Panel]:
+        """Show the cuts of an image, the head's confidence and classes, and the classes after spreading."""
         labelling, batch = self._labelling_on(self.device), self._batch_of(image)
-        return explain(self.config, labelling, self.cut_normalizers_, batch)
+        reduction, panels = labelling.reduction, []
+
+        def add(title: str, values: torch.Tensor, kind: Literal["labels", "heat"] = "labels") -> None:
+            panels.append(Panel(title, values.reshape(image.grid).cpu().numpy(), kind))
+
+        with one_thread():
+            whitened = reduction.whiten(reduction.stacked(batch.tensors))
+            reduced = reduction(whitened)
+            cutting = Cutting(self.config, reduction, self.cut_normalizers_, None, 1, 0.0)
+            cuts = cutting.cut(batch.tensors, whitened, batch.images)
+            for (layer, _), labels in zip(self.config.cuts, cuts, strict=False):
+                add(f"{len(np.unique(labels.cpu().numpy()))} regions by {layer}", 1 + labels)
+            head = labelling.by_head(reduced)
+            add("confidence of the head", head.amax(2), "heat")
+            add("classes by the head", 1 + head.argmax(2))
+            if self.config.spread:
+                present, scores = labelling.winners(reduced)
+                add("spread in the image", 1 + present.gather(1, scores.argmax(2)))
+        return panels
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         arrays = {f"features.{k}": v for k, v in normalizer_arrays(self.normalizer_).items()}
         for layer, normalizer in self.cut_normalizers_.items():
             arrays |= {f"cut.{layer}.{k}": v for k, v in normalizer_arrays(normalizer).items()}
         arrays |= {"head.weight": self.head_.weight_, "head.bias": self.head_.bias_}
-        arrays |= {f"graph.{k}": v for k, v in self.graph_.arrays().items()}
+        arrays |= {f"graph.{k}": v for k, v in vars(self.graph_).items()}
         arrays |= {f"regions.{k}": v for k, v in normalizer_arrays(self.region_normalizer_).items()}
         arrays["clusters"] = self.clusters_
-        values = {"n_classes": self.n_classes_, "center": self.center_, "thin": self.thin_}
-        return values, arrays
+        return {"n_classes": self.n_classes_, "center": self.center_, "thin": self.thin_}, arrays
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         saved = SavedArrays(arrays)
         center = values.get("center", 0.0)  # models of earlier versions have none
         self.center_ = float(Number(0, 1, whole=False).check("center", center))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from ...clustering.normalize import VectorNormalizer
 from ...clustering.spreading import n_neighbours, nearest_patches
+from ...features.types import FeatureBatch, ImageFeatures
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DETAIL", "Reduced", "Reduction"]
+__all__ = ["DETAIL", "Reduced", "Reduction", "groups_of", "image_by_image"]
 
 DETAIL = 96  # components beyond those of the head: with them, patches are compared and segments described
 STEPS = 24  # of a standard deviation: 8 bits reach to 5.3 of them
@@ -36,9 +37,6 @@ class Reduced:
     detail: torch.Tensor
     neighbours: torch.Tensor
 
-    def __len__(self) -> int:
-        return len(self.head)
-
     def whitened(self) -> torch.Tensor:
         """Return the (B, n, d + e) float32 components."""
         import torch
@@ -51,7 +49,7 @@ class Reduced:
         parts = {"head": self.head, "detail": self.detail, "neighbours": self.neighbours}
         whole = {name: tensor.cpu().numpy() for name, tensor in parts.items()}
         whole["neighbours"] = whole["neighbours"].astype(small)
-        return [{name: array[i] for name, array in whole.items()} for i in range(len(self))]
+        return [{name: array[i] for name, array in whole.items()} for i in range(len(self.head))]
 
     @classmethod
     def of(cls, kept: Sequence[Mapping[str, np.ndarray]], device: str) -> Reduced:
@@ -78,23 +76,27 @@ class Reduction:
     """
 
     def __init__(self, normalizer: VectorNormalizer, n_head: int, layers: Sequence[str], device: str) -> None:
-        import torch
-
+        self.device = device
         self.n_head = n_head
         self.layers = tuple(layers)
         mean, projection = normalizer.mean_, normalizer.projection_
         assert projection is not None
         variance = (projection * projection).sum(0)
         variance[variance == 0] = 1  # nothing varies there, and the column is 0
-        self.projection = torch.from_numpy(np.array(projection)).to(device)
-        self.shift = torch.from_numpy(-(mean @ projection)).to(device)
-        self.mean = torch.from_numpy(np.array(mean)).to(device)
-        self.scale = torch.from_numpy(1 / np.sqrt(variance)).to(device)
-        self.lifting = torch.from_numpy((projection / variance).T.copy()).to(device)
+        self.mean, self.projection = self.sent(mean), self.sent(projection)
+        self.shift = self.sent(-(mean @ projection))
+        self.scale = self.sent(1 / np.sqrt(variance))
+        self.lifting = self.sent((projection / variance).T.copy())
         identity = hashlib.sha256(repr((VERSION, self.layers, n_head, projection.shape)).encode())
         for array in (mean, projection):
             identity.update(array.tobytes())
         self.name = f"reduced-{identity.hexdigest()[:16]}"
+
+    def sent(self, array: np.ndarray) -> torch.Tensor:
+        """Return an array as float32 on the device."""
+        import torch
+
+        return torch.from_numpy(np.array(array, np.float32)).to(self.device)
 
     def stacked(self, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the (B, n, D) float32 tokens of the layers side by side, each of unit length."""
@@ -130,8 +132,12 @@ class Reduction:
         """
         return whitened @ self.lifting + self.mean
 
-    def fits(self, kept: Mapping[str, np.ndarray], grid: tuple[int, int]) -> bool:
-        """Tell whether arrays are what is kept of an image of this (h, w) grid: files may be damaged."""
+    def kept_of(self, image: ImageFeatures) -> dict[str, np.ndarray] | None:
+        """Return what the memo of an image keeps of it, if it is whole: files may be damaged."""
+        kept = image.memo.get(self.name)
+        return kept if kept is not None and self._fits(kept, image.grid) else None
+
+    def _fits(self, kept: Mapping[str, np.ndarray], grid: tuple[int, int]) -> bool:
         n = grid[0] * grid[1]
         d = len(self.scale)
         wanted = {
@@ -147,3 +153,21 @@ class Reduction:
             return False
         near = kept["neighbours"]
         return not near.size or (int(near.min()) >= 0 and int(near.max()) < n)
+
+
+def image_by_image(batch: FeatureBatch) -> Iterator[FeatureBatch]:
+    """Yield what of a batch is worked on at once: all of it, or on a CPU image by image.
+
+    There the libraries choose other kernels, which round otherwise, for other numbers of rows; an image that
+    is treated alone does not depend on the rest of its batch.
+    """
+    for rows in groups_of(range(len(batch)), str(next(iter(batch.tensors.values())).device)):
+        tensors = {name: tensor[rows[0] : rows[-1] + 1] for name, tensor in batch.tensors.items()}
+        yield FeatureBatch([batch.images[row] for row in rows], tensors)
+
+
+def groups_of(rows: Sequence[int], device: str) -> list[Sequence[int]]:
+    """Return the rows that are worked on at once, see :func:`image_by_image`."""
+    if device == "cpu" or not rows:
+        return [[row] for row in rows]
+    return [rows]

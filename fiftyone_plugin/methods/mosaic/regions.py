@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +34,7 @@ class ImageRegions:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(vars(self))
 
 
 class RegionTable:
@@ -58,9 +58,8 @@ class RegionTable:
         self.foreground = np.concatenate([image.foreground for image in images])
         self.owners = np.repeat([int(image.owner) for image in images], counts)
         self.patches = np.concatenate([image.patches for image in images])
-        self.region_of_patch = np.concatenate(
-            [image.region_of_patch + start for image, start in zip(images, first, strict=True)]
-        ).astype(np.int32)
+        regions = [image.region_of_patch + start for image, start in zip(images, first, strict=True)]
+        self.region_of_patch = np.concatenate(regions).astype(np.int32)
 
 
 def owner_of(digest: str) -> int:
@@ -75,7 +74,7 @@ def describe_regions(
     patches: torch.Tensor,
     take: np.ndarray,
     owners: Sequence[int],
-    center: float = 0.0,
+    center: float,
 ) -> list[ImageRegions]:
     """Describe the regions of images.
 

@@ -13,15 +13,10 @@ ONE_SCENE = 0.82
 of roads 0.78, photographs of everything 0.66 to 0.73."""
 ENOUGH = 50
 """Images: of a dozen, centring helped some collections as much as it hurt others."""
-SHARE = 1.0
 
 
 def alikeness(cls: np.ndarray) -> float:
-    """Return the mean cosine of the CLS features of two different images, in [-1, 1]; 0 of one image.
-
-    Args:
-        cls: (m, D) float32, a row for each image.
-    """
+    """Return the mean cosine of two different images' (m, D) CLS features, in [-1, 1]; 0 of one image."""
     m = len(cls)
     if m < 2:
         return 0.0
@@ -30,13 +25,10 @@ def alikeness(cls: np.ndarray) -> float:
 
 
 def centering(cls: np.ndarray) -> float:
-    """Return what share of its mean token is to be taken off each image, 0 or 1.
+    """Return what share of its mean token is to be taken off each image of (m, D) CLS features, 0 or 1.
 
     Where all images hold the same classes in much the same shares, what their mean tokens differ in is light,
     weather and camera, and classes would be cut by these: road in the sun, road in the rain. Where they do
     not, or where images are few, the mean says what an image shows; see benchmarks/notes/mosaic.md.
-
-    Args:
-        cls: (m, D) float32 CLS features, a row for each image.
     """
-    return SHARE if len(cls) >= ENOUGH and alikeness(cls) > ONE_SCENE else 0.0
+    return 1.0 if len(cls) >= ENOUGH and alikeness(cls) > ONE_SCENE else 0.0

@@ -21,7 +21,7 @@ import numpy as np
 from ...clustering.normalize import l2_normalize
 from ...common.parallel import one_thread
 from ...errors import ImageReadError
-from ...features.types import FeatureSource, ImageFeatures
+from ...features.types import FeatureSource
 from ...images.reading import resize_image
 from ...masks.scores import DeviceScores
 
@@ -34,7 +34,6 @@ __all__ = [
     "line_strength",
     "line_threshold",
     "share_within",
-    "with_lines",
 ]
 
 logger = logging.getLogger(__name__)
@@ -119,11 +118,7 @@ def line_threshold(images: Sequence[np.ndarray], device: str = "cpu") -> float:
     """Return the strength from which a pixel is of a line.
 
     That is Otsu's threshold (IEEE SMC 1979) of what lies above Otsu's threshold, over the pixels of all
-    images: the first parts flat ground from texture, the second texture from lines.
-
-    Args:
-        images: each (H, W, 3) uint8 RGB.
-        device: torch device to work on.
+    (H, W, 3) uint8 images: the first parts flat ground from texture, the second texture from lines.
     """
     from skimage.filters import threshold_otsu
 
@@ -134,17 +129,8 @@ def line_threshold(images: Sequence[np.ndarray], device: str = "cpu") -> float:
     return float(threshold_otsu(above.clip(max=np.quantile(pooled, 0.999)))) if len(above) else first
 
 
-def find_lines(
-    features: FeatureSource, tokens: np.ndarray, image: np.ndarray, device: str = "cpu"
-) -> float | None:
-    """Return :func:`line_threshold` where the tokens leave nothing to cut, else ``None``.
-
-    Args:
-        features: the images.
-        tokens: (n, D) sampled tokens of the last layer.
-        image: (n,) image that each is from.
-        device: torch device to work on.
-    """
+def find_lines(features: FeatureSource, tokens: np.ndarray, image: np.ndarray, device: str) -> float | None:
+    """Return :func:`line_threshold` where (n, D) sampled last tokens of (n,) images leave nothing to cut."""
     opening = features.opening()
     if len(opening) < FEWEST or share_within(tokens, image) >= ALIKE:
         return None
@@ -158,37 +144,14 @@ def find_lines(
     return line_threshold(pictures, device)
 
 
-def with_lines(
-    scores: Sequence[DeviceScores], images: Sequence[ImageFeatures], threshold: float, label: int
-) -> list[DeviceScores | ImageReadError]:
-    """Add the class of lines to the scores of images; the error of one that has gone stands in its place.
-
-    Args:
-        scores: of the regions.
-        images: as many.
-        threshold: strength from which a pixel is of a line.
-        label: id of the class, above all others.
-    """
-    found: list[DeviceScores | ImageReadError] = []
-    for one, image in zip(scores, images, strict=True):
-        try:
-            found.append(add_lines(one, image.read_image(), threshold, label))
-        except ImageReadError as error:  # noqa: PERF203 - one bad image must not end the run
-            found.append(error)
-    return found
-
-
 def add_lines(scores: DeviceScores, image: np.ndarray, threshold: float, label: int) -> DeviceScores:
     """Add the class of lines to the scores of an image, at the resolution at which they were looked for.
 
     Args:
-        scores: of the regions.
+        scores: of the regions; they are returned where there is no line.
         image: (H, W, 3) uint8 RGB.
         threshold: strength from which a pixel is of a line.
         label: id of the class, above all others.
-
-    Returns:
-        Scores that are refined; the same where there is no line.
     """
     import torch
     from torch.nn.functional import interpolate

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...clustering.soft_head import ABSENT, fit_soft_head, probabilities
+from ...clustering.head import ABSENT, fit_soft_head, probabilities
 from ...clustering.spreading import spread_scores
 from .lesson import Lesson, Pupil
 
-__all__ = ["TaughtHead", "learn", "lifts", "mixed", "predict"]
+__all__ = ["TaughtHead", "discovered", "learn", "lifts", "mixed", "predict"]
 
 STRENGTH = 10.0  # C of the logistic regression, for vectors of a mean square of 1
 BALANCE = 0.35  # exponent of the rarity that classes are weighed by
@@ -30,6 +30,7 @@ LIFT = 4.0  # of classes that clusters cannot vote for, over what the clusters w
 FOLDS = 5
 TESTED = 15  # labelled images that are tested on, at most
 SLACK = 0.1  # of an IoU, over the number of labelled images
+KNOWN = 0.25  # a cluster is known whose share in labelled images is as large a part of its share in all
 MOST = 40_000  # labelled patches that are learnt from, at most
 
 
@@ -40,7 +41,7 @@ class TaughtHead:
     Attributes:
         weight: (d, C) float32.
         bias: (C,) float32; -1e9 for a class that no labelled image shows.
-        matrix: (K, C) float32 names of clusters, see :class:`~.lesson.Evidence`.
+        matrix: (K, C) float32 names of clusters, see :class:`~.lesson.Lesson`.
         mix: what the head weighs beside the clusters, among the classes that labelled images show, 0..1.
         spread: share the scores among similar patches of an image.
     """
@@ -93,14 +94,14 @@ def mixed(by_head: np.ndarray, by_clusters: np.ndarray, seen: np.ndarray, mix: f
 
 
 def learn(lesson: Lesson, spread: bool, width: int) -> TaughtHead:
-    """Learn from labelled images, others, and names of clusters.
+    """Learn from labelled images, others, and names of clusters; without the first the names alone count.
 
     Args:
-        lesson: all of it; without labelled images the clusters' names alone count.
+        lesson: all of it.
         spread: whether to share scores among similar patches, where labelled images cannot tell.
         width: of the vectors.
     """
-    matrix = lesson.evidence.matrix
+    matrix = lesson.matrix
     if not lesson.labelled:
         weight, bias = np.zeros((width, matrix.shape[1])), np.full(matrix.shape[1], ABSENT)
         return TaughtHead(weight.astype(np.float32), bias.astype(np.float32), matrix, 0.0, spread)
@@ -161,17 +162,17 @@ def _surest(head: TaughtHead, others: Sequence[Pupil]) -> tuple[np.ndarray, np.n
 
 def _choose(lesson: Lesson, spread: bool) -> tuple[float, bool]:
     """Return mix and spreading that are best on labelled images that a head has not learnt from."""
-    named = not lesson.evidence.is_empty
+    named = bool(lesson.matrix.any())
     mixes = MIXES if named else (1.0,)
     if len(lesson.labelled) < 2:
         return (UNTESTED if named else 1.0), spread and named
     folds = min(FOLDS, len(lesson.labelled))
-    c = lesson.evidence.matrix.shape[1]
+    c = lesson.matrix.shape[1]
     counts = {(mix, way): np.zeros((3, c)) for mix in mixes for way in (False, True)}
     for fold in range(folds):
         x, y = _rows([one for i, one in enumerate(lesson.labelled) if i % folds != fold])
         weight, bias = _fit(x, y)
-        head = TaughtHead(weight, bias, lesson.evidence.matrix, 1.0, False)
+        head = TaughtHead(weight, bias, lesson.matrix, 1.0, False)
         for pupil in lesson.labelled[fold::folds][: -(-TESTED // folds)]:
             for mix in mixes:
                 scores = predict(head, pupil, mix)
@@ -203,3 +204,34 @@ def _counts(scores: np.ndarray, pupil: Pupil) -> np.ndarray:
 def _mean_iou(counts: np.ndarray) -> float:
     found, there, taken = counts
     return float((found / np.maximum(there + taken - found, 1e-9))[there > 0].mean())
+
+
+def discovered(head: TaughtHead, lesson: Lesson, count: int) -> list[int]:
+    """Return up to ``count`` clusters that are large, hardly in labelled images, and unclear to the head.
+
+    Without unlabelled images nothing is new.
+    """
+    if not lesson.others or not lesson.labelled:
+        return []
+    told = np.concatenate([one.clusters[_labelled(one)] for one in lesson.labelled]).mean(0)
+    all_ = np.concatenate([one.clusters for one in lesson.others])
+    sure = np.concatenate([_margin(head, one.vectors) for one in lesson.others])
+    mass = all_.mean(0)
+    unclear = 1 - (all_ * sure[:, None]).mean(0) / np.maximum(mass, 1e-9)
+    new = mass * unclear * (told < KNOWN * mass) * ~lesson.matrix.any(1)
+    order = np.argsort(-new, kind="stable")[:count]
+    return sorted(int(cluster) for cluster in order if new[cluster] > 0)
+
+
+def _labelled(pupil: Pupil) -> np.ndarray:
+    assert pupil.shares is not None
+    return np.asarray(pupil.shares.sum(1) > 0)
+
+
+def _margin(head: TaughtHead, vectors: np.ndarray) -> np.ndarray:
+    """Return by how much the best class leads the second best, (n,)."""
+    found = probabilities(vectors, head.weight, head.bias)
+    if found.shape[1] < 2:
+        return np.zeros(len(found), np.float32)
+    two = np.partition(found, found.shape[1] - 2, axis=1)[:, -2:]
+    return np.asarray(two[:, 1] - two[:, 0])

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...clustering.head import SoftmaxHead
-from ...clustering.spreading import spread_scores
 from ...features.types import ImageFeatures
 from ...masks.scores import DeviceScores
+from ..mosaic.labelling import HeadLabelling
 from ..mosaic.reduction import Reduced, Reduction
-from .head import TaughtHead, lifts
 
 if TYPE_CHECKING:
     import torch
@@ -27,52 +25,24 @@ def vectors_of(reduction: Reduction, reduced: Reduced) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class TaughtLabelling:
+class TaughtLabelling(HeadLabelling):
     """Everything that labels images on one device.
 
     Attributes:
-        reduction: how images were reduced.
-        clusters: (d, K) and (K,) float32, the head of the clusters.
         head: (d + e, C) and (C,) float32, the taught head.
         matrix: (K, C) float32 names of clusters.
         seen: (C,) float32, 1 for classes that labelled images show.
         lift: (C,) float32, see :func:`.head.lifts`.
         ids: (C,) int64 ascending class ids.
         mix: see :class:`~.head.TaughtHead`.
-        spread: the same.
     """
 
-    reduction: Reduction
-    clusters: tuple[torch.Tensor, torch.Tensor]
     head: tuple[torch.Tensor, torch.Tensor]
     matrix: torch.Tensor
     seen: torch.Tensor
     lift: torch.Tensor
     ids: np.ndarray
     mix: float
-    spread: bool
-
-    @classmethod
-    def of(
-        cls, reduction: Reduction, clusters: SoftmaxHead, head: TaughtHead, ids: np.ndarray
-    ) -> TaughtLabelling:
-        """Bring what was learnt to the device of the reduction."""
-        import torch
-
-        def sent(array: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.array(array, np.float32)).to(reduction.mean.device)
-
-        return cls(
-            reduction,
-            (sent(clusters.weight_), sent(clusters.bias_)),
-            (sent(head.weight), sent(head.bias)),
-            sent(head.matrix),
-            sent(head.seen),
-            sent(lifts(head.matrix, head.seen, head.mix)),
-            ids,
-            head.mix,
-            head.spread,
-        )
 
     def __call__(self, reduced: Reduced, images: Sequence[ImageFeatures]) -> list[DeviceScores]:
         """Label images at patch resolution, each with the classes that win somewhere in it."""
@@ -86,16 +56,6 @@ class TaughtLabelling:
             DeviceScores(self.ids[classes[i][won[i]]], scores[i, wins[i].bool()].reshape(-1, *image.grid))
             for i, image in enumerate(images)
         ]
-
-    def by_clusters(self, reduced: Reduced) -> torch.Tensor:
-        """Return the (B, n, K) float32 probabilities of the clusters."""
-        import torch
-        from torch.nn.functional import normalize
-
-        b, n, d = reduced.head.shape
-        vectors = normalize(reduced.head.float(), dim=2).reshape(b * n, d) * d**0.5
-        weight, bias = self.clusters
-        return torch.addmm(bias, vectors, weight).softmax(1).reshape(b, n, -1)
 
     def by_head(self, reduced: Reduced) -> torch.Tensor:
         """Return the (B, n, C) float32 probabilities of head and clusters, see :func:`.head.mixed`."""
@@ -115,10 +75,3 @@ class TaughtLabelling:
         scores = named * (1 - self.mix * self.seen) + (self.mix * inside + unnamed) * taught
         scores = scores * self.lift
         return scores / scores.sum(2, keepdim=True)
-
-    def winners(self, reduced: Reduced) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the few classes that win somewhere, see :meth:`~..mosaic.labelling.Labelling.winners`."""
-        from ..mosaic.labelling import winning
-
-        present, scores = winning(self.by_head(reduced))
-        return present, spread_scores(scores, reduced.neighbours) if self.spread else scores

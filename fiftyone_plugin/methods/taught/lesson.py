@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Evidence", "Lesson", "Pupil", "patch_shares"]
+__all__ = ["Lesson", "Pupil", "patch_shares"]
 
 
 def patch_shares(mask: np.ndarray, ids: Sequence[int], grid: tuple[int, int]) -> np.ndarray:
@@ -54,31 +54,15 @@ class Pupil:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the clusters say of the classes.
-
-    Attributes:
-        matrix: (K, C) float32, rows sum to 1 for a cluster that has a name and to 0 for any other.
-    """
-
-    matrix: np.ndarray
-
-    @property
-    def is_empty(self) -> bool:
-        """No cluster has a name."""
-        return not self.matrix.any()
-
-
-@dataclass(frozen=True)
 class Lesson:
     """All that is learnt from.
 
     Attributes:
         labelled: images with shares; one where nothing is labelled is left out by who makes this.
         others: images without.
-        evidence: names of clusters.
+        matrix: (K, C) float32 names of clusters: rows sum to 1 for one that has a name, to 0 for any other.
     """
 
     labelled: Sequence[Pupil]
     others: Sequence[Pupil]
-    evidence: Evidence
+    matrix: np.ndarray

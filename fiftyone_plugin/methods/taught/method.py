@@ -6,25 +6,36 @@ Without labelled images and without names it is Mosaic.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...common.checks import Number, option
 from ...common.classes import MAX_ID
 from ...common.parallel import one_thread
 from ...errors import UsageError
 from ...features.types import FeatureBatch, ImageFeatures
 from ...masks.quality import margin
+from ..base import State
+from ..mosaic.config import MosaicConfig
+from ..mosaic.labelling import HeadLabelling
 from ..mosaic.method import Mosaic
 from ..mosaic.reduction import Reduced, Reduction
 from ..saved import SavedArrays
-from .config import TaughtConfig
-from .discovery import discovered
-from .head import TaughtHead, learn, predict
+from .head import TaughtHead, discovered, learn, lifts, predict
 from .labelling import TaughtLabelling, vectors_of
-from .lesson import Evidence, Lesson, Pupil
+from .lesson import Lesson, Pupil
 
 __all__ = ["Taught"]
+
+
+@dataclass(frozen=True)
+class TaughtConfig(MosaicConfig):
+    """Options of :class:`Taught`: those of Mosaic, whose clusters stand behind the classes."""
+
+    discover: int = option(
+        0, Number(0, 255), "clusters that no labelled image shows and that stay as classes of their own"
+    )
 
 
 class Taught(Mosaic):
@@ -41,17 +52,16 @@ class Taught(Mosaic):
     finds_lines = False  # what a person calls a line is among their classes, or it is none
     config_class = TaughtConfig
 
+    discover: int
     taught_: TaughtHead
     names_: dict[int, str]
 
     @classmethod
     def of(cls, mosaic: Mosaic, discover: int = 0) -> Taught:
         """Return a method that shares what a fitted Mosaic has learnt; names of clusters stay."""
-        given = {**mosaic.get_params(), "discover": discover}
-        other = cls(**given)
-        other.device = mosaic.device
-        for name in ("center_", "normalizer_", "cut_normalizers_", "region_normalizer_", "graph_", "head_"):
-            setattr(other, name, getattr(mosaic, name))
+        other = cls(**{**mosaic.get_params(), "discover": discover})
+        mosaic._share_with(other)
+        other.head_ = mosaic.head_
         if isinstance(mosaic, Taught) and mosaic.is_taught:
             other.taught_, other.names_ = mosaic.taught_, mosaic.names_
         other.thin_ = None
@@ -96,9 +106,7 @@ class Taught(Mosaic):
         matrix = np.zeros((k, len(ids)), np.float32)
         for cluster, class_ in class_of.items():
             matrix[cluster - 1, ids.index(class_)] = 1
-        self._keep(
-            learn(Lesson([], [], Evidence(matrix)), self.config.spread, self.normalizer_.dim_), ids, names
-        )
+        self._keep(learn(Lesson([], [], matrix), self.config.spread, self.normalizer_.dim_), ids, names)
         return self
 
     def teach(self, labelled: Sequence[Pupil], others: Sequence[Pupil], names: Mapping[int, str]) -> Taught:
@@ -110,18 +118,19 @@ class Taught(Mosaic):
             names: class id -> name. A class of the same id, or of the same name, as one that clusters have is
                 the same.
         """
-        ids = sorted(names)
         matrix, all_names = self._evidence(names)
         every = sorted(all_names)
-        wide = [_widened(pupil, [every.index(id_) for id_ in ids], len(every)) for pupil in labelled]
-        lesson = Lesson(wide, others, Evidence(matrix))
+        wide = [
+            _widened(pupil, [every.index(id_) for id_ in sorted(names)], len(every)) for pupil in labelled
+        ]
+        lesson = Lesson(wide, others, matrix)
         head = learn(lesson, self.config.spread, self.normalizer_.dim_)
-        if self.config.discover:  # type: ignore[attr-defined]
-            found = discovered(head, lesson, self.config.discover)  # type: ignore[attr-defined]
+        if self.discover:
+            found = discovered(head, lesson, self.discover)
             matrix, all_names = _with_clusters(matrix, all_names, found)
             every = sorted(all_names)
             wide = [_widened(pupil, range(len(pupil.shares[0])), len(every)) for pupil in wide]  # type: ignore[index]
-            head = learn(Lesson(wide, others, Evidence(matrix)), self.config.spread, self.normalizer_.dim_)
+            head = learn(Lesson(wide, others, matrix), self.config.spread, self.normalizer_.dim_)
         self._keep(head, every, all_names)
         return self
 
@@ -139,7 +148,7 @@ class Taught(Mosaic):
         clash = [
             id_
             for id_, to in becomes.items()
-            if to == id_ and id_ in names and names[id_] != self.names_[id_]
+            if to == id_ and names.get(id_, self.names_[id_]) != self.names_[id_]
         ]
         if clash and not names[clash[0]] == f"class {clash[0]}":
             raise UsageError(
@@ -187,8 +196,8 @@ class Taught(Mosaic):
     def kept_pupil(self, image: ImageFeatures, shares: np.ndarray | None) -> Pupil | None:
         """Return an image in numbers from what a fit has left in its memo; ``None`` where that lacks it."""
         reduction = self._reduction(len(self.head_.weight_), self.device)
-        arrays = image.memo.get(reduction.name)
-        if arrays is None or not reduction.fits(arrays, image.grid):
+        arrays = reduction.kept_of(image)
+        if arrays is None:
             return None
         with one_thread():
             return self._pupil(reduction, Reduced.of([arrays], self.device), shares)
@@ -211,19 +220,26 @@ class Taught(Mosaic):
             shares,
         )
 
-    def _labelling_on(self, device: str) -> Any:
-        """Return what labels on a device, which is made once."""
+    def _make_labelling(self, reduction: Reduction) -> HeadLabelling:
         if not self.is_taught:
-            return super()._labelling_on(device)
-        if device not in self._labelling:
-            reduction = self._reduction(len(self.head_.weight_), device)
-            ids = np.array(sorted(self.names_), np.int64)
-            self._labelling[device] = TaughtLabelling.of(reduction, self.head_, self.taught_, ids)  # type: ignore[assignment]
-        return self._labelling[device]
+            return super()._make_labelling(reduction)
+        head, sent = self.taught_, reduction.sent
+        return TaughtLabelling(
+            reduction,
+            sent(self.head_.weight_),
+            sent(self.head_.bias_),
+            head.spread,
+            (sent(head.weight), sent(head.bias)),
+            sent(head.matrix),
+            sent(head.seen),
+            sent(lifts(head.matrix, head.seen, head.mix)),
+            np.array(sorted(self.names_), np.int64),
+            head.mix,
+        )
 
     # ------------------------------------------------------------------ saving
 
-    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _get_state(self) -> State:
         values, arrays = super()._get_state()
         values["n_classes"] = super().n_classes_
         if not self.is_taught:
@@ -237,7 +253,7 @@ class Taught(Mosaic):
         arrays |= {"taught.weight": head.weight, "taught.bias": head.bias, "taught.matrix": head.matrix}
         return values, arrays
 
-    def _set_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _set_state(self, values: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         super()._set_state(values, arrays)
         taught = values.get("taught")
         if taught is None:
@@ -266,16 +282,12 @@ def _widened(pupil: Pupil, columns: Sequence[int], count: int) -> Pupil:
     assert pupil.shares is not None
     shares = np.zeros((len(pupil.shares), count), np.float32)
     shares[:, list(columns)] = pupil.shares
-    return Pupil(pupil.vectors, pupil.clusters, pupil.neighbours, shares)
+    return replace(pupil, shares=shares)
 
 
 def _with_clusters(
     matrix: np.ndarray, names: dict[int, str], clusters: Sequence[int]
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Return names and names of clusters with some clusters as classes of their own behind the others."""
-    first = max(names) + 1
-    more = {first + i: f"other {i + 1}" for i in range(len(clusters))}
-    wide = np.concatenate([matrix, np.zeros((len(matrix), len(clusters)), np.float32)], axis=1)
-    for i, cluster in enumerate(clusters):
-        wide[cluster, matrix.shape[1] + i] = 1
-    return wide, names | more
+    more = {max(names) + i: f"other {i}" for i in range(1, len(clusters) + 1)}
+    return np.hstack([matrix, np.eye(len(matrix), dtype=np.float32)[:, list(clusters)]]), names | more

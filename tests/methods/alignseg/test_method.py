@@ -9,10 +9,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from fiftyone_plugin.common.progress import CallbackProgress
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
-from fiftyone_plugin.methods.alignseg.fit import make_crops
 from fiftyone_plugin.methods.alignseg.method import AlignSeg
 from fiftyone_plugin.methods.alignseg.tokens import collect_images
-from fiftyone_plugin.methods.alignseg.training import Trainer
+from fiftyone_plugin.methods.alignseg.training import Trainer, make_crops
 from fiftyone_plugin.methods.registry import create_method
 
 from ..synthetic import GRID, MemorySource, make_image, scene, scenes

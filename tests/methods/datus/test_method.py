@@ -19,8 +19,7 @@ from fiftyone_plugin.features.store import FeatureStore
 from fiftyone_plugin.images.boxes import PAD_COLOUR
 from fiftyone_plugin.images.listing import list_images
 from fiftyone_plugin.methods.datus.config import DatUSConfig, SegmentSettings
-from fiftyone_plugin.methods.datus.descriptors import native_segments, segment_crop
-from fiftyone_plugin.methods.datus.method import DatUS
+from fiftyone_plugin.methods.datus.method import DatUS, native_segments, segment_crop
 from fiftyone_plugin.methods.datus.segments import (
     connected_segments,
     drop_noise,

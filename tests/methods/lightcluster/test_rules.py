@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.features.sampling import border_patches
-from fiftyone_plugin.methods.lightcluster.rules import (
+from fiftyone_plugin.methods.lightcluster.levels import (
     FOREGROUND_RULES,
     foreground_by_majority,
     foreground_clusters,

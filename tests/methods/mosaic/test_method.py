@@ -120,16 +120,16 @@ def test_a_model_of_a_version_that_drew_images_itself_is_loaded(fitted, tmp_path
 
 def test_links_are_between_images_and_strong():
     rng = np.random.default_rng(0)
-    weights = np.triu(rng.random((12, 12)) ** 3 * (rng.random((12, 12)) < 0.6), 1)
+    shares = np.triu(rng.random((12, 12)) * (rng.random((12, 12)) < 0.6), 1)
     owners = np.repeat([5, 6, 7], 4)
-    pairs, found = links_between_images(csr_matrix(weights + weights.T), owners)
+    pairs, found = links_between_images(csr_matrix((shares + shares.T) ** 2), owners)
     expected = {
-        (i, j): weights[i, j]
+        (i, j): shares[i, j] ** 3
         for i in range(12)
         for j in range(i + 1, 12)
-        if weights[i, j] >= 0.125 and owners[i] != owners[j]
+        if shares[i, j] >= 0.5 and owners[i] != owners[j]
     }
-    assert 0 < len(expected) < np.count_nonzero(weights)
+    assert 0 < len(expected) < np.count_nonzero(shares)
     assert dict(zip(map(tuple, pairs.tolist()), found.tolist(), strict=True)) == pytest.approx(expected)
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import constants, try_to_load_from_cache
 
-from fiftyone_plugin.features.backbones.presence import _hub_cache, is_here
-from fiftyone_plugin.features.backbones.registry import DEFAULT_BACKBONE
+from fiftyone_plugin.features.backbones.registry import DEFAULT_BACKBONE, _hub_cache, is_here
 
 
 def test_agrees_with_the_hub_client(monkeypatch):
