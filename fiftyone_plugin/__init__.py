@@ -7,7 +7,7 @@ neither torch nor FiftyOne.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._moved import install as _find_old_names
 from ._version import DISTRIBUTION, __version__
@@ -27,28 +27,10 @@ if TYPE_CHECKING:
     from .runs.result import LabelResult
     from .runs.suggesting import suggest
 
-__all__ = [
-    "DISTRIBUTION",
-    "ImageReadError",
-    "LabelConfig",
-    "LabelResult",
-    "MissingDependencyError",
-    "PseudoMaskError",
-    "UsageError",
-    "__version__",
-    "compare",
-    "evaluate",
-    "export",
-    "import_masks",
-    "join",
-    "label",
-    "label_dataset",
-    "name_clusters",
-    "sample_frames",
-    "save_ontology",
-    "suggest",
-    "undo",
-]
+__all__ = ["DISTRIBUTION", "ImageReadError", "MissingDependencyError", "PseudoMaskError", "UsageError"]
+__all__ += ["LabelConfig", "LabelResult", "__version__", "compare", "evaluate", "export", "import_masks"]
+__all__ += ["join", "label", "label_dataset", "name_clusters", "sample_frames", "save_ontology"]
+__all__ += ["suggest", "undo"]
 
 _LAZY = {
     "LabelConfig": "runs.config",
@@ -70,7 +52,7 @@ _LAZY = {
 _find_old_names()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LAZY[name]}", __name__), name)

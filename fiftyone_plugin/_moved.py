@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 __all__ = ["install"]
 
@@ -23,29 +22,16 @@ MOVED: dict[str, tuple[str, ...]] = {
     "app_summary": ("dataset.summary",),
     "backbones": ("features.backbones",),
     "backbones.weights": ("features.backbones.weights",),
-    "class_names": (
-        "dataset.editing.names",
-        "dataset.editing.history",
-    ),
+    "class_names": ("dataset.editing.names", "dataset.editing.history"),
     "comparison": ("evaluation.comparison",),
     "config": ("runs.config",),
-    "dataset_comparison": (
-        "dataset.comparison",
-        "dataset.comparing",
-    ),
-    "datasets": (
-        "dataset.labelling",
-        "dataset.record",
-        "images.listing",
-    ),
-    "doctor": ("cli.checks",),
+    "dataset_comparison": ("dataset.comparison", "dataset.comparing"),
+    "datasets": ("dataset.labelling", "dataset.record", "images.listing"),
+    "doctor": ("cli.doctor",),
     "editing": ("dataset.editing",),
     "estimate": ("runs.estimate",),
     "exemplars": ("runs.exemplars",),
-    "explain": (
-        "runs.explain",
-        "images.drawing",
-    ),
+    "explain": ("runs.explain", "images.drawing"),
     "export": ("formats",),
     "export.importing": ("formats.importing",),
     "native": ("masks.native",),
@@ -53,24 +39,15 @@ MOVED: dict[str, tuple[str, ...]] = {
     "paths": ("common.paths",),
     "pipeline": ("runs.pipeline", "runs.api"),
     "plots": ("images.plots",),
-    "plugin_install": (
-        "cli.plugin_install",
-        "_version",
-    ),
+    "plugin_install": ("cli.plugin", "_version"),
     "preview": ("runs.preview",),
     "progress": ("common.progress",),
-    "provenance": (
-        "runs.provenance",
-        "runs.model",
-    ),
+    "provenance": ("runs.provenance", "runs.model"),
     "quality": ("runs.calibration",),
     "refinement": ("masks.refine", "masks.native", "masks.upsample"),
     "run_keys": ("dataset.keys",),
     "rundir": ("runs.folder",),
-    "saved_views": (
-        "dataset.views",
-        "dataset.labelling",
-    ),
+    "saved_views": ("dataset.views", "dataset.labelling"),
     "sources": ("images.listing",),
     "stopping": ("runs.stopping",),
     "view_check": ("images.listing",),
@@ -81,7 +58,7 @@ MOVED: dict[str, tuple[str, ...]] = {
 class _StandIn(ModuleType):
     """Looks names up where they are now; can be called if it has a function of its own name."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if not name.startswith("__"):
             for home in MOVED[self.__name__.removeprefix(f"{PACKAGE}.")]:
                 found = importlib.import_module(f".{home}", PACKAGE)
@@ -89,7 +66,7 @@ class _StandIn(ModuleType):
                     return getattr(found, name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: object, **options: object) -> object:
         return getattr(self, self.__name__.rpartition(".")[2])(*args, **options)
 
 
@@ -99,7 +76,6 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the spec of a stand-in, for old names only."""
         old = fullname.removeprefix(f"{PACKAGE}.")
         if old == fullname or old not in MOVED:
             return None
@@ -107,11 +83,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """Make the stand-in."""
         return _StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Say where the module has moved."""
         homes = MOVED[module.__name__.removeprefix(f"{PACKAGE}.")]
         warnings.warn(
             f"{module.__name__} has moved to {PACKAGE}.{homes[0]}; the old name goes with the next release",

@@ -8,18 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
-__all__ = [
-    "ImageChangedError",
-    "ImageReadError",
-    "MissingDependencyError",
-    "PseudoMaskError",
-    "UsageError",
-    "did_you_mean",
-    "unknown",
-    "without_secrets",
-]
+__all__ = ["ImageChangedError", "ImageReadError", "MissingDependencyError", "PseudoMaskError", "UsageError"]
+__all__ += ["did_you_mean", "unknown", "without_secrets"]
 
 _URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://([^\s'\"<>]*)")
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
@@ -59,7 +50,7 @@ def without_secrets(text: str) -> str:
 class PseudoMaskError(Exception):
     """Base of all errors raised on purpose by this package; addresses in it show no secrets."""
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: object) -> None:
         super().__init__(*(without_secrets(arg) if isinstance(arg, str) else arg for arg in args))
 
 

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fiftyone_plugin.cli.checks import check_database, probe_mongod
+from fiftyone_plugin.cli.doctor import check_database, probe_mongod
 from fiftyone_plugin.features.backbones.offline import BESIDE, find_offline_onnx
 
 PATIENCE_S = 600

@@ -203,7 +203,7 @@ def wheel(build) -> Path:
 
 
 def _find_mongod() -> Path:
-    from fiftyone_plugin.cli.checks import probe_mongod
+    from fiftyone_plugin.cli.doctor import probe_mongod
 
     named, on_path = os.environ.get("MONGOD"), shutil.which("mongod")
     problems = []

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from fiftyone_plugin._version import PLUGIN_NAME, __version__
-from fiftyone_plugin.cli import plugin_install
+from fiftyone_plugin.cli import plugin as plugin_install
 from fiftyone_plugin.errors import UsageError
 
 PROBE = """
@@ -285,7 +285,7 @@ import os, sys
 del os.environ["FIFTYONE_DATABASE_URI"]
 sys.path.insert(0, sys.argv[1])
 import psutil
-from fiftyone_plugin.cli.plugin_install import plugins_dir
+from fiftyone_plugin.cli.plugin import plugins_dir
 print(plugins_dir())
 print([child.name() for child in psutil.Process().children(recursive=True)])
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fiftyone_plugin as fop
-from fiftyone_plugin.cli.exits import EXIT_CODES
+from fiftyone_plugin.cli.shared import EXIT_CODES
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.console import say
 from ..common.paths import CACHE_ENV, cache_dir
@@ -17,32 +17,27 @@ from . import shared
 if TYPE_CHECKING:
     from ..features.cache import SpecInfo
 
-__all__ = ["add_parser", "run"]
-
 WEIGHTS_FOLDER = "weights"  # where backbones.offline keeps what it has converted
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add ``cache info`` and ``cache clear`` to the command line."""
-    parser = shared.add_command(
-        subparsers,
-        "cache",
-        help="show or clear stored features and converted weights",
-        description=f"Show or clear stored features and converted weights. The folder is ${CACHE_ENV}, else "
-        "fiftyone-pseudomask in the user's cache folder. Whatever is removed is computed again when needed.",
-    )
+@shared.command(
+    "cache",
+    help="show or clear stored features and converted weights",
+    description=f"Show or clear stored features and converted weights. The folder is ${CACHE_ENV}, else "
+    "fiftyone-pseudomask in the user's cache folder. Whatever is removed is computed again when needed.",
+    quiet=False,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``cache``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    info = shared.add_command(
-        actions, "info", help="list what is stored, for which backbone, and how large it is"
-    )
+    text = "list what is stored, for which backbone, and how large it is"
+    info = shared.add_command(actions, "info", help=text)
     shared.add_json(info, "all of it")
     clear = shared.add_command(actions, "clear", help="remove stored features")
-    clear.add_argument(
-        "spec", nargs="?", metavar="SPEC", help="only these: a hash from `cache info`, or its beginning"
-    )
+    text = "only these: a hash from `cache info`, or its beginning"
+    clear.add_argument("spec", nargs="?", metavar="SPEC", help=text)
     clear.add_argument("--weights", action="store_true", help="remove the converted weights too")
     clear.add_argument("--yes", action="store_true", help="do not ask")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +73,7 @@ def _select(stores: Sequence[SpecInfo], spec: str | None) -> list[SpecInfo]:
     return chosen
 
 
-def _document(cache: Path, stores: Sequence[SpecInfo]) -> dict[str, Any]:
+def _document(cache: Path, stores: Sequence[SpecInfo]) -> dict[str, object]:
     features = [
         {
             "spec": store.spec_hash,
@@ -93,11 +88,13 @@ def _document(cache: Path, stores: Sequence[SpecInfo]) -> dict[str, Any]:
         }
         for store in stores
     ]
-    weights: list[dict[str, Any]] = [
-        {"name": path.name, "bytes": path.stat().st_size} for path in _weights(cache)
-    ]
-    total = sum(store.bytes for store in stores) + sum(entry["bytes"] for entry in weights)
-    return {"cache": str(cache), "features": features, "weights": weights, "bytes": total}
+    weights = _weights(cache)
+    files = [{"name": path.name, "bytes": path.stat().st_size} for path in weights]
+    return {"cache": str(cache), "features": features, "weights": files, "bytes": _total(stores, weights)}
+
+
+def _total(stores: Sequence[SpecInfo], weights: Sequence[Path]) -> int:
+    return sum(store.bytes for store in stores) + sum(path.stat().st_size for path in weights)
 
 
 def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
@@ -120,13 +117,11 @@ def _print_table(cache: Path, stores: Sequence[SpecInfo]) -> None:
             )
             for store in stores
         ]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        say(*("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
     for path in weights:
         say(f"converted weights {path.name}  {human_size(path.stat().st_size)}")
-    total = sum(store.bytes for store in stores) + sum(path.stat().st_size for path in weights)
-    say(f"total {human_size(total)}")
+    say(f"total {human_size(_total(stores, weights))}")
 
 
 def _layers(store: SpecInfo) -> str:
@@ -140,10 +135,10 @@ def _clear(cache: Path, stores: Sequence[SpecInfo], weights: Sequence[Path], yes
     if not stores and not weights:
         say(f"nothing to remove in {cache}")
         return 0
-    size = sum(store.bytes for store in stores) + sum(path.stat().st_size for path in weights)
     what = f"the features of {len(stores)} {'spec' if len(stores) == 1 else 'specs'}" if stores else ""
     what += f"{' and ' if stores else ''}{len(weights)} converted weights" if weights else ""
-    if not yes and not _confirmed(f"remove {what} ({human_size(size)}) from {cache}?"):
+    size = human_size(_total(stores, weights))
+    if not yes and not _confirmed(f"remove {what} ({size}) from {cache}?"):
         say("nothing removed")
         return 0
     freed = sum(clear_cache(cache, store.spec_hash) for store in stores)

@@ -5,35 +5,29 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.console import say
 from . import shared
-from .exits import Exit
 
 if TYPE_CHECKING:
     from ..evaluation.comparison import Comparison
 
-__all__ = ["add_parser", "run"]
 
-
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = shared.add_command(
-        subparsers,
-        "compare",
-        help="compare the masks of two runs",
-        description="Compare the masks of two runs of the same images. Classes are matched one to one so "
-        "that most pixels agree (Hungarian); id 0 stands for 0. Masks pair by relative path without "
-        "extension; any two folders of masks will do.",
-    )
+@shared.command(
+    "compare",
+    help="compare the masks of two runs",
+    description="Compare the masks of two runs of the same images. Classes are matched one to one so "
+    "that most pixels agree (Hungarian); id 0 stands for 0. Masks pair by relative path without "
+    "extension; any two folders of masks will do.",
+    json="everything, also the agreement of every image,",
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``compare``."""
     add = parser.add_argument
     add("a", metavar="RUN_A", help="output folder of `label`, or a folder of masks")
     add("b", metavar="RUN_B", help="another one")
     add("--worst", type=int, default=5, metavar="N", help="list the N images that differ most (default 5)")
-    shared.add_json(parser, "everything, also the agreement of every image,")
-    shared.add_quiet(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,8 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if shared.finish(args, lambda: _document(result)):
         say(f"images:        {result.images}")
         say(f"agreement:     {result.agreement:.4f} of the pixels have matching classes")
-        say(f"adj. Rand:     {result.ari:.4f}")
-        say(f"mutual inf.:   {result.nmi:.4f}")
+        say(f"adj. Rand:     {result.ari:.4f}", f"mutual inf.:   {result.nmi:.4f}")
         say("", f"{'class of A':<24} {'class of B':<24} {'IoU':>6}")
         for match in result.classes:
             say(f"{_name(names[0], match.a):<24} {_name(names[1], match.b):<24} {match.iou:>6.3f}")
@@ -54,14 +47,13 @@ def run(args: argparse.Namespace) -> int:
         say(*(["", "images that differ most:"] if worst else []))
         say(*(f"  {share:.4f}  {name}" for name, share in worst))
     shared.list_skipped(f"left out: {entry}" for entry in result.skipped)
-    return Exit.LEFT_OUT if result.skipped else Exit.DONE
+    return shared.Exit.LEFT_OUT if result.skipped else shared.Exit.DONE
 
 
-def _document(result: Comparison) -> dict[str, Any]:
+def _document(result: Comparison) -> dict[str, object]:
     classes = [{**vars(match), "iou": match.iou} for match in result.classes]
     document = {**vars(result), "classes": classes}
-    document["left_out"] = {entry.key: entry.reason for entry in document.pop("skipped")}
-    return document
+    return document | {"left_out": {entry.key: entry.reason for entry in document.pop("skipped")}}
 
 
 def _names(folder: str) -> dict[int, str]:

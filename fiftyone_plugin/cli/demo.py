@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shutil
 from pathlib import Path
 
 from ..common.console import say
+from ..errors import MissingDependencyError, UsageError
 from ..methods import DEFAULT_METHOD
+from ..runs.config import LabelConfig
 from . import shared
-from .label import NOTES, add_report_arguments, exit_code, prepare_process, report
-
-__all__ = ["add_parser", "demo_photos", "run"]
+from .label import NOTES, REPORT, STRICT, exit_code, prepare_process, report
 
 # Photographs inside wheels: scikit-image (CC0 / public domain, see its data/README.txt), scikit-learn
 # (CC BY, see its datasets/images/README.txt), matplotlib (public domain portrait).
@@ -24,46 +23,39 @@ PHOTOS = (
 DEMO_CLASSES = 5
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand to the parser."""
-    parser = shared.add_command(
-        subparsers,
-        "demo",
-        help="label a few photographs that are already on this machine",
-        description="Label a few photographs that installed packages carry; no download, no database.",
-        notes=NOTES,
-    )
+@shared.command(
+    "demo",
+    help="label a few photographs that are already on this machine",
+    description="Label a few photographs that installed packages carry; no download, no database.",
+    notes=NOTES,
+    json=REPORT,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``demo``."""
     out = Path("pseudomask-demo")
     parser.add_argument("--out", type=shared.here, default=out, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--method", default=DEFAULT_METHOD, metavar="NAME", help="default: %(default)s")
-    add_report_arguments(parser)
-    return parser
+    parser.add_argument("--strict", action="store_true", help=STRICT)
 
 
 def demo_photos() -> list[Path]:
     """Return the photographs found in installed packages, without importing those packages."""
     found = []
     for package, folder, names in PHOTOS:
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            continue
-        root = Path(next(iter(spec.submodule_search_locations))) / folder
-        found += [root / name for name in names if (root / name).is_file()]
+        if (root := shared.package_folder(package)) is not None:
+            found += [root / folder / name for name in names if (root / folder / name).is_file()]
     return found
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask demo``."""
-    from ..errors import MissingDependencyError, UsageError
     from ..images.listing import list_images
-    from ..runs.config import LabelConfig
     from ..runs.pipeline import label_items
-    from .checks import check_database
+    from .doctor import check_database
 
     prepare_process()
     config = LabelConfig(method=args.method, classes=DEMO_CLASSES)
-    photos = demo_photos()
-    if not photos:
+    if not (photos := demo_photos()):
         raise MissingDependencyError("no photographs found: pip install 'fiftyone-pseudomask[demo]'")
     folder = args.out / "images"
     try:
@@ -71,9 +63,8 @@ def run(args: argparse.Namespace) -> int:
         copies = [shutil.copyfile(photo, folder / photo.name) for photo in photos]
     except OSError as error:
         raise UsageError(f"cannot write to {args.out}: {error.strerror or error}") from error
-    result = label_items(
-        list_images(copies), args.out, config, restart=True, progress=shared.progress_of(args)
-    )
+    progress = shared.progress_of(args)
+    result = label_items(list_images(copies), args.out, config, restart=True, progress=progress)
     if report(result, args):
         status = check_database()
         if status.status == "ok":

@@ -11,25 +11,25 @@ from ..errors import UsageError
 from ..evaluation.geometry import BOUNDARY_TOLERANCE
 from ..evaluation.protocols import DEFAULT, PROTOCOLS
 from . import shared
-from .exits import Exit
 
 
 def _id_or_none(text: str) -> int | None:
     return None if text.lower() == "none" else int(text)
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = shared.add_command(
-        subparsers,
-        "evaluate",
-        help="compare masks with ground truth",
-        description="Compare predicted masks with ground truth. Masks are single-channel PNG (or BMP, TIFF) "
-        "files of class ids and pair by relative path without extension; a folder with masks/ in it stands "
-        "for that one. Clusters get the classes that the protocol gives them; the ground truth's names come "
-        "from --names.",
-        notes="protocols:\n" + shared.listed({p.name: p.explanation for p in PROTOCOLS.values()}),
-    )
+@shared.command(
+    "evaluate",
+    help="compare masks with ground truth",
+    description="Compare predicted masks with ground truth. Masks are single-channel PNG (or BMP, TIFF) "
+    "files of class ids and pair by relative path without extension; a folder with masks/ in it stands "
+    "for that one. Clusters get the classes that the protocol gives them; the ground truth's names come "
+    "from --names.",
+    notes="protocols:\n" + shared.listed({p.name: p.explanation for p in PROTOCOLS.values()}),
+    json="every score, the mapping and the per-image table",
+    gpus=False,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``evaluate``."""
     add = parser.add_argument
     add("pred", metavar="PRED_DIR", help="predicted masks, or the output folder of `label`")
     add("true", metavar="GT_DIR", help="ground-truth masks")
@@ -50,10 +50,6 @@ def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     add("--save-mapping", metavar="FILE", help="write the mapping of clusters to classes")
     calibrate = "learn from the run's quality scores what IoU to expect, also without ground truth"
     add("--calibrate", action="store_true", help=calibrate)
-    shared.add_json(parser, "every score, the mapping and the per-image table")
-    shared.add_quiet(parser)
-    shared.add_engine(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,15 +63,10 @@ def run(args: argparse.Namespace) -> int:
         args.pred,
         args.true,
         classes=args.names,
-        ignore=args.ignore,
-        protocol=args.protocol,
-        unlabelled=args.unlabelled,
-        background=args.background,
         mapping=Mapping.load(args.mapping) if args.mapping else None,
-        resize=args.resize,
-        boundary=args.boundary,
         replicates=args.bootstrap,
         progress=shared.progress_of(args),
+        **shared.chosen(args, "ignore", "protocol", "unlabelled", "background", "resize", "boundary"),
         **shared.engine_settings(args),
     )
     summary = shared.finish(args, result.to_dict)
@@ -84,12 +75,11 @@ def run(args: argparse.Namespace) -> int:
     left_out = result.settings["left_out"]
     _list("predictions without ground truth", left_out["only_pred"])
     _list("ground truth without prediction", left_out["only_true"])
-    _list("pairs that cannot be compared", [f"{entry.key}: {entry.reason}" for entry in result.skipped])
+    _list("pairs that cannot be compared", [str(entry) for entry in result.skipped])
     if args.save_mapping:
         if result.mapping is None:
-            raise UsageError(
-                f"protocol {result.protocol} matches every image on its own, there is no mapping to save"
-            )
+            what = "matches every image on its own, there is no mapping to save"
+            raise UsageError(f"protocol {result.protocol} {what}")
         result.mapping.save(args.save_mapping)
     if args.calibrate:
         from ..runs.calibration import calibrate_run
@@ -97,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         iou = dict(zip(result.images["name"], result.images["iou"], strict=True))
         calibrated = calibrate_run(Path(args.pred), iou)
         say(*([calibrated] if summary else []))
-    return Exit.LEFT_OUT if any(left_out.values()) else Exit.DONE
+    return shared.Exit.LEFT_OUT if any(left_out.values()) else shared.Exit.DONE
 
 
 def _list(title: str, items: list[str]) -> None:

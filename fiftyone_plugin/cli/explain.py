@@ -6,23 +6,20 @@ import argparse
 from pathlib import Path
 
 from ..common.console import say
+from ..errors import UsageError
 from . import shared
-from .exits import Exit
 from .label import NOTES, add_method_arguments, method_settings, prepare_process
 
-__all__ = ["add_parser", "run"]
 
-
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = shared.add_command(
-        subparsers,
-        "explain",
-        help="draw every stage of a method on one photo",
-        description="Draw every stage of a method on one photo as a strip of captioned panels. Without "
-        "--model, the method is fitted first: on --fit-on, or on what IMAGE names.",
-        notes=NOTES,
-    )
+@shared.command(
+    "explain",
+    help="draw every stage of a method on one photo",
+    description="Draw every stage of a method on one photo as a strip of captioned panels. Without "
+    "--model, the method is fitted first: on --fit-on, or on what IMAGE names.",
+    notes=NOTES,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``explain``."""
     add = parser.add_argument
     add("image", metavar="IMAGE", help="image; of a folder or glob, the first is drawn")
     add("--out", type=shared.here, default=Path("explain.png"), metavar="FILE", help="default: %(default)s")
@@ -31,13 +28,10 @@ def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     add_method_arguments(parser)
     add("--columns", type=int, metavar="N", help="panels in one row (default: all)")
     add("--width", type=int, default=240, metavar="PX", help="width of a panel (default: %(default)s)")
-    shared.add_quiet(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``pseudomask explain``."""
-    from ..errors import UsageError
     from ..runs.explain import explain
 
     if args.columns is not None and args.columns < 1:
@@ -45,13 +39,8 @@ def run(args: argparse.Namespace) -> int:
     if not 16 <= args.width <= 4096:
         raise UsageError(f"--width must be 16..4096 pixels, got {args.width}")
     prepare_process()
-    result = explain(
-        args.image,
-        fit_on=args.fit_on,
-        model=args.model,
-        progress=shared.progress_of(args),
-        **method_settings(args),
-    )
+    how = {**shared.chosen(args, "fit_on", "model"), **method_settings(args)}
+    result = explain(args.image, progress=shared.progress_of(args), **how)
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         result.draw(args.columns, args.width).save(args.out)
@@ -59,4 +48,4 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"cannot write {args.out}: {error}; choose another --out") from error
     if not args.quiet:
         say(f"{len(result.panels)} panels, fitted on {result.fitted_on}: {args.out}")
-    return Exit.DONE
+    return shared.Exit.DONE

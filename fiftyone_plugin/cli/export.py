@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.console import say
+from ..errors import UsageError
 from . import shared
-from .exits import Exit
 
 if TYPE_CHECKING:
+    from ..formats.base import ExportSource
     from ..formats.exporting import ExportResult
-
-__all__ = ["FORMATS", "add_parser", "run"]
 
 FORMATS = (
     "coco-instances",
@@ -31,15 +30,16 @@ FORMATS = (
 )
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = shared.add_command(
-        subparsers,
-        "export",
-        help="write masks in the formats of other tools",
-        description="Write masks in a format that other tools read. SOURCE is the output of `label`, any "
-        "folder with images/ and masks/ (and classes.json, instances/), or fiftyone:NAME.",
-    )
+@shared.command(
+    "export",
+    help="write masks in the formats of other tools",
+    description="Write masks in a format that other tools read. SOURCE is the output of `label`, any "
+    "folder with images/ and masks/ (and classes.json, instances/), or fiftyone:NAME.",
+    json="the record export.json",
+    gpus=False,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export``."""
     parser.add_argument("source", metavar="SOURCE", help="folder, or fiftyone:NAME")
     formats = f"{', '.join(FORMATS)}; default: %(default)s"
     parser.add_argument("--format", choices=FORMATS, default="coco-instances", metavar="NAME", help=formats)
@@ -81,54 +81,28 @@ def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     add("--void", action="store_true", help="VOC: unlabelled is void (255), not background")
     add("--like", metavar="FILE", help="COCO results: take image and category ids from this file")
     add("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")
-    add("--strict", action="store_true", help=f"exit with {Exit.LEFT_OUT:d} if images failed")
-    shared.add_json(parser, "the record export.json")
-    shared.add_quiet(parser)
-    shared.add_engine(parser)
+    add("--strict", action="store_true", help=f"exit with {shared.Exit.LEFT_OUT:d} if images failed")
     parser.set_defaults(interrupted="; nothing was exported")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Export and print what was written."""
     from ..formats.exporting import export
 
-    names = ("min_area", "small", "min_quality", "low_quality", "images", "polygons", "tolerance")
-    more = (
-        "connectivity",
-        "instances",
-        "border",
-        "void",
-        "like",
-        "min_confidence",
-        "val",
-        "seed",
-        "background",
-    )
-    result = export(
-        _source(args),
-        out=args.out,
-        format=args.format,
-        classes=args.only,
-        ignore=args.ignore,
-        stuff=args.stuff,
-        overwrite=args.overwrite,
-        jobs=args.jobs,
-        progress=shared.progress_of(args),
-        **shared.engine_settings(args),
-        splits=tuple(args.splits),
-        **{name: getattr(args, name) for name in (*names, *more)},
-    )
+    names = ["out", "format", "ignore", "stuff", "overwrite", "jobs", "min_area", "small", "min_quality"]
+    names += ["low_quality", "images", "polygons", "tolerance", "connectivity", "instances", "border", "void"]
+    names += ["like", "min_confidence", "val", "seed", "background"]
+    settings = {**shared.chosen(args, *names), **shared.engine_settings(args), "classes": args.only}
+    progress = shared.progress_of(args)
+    result = export(_source(args), splits=tuple(args.splits), progress=progress, **settings)
     record = result.out / "export.json"
-    shared.list_skipped((f"skipped {entry.key}: {entry.reason}" for entry in result.failed), f", in {record}")
+    shared.list_skipped((f"skipped {entry}" for entry in result.failed), f", in {record}")
     if shared.finish(args, lambda: json.loads(record.read_text(encoding="utf-8"))):
         _report(result)
-    return Exit.LEFT_OUT if args.strict and result.failed else Exit.DONE
+    return shared.Exit.LEFT_OUT if args.strict and result.failed else shared.Exit.DONE
 
 
-def _source(args: argparse.Namespace) -> Any:
-    from ..errors import UsageError
-
+def _source(args: argparse.Namespace) -> ExportSource:
     view = shared.dataset_named(args.source)
     if view is None:
         from ..formats.sources import folder_source

@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 __all__ = ["interruptible", "raise_if_interrupted"]
 
@@ -21,7 +20,7 @@ def interruptible() -> Iterator[list[int]]:
         the signals that have come, filled as they come.
     """
 
-    def interrupt(number: int, frame: Any) -> None:
+    def interrupt(number: int, frame: object) -> None:
         _received.append(number)
         raise KeyboardInterrupt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -13,19 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.console import say
 from ..common.text import printable
-from ..errors import without_secrets
+from ..errors import UsageError, without_secrets
 from ..masks.refine import DEFAULT_REFINER, REFINERS
 from ..methods import DEFAULT_METHOD
-from ..runs.config import DEFAULT_CLASSES, PLENTY
+from ..runs.config import DEFAULT_CLASSES, PLENTY, LabelConfig
 from . import shared
-from .exits import Exit
 from .methods import check_options, method_notes
 
 if TYPE_CHECKING:
+    from ..images.listing import ImageList
     from ..runs.result import LabelResult
-
-__all__ = ["NOTES", "AboveBars", "add_method_arguments", "add_parser", "add_report_arguments", "exit_code"]
-__all__ += ["method_settings", "parse_options", "prepare_process", "report", "run"]
 
 GIB = 1024**3
 PRESETS = {
@@ -35,16 +33,20 @@ PRESETS = {
 METHODS = "methods (`pseudomask methods NAME` lists the options of one):"
 NOTES = f"{METHODS}\n{shared.listed(method_notes())}\n\npresets:\n{shared.listed(PRESETS)}"
 
+REPORT = "counts, classes and what became of every image"
+STRICT = f"exit with {shared.Exit.LEFT_OUT:d} if images were skipped, or pictures cannot be decoded"
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand to the parser."""
-    parser = shared.add_command(
-        subparsers,
-        "label",
-        help="give every image a semantic pseudo-mask",
-        description="Give every image a semantic pseudo-mask, without labels and without prompts.",
-        notes=NOTES,
-    )
+
+@shared.command(
+    "label",
+    help="give every image a semantic pseudo-mask",
+    description="Give every image a semantic pseudo-mask, without labels and without prompts.",
+    notes=NOTES,
+    json=REPORT,
+    gpus=True,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``label``."""
     add = parser.add_argument
     text = "folder (recursive), glob, text file of paths, or fiftyone:NAME; here or in a store (s3://...)"
     add("images", metavar="IMAGES", help=text)
@@ -53,104 +55,56 @@ def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     again.add_argument("--resume", action="store_true", help="go on with an unfinished run in DIR")
     add_method_arguments(parser)
     add("--precision", default="auto", help="auto, float32, bfloat16 (default: %(default)s)")
-    add(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="images in a forward pass (default: as the device has room)",
-    )
-    add(
-        "--fit-images",
-        type=int,
-        default=4000,
-        metavar="N",
-        help="images to learn from (default: %(default)s)",
-    )
+    text = "images in a forward pass (default: as the device has room)"
+    add("--batch-size", type=int, metavar="N", help=text)
+    text = "images to learn from (default: %(default)s)"
+    add("--fit-images", type=int, default=4000, metavar="N", help=text)
     add("--model", type=shared.folder, metavar="DIR", help="label with the fitted model of an earlier run")
     add("--root", metavar="DIR", help="folder that the names of images begin at, whatever else is labelled")
     add("--shard", metavar="I/N", help="with --model: label part I of N; `join` makes one run of the parts")
-    add_label_arguments(parser)
-    add("--recut", type=int, metavar="K", help="with --model: cut it into K other classes, without fitting")
-    add(
-        "--cache-limit",
-        type=_gib,
-        default="20",
-        metavar="GIB",
-        help="size of the feature cache (default: 20)",
-    )
-    add("--field", help="with fiftyone:NAME, also write the masks to this field of the dataset")
-    add("--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop")
-    add_report_arguments(parser)
-    shared.add_engine(parser, gpus=True)
-    parser.set_defaults(interrupted="; run the same command with --resume to go on")
-    return parser
-
-
-def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what says which images a person has labelled, see docs/teach.md."""
-    add = parser.add_argument
-    add(
-        "--labels",
-        type=Path,
-        metavar="MASKS",
-        help="folder of masks of some images, to learn from; with --field also a field",
-    )
+    text = "folder of masks of some images, to learn from; with --field also a field"
+    add("--labels", type=Path, metavar="MASKS", help=text)
     add("--names", type=Path, metavar="FILE", help="with --labels: names of their ids, as in classes.json")
     text = "with --labels: ids that mean nothing (default: 0 255)"
     add("--ignore", type=int, nargs="*", default=[0, 255], metavar="ID", help=text)
     text = "with --labels: up to N clusters that no labelled image shows stay as classes"
     add("--discover", type=int, default=0, metavar="N", help=text)
-
-
-def add_report_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what :func:`report` reads."""
-    text = f"exit with {Exit.LEFT_OUT:d} if images were skipped, or pictures cannot be decoded"
-    parser.add_argument("--strict", action="store_true", help=text)
-    shared.add_json(parser, "counts, classes and what became of every image")
-    shared.add_quiet(parser)
+    add("--recut", type=int, metavar="K", help="with --model: cut it into K other classes, without fitting")
+    text = "size of the feature cache (default: 20)"
+    add("--cache-limit", type=_gib, default="20", metavar="GIB", help=text)
+    add("--field", help="with fiftyone:NAME, also write the masks to this field of the dataset")
+    add("--dry-run", action="store_true", help="say how long it would take here and how much disk, and stop")
+    add("--strict", action="store_true", help=STRICT)
+    parser.set_defaults(interrupted="; run the same command with --resume to go on")
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says how images are labelled; :func:`method_settings` reads it back."""
     add = parser.add_argument
     add("--preset", metavar="NAME", help="settings around the default method: fast or best, see below")
-    add(
-        "--method",
-        default=DEFAULT_METHOD,
-        metavar="NAME",
-        help=f"{', '.join(method_notes())} (default: %(default)s)",
-    )
-    add(
-        "--classes",
-        type=_classes,
-        metavar="K",
-        help="number of classes; auto to find it, many for naming, with the default method "
-        f"(default: {DEFAULT_CLASSES}, fewer for fewer than 100 images)",
-    )
+    text = f"{', '.join(method_notes())} (default: %(default)s)"
+    add("--method", default=DEFAULT_METHOD, metavar="NAME", help=text)
+    text = "number of classes; auto to find it, many for naming, with the default method "
+    text += f"(default: {DEFAULT_CLASSES}, fewer for fewer than 100 images)"
+    add("--classes", type=_classes, metavar="K", help=text)
     add("--backbone", metavar="NAME|PATH", help="timm ViT or checkpoint file (default: DINOv2 ViT-S/14)")
     add("--size", type=int, default=448, help="side of the network input, pixels (default: %(default)s)")
     add("--refine", choices=list(REFINERS), help=f"refinement (default: {DEFAULT_REFINER})")
     add("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, mps; cuda:0,cuda:1; all (default: %(default)s)")
     add("--jobs", type=int, default=0, metavar="N", help="worker processes (default: all cores)")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="OPTION=VALUE",
-        help="further option of the method, see `pseudomask methods`; may be repeated",
-    )
+    text = "further option of the method, see `pseudomask methods`; may be repeated"
+    add("--set", action="append", default=[], metavar="OPTION=VALUE", help=text)
     text = "keep features on disk, some 4 MB an image: for trying several settings"
     add("--cache", action=argparse.BooleanOptionalAction, default=False, help=text)
 
 
 def method_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`add_method_arguments` added, as fields of :class:`~..config.LabelConfig`."""
-    names = ("preset", "method", "classes", "backbone", "size", "refine", "seed", "device", "jobs")
-    settings = {name: getattr(args, name) for name in names}
+    names = ("preset", "method", "classes", "backbone", "size", "refine", "seed", "device", "jobs", "cache")
     options = parse_options(args.set)
     check_options(args.method, options)
-    return {**settings, "cache": args.cache, "options": options}
+    return {**shared.chosen(args, *names), "options": options}
 
 
 def _classes(text: str) -> int | str:
@@ -185,7 +139,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _estimate(args: argparse.Namespace) -> int:
     """Say what the run would take; nothing is written."""
-    from ..runs.config import LabelConfig
     from ..runs.estimate import estimate
     from ..runs.model import FittedModel
     from ..runs.planning import plan_run, spread
@@ -199,37 +152,30 @@ def _estimate(args: argparse.Namespace) -> int:
         model = FittedModel.load(fetch_model(args.model))
         settings |= {"size": model.size, "refine": model.refine, "tiles": model.method.seen_in_tiles}
     some = [paths[i] for i in spread(len(paths))]
-    limits = {name: getattr(args, name) for name in ("fit_images", "cache_limit")}
+    limits = shared.chosen(args, "fit_images", "cache_limit")
     plan = plan_run(len(paths), some, **settings, fitted=bool(args.model), kept=args.cache, **limits)
     found = estimate(plan)
     if shared.finish(args, lambda: {"images": len(paths), **asdict(found)}):
         say(f"{len(paths)} images: {found} ({found.origin})", *found.notes)
-    return Exit.DONE
+    return shared.Exit.DONE
 
 
-def _list(args: argparse.Namespace) -> Any:
+def _list(args: argparse.Namespace) -> ImageList:
     from ..images.listing import list_images, listed_view
 
-    dataset = shared.dataset_named(args.images)
-    listed = list_images if dataset is None else listed_view
-    return listed(args.images if dataset is None else dataset, root=args.root, shard=args.shard)
+    if (dataset := shared.dataset_named(args.images)) is not None:
+        return listed_view(dataset, root=args.root, shard=args.shard)
+    return list_images(args.images, root=args.root, shard=args.shard)
 
 
 def _label(args: argparse.Namespace) -> LabelResult:
-    from ..errors import UsageError
-    from ..runs.config import LabelConfig
     from ..runs.labels import given_labels
     from ..runs.pipeline import label_items
 
-    names = ("recut", "precision", "batch_size", "fit_images", "cache_limit")
-    settings = {**method_settings(args), **shared.engine_settings(args)}
-    config = LabelConfig(**settings, **{name: getattr(args, name) for name in names})
-    how: dict[str, Any] = {
-        "model": args.model,
-        "resume": args.resume,
-        "restart": args.overwrite,
-        "progress": shared.progress_of(args),
-    }
+    more = shared.chosen(args, "recut", "precision", "batch_size", "fit_images", "cache_limit")
+    config = LabelConfig(**method_settings(args), **shared.engine_settings(args), **more)
+    how = {**shared.chosen(args, "model", "resume"), "restart": args.overwrite}
+    how["progress"] = shared.progress_of(args)
     if not args.field:
         items = _list(args)
         given = (args.labels, args.names, tuple(args.ignore), args.discover)
@@ -238,11 +184,10 @@ def _label(args: argparse.Namespace) -> LabelResult:
         raise UsageError("--field labels the whole dataset under its own names; leave out --root and --shard")
     from ..dataset.labelling import label_dataset
 
-    dataset = shared.dataset_named(args.images)
-    if dataset is None:
+    if (dataset := shared.dataset_named(args.images)) is None:
         raise UsageError("--field needs images from a FiftyOne dataset: fiftyone:NAME")
-    taught = {name: getattr(args, name) for name in ("labels", "names", "discover")}
-    how |= {**taught, "ignore": tuple(args.ignore), "overwrite": args.overwrite}
+    how |= shared.chosen(args, "labels", "names", "discover", "overwrite")
+    how["ignore"] = tuple(args.ignore)
     return label_dataset(dataset, args.field, out=args.out, config=config, **how)
 
 
@@ -252,10 +197,6 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
     Raises:
         UsageError: a pair without ``=``, or whose name is no name.
     """
-    import json
-
-    from ..errors import UsageError
-
     options: dict[str, Any] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
@@ -281,7 +222,7 @@ def prepare_process() -> None:
     if not package.handlers:
         package.addHandler(handler)
 
-    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *_: object) -> None:
         if issubclass(category, UserWarning):
             package.warning("%s", message)
 
@@ -315,8 +256,7 @@ def report(result: LabelResult, args: argparse.Namespace) -> bool:
     if summary:
         counts = f"{document['labelled']} images labelled, {document['skipped']} skipped"
         say(f"{counts}, {len(result.class_names)} classes, {document['seconds']:.0f} s")
-        say(f"masks:         {result.out / 'masks'}")
-        say(f"table:         {result.out / 'samples.csv'}")
+        say(f"masks:         {result.out / 'masks'}", f"table:         {result.out / 'samples.csv'}")
         say(f"contact sheet: {result.out / 'contact_sheet.png'}")
     return summary
 
@@ -324,4 +264,4 @@ def report(result: LabelResult, args: argparse.Namespace) -> bool:
 def exit_code(result: LabelResult, args: argparse.Namespace) -> int:
     """Return the exit code of a run that has ended."""
     incomplete = result.skipped or result.left_out.extensions
-    return Exit.LEFT_OUT if args.strict and incomplete else Exit.DONE
+    return shared.Exit.LEFT_OUT if args.strict and incomplete else shared.Exit.DONE

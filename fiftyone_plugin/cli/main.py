@@ -14,7 +14,6 @@ from ..common.memory import is_out_of_memory
 from ..dataset.database import database_problem
 from ..errors import PseudoMaskError
 from . import shared
-from .exits import Exit
 from .interrupts import interruptible
 
 __all__ = ["build_parser", "main"]
@@ -76,21 +75,18 @@ def _asked_for(argv: Sequence[str]) -> Sequence[str]:
 
 def _interrupted(args: argparse.Namespace) -> int:
     say(f"pseudomask: interrupted{getattr(args, 'interrupted', '')}", error=True)
-    return Exit.INTERRUPTED
+    return shared.Exit.INTERRUPTED
 
 
 def _in_one_line(error: Exception) -> int:
     """Print an error that a person can do something about, and return the exit code; raise any other."""
     if isinstance(error, BrokenPipeError):
-        return Exit.DONE
-    if isinstance(error, PseudoMaskError):
-        message: str | None = str(error)
-    else:
-        message = _problem(error)
+        return shared.Exit.DONE
+    message = str(error) if isinstance(error, PseudoMaskError) else _problem(error)
     if message is None:
         raise error
     say(f"pseudomask: {message}", error=True)
-    return Exit.REFUSED
+    return shared.Exit.REFUSED
 
 
 def _problem(error: Exception) -> str | None:

@@ -9,9 +9,6 @@ from ..common.console import say
 from ..errors import unknown
 from ..methods.registry import CATALOG, describe
 from . import shared
-from .exits import Exit
-
-__all__ = ["add_parser", "check_options", "method_notes", "run"]
 
 SETTINGS = {"n_classes": "--classes", "random_state": "--seed", "refine": "--refine", "n_jobs": "--jobs"}
 """Options of methods that are settings of every run, so that --set does not take them."""
@@ -34,18 +31,17 @@ def check_options(method: str, names: Iterable[str]) -> None:
             raise unknown(f"option of {method}", name, sorted(known))
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add ``methods``."""
-    parser = shared.add_command(
-        subparsers,
-        "methods",
-        help="list the methods, or the options of one",
-        description="List the methods; with NAME, the options of that method, their defaults and what they "
-        "do. They are given as --set OPTION=VALUE to `label`, or as options={...} in Python.",
-    )
+@shared.command(
+    "methods",
+    help="list the methods, or the options of one",
+    description="List the methods; with NAME, the options of that method, their defaults and what they "
+    "do. They are given as --set OPTION=VALUE to `label`, or as options={...} in Python.",
+    json="the list",
+    quiet=False,
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``methods``."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a method")
-    shared.add_json(parser, "the list")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,16 +49,13 @@ def run(args: argparse.Namespace) -> int:
     notes = method_notes()
     options = describe(args.name) if args.name else []
     if not shared.finish(args, lambda: [option._asdict() for option in options] if args.name else notes):
-        return Exit.DONE
+        return shared.Exit.DONE
     if not args.name:
         costs = {name: f"{note.note}. Cost: {note.cost}" for name, note in CATALOG.items()}
         say(*shared.listed(costs).splitlines(), "", "pseudomask methods NAME lists the options of one")
-        return Exit.DONE
+        return shared.Exit.DONE
     say(f"{args.name}: {notes[args.name]}", "", "options, with --set OPTION=VALUE:")
-    say(
-        *shared.listed(
-            {f"{each.name}={each.default}": f"{each.help} ({each.allowed})" for each in options}
-        ).splitlines()
-    )
+    known = {f"{each.name}={each.default}": f"{each.help} ({each.allowed})" for each in options}
+    say(*shared.listed(known).splitlines())
     say("", "settings of every run: " + ", ".join(sorted(SETTINGS.values())))
-    return Exit.DONE
+    return shared.Exit.DONE

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from ..common.console import say
 from ..errors import UsageError
 from . import shared
-from .exits import Exit
-
-__all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = shared.add_command(
-        subparsers,
-        "name",
-        help="name the clusters of a run, many to one",
-        description="Name the clusters of a run. With --table, write a sheet to fill in and a picture of "
-        "crops beside it, similar clusters side by side; with NAMES, such a sheet filled in, write the masks "
-        "with these names to a new folder. Clusters of one name become one class, 'background' or 'ignore' "
-        "becomes 0, and one without a name stays a class of its own. The run itself is not changed.",
-    )
+@shared.command(
+    "name",
+    help="name the clusters of a run, many to one",
+    description="Name the clusters of a run. With --table, write a sheet to fill in and a picture of "
+    "crops beside it, similar clusters side by side; with NAMES, such a sheet filled in, write the masks "
+    "with these names to a new folder. Clusters of one name become one class, 'background' or 'ignore' "
+    "becomes 0, and one without a name stays a class of its own. The run itself is not changed.",
+    json="classes and clusters",
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``name``."""
     add = parser.add_argument
     add("folder", type=Path, metavar="RUN", help="output folder of `label`, best with --classes many")
     add("names", type=Path, nargs="?", metavar="NAMES", help="CSV with the columns cluster and name")
@@ -35,9 +33,6 @@ def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
     text = "image-text model of open_clip: ARCHITECTURE=FILE, or ARCHITECTURE:TAG (extra: names)"
     add("--text-model", metavar="MODEL", help=text)
     shared.add_out(parser, "the named run", required=False)
-    shared.add_json(parser, "classes and clusters")
-    shared.add_quiet(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,8 +50,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from ..runs.likeness import DENDROGRAM
     from ..runs.name_sheet import write_sheet
 
@@ -77,7 +70,7 @@ def _table(args: argparse.Namespace) -> int:
         if ideas is not None:
             say(f"names suggested for {len(ideas)} clusters; none is taken until it is in the column name")
         say(f"fill in the column name, then: pseudomask name {args.folder} {path} --out DIR")
-    return Exit.DONE
+    return shared.Exit.DONE
 
 
 def _name(args: argparse.Namespace) -> int:
@@ -87,8 +80,7 @@ def _name(args: argparse.Namespace) -> int:
     if args.out is None:
         raise UsageError("name the folder of the named run: --out DIR")
     classes = read_class_names(args.ids)[0] if args.ids else None
-    progress = shared.progress_of(args)
-    how = {"classes": classes, "overwrite": args.overwrite, "progress": progress}
+    how = {"classes": classes, "overwrite": args.overwrite, "progress": shared.progress_of(args)}
     result = name_clusters(args.folder, args.names, args.out, **how)
     clusters, names = result.run["settings"]["named"], result.class_names
     document = {"out": str(result.out), "classes": names, "clusters": clusters}
@@ -97,4 +89,4 @@ def _name(args: argparse.Namespace) -> int:
         say(f"masks: {result.out / 'masks'}")
         if (result.out / "model").is_dir():
             say(f"model: {result.out / 'model'}")
-    return Exit.DONE
+    return shared.Exit.DONE

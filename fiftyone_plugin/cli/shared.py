@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..common.console import say
-from ..errors import UsageError, did_you_mean, without_secrets
-from .exits import EXIT_CODES, Exit
+from ..common.files import write_json
+from ..common.progress import CheckedProgress, ConsoleProgress, NullProgress, Progress
+from ..common.remote import folder_of, url_of
+from ..engines.registry import ENGINES
+from ..errors import did_you_mean, without_secrets
+from .interrupts import raise_if_interrupted
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from ..common.progress import Progress
+    import fiftyone as fo
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+    AddArguments: TypeAlias = Callable[[argparse.ArgumentParser], None]
+    AddParser: TypeAlias = Callable[[Subparsers], argparse.ArgumentParser]
 
-__all__ = ["Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out", "add_quiet"]
-__all__ += ["dataset_named", "engine_settings", "finish", "list_skipped", "listed", "progress_of"]
+__all__ = ["EXIT_CODES", "Exit", "Parser", "Renamed", "add_command", "add_engine", "add_json", "add_out"]
+__all__ += ["add_quiet", "chosen", "command", "dataset_named", "engine_settings", "finish", "list_skipped"]
+__all__ += ["listed", "package_folder", "progress_of"]
 
 FIFTYONE = "fiftyone:"
 STDOUT = "-"
@@ -30,6 +39,25 @@ LISTED = 20
 WIDTH = 92
 
 _CHOICE = re.compile(r"invalid choice: '?(.*?)'? \(choose from (.*)\)")
+
+
+class Exit(IntEnum):
+    """Exit codes of ``pseudomask``; :data:`EXIT_CODES` says in words what each means."""
+
+    DONE = 0
+    MISSING = 1
+    REFUSED = 2
+    LEFT_OUT = 3
+    INTERRUPTED = 130
+
+
+EXIT_CODES = {
+    Exit.DONE: "done",
+    Exit.MISSING: "`doctor`: something essential is missing here",
+    Exit.REFUSED: "the request cannot be met, one line says why",
+    Exit.LEFT_OUT: "done, but something was left out and listed (label, demo, export: only with --strict)",
+    Exit.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,12 +86,12 @@ class Parser(argparse.ArgumentParser):
 class Renamed(argparse.Action):
     """The name that an option had in the last release: still taken, with a warning, for one more."""
 
-    def __init__(self, *args: Any, now: str, **options: Any) -> None:
-        super().__init__(*args, **{**options, "help": argparse.SUPPRESS, "dest": now.lstrip("-")})
+    def __init__(self, option_strings: Sequence[str], dest: str, now: str, nargs: str | None = None) -> None:
+        super().__init__(option_strings, now.lstrip("-"), nargs, help=argparse.SUPPRESS)
         self.now = now
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, *_: object
     ) -> None:
         """Keep the value for the option of the new name."""
         old = self.option_strings[0]
@@ -92,17 +120,52 @@ def add_command(
     return parser
 
 
+def command(
+    name: str,
+    help: str,
+    description: str = "",
+    notes: str = "",
+    *,
+    json: str = "",
+    quiet: bool = True,
+    gpus: bool | None = None,
+) -> Callable[[AddArguments], AddParser]:
+    """Make of a function that adds arguments one that adds the command, with what many share at the end.
+
+    That is --json if ``json`` says of what, --quiet, and, unless ``gpus`` is ``None``, where work is done.
+    """
+
+    def whole(add_arguments: AddArguments) -> AddParser:
+        def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+            parser = add_command(subparsers, name, help, description, notes)
+            add_arguments(parser)
+            if json:
+                add_json(parser, json)
+            if quiet:
+                add_quiet(parser)
+            if gpus is not None:
+                add_engine(parser, gpus=gpus)
+            return parser
+
+        return add_parser
+
+    return whole
+
+
+def package_folder(name: str) -> Path | None:
+    """Return the folder of an installed package, without importing it; ``None`` where it is not there."""
+    spec = importlib.util.find_spec(name)
+    folders = (spec and spec.submodule_search_locations) or ()
+    return next(map(Path, folders), None)
+
+
 def folder(text: str) -> Path:
     """Return a folder, here or in a store, as its option's type."""
-    from ..common.remote import folder_of
-
     return folder_of(text)
 
 
 def here(text: str) -> Path:
     """Return a folder of this machine, as its option's type."""
-    from ..common.remote import url_of
-
     if url_of(text) is not None:
         raise argparse.ArgumentTypeError(
             f"{without_secrets(text)} is in a store; name a folder of this machine"
@@ -115,7 +178,7 @@ def add_out(
     what: str,
     *,
     required: bool = True,
-    group: Any = None,
+    group: argparse._ActionsContainer | None = None,
     old: str = "",
     stores: bool = False,
 ) -> None:
@@ -145,10 +208,8 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 ENGINE_SETTINGS = ("engine", "address", "workers", "gpus_per_worker", "cpus_per_worker")
 
 
-def add_engine(parser: argparse.ArgumentParser, *, gpus: bool = False) -> None:
+def add_engine(parser: argparse.ArgumentParser, *, gpus: bool) -> None:
     """Add where the work is done; :func:`engine_settings` reads it back."""
-    from ..engines.registry import ENGINES
-
     add = parser.add_argument_group("machines, see docs/scale.md").add_argument
     add("--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster (default: local)")
     text = "with --engine ray: HOST:PORT, or auto on a machine of it (default: one on this machine)"
@@ -161,23 +222,23 @@ def add_engine(parser: argparse.ArgumentParser, *, gpus: bool = False) -> None:
     add("--cpus-per-worker", type=int, metavar="N", help=text)
 
 
+def chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the values of these options."""
+    return {name: getattr(args, name) for name in names}
+
+
 def engine_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`add_engine` added."""
-    return {name: getattr(args, name) for name in ENGINE_SETTINGS if name in args}
+    return chosen(args, *(name for name in ENGINE_SETTINGS if name in args))
 
 
 def progress_of(args: argparse.Namespace) -> Progress:
     """Return where progress goes: to stderr, unless ``--quiet``."""
-    from ..common.progress import CheckedProgress, ConsoleProgress, NullProgress
-    from .interrupts import raise_if_interrupted
-
     return CheckedProgress(NullProgress() if args.quiet else ConsoleProgress(), raise_if_interrupted)
 
 
-def finish(args: argparse.Namespace, document: Callable[[], Any]) -> bool:
+def finish(args: argparse.Namespace, document: Callable[[], object]) -> bool:
     """Write what ``--json`` asks for, whole or not at all; returns whether a summary may be printed."""
-    from ..common.files import write_json
-
     if args.json == STDOUT:
         print(json.dumps(document(), indent=2, default=str))
     elif args.json:
@@ -193,16 +254,14 @@ def list_skipped(lines: Iterable[str], more: str = "") -> None:
         say(f"... and {len(every) - LISTED} more{more}", error=True)
 
 
-def dataset_named(text: str | Path, option: str = "") -> Any:
+def dataset_named(text: str) -> fo.Dataset | None:
     """Return the FiftyOne dataset that ``fiftyone:NAME`` names; ``None`` for any other text.
 
     Raises:
-        UsageError: there is no such dataset, or ``option`` takes nothing else.
+        UsageError: there is no such dataset.
     """
-    if not str(text).startswith(FIFTYONE):
-        if option:
-            raise UsageError(f"{option} takes fiftyone:NAME, not {text!r}")
+    if not text.startswith(FIFTYONE):
         return None
     from ..dataset.record import load_dataset
 
-    return load_dataset(str(text).removeprefix(FIFTYONE))
+    return load_dataset(text.removeprefix(FIFTYONE))

@@ -9,27 +9,21 @@ from pathlib import Path
 from ..common.console import say
 from ..errors import UsageError
 from . import shared
-from .exits import Exit
-
-__all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: shared.Subparsers) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser = shared.add_command(
-        subparsers,
-        "suggest",
-        help="say which images to label next",
-        description="Say which images of a run to label by hand next: those that show what many images show, "
-        "that differ from each other and from those labelled, and of which a taught model is unsure.",
-    )
+@shared.command(
+    "suggest",
+    help="say which images to label next",
+    description="Say which images of a run to label by hand next: those that show what many images show, "
+    "that differ from each other and from those labelled, and of which a taught model is unsure.",
+    json="images, scores and reasons",
+)
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``suggest``."""
     add = parser.add_argument
     add("folder", type=Path, metavar="RUN", help="output folder of `label` with the default method")
     add("-n", "--number", type=int, default=5, metavar="N", help="images (default: %(default)s)")
     add("--labels", type=Path, metavar="MASKS", help="folder of masks of images that are labelled already")
-    shared.add_json(parser, "images, scores and reasons")
-    shared.add_quiet(parser)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,4 +37,4 @@ def run(args: argparse.Namespace) -> int:
     found = suggest(args.folder, args.number, labels=args.labels, progress=shared.progress_of(args))
     if shared.finish(args, lambda: [asdict(one) for one in found]):
         say(*(f"{number}. {one.image}: {one.reason}" for number, one in enumerate(found, 1)))
-    return Exit.DONE
+    return shared.Exit.DONE

@@ -9,24 +9,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from ..errors import UsageError, did_you_mean
 
-__all__ = [
-    "DIMENSIONS",
-    "ROWS",
-    "SEEDS",
-    "Choice",
-    "Flag",
-    "Number",
-    "Option",
-    "Options",
-    "Rule",
-    "Several",
-    "check_numbers",
-    "option",
-]
+__all__ = ["DIMENSIONS", "ROWS", "SEEDS", "Choice", "Flag", "Number", "Option", "Options", "Rule", "Several"]
+__all__ += ["check_numbers", "option"]
+
+T = TypeVar("T")
 
 DIMENSIONS = 65_536  # of a vector; the largest backbone has 1,536 in each of a few layers
 ROWS = 10**9  # patches, regions or images that an option may ask for: far beyond memory, yet a number
@@ -114,13 +104,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Several:
-    """A list of values of one rule; a single text counts as a list of one.
-
-    Attributes:
-        each: rule of the values.
-        least: fewest values.
-        most: most values.
-    """
+    """A list of ``least`` to ``most`` values of one rule; a single text counts as a list of one."""
 
     each: Rule
     least: int = 1
@@ -138,14 +122,7 @@ class Several:
 
 
 class Option(NamedTuple):
-    """One option in words.
-
-    Attributes:
-        name: its name.
-        default: its default.
-        allowed: what it may be.
-        help: one line.
-    """
+    """One option in words: what is ``allowed``, and a line of ``help``."""
 
     name: str
     default: object
@@ -153,7 +130,7 @@ class Option(NamedTuple):
     help: str
 
 
-def option(default: Any, rule: Rule, help: str) -> Any:
+def option(default: T, rule: Rule, help: str) -> T:
     """Return a field of :class:`Options` with its default, what it may be, and one line about it."""
     return field(default=default, metadata={"rule": rule, "help": help})
 
@@ -188,10 +165,8 @@ class Options:
     @classmethod
     def describe(cls) -> list[Option]:
         """Return all options in words."""
-        return [
-            Option(item.name, item.default, str(item.metadata["rule"]), item.metadata["help"])
-            for item in fields(cls)
-        ]
+        every = [(item, item.metadata) for item in fields(cls)]
+        return [Option(item.name, item.default, str(said["rule"]), said["help"]) for item, said in every]
 
     @classmethod
     def known(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,7 +195,7 @@ class Options:
         return {**self.retired, **values}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 

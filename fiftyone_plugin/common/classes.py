@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
 from .text import short_repr
@@ -24,13 +23,11 @@ def read_class_names(path: str | Path) -> tuple[dict[int, str], dict[str, str]]:
     return parse_class_names(read_json(path, what="a list of class names"), path)
 
 
-def parse_class_names(document: Any, path: object) -> tuple[dict[int, str], dict[str, str]]:
+def parse_class_names(document: object, path: object) -> tuple[dict[int, str], dict[str, str]]:
     """Return names by mask id, and supercategories by name where there are some.
 
-    Args:
-        document: an object ``{"1": "sky", "2": {"name": "cow", "supercategory": "animal"}}``, or a list,
-            where the position is the id.
-        path: where it came from, for the error.
+    The document is an object ``{"1": "sky", "2": {"name": "cow", "supercategory": "animal"}}``, or a list,
+    where the position is the id; errors name the ``path`` that it came from.
 
     Raises:
         UsageError: something else, or an id outside 0..65535.

@@ -11,23 +11,15 @@ __all__ = ["say", "say_text"]
 
 
 def say(*lines: object, error: bool = False) -> None:
-    """Print each argument as one line: control characters and line breaks in it become escapes.
-
-    Args:
-        lines: what to print.
-        error: print on stderr.
-    """
+    """Print each argument as one line, with ``error`` on stderr: control characters in it become escapes."""
     stream = sys.stderr if error else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     for line in lines:
-        print(_encodable(printable(without_secrets(str(line))), stream), file=stream)
+        text = printable(without_secrets(str(line)))
+        # what the encoding lacks becomes escapes: it would raise else
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def say_text(text: str) -> None:
     """Print a text of several lines; only the names in it must have gone through :func:`printable`."""
     say(*text.split("\n"))
-
-
-def _encodable(text: str, stream: object) -> str:
-    """Return ``text`` with what the stream's encoding lacks as escapes, which would else raise."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -19,19 +19,16 @@ UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOT
 def exchange(first: Path, second: Path) -> bool:
     """Swap two paths of one file system at once, so that a kill leaves both whole.
 
-    Returns:
-        ``False`` where system or file system cannot do that; nothing has happened then.
+    Returns ``False`` where system or file system cannot do that; nothing has happened then.
 
     Raises:
         OSError: the file system refuses.
     """
-    renameat2 = _renameat2()
-    if renameat2 is None:
+    if (renameat2 := _renameat2()) is None:
         return False
     if renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
         return True
-    number = ctypes.get_errno()
-    if number in UNSUPPORTED:
+    if (number := ctypes.get_errno()) in UNSUPPORTED:
         return False
     raise OSError(number, os.strerror(number), str(first), None, str(second))
 

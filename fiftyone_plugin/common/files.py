@@ -14,20 +14,8 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from ..errors import PseudoMaskError, UsageError
 from .remote import url_of
 
-__all__ = [
-    "atomic",
-    "inside",
-    "is_below",
-    "is_partial",
-    "is_safe_name",
-    "real_path",
-    "remove_empty",
-    "remove_file",
-    "remove_inside",
-    "remove_partials",
-    "require_inside",
-    "write_json",
-]
+__all__ = ["atomic", "inside", "is_below", "is_partial", "is_safe_name", "real_path", "remove_empty"]
+__all__ += ["remove_file", "remove_inside", "remove_partials", "require_inside", "write_json"]
 
 _PARTIAL = re.compile(r"\.pseudomask-\d+-[0-9a-f]{8}\.partial")
 
@@ -61,10 +49,7 @@ def is_partial(name: str) -> bool:
 def remove_partials(folder: Path) -> int:
     """Remove what :func:`atomic` left below ``folder`` when its process was killed; links are not followed.
 
-    Call it only where nobody else writes, e.g. with the folder's lock held.
-
-    Returns:
-        The number of files removed.
+    Call it only where nobody else writes, e.g. with the folder's lock held. Returns the number of files.
     """
     removed = 0
     for parent, _, names in os.walk(folder):
@@ -139,21 +124,13 @@ def inside(root: Path, name: str) -> Path | None:
 
 
 def remove_inside(root: Path, name: str) -> bool:
-    """Remove the file ``root / name`` if it lies below ``root`` and is a file or a link.
-
-    Returns:
-        Whether a file was removed.
-    """
+    """Remove the file or link ``root / name`` if it lies below ``root``; returns whether one was removed."""
     path = inside(root, name)
     return path is not None and remove_file(path)
 
 
 def remove_file(path: Path) -> bool:
-    """Remove a file or a link, and nothing else.
-
-    Returns:
-        Whether there was one.
-    """
+    """Remove a file or a link, and nothing else; returns whether there was one."""
     try:
         mode = os.lstat(path).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
@@ -179,7 +156,6 @@ def require_inside(root: Path, name: str, what: str) -> Path:
     Raises:
         UsageError: the path leads out of ``root``.
     """
-    path = inside(root, name)
-    if path is None:
+    if (path := inside(root, name)) is None:
         raise UsageError(f"{what} names a path that leads out of {root}: {name!r}")
     return path

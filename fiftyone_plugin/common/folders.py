@@ -16,15 +16,10 @@ __all__ = ["files_below"]
 
 logger = logging.getLogger(__name__)
 
-
 Prune = Callable[[str, str, Collection[str]], Collection[str] | None]
 
 
-def _keep_all(relative: str, folder: str, names: Collection[str]) -> Collection[str]:
-    return ()
-
-
-def files_below(root: str | os.PathLike[str], prune: Prune = _keep_all) -> Iterator[str]:
+def files_below(root: str | os.PathLike[str], prune: Prune = lambda *_: ()) -> Iterator[str]:
     """Yield the POSIX paths, relative to ``root``, of all files below it that are not hidden.
 
     Linked folders are followed. Every folder is read once, however many links lead to it, so loops end; real

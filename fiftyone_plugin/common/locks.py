@@ -58,20 +58,17 @@ class FileLock:
 
     def _try(self) -> bool:
         for _ in range(100):  # each time somebody has removed the file, or its folder, at this moment
-            descriptor = self._open()
-            if descriptor is None:
+            if (descriptor := self._open()) is None:
                 continue
             try:
                 if not _lock(descriptor, shared=False):
-                    os.close(descriptor)
                     return False
                 if _is_file_of(descriptor, self.path):
                     self._descriptor = descriptor
                     return True
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+            finally:
+                if self._descriptor != descriptor:
+                    os.close(descriptor)
         return False
 
     def _open(self) -> int | None:
@@ -96,8 +93,7 @@ class FileLock:
     def release(self, *, remove: bool = False) -> None:
         """Give the lock back; nothing where it is not held.
 
-        Args:
-            remove: remove the file too. Sound, unless somebody uses the file with other code than this.
+        To ``remove`` the file too is sound, unless somebody uses it with other code than this.
         """
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
@@ -115,12 +111,7 @@ class FileLock:
 
 @contextmanager
 def hold(path: Path, timeout: float = 0.0, *, remove: bool = False) -> Iterator[None]:
-    """Hold the lock of a file in a ``with`` block, see :class:`FileLock`.
-
-    Args:
-        path: the file, made if absent.
-        timeout: seconds to wait for whoever holds it.
-        remove: remove the file at the end.
+    """Hold the lock of a file in a ``with`` block, see :class:`FileLock`; ``remove`` it at the end.
 
     Raises:
         Busy: another process holds it all the time.
@@ -170,9 +161,6 @@ def _lock(descriptor: int, *, shared: bool) -> bool:
 
 
 def _is_file_of(descriptor: int, path: Path) -> bool:
-    ours = os.fstat(descriptor)
-    try:
-        theirs = os.stat(path)
-    except OSError:
-        return False
-    return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False

@@ -50,10 +50,8 @@ def normalise(text: str) -> str:
 def split_path(path: str) -> tuple[str, tuple[str, ...]]:
     r"""Split a path of any system into what makes it absolute and its parts.
 
+    The first is ``"/"`` or a drive like ``"c:"``, ``""`` for relative paths; parts are in composed Unicode.
     ``.`` and empty parts are dropped; ``..`` takes back the part before it, if there is one.
-
-    Returns:
-        ``"/"`` or a drive like ``"c:"``, ``""`` for relative paths; and the parts, in composed Unicode.
     """
     text = _EXTENDED.sub("", normalise(path), count=1) if path[:2] in ("//", "\\\\") else normalise(path)
     drive = _DRIVE.match(text)
@@ -69,21 +67,18 @@ def split_path(path: str) -> tuple[str, tuple[str, ...]]:
 
 def shared_depth(paths: Collection[tuple[str, ...]]) -> int:
     """Return how many first parts all paths share, the last part of each, a file's name, left out."""
-    if not paths:
-        return 0
-    low, high = min(paths)[:-1], max(paths)[:-1]  # what these two share, all that lie between them share
-    same = zip(low, high, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], same))
+    # what the first and the last share, all that lie between them share
+    return _alike(min(paths)[:-1], max(paths)[:-1]) if paths else 0
+
+
+def _alike(a: Iterable[str], b: Iterable[str]) -> int:
+    """Return with how many equal parts two paths begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 @dataclass
 class Matches(Generic[T]):
-    """What :func:`match_names` found.
-
-    Attributes:
-        found: name -> what its image stands for.
-        left: name -> why it has no image.
-    """
+    """What :func:`match_names` found: name -> what its image stands for, or else why it has none."""
 
     found: dict[str, T] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
@@ -123,6 +118,7 @@ class PathIndex(Generic[T]):
         self.whole = whole
         self._most = max(Counter(self.targets).values(), default=1)
         self._resolve = lru_cache(maxsize=None)(resolve) if resolve is not None else None
+        self._made: dict[bool, tuple[_Tails, _Tails]] = {}
 
     # ------------------------------------------------------------------ look-up
 
@@ -131,10 +127,8 @@ class PathIndex(Generic[T]):
         anchor, parts = split_path(name)
         if not parts:
             return None
-        if anchor:
-            entries = self._absolute_entries(name, anchor, parts)
-            if entries:
-                return _Hit((True, True, len(parts), True), entries, len(entries))
+        if anchor and (entries := self._absolute_entries(name, anchor, parts)):
+            return _Hit((True, True, len(parts), True), entries, len(entries))
         return self._tail(name, parts, folded=False) or self._tail(name, parts, folded=True)
 
     def describe(self, hit: _Hit[T], what: str) -> str:
@@ -152,8 +146,7 @@ class PathIndex(Generic[T]):
 
     def at(self, parts: tuple[str, ...]) -> T | None:
         """Return the one thing that the path with these parts, or else without its extension, stands for."""
-        entries = self._whole.get(parts) or self._bare.get(parts, [])
-        targets = {self.targets[i] for i in entries}
+        targets = {self.targets[i] for i in self._whole.get(parts) or self._bare.get(parts, [])}
         return targets.pop() if len(targets) == 1 else None
 
     def _absolute_entries(self, name: str, anchor: str, parts: tuple[str, ...]) -> list[int]:
@@ -181,9 +174,7 @@ class PathIndex(Generic[T]):
         rank = (False, not folded, depth, tails is full)
         several = 1 < high - low == shown
         exact = self._as_written(name, entries, depth) if several and not folded and tails is full else []
-        if exact:
-            return _Hit(rank, exact, len(exact))
-        return _Hit(rank, entries, high - low)
+        return _Hit(rank, exact or entries, len(exact) or high - low)
 
     def _as_written(self, name: str, entries: list[int], depth: int) -> list[int]:
         """Return the entries whose tail is the name's letter by letter, where Unicode forms make several."""
@@ -224,19 +215,11 @@ class PathIndex(Generic[T]):
 
     def _tails(self, folded: bool) -> tuple[_Tails, _Tails]:
         """Return the tails with and without extensions."""
-        return self._folded_tails if folded else self._exact_tails
-
-    @cached_property
-    def _exact_tails(self) -> tuple[_Tails, _Tails]:
-        return self._make_tails(self.parts)
-
-    @cached_property
-    def _folded_tails(self) -> tuple[_Tails, _Tails]:
-        return self._make_tails([_fold(parts) for parts in self.parts])
-
-    def _make_tails(self, parts: list[tuple[str, ...]]) -> tuple[_Tails, _Tails]:
-        bare = [] if self.whole else [_without_extension(entry) for entry in parts]
-        return _Tails(parts, self.whole), _Tails(bare, self.whole)
+        if folded not in self._made:
+            parts = [_fold(entry) for entry in self.parts] if folded else self.parts
+            bare = [] if self.whole else [_without_extension(entry) for entry in parts]
+            self._made[folded] = _Tails(parts, self.whole), _Tails(bare, self.whole)
+        return self._made[folded]
 
 
 class _Tails:
@@ -255,7 +238,8 @@ class _Tails:
         if self.whole:
             return len(parts) if self.keys[at : at + 1] == [key] else 0
         # in sorted order the longest common beginning is that of a neighbour
-        return max((_common(key, self.keys[i]) for i in (at - 1, at) if 0 <= i < len(self.keys)), default=0)
+        near = [self.keys[i].split(_END)[:-1] for i in (at - 1, at) if 0 <= i < len(self.keys)]
+        return max((_alike(parts[::-1], other) for other in near), default=0)
 
     def span(self, parts: tuple[str, ...], depth: int) -> tuple[int, int]:
         """Return where the paths that share ``depth`` last parts lie."""
@@ -270,20 +254,8 @@ def _reversed(parts: tuple[str, ...]) -> str:
     return "".join(part + _END for part in reversed(parts))
 
 
-def _common(a: str, b: str) -> int:
-    """Return how many whole parts two reversed paths begin with alike."""
-    count = 0
-    for one, other in zip(a.split(_END), b.split(_END), strict=False):
-        if one != other or not one:
-            break
-        count += 1
-    return count
-
-
 def _without_extension(parts: tuple[str, ...]) -> tuple[str, ...]:
-    if not parts:
-        return parts
-    return (*parts[:-1], os.path.splitext(parts[-1])[0])
+    return (*parts[:-1], os.path.splitext(parts[-1])[0]) if parts else parts
 
 
 def _fold(parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -317,9 +289,6 @@ def match_names(
         resolve: see :class:`PathIndex`.
         whole: see :class:`PathIndex`.
         what: what a name stands for, in reasons, e.g. ``"image"``.
-
-    Returns:
-        The names that have an image of their own, and why the others have none.
     """
     index = PathIndex(entries, resolve, whole=whole)
     hits = {name: index.find(name) for name in names}
@@ -370,9 +339,8 @@ def _below_the_root(index: PathIndex[T], hits: dict[str, _Hit[T] | None]) -> dic
         if high - low > ROOTS:
             return {}
         roots |= {index.parts[tails.order[i]][: -len(first)] for i in range(low, high)}
-    if [base for base in roots if all(index.at(base + entry) is not None for entry in parts.values())] != [
-        root
-    ]:
+    holding = [base for base in roots if all(index.at(base + entry) is not None for entry in parts.values())]
+    if holding != [root]:
         return {}
     found = {name: index.at(root + parts[name]) for name in doubtful}
     return {name: target for name, target in found.items() if target is not None}

@@ -15,9 +15,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     Python and numpy raise ``MemoryError``, torch ``RuntimeError``, a library that cannot be loaded
     ``ImportError`` or ``OSError``.
     """
-    if isinstance(error, MemoryError):
-        return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     text = str(error).lower()
     return isinstance(error, (RuntimeError, ImportError, OSError)) and any(word in text for word in _WORDS)

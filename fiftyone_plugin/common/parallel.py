@@ -5,7 +5,6 @@ The processes end with the one that started them, and nobody hears of them when 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import signal
@@ -15,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -189,29 +188,22 @@ def end_with(parent: int) -> None:
     A parent that is killed can tell nobody, and loky's workers would wait five minutes for work. Linux has a
     signal for this (PR_SET_PDEATHSIG), but it comes when the parent's *thread* ends: workers that are used
     again by another thread, as in a server, would be killed at their work.
-
-    Args:
-        parent: process id of the parent.
     """
     threading.Thread(target=_watch, args=(parent,), name="parent-watch", daemon=True).start()
 
 
 def _watch(parent: int) -> None:
     if os.name == "nt":
-        _wait_for_windows_process(parent)
+        import _winapi  # there the parent's id stays when it is gone
+
+        synchronize, forever = 0x00100000, 0xFFFFFFFF
+        with suppress(OSError):  # gone before this began
+            handle = _winapi.OpenProcess(synchronize, False, parent)  # type: ignore[attr-defined]
+            _winapi.WaitForSingleObject(handle, forever)  # type: ignore[attr-defined]
     else:
         while os.getppid() == parent:
             time.sleep(WATCH_S)
     os._exit(1)
-
-
-def _wait_for_windows_process(parent: int) -> None:
-    import _winapi  # there the parent's id stays when it is gone
-
-    synchronize, forever = 0x00100000, 0xFFFFFFFF
-    with contextlib.suppress(OSError):  # gone before this began
-        handle = _winapi.OpenProcess(synchronize, False, parent)  # type: ignore[attr-defined]
-        _winapi.WaitForSingleObject(handle, forever)  # type: ignore[attr-defined]
 
 
 def create_backend() -> Any:
@@ -226,12 +218,12 @@ def create_backend() -> Any:
     class Backend(LokyBackend):  # type: ignore[misc]
         def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
             options = {**options, "initializer": end_with, "initargs": (os.getpid(),)}
-            with _quiet_tracker():
-                return int(super().configure(n_jobs=n_jobs, parallel=parallel, **options))
+            _start_trackers()
+            return int(super().configure(n_jobs=n_jobs, parallel=parallel, **options))
 
         def abort_everything(self, ensure_ready: bool = True) -> None:
             waiting = getattr(self._workers, "_work_ids", None)
-            with contextlib.suppress(queue.Empty):
+            with suppress(queue.Empty):
                 while waiting is not None:
                     waiting.get_nowait()
             super().abort_everything(ensure_ready=ensure_ready)
@@ -239,14 +231,12 @@ def create_backend() -> Any:
     return Backend()
 
 
-@contextmanager
-def _quiet_tracker() -> Iterator[None]:
+def _start_trackers() -> None:
     """Start the processes that tidy up semaphores and folders, so that they do that without a word.
 
     They outlive a killed process, and would tell its terminal of every semaphore that it has left.
     """
     if os.name == "nt":
-        yield
         return
     from multiprocessing import resource_tracker
 
@@ -262,7 +252,6 @@ def _quiet_tracker() -> Iterator[None]:
             del os.environ["PYTHONWARNINGS"]
         else:
             os.environ["PYTHONWARNINGS"] = before
-    yield
 
 
 @contextmanager
@@ -278,15 +267,12 @@ def starting_workers() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    with _quiet_tracker():  # Python unblocks SIGINT when it starts a tracker: before the mask is set
-        pass
+    _start_trackers()  # Python unblocks SIGINT when it starts one: before the mask is set
     # Python lets only the main thread set handlers, and calls them there only
     main = threading.current_thread() is threading.main_thread()
-    handlers: dict[int, Callable[..., Any]] = {}
-    for number in HELD_BACK if main else ():
-        handler = signal.getsignal(number)
-        if callable(handler):  # else the default, or not set by Python
-            handlers[number] = handler
+    handlers = {number: signal.getsignal(number) for number in (HELD_BACK if main else ())}
+    # others are the default, or not set by Python
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     received: list[int] = []
     for number in handlers:
         signal.signal(number, lambda number, frame: received.append(number))

@@ -5,18 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
-__all__ = [
-    "CallbackProgress",
-    "CheckedProgress",
-    "ConsoleProgress",
-    "NullProgress",
-    "Progress",
-    "Stage",
-    "TimedProgress",
-    "annotate",
-]
+__all__ = ["CallbackProgress", "CheckedProgress", "ConsoleProgress", "NullProgress", "Progress", "Stage"]
+__all__ += ["TimedProgress", "annotate"]
 
 
 class Stage(Protocol):
@@ -39,14 +31,22 @@ class Progress(Protocol):
 
 def annotate(stage: Stage, text: str) -> None:
     """Show a few words, such as the loss, beside the bar of a stage; nothing where there is no bar."""
-    show = getattr(stage, "set_postfix_str", None)
-    if show is not None:
+    if (show := getattr(stage, "set_postfix_str", None)) is not None:
         show(text, refresh=False)
 
 
-class _Silent:
+class _Reporting:
+    """A stage that calls ``report`` at every update; all else is that of ``inner``, if there is one."""
+
+    def __init__(self, report: Callable[[int], object], inner: Stage | None = None) -> None:
+        self._report = report
+        self._inner = inner
+
     def update(self, n: int = 1) -> None:
-        """Do nothing."""
+        self._report(n)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
 
 
 class NullProgress:
@@ -55,7 +55,7 @@ class NullProgress:
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "img") -> Iterator[Stage]:
         """Open a silent stage."""
-        yield _Silent()
+        yield _Reporting(lambda n: None)
 
 
 class ConsoleProgress:
@@ -84,23 +84,18 @@ class CallbackProgress:
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "img") -> Iterator[Stage]:
         """Open a stage that reports to the callback."""
-        callback, interval = self.callback, self.interval
+        done, last = 0, time.monotonic()
 
-        class _Reporter:
-            done = 0
-            last = time.monotonic()
+        def report(n: int) -> None:
+            nonlocal done, last
+            done += n
+            if (now := time.monotonic()) - last >= self.interval:
+                last = now
+                self.callback(name, done, total)
 
-            def update(self, n: int = 1) -> None:
-                self.done += n
-                now = time.monotonic()
-                if now - self.last >= interval:
-                    self.last = now
-                    callback(name, self.done, total)
-
-        reporter = _Reporter()
-        callback(name, 0, total)
-        yield reporter
-        callback(name, max(reporter.done, total or 0), total)
+        self.callback(name, 0, total)
+        yield _Reporting(report)
+        self.callback(name, max(done, total or 0), total)
 
 
 class TimedProgress:
@@ -137,19 +132,9 @@ class CheckedProgress:
         """Open a stage of the wrapped progress."""
         self.check()
         with self.inner.stage(name, total, unit) as stage:
-            yield _CheckedStage(stage, self.check)
 
+            def report(n: int) -> None:
+                stage.update(n)
+                self.check()
 
-class _CheckedStage:
-    """A stage that checks at every update; everything else is the wrapped stage's."""
-
-    def __init__(self, stage: Stage, check: Callable[[], object]) -> None:
-        self._stage = stage
-        self._check = check
-
-    def update(self, n: int = 1) -> None:
-        self._stage.update(n)
-        self._check()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stage, name)
+            yield _Reporting(report, stage)

@@ -18,27 +18,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import MissingDependencyError, PseudoMaskError, UsageError, without_secrets
 
-__all__ = [
-    "READERS",
-    "StoreError",
-    "StoreGone",
-    "ahead",
-    "exists",
-    "folder_of",
-    "join_url",
-    "listing",
-    "read_object",
-    "remote_stamp",
-    "remove_objects",
-    "stamp_all",
-    "url_of",
-    "write_object",
-]
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["READERS", "StoreError", "StoreGone", "ahead", "exists", "folder_of", "join_url", "listing"]
+__all__ += ["read_object", "remote_stamp", "remove_objects", "stamp_all", "url_of", "write_object"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,12 +54,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a drive of Windows has 
 
 
 class StoreError(PseudoMaskError):
-    """A store did not do what was asked.
-
-    Attributes:
-        reason: a short cause without the address.
-        passing: whether it may work later.
-    """
+    """A store did not do what was asked: the ``reason``, without the address, and if it may work later."""
 
     def __init__(self, url: str, reason: str, passing: bool = False) -> None:
         self.reason, self.passing = without_secrets(reason), passing
@@ -94,14 +79,13 @@ def folder_of(path: str | os.PathLike[str]) -> Path:
         MissingDependencyError: the package for its store is not installed.
         UsageError: there is no such store.
     """
-    url = url_of(path)
-    if url is None:
+    if (url := url_of(path)) is None:
         return Path(path)
     _open(url)
     try:
         from upath import UPath
     except ImportError:
-        raise _needs(url, EXTRAS.get(_scheme(url), "stores")) from None
+        raise _needs(url) from None
     return cast(Path, UPath(url))
 
 
@@ -121,7 +105,7 @@ def read_object(url: str) -> bytes:
         StoreGone: one more of many in a row for which the store had no answer.
     """
 
-    def fetch(fs: Any, path: str) -> bytes:
+    def fetch(fs: AbstractFileSystem, path: str) -> bytes:
         promised = _STAMPS.get(url, "").partition(":")[0]
         # one request: s3fs asks for the size first where it may fetch parts side by side
         data = bytes(fs.cat_file(path, **({"max_concurrency": 1} if _scheme(url) in ("s3", "s3a") else {})))
@@ -132,7 +116,7 @@ def read_object(url: str) -> bytes:
                 raise ConnectionError(f"truncated: {len(data):,} of {now.partition(':')[0]} bytes came")
         return data
 
-    return _HEALTH.note(url, lambda: _tried(url, fetch))
+    return _noted(url, lambda: _tried(url, fetch))
 
 
 def remote_stamp(url: str) -> str:
@@ -153,13 +137,12 @@ def stamp_all(urls: Iterable[str]) -> None:
     def look(url: str) -> None:
         _STAMPS.pop(url, None)
         try:
-            _HEALTH.note(url, lambda: remote_stamp(url))
+            _noted(url, lambda: remote_stamp(url))
         except StoreError:
             _STAMPS[url] = ""  # it fails when it is read, and says why
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="look") as pool:
-        for _ in pool.map(look, urls):
-            pass
+    for _ in ahead(look, urls):
+        pass
 
 
 def listing(url: str) -> Iterator[str]:
@@ -169,7 +152,7 @@ def listing(url: str) -> Iterator[str]:
         StoreError: it cannot be listed.
     """
 
-    def find(fs: Any, path: str) -> tuple[str, Mapping[str, Any]]:
+    def find(fs: AbstractFileSystem, path: str) -> tuple[str, Mapping[str, Mapping[str, object]]]:
         fs.invalidate_cache()
         return f"{path.rstrip('/')}/", fs.find(path, detail=True)
 
@@ -206,7 +189,7 @@ def exists(url: str) -> bool:
         StoreError: the store does not answer, or does not let us look.
     """
 
-    def look(fs: Any, path: str) -> bool:
+    def look(fs: AbstractFileSystem, path: str) -> bool:
         fs.invalidate_cache()
         return bool(fs.isfile(path))
 
@@ -220,7 +203,7 @@ def write_object(url: str, data: bytes) -> None:
         StoreError: it cannot be written.
     """
 
-    def put(fs: Any, path: str) -> None:
+    def put(fs: AbstractFileSystem, path: str) -> None:
         if _scheme(url) not in FLAT:
             fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         fs.pipe_file(path, data)
@@ -240,19 +223,16 @@ def remove_objects(urls: Iterable[str]) -> None:
         StoreError: one cannot be removed.
     """
 
-    def rm(fs: Any, path: str) -> None:
-        try:
+    def rm(fs: AbstractFileSystem, path: str) -> None:
+        with suppress(FileNotFoundError):
             fs.rm_file(path)
-        except FileNotFoundError:
-            return
 
     def one(url: str) -> None:
         _tried(url, rm)
         _STAMPS.pop(url, None)
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="remove") as pool:
-        for _ in pool.map(one, urls):
-            pass
+    for _ in ahead(one, urls):
+        pass
 
 
 # ---------------------------------------------------------------------- trying, and giving up
@@ -260,13 +240,15 @@ def remove_objects(urls: Iterable[str]) -> None:
 NO_FILE = "no such file"
 
 _STAMPS: dict[str, str] = {}
+_FAILED: dict[str, int] = {}  # store -> objects in a row that could not be had
+_COUNTING = threading.Lock()
 
 
 def _scheme(url: str) -> str:
     return url.partition("://")[0].lower()
 
 
-def _stamp(info: Mapping[str, Any]) -> str:
+def _stamp(info: Mapping[str, object]) -> str:
     """Return ``size:tag`` of what a store says of an object."""
     for name in ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created"):
         if info.get(name):
@@ -274,36 +256,36 @@ def _stamp(info: Mapping[str, Any]) -> str:
     return f"{'' if info.get('size') is None else info['size']}:"
 
 
-def _open(url: str) -> tuple[Any, str]:
+def _open(url: str) -> tuple[AbstractFileSystem, str]:
     """Return the file system of an address, and the path in it.
 
     Raises:
         MissingDependencyError: the package for it is not installed.
         UsageError: fsspec knows no such store.
     """
-    scheme = _scheme(url)
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise _needs(url, EXTRAS.get(scheme, "stores")) from None
+        raise _needs(url) from None
     try:
         fs, path = url_to_fs(url)
         return fs, str(path)
     except ImportError as error:
-        if scheme in EXTRAS:
-            raise _needs(url, EXTRAS[scheme]) from None
+        if _scheme(url) in EXTRAS:
+            raise _needs(url) from None
         raise MissingDependencyError(f"{url} needs another package: {error}") from None
     except ValueError as error:
         raise UsageError(f"cannot open {url}: {error}; check the address") from None
 
 
-def _needs(url: str, extra: str) -> MissingDependencyError:
+def _needs(url: str) -> MissingDependencyError:
+    extra = EXTRAS.get(_scheme(url), "stores")
     return MissingDependencyError(
         f"{url} needs a package that is not installed: pip install 'fiftyone-pseudomask[{extra}]'"
     )
 
 
-def _tried(url: str, action: Callable[[Any, str], T]) -> T:
+def _tried(url: str, action: Callable[[AbstractFileSystem, str], T]) -> T:
     """Do something with a store; what may pass is tried again, ever later.
 
     Raises:
@@ -337,8 +319,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    status = _status(error)
-    if status is not None:
+    if (status := _status(error)) is not None:
         return status >= 500 or status in (408, 425, 429)
     return not isinstance(error, LASTING) and not type(error).__name__.endswith("CredentialsError")
 
@@ -359,33 +340,21 @@ def _reason(error: BaseException) -> str:
     return f"cannot be reached or read: {text}"
 
 
-class _Health:
-    """Notices that a store has gone: a run would skip all of its images, one by one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._failed: dict[str, int] = {}
-
-    def note(self, url: str, action: Callable[[], T]) -> T:
-        """Do something with an object, and remember how that went."""
-        store = url.partition("://")[2].partition("/")[0]
-        try:
-            result = action()
-        except StoreError as error:
-            with self._lock:
-                self._failed[store] = self._failed.get(store, 0) + 1 if error.passing else 0
-                gone = self._failed[store] >= GONE_AFTER
-                if gone:
-                    self._failed[store] = 0
-            if gone:
-                raise StoreGone(
-                    f"{_scheme(url)}://{store} does not answer any more ({error.reason}); what is done is "
-                    "kept, go on with --resume when it does"
-                ) from None
+def _noted(url: str, action: Callable[[], T]) -> T:
+    """Do something with an object, and notice if its store is gone: a run would skip every image in turn."""
+    store = url.partition("://")[2].partition("/")[0]
+    try:
+        result = action()
+    except StoreError as error:
+        with _COUNTING:
+            failed = _FAILED.get(store, 0) + 1 if error.passing else 0
+            _FAILED[store] = failed % GONE_AFTER
+        if failed < GONE_AFTER:
             raise
-        with self._lock:
-            self._failed[store] = 0
-        return result
-
-
-_HEALTH = _Health()
+        raise StoreGone(
+            f"{_scheme(url)}://{store} does not answer any more ({error.reason}); what is done is "
+            "kept, go on with --resume when it does"
+        ) from None
+    with _COUNTING:
+        _FAILED[store] = 0
+    return result

@@ -9,12 +9,9 @@ __all__ = ["Skipped"]
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image, or another item, that took no part; as text, one line with both.
+    """An image, or another item, that took no part, and why; as text, one line with both.
 
-    Attributes:
-        key: the image.
-        reason: why, e.g. ``"no mask"``.
-        expected: the caller's choices leave it out (quality, splits); otherwise something is wrong with it.
+    ``expected``: the caller's choices leave it out (quality, splits); otherwise something is wrong with it.
     """
 
     key: str

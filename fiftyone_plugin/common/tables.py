@@ -14,8 +14,7 @@ __all__ = ["TableWriter", "format_table"]
 class TableWriter:
     r"""Writes rows of text as CSV, each of them one row for every reader and none of its cells a formula.
 
-    Args:
-        file: open for text, with ``newline=""``.
+    The file is open for text, with ``newline=""``.
     """
 
     def __init__(self, file: IO[str]) -> None:
@@ -32,11 +31,9 @@ class TableWriter:
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return an aligned table: the first column to the left, the others to the right."""
     rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
-        )
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
         for line in [header, ["-" * width for width in widths], *rows]
     ]
     return "\n".join(line.rstrip() for line in lines)

@@ -6,16 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = [
-    "from_spreadsheet_cell",
-    "plain_markdown",
-    "plain_plot_label",
-    "printable",
-    "short_list",
-    "short_repr",
-    "shorten",
-    "spreadsheet_cell",
-]
+__all__ = ["from_spreadsheet_cell", "plain_markdown", "plain_plot_label", "printable"]
+__all__ += ["short_list", "short_repr", "shorten", "spreadsheet_cell"]
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~&$]|(?<![a-zA-Z0-9])_|_(?![a-zA-Z0-9])|^[#+\-=]")
 _NUMBERED = re.compile(r"^(\d+)([.)])")  # would begin a list

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,33 +31,29 @@ T = TypeVar("T")
 def read_bytes(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """Return the content of a regular file of bounded size; a pipe, which would block for ever, is an error.
 
-    Args:
-        path: the file.
-        what: what it should be, for the error, e.g. ``"the record of a run"``.
-        max_bytes: largest size accepted.
+    Here and below ``what`` says in errors what it should be, e.g. ``"the record of a run"``.
 
     Raises:
         UsageError: it is missing, no regular file, too large or not readable.
     """
     if (url := url_of(path)) is not None:
         return _from_store(url, what, max_bytes)
+    name = os.fspath(path)
     try:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
-            raise UsageError(f"{os.fspath(path)} is not {what}: not a regular file")
+            raise UsageError(f"{name} is not {what}: not a regular file")
         if info.st_size > max_bytes:
-            raise UsageError(
-                f"{os.fspath(path)} is not {what}: it has {info.st_size:,} bytes, more than {max_bytes:,}"
-            )
+            raise UsageError(f"{name} is not {what}: it has {info.st_size:,} bytes, more than {max_bytes:,}")
         with open(path, "rb") as file:
             # never more than is there: the buffer of a read is made in one piece
             return file.read(min(info.st_size, max_bytes) + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {os.fspath(path)}, {what}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {name}, {what}: {error.strerror or error}") from error
     except UsageError:  # a ValueError too
         raise
     except ValueError as error:  # a null byte in the name
-        raise UsageError(f"cannot read {os.fspath(path)!r}, {what}: {error}") from error
+        raise UsageError(f"cannot read {name!r}, {what}: {error}") from error
 
 
 def _from_store(url: str, what: str, max_bytes: int) -> bytes:
@@ -86,13 +82,7 @@ def read_text(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_J
 
 
 def parse_json(text: str, *, path: object, what: str, finite: bool = True) -> Any:
-    """Parse JSON of bounded depth.
-
-    Args:
-        text: the JSON.
-        path: where it came from, for the error.
-        what: what it should be, for the error.
-        finite: refuse NaN and infinities, which are no JSON.
+    """Parse JSON of bounded depth that came from ``path``; ``finite`` refuses NaN and infinities, no JSON.
 
     Raises:
         UsageError: not JSON, too deep, or numbers that are not finite.
@@ -108,17 +98,14 @@ def parse_json(text: str, *, path: object, what: str, finite: bool = True) -> An
         return value
 
     try:
-        options: dict[str, Any] = {"parse_constant": refuse} if finite else {}
-        document = json.loads(text, parse_float=number, **options)
-        if _depth(document) > MAX_DEPTH:
-            raise UsageError(f"{path} is not {what}: nested more than {MAX_DEPTH} deep")
-        return document
+        document = json.loads(text, parse_float=number, parse_constant=refuse if finite else None)
     except RecursionError:
         raise UsageError(f"{path} is not {what}: nested too deep") from None
-    except UsageError:
-        raise
     except ValueError as error:
         raise UsageError(f"{path} is not {what}: not JSON ({error})") from error
+    if _depth(document) > MAX_DEPTH:
+        raise UsageError(f"{path} is not {what}: nested more than {MAX_DEPTH} deep")
+    return document
 
 
 def read_json(
@@ -133,30 +120,21 @@ def read_json(
     return parse_json(text, path=url_of(path) or os.fspath(path), what=what, finite=finite)
 
 
-def _depth(document: Any) -> int:
+def _depth(document: object) -> int:
     """Return how deep lists and objects are nested, without recursion."""
-    deepest, level = 0, [document]
-    while level and deepest <= MAX_DEPTH:
-        inner: list[Any] = []
-        for value in level:
-            held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-            inner += [child for child in held if isinstance(child, (dict, list))]
-        containers = any(isinstance(value, (dict, list)) for value in level)
-        deepest += containers
-        level = [value for value in inner if isinstance(value, (dict, list))]
-    return deepest
+    depth, level = 0, [document] if isinstance(document, (dict, list)) else []
+    while level and depth <= MAX_DEPTH:
+        children = (child for held in level for child in (held.values() if isinstance(held, dict) else held))
+        level = [child for child in children if isinstance(child, (dict, list))]
+        depth += 1
+    return depth
 
 
-def validate(document: Any, kind: type[T], *, path: object, what: str) -> T:
+def validate(document: object, kind: type[T], *, path: object, what: str) -> T:
     """Check a document against a type: a pydantic model, a dataclass, ``dict[str, int]``, ...
 
     Types are strict: ``"3"`` is no number, ``true`` is no integer. Surrogates in texts come back as ``?``.
-
-    Args:
-        document: what :func:`read_json` returned.
-        kind: the type.
-        path: where it came from, for the error.
-        what: what it should be, for the error.
+    The document is what :func:`read_json` returned of ``path``.
 
     Raises:
         UsageError: it does not fit; names the first place that does not.
@@ -201,20 +179,14 @@ def check_arrays(
         if name not in arrays:
             raise UsageError(f"{path} lacks the array {name!r}")
         array = arrays[name]
-        _check_shape(name, array, shape, path)
+        if array.ndim != len(shape) or any(
+            w not in (None, n) for w, n in zip(shape, array.shape, strict=True)
+        ):
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise UsageError(f"{path}: the array {name!r} has shape {array.shape}, not ({wanted})")
         if array.dtype.kind not in kinds:
             raise UsageError(f"{path}: the array {name!r} holds values of the type {array.dtype}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UsageError(f"{path}: the array {name!r} holds values that are not finite")
         if array.size and not (low <= float(array.min()) and float(array.max()) <= high):
             raise UsageError(f"{path}: the array {name!r} holds values outside {low:g}..{high:g}")
-
-
-def _check_shape(name: str, array: np.ndarray, shape: Iterable[int | None], path: object) -> None:
-    wanted = tuple(shape)
-    fits = array.ndim == len(wanted) and all(
-        w is None or w == n for w, n in zip(wanted, array.shape, strict=True)
-    )
-    if not fits:
-        listed = ", ".join("any" if n is None else str(n) for n in wanted)
-        raise UsageError(f"{path}: the array {name!r} has shape {array.shape}, not ({listed})")

@@ -37,24 +37,15 @@ def workshop_path(target: Path) -> Path:
 
 
 def settle(path: str | os.PathLike[str]) -> None:
-    """Put right what a killed export or import left at ``path``; call it before reading there.
-
-    Args:
-        path: a target, or something inside one.
-    """
+    """Put right what a killed export or import left at a target, or around; call it before reading there."""
     with suppress(OSError, ValueError):  # not ours to complain: whoever reads will
         target = Path(os.path.abspath(path))
         for candidate in (target, *target.parents):
-            if workshop_path(candidate).is_dir():
-                _settle(candidate)
-
-
-def _settle(target: Path) -> None:
-    with suppress(Busy):
-        workshop = Workshop(target)
-        if workshop.is_ours():
-            workshop.acquire()
-            workshop.close()
+            workshop = Workshop(candidate)
+            if workshop.path.is_dir() and workshop.is_ours():
+                with suppress(Busy):
+                    workshop.acquire()
+                    workshop.close()
 
 
 class Workshop:
@@ -63,23 +54,16 @@ class Workshop:
     Attributes:
         target: the real path of the target.
         path: the folder.
+        new: where the next content of the target is made.
+        old: where the content of the target is while it has none.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = Path(os.path.realpath(target))
         self.path = workshop_path(target)
+        self.new, self.old = self.path / "new", self.path / "old"
         self._lock = FileLock(self.path / LOCK)
         self._held = False
-
-    @property
-    def new(self) -> Path:
-        """Where the next content of the target is made."""
-        return self.path / "new"
-
-    @property
-    def old(self) -> Path:
-        """Where the content of the target is while it has none."""
-        return self.path / "old"
 
     def is_ours(self) -> bool:
         """Tell whether the folder holds nothing but what is made here."""
@@ -104,9 +88,6 @@ class Workshop:
                 os.rmdir(self.path)  # only if it is empty
             raise
         self._held = True
-        self._put_right()
-
-    def _put_right(self) -> None:
         if os.path.lexists(self.old) and not os.path.lexists(self.target):
             os.rename(self.old, self.target)
         self._clear()
@@ -124,19 +105,16 @@ class Workshop:
         if not self._held:
             return
         self._held = False
+        empty = False
         try:
             with suppress(OSError):
                 self._clear()
+            with suppress(OSError):
+                empty = os.listdir(self.path) == [LOCK]
         finally:
-            # a folder with content and no lock would be nobody's
-            self._lock.release(remove=self._is_empty())
+            self._lock.release(remove=empty)  # a folder with content and no lock would be nobody's
         with suppress(OSError):
             os.rmdir(self.path)
-
-    def _is_empty(self) -> bool:
-        with suppress(OSError):
-            return os.listdir(self.path) == [LOCK]
-        return False
 
 
 def _remove(path: Path) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Engine", "Lost", "Needs", "Work", "Worker"]
 
 T = TypeVar("T")
-Worker = Callable[[Sequence[T]], Iterable[Any]]
+R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+Worker = Callable[[Sequence[T]], Iterable[R]]
 """Takes items and yields what comes of them; made once, then called chunk after chunk."""
 
 
-class Work(Protocol):
+class Work(Protocol[T_contra, R_co]):
     """What is to be done, small and picklable: it travels to the workers."""
 
-    def open(self) -> Worker[Any]:
+    def open(self) -> Worker[T_contra, R_co]:
         """Load what the work needs, once a worker.
 
         Raises:
@@ -25,15 +28,10 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True)
-class Lost:
-    """An item that nothing can be made of: its worker died each time.
+class Lost(Generic[T]):
+    """An item that nothing can be made of: its worker died each time; how often, where, and what of."""
 
-    Attributes:
-        item: the item.
-        reason: how often, where, and what the worker died of.
-    """
-
-    item: Any
+    item: T
     reason: str
 
 
@@ -65,26 +63,22 @@ class Engine(Protocol):
     apart: bool
     on_gpu: bool
 
-    def map(self, work: Work, items: Iterable[T], chunk: int) -> Iterator[Any]:
+    def map(self, work: Work[T, R], items: Iterable[T], chunk: int) -> Iterator[R | Lost[T]]:
         """Yield what comes of the items, or :class:`Lost`, as it comes.
 
-        Args:
-            work: what is done.
-            items: taken as workers have room, a chunk at a time.
-            chunk: items a worker is given at once.
+        Items are taken as workers have room; a worker is given a ``chunk`` of them at once.
 
         Raises:
             PseudoMaskError: workers cannot do the work, or die whatever they are given; names one of them.
         """
 
-    def gather(self, work: Work, items: Iterable[T], chunk: int) -> Iterator[Any]:
+    def gather(self, work: Work[T, R], items: Iterable[T], chunk: int) -> Iterator[R | Lost[T]]:
         """Yield the same in the order of the items; what comes early waits, in bounded number."""
 
     def describe(self) -> str:
         """Return who is at work, in a few words for a progress bar; empty where there is nothing to say."""
 
-    def __enter__(self) -> Engine:
-        """Connect."""
+    def __enter__(self) -> Engine: ...
 
     def __exit__(self, *error: object) -> None:
         """Let go of the workers, and stop what was started for them."""

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ..common.parallel import batched
 from .base import Lost
 
-__all__ = ["ATTEMPTS", "Chunks", "Task", "in_order"]
+__all__ = ["ATTEMPTS", "Answers", "Chunks", "Task", "in_order"]
+
+T = TypeVar("T")
+Answers = Iterator[tuple[int, list[Any]]]
+"""Numbers of chunks, and what came of their items: what the work makes of each, or :class:`~.base.Lost`."""
 
 ATTEMPTS = 2  # at a chunk, and again at each item of one that was cut up
 
@@ -24,25 +28,18 @@ class _Chunk:
     """A chunk on its way; ``parts`` holds what came of its tasks, by their place."""
 
     number: int
-    items: list[Any]
-    parts: dict[int, list[Any]] = field(default_factory=dict)
+    items: list[object]
+    parts: dict[int, list[object]] = field(default_factory=dict)
     pieces: int = 1
 
 
 @dataclass
 class Task:
-    """What one worker is given at once: a chunk, or one item of it.
-
-    Attributes:
-        chunk: where it belongs.
-        place: of the item in the chunk; 0 for a whole one.
-        items: what is done.
-        attempts: deaths so far.
-    """
+    """What one worker is given at once: a chunk, or the item at ``place`` in it; ``attempts``: its deaths."""
 
     chunk: _Chunk
     place: int
-    items: list[Any]
+    items: list[object]
     attempts: int = 0
 
     @property
@@ -55,15 +52,12 @@ class Task:
 
 
 class Chunks:
-    """The chunks of a map.
+    """The chunks of a map, of ``size`` items, which are taken when there is somebody to do them.
 
-    Args:
-        items: all items; taken when there is somebody to do them.
-        size: items in a chunk.
-        ahead: chunks that may be begun while an earlier one is not done.
+    Up to ``ahead`` chunks may be begun while an earlier one is not done.
     """
 
-    def __init__(self, items: Iterable[Any], size: int, ahead: int) -> None:
+    def __init__(self, items: Iterable[object], size: int, ahead: int) -> None:
         self._new = enumerate(batched(items, size))
         self._begun = 0
         self._again: deque[Task] = deque()
@@ -94,7 +88,7 @@ class Chunks:
         """Take back a task that nobody has begun, or that its worker could not do for its own reasons."""
         self._again.appendleft(task)
 
-    def answer(self, task: Task, found: list[Any]) -> Iterator[tuple[int, list[Any]]]:
+    def answer(self, task: Task, found: list[object]) -> Answers:
         """Note what came of a task; yields the number and the answers of a chunk that this completes."""
         chunk = task.chunk
         chunk.parts[task.place] = found
@@ -102,7 +96,7 @@ class Chunks:
             del self._open[chunk.number]
             yield chunk.number, [one for place in sorted(chunk.parts) for one in chunk.parts[place]]
 
-    def died(self, task: Task, reason: str) -> Iterator[tuple[int, list[Any]]]:
+    def died(self, task: Task, reason: str) -> Answers:
         """Note that the worker of a task has died of it; as :meth:`answer` where it is given up."""
         task.attempts += 1
         if task.attempts < ATTEMPTS:
@@ -118,9 +112,9 @@ class Chunks:
             yield from self.answer(task, [Lost(task.items[0], words)])
 
 
-def in_order(answers: Iterable[tuple[int, list[Any]]]) -> Iterator[Any]:
+def in_order(answers: Iterable[tuple[int, list[T]]]) -> Iterator[T]:
     """Yield answers in the order of their chunks."""
-    early: dict[int, list[Any]] = {}
+    early: dict[int, list[T]] = {}
     wanted = 0
     for number, found in answers:
         early[number] = found

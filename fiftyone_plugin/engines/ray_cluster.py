@@ -13,19 +13,21 @@ import signal
 import socket
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeVar
 
 from ..common.parallel import usable_cores
 from ..errors import MissingDependencyError, UsageError
-from .base import Needs, Work
+from .base import Lost, Needs, Work
 from .chunks import in_order
 from .ray_pool import Pool
 
 __all__ = ["Ray"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 AUTO = "auto"
 REACH_S = 5.0  # to find out whether somebody listens at an address; Ray itself tries for minutes
 CORES = 4  # of a worker at most, where nobody says how many
@@ -44,10 +46,8 @@ OWN = {
 class Ray:
     """Workers on the machines of a cluster.
 
-    Args:
-        address: ``HOST:PORT`` of a cluster; ``auto`` for the one that this machine is part of; ``None`` for
-            the one that ``RAY_ADDRESS`` names, else one on this machine that ends with the work.
-        needs: what each worker is given.
+    The address is ``HOST:PORT``, or ``auto`` for the one that this machine is part of; ``None`` for the one
+    that ``RAY_ADDRESS`` names, else one on this machine that ends with the work.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -55,9 +55,9 @@ class Ray:
 
     apart = True
 
-    def __init__(self, address: str | None = None, needs: Needs | None = None) -> None:
+    def __init__(self, address: str | None, needs: Needs) -> None:
         self.address = address or os.environ.get("RAY_ADDRESS") or None
-        self.needs = needs or Needs()
+        self.needs = needs
         self.on_gpu = False
         self._pool: Pool | None = None
         self._connected = False
@@ -65,11 +65,12 @@ class Ray:
         for name, value in (QUIET | own).items():  # most is read when Ray is imported
             os.environ.setdefault(name, value)
         try:
-            import ray  # noqa: F401
+            import ray
         except ImportError as error:
             raise MissingDependencyError(
                 "--engine ray needs Ray: pip install 'fiftyone-pseudomask[ray]', on every machine"
             ) from error
+        self._ray = ray
 
     def __enter__(self) -> Ray:
         """Connect to the cluster, or start one.
@@ -77,31 +78,27 @@ class Ray:
         Raises:
             UsageError: there is none at the address, or it has another version of Ray or Python.
         """
-        import ray
-
-        if not ray.is_initialized():
+        if not self._ray.is_initialized():
             self._connect()
             self._connected = True
-        self.needs = self._fitting(ray.nodes())
+        self.needs = self._fitting(self._ray.nodes())
         self.on_gpu = bool(self.needs.gpus)
         return self
 
     def __exit__(self, *error: object) -> None:
         """End the workers, and the cluster if it was started here."""
-        import ray
-
         if self._pool is not None:
             self._pool.close()
             self._pool = None
         if self._connected:
-            ray.shutdown()
+            self._ray.shutdown()
             self._connected = False
 
-    def map(self, work: Work, items: Iterable[T], chunk: int) -> Iterator[Any]:
+    def map(self, work: Work[T, R], items: Iterable[T], chunk: int) -> Iterator[R | Lost[T]]:
         """Yield what comes of the items, as it comes."""
         return chain.from_iterable(found for _, found in self._answers(work, items, chunk))
 
-    def gather(self, work: Work, items: Iterable[T], chunk: int) -> Iterator[Any]:
+    def gather(self, work: Work[T, R], items: Iterable[T], chunk: int) -> Iterator[R | Lost[T]]:
         """Yield what comes of the items, in their order."""
         return in_order(self._answers(work, items, chunk))
 
@@ -109,28 +106,24 @@ class Ray:
         """Return how many workers are at work."""
         return self._pool.describe() if self._pool is not None else ""
 
-    def _answers(self, work: Work, items: Iterable[T], chunk: int) -> Iterator[tuple[int, list[Any]]]:
+    def _answers(
+        self, work: Work[T, R], items: Iterable[T], chunk: int
+    ) -> Iterator[tuple[int, list[R | Lost[T]]]]:
         self._pool = self._pool or Pool(self.needs)
         yield from self._pool.answers(work, items, chunk)
 
     # ------------------------------------------------------------------ connecting
 
     def _connect(self) -> None:
-        import ray
-
-        options: dict[str, Any] = {"address": self.address}
+        options: dict[str, Any] = {"address": self.address or "local"}
         if self.address is None:
-            options = {
-                "num_cpus": max(usable_cores(), self.needs.workers or 1),
-                "include_dashboard": False,
-                "object_store_memory": STORE_BYTES,
-                "address": "local",
-            }
+            room = max(usable_cores(), self.needs.workers or 1)
+            options |= {"num_cpus": room, "include_dashboard": False, "object_store_memory": STORE_BYTES}
         elif self.address != AUTO:
             _reach(self.address)
         try:
             with _own_sigterm():
-                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+                self._ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(
@@ -172,12 +165,12 @@ def _reach(address: str) -> None:
         ) from error
 
 
-class _own_sigterm:
-    """Keeps this process's handler of SIGTERM, which Ray replaces."""
-
-    def __enter__(self) -> None:
-        self.handler = signal.getsignal(signal.SIGTERM)
-
-    def __exit__(self, *error: object) -> None:
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which Ray replaces."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self.handler)
+            signal.signal(signal.SIGTERM, handler)

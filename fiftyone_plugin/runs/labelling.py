@@ -19,8 +19,7 @@ from ..common.parallel import batched
 from ..common.remote import folder_of, url_of
 from ..common.skipped import Skipped
 from ..engines.base import Engine, Lost, Needs
-from ..engines.registry import create_engine
-from ..engines.versions import versions_needed
+from ..engines.registry import create_engine, versions_needed
 from ..errors import ImageChangedError, ImageReadError, UsageError
 from ..features.loading import Loaded, Loaders
 from ..images.listing import ImageItem

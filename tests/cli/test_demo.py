@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin.cli.exits import Exit
 from fiftyone_plugin.cli.main import main
+from fiftyone_plugin.cli.shared import Exit
 
 pytestmark = pytest.mark.slow
 

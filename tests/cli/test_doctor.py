@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fiftyone_plugin.cli import checks as doctor
-from fiftyone_plugin.cli import doctor as command
-from fiftyone_plugin.cli import plugin_install
-from fiftyone_plugin.cli.checks import Check
+from fiftyone_plugin.cli import doctor
+from fiftyone_plugin.cli import plugin as plugin_install
+from fiftyone_plugin.cli.doctor import Check
 from fiftyone_plugin.features.backbones import weights
 
 NAMES = ["python", "pseudomask", "fiftyone", "database", "torch", "weights", "pydensecrf", "plugin", "cache"]
@@ -18,7 +17,7 @@ NAMES = ["python", "pseudomask", "fiftyone", "database", "torch", "weights", "py
 
 def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
+    doctor.add_parser(parser.add_subparsers())
     return parser.parse_args(["doctor", *arguments])
 
 
@@ -39,7 +38,7 @@ def test_every_check_answers_here(mongo):
 
 
 def test_lines_and_exit_code(mongo, capsys):
-    code = command.run(parse())
+    code = doctor.run(parse())
     lines = capsys.readouterr().out.splitlines()
 
     assert [line[9:20].strip() for line in lines] == NAMES
@@ -53,7 +52,7 @@ def test_one_failing_check_hides_no_other(monkeypatch, capsys):
     checks = {"torch": fail, "cache": lambda: Check("ok", "fine"), "pydensecrf": fail}
     monkeypatch.setattr(doctor, "CHECKS", checks)
 
-    assert command.run(parse("--json")) == 1
+    assert doctor.run(parse("--json")) == 1
     answers = json.loads(capsys.readouterr().out)
     assert [(answer["name"], answer["status"]) for answer in answers] == [
         ("torch", "missing"),
@@ -68,7 +67,7 @@ def test_what_is_optional_does_not_fail(monkeypatch, capsys):
         doctor, "CHECKS", {"pydensecrf": fail, "plugin": fail, "cache": lambda: Check("warn", "x")}
     )
 
-    assert command.run(parse()) == 0
+    assert doctor.run(parse()) == 0
     assert capsys.readouterr().out.count("missing") == 2
 
 

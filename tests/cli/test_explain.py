@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,16 +33,6 @@ PANELS = {
         ("mask", "labels"),
     ],
 }
-
-
-@pytest.fixture(autouse=True)
-def process_as_found():
-    """The command sets up the logging and the warnings of its process, which here is everybody's."""
-    package, show = logging.getLogger("fiftyone_plugin"), warnings.showwarning
-    handlers = list(package.handlers)
-    yield
-    package.handlers[:] = handlers
-    warnings.showwarning = show
 
 
 @pytest.fixture(scope="module")

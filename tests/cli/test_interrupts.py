@@ -9,9 +9,8 @@ import signal
 import pytest
 
 from fiftyone_plugin.cli import main
-from fiftyone_plugin.cli.exits import Exit
 from fiftyone_plugin.cli.interrupts import interruptible
-from fiftyone_plugin.cli.shared import progress_of
+from fiftyone_plugin.cli.shared import Exit, progress_of
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

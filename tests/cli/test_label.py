@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -26,16 +24,6 @@ LINES = re.compile(r"[\r\n]+")
 # Python ends itself with the signal where the interrupt met code that was compiled from text, e.g. of a
 # dataclass; a shell shows 130 for both.
 INTERRUPTED = (130, -signal.SIGINT)
-
-
-@pytest.fixture(autouse=True)
-def process_as_found():
-    """The command sets up the logging and the warnings of its process, which here is everybody's."""
-    package, show = logging.getLogger("fiftyone_plugin"), warnings.showwarning
-    handlers = list(package.handlers)
-    yield
-    package.handlers[:] = handlers
-    warnings.showwarning = show
 
 
 @pytest.fixture(scope="module")

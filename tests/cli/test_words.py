@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from fiftyone_plugin.cli.exits import EXIT_CODES
 from fiftyone_plugin.cli.main import build_parser, main
+from fiftyone_plugin.cli.shared import EXIT_CODES
 from fiftyone_plugin.errors import UsageError, did_you_mean, unknown
 from fiftyone_plugin.methods.registry import create_method, describe, list_methods
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fiftyone_plugin.cli import main
-from fiftyone_plugin.cli.exits import Exit
+from fiftyone_plugin.cli.shared import Exit
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.features.image_text import TEMPLATES, load_image_text
 from fiftyone_plugin.runs.exemplars import crops_of
