@@ -14,6 +14,7 @@ from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
 from ..masks.files import read_mask
 from .confusion import Contingency, count
+from .folders import pair_masks
 from .matching import hungarian_counts
 from .metrics import adjusted_rand_index, normalized_mutual_info
 from .per_image import ImageCounts
@@ -220,8 +221,6 @@ def compare_folders(a: str | Path, b: str | Path, progress: Progress | None = No
     Raises:
         UsageError: a folder is missing or empty, or no masks pair.
     """
-    from .folders import pair_masks
-
     found = pair_masks(a, b)
     lonely = [Skipped(name, f"no mask in {b}") for name in found.only_pred]
     lonely += [Skipped(name, f"no mask in {a}") for name in found.only_true]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UsageError
-from .confusion import Contingency, require_classes
+from .confusion import Contingency, tabulate
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -87,7 +87,7 @@ class ImageCounts:
 
     def __getitem__(self, index: int) -> Contingency:
         """Return the table of one image."""
-        return _table(*self._columns(self._ends[index - 1] if index else 0, self._ends[index]))
+        return tabulate(*self._columns(self._ends[index - 1] if index else 0, self._ends[index]))
 
     def __iter__(self) -> Iterator[Contingency]:
         return (self[i] for i in range(len(self)))
@@ -98,7 +98,7 @@ class ImageCounts:
         Raises:
             UsageError: so many different ids are no classes.
         """
-        return _table(*self._columns())
+        return tabulate(*self._columns())
 
     def sparse(self, rows: np.ndarray, n_rows: int, true_ids: np.ndarray) -> csr_matrix:
         """Return (images, n_rows * C) pixel counts, one flattened (n_rows, C) matrix an image.
@@ -171,13 +171,3 @@ class ImageCounts:
 
 def _packed(pred: np.ndarray, true: np.ndarray, count: np.ndarray) -> bytes:
     return np.stack([pred, true, count], axis=1).astype(np.uint32).tobytes()
-
-
-def _table(pred: np.ndarray, true: np.ndarray, count: np.ndarray) -> Contingency:
-    """Return the table of some cells."""
-    pred_ids, rows = np.unique(pred, return_inverse=True)
-    true_ids, columns = np.unique(true, return_inverse=True)
-    require_classes(pred_ids.size, true_ids.size)
-    counts = np.zeros((pred_ids.size, true_ids.size), np.int64)
-    np.add.at(counts, (rows, columns), count)
-    return Contingency(pred_ids, true_ids, counts)
