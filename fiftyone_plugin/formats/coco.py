@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -65,14 +66,14 @@ def coco_annotations(
         tolerance: of the polygons, see :func:`~fiftyone_plugin.masks.polygons.mask_polygons`.
         attributes: further members of each annotation, e.g. ``{"quality": 0.8}``.
     """
-    shapes: Sequence[object]
-    if polygons:
-        shapes = [
+    shapes: Sequence[object] = (
+        segment_rles(segments)
+        if not polygons
+        else [
             [[_number(value) for value in ring.ravel()] for ring in rings]
             for rings in segment_polygons(segments, tolerance)
         ]
-    else:
-        shapes = segment_rles(segments)
+    )
     columns = (segments.label, segments.area, segments.box, segments.instance)
     return [
         {
@@ -196,18 +197,13 @@ class CocoWriter(Writer):
 
     def start(self) -> None:
         """Open the files."""
-        head: dict[str, object] = {
-            "info": self.info,
-            "licenses": [],
-            "categories": coco_categories(self.categories),
+        head = {"info": self.info, "licenses": [], "categories": coco_categories(self.categories)}
+        paths = {
+            split: self.folder / "annotations" / f"{_document(self.kind, split)}.json"
+            for split in self.options.splits or ("",)
         }
         self.documents = {
-            split: JsonDocument(
-                self.folder / "annotations" / f"{_document(self.kind, split)}.json",
-                head,
-                ("images", "annotations"),
-            )
-            for split in self.options.splits or ("",)
+            split: JsonDocument(path, head, ("images", "annotations")) for split, path in paths.items()
         }
         self._images = self._annotations = 0
 
@@ -295,26 +291,28 @@ class ResultsWriter(Writer):
             self._info.abandon()
 
 
-class _Like:
+class Like(NamedTuple):
     """Ids of a COCO file, by file name and by category name."""
 
-    def __init__(self, path: str) -> None:
-        try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
-            self.images = {entry["file_name"]: int(entry["id"]) for entry in document["images"]}
-            self.categories = {entry["name"]: int(entry["id"]) for entry in document["categories"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is not a COCO file with images and categories ({error!r})") from error
+    images: dict[str, int]
+    categories: dict[str, int]
 
 
 @lru_cache(maxsize=1)
-def read_like(path: str) -> _Like:
+def read_like(path: str) -> Like:
     """Return the ids in a COCO file; read once in a process.
 
     Raises:
         UsageError: it is not a COCO file.
     """
-    return _Like(path)
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        return Like(
+            {entry["file_name"]: int(entry["id"]) for entry in document["images"]},
+            {entry["name"]: int(entry["id"]) for entry in document["categories"]},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a COCO file with images and categories ({error!r})") from error
 
 
 def _check_results(categories: Categories, options: ExportOptions) -> None:
