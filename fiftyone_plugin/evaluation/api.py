@@ -90,7 +90,7 @@ def evaluate(
 ) -> PseudoMaskResults: ...
 
 
-def evaluate(*sources: Any, **options: Any) -> Any:
+def evaluate(*sources: Any, **options: Any) -> EvaluationResult | PseudoMaskResults:
     """Evaluate masks against ground truth.
 
     Two folders: ``evaluate(pred, true)``, see :func:`evaluate_folders`. A FiftyOne dataset or view and the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ __all__ = [
     "count_pair",
     "match_classes",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def count_pair(a: np.ndarray, b: np.ndarray) -> Contingency:
 
 
 def count_or_skip(
-    name: str, a: Any, b: Any, read: Callable[[Any], np.ndarray] = np.asarray
+    name: str, a: T, b: T, read: Callable[[T], np.ndarray] = np.asarray
 ) -> Contingency | Skipped:
     """Return :func:`count_pair` of two masks, or why they cannot be compared.
 

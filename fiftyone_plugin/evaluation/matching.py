@@ -131,7 +131,7 @@ class Mapping:
             raise UsageError(f"{path}: {error}") from error
 
 
-def _id(value: Any) -> int:
+def _id(value: int | str) -> int:
     number = int(value)
     if not 0 <= number < 1 << 32:
         raise ValueError(f"{number} is no id of a mask")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ..errors import UsageError
 from .matching import Mapping
@@ -101,7 +101,7 @@ class EvaluationOptions:
         protocol: str | None = None,
         classes: Classes | None = None,
         ignore: Iterable[int] | None = None,
-        mapping: Mapping | dict[str, Any] | None = None,
+        mapping: Mapping | dict[str, object] | None = None,
         **choices: Unpack[Choices],
     ) -> EvaluationOptions:
         """Return the options that public arguments stand for.

@@ -154,7 +154,7 @@ def _with_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return ``value`` with numpy numbers and tuples as Python's own, and nan as ``None``."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -189,7 +189,7 @@ class ExportOptions:
                 raise UsageError(f"split {split!r} cannot be part of a file name; rename the tag")
 
 
-def _one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         raise UsageError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 
@@ -65,7 +64,7 @@ def _instance_mask(file: CocoFile, image: CocoImage, path: str | None, lost: lis
     return mask
 
 
-def _shape(entry: dict[str, Any], height: int, width: int) -> tuple[dict[str, Any], int] | str:
+def _shape(entry: dict[str, object], height: int, width: int) -> tuple[dict[str, object], int] | str:
     """Return the RLE of an annotation and its area, or why it cannot be drawn."""
     from pycocotools import mask as coco_mask
 
@@ -91,7 +90,7 @@ def _size(file: CocoFile, image: CocoImage, path: str | None) -> tuple[int, int]
     return height, width
 
 
-def _rle_size(segmentation: Any) -> tuple[int, int] | None:
+def _rle_size(segmentation: object) -> tuple[int, int] | None:
     size = segmentation.get("size") if isinstance(segmentation, dict) else None
     return (size[0], size[1]) if isinstance(size, list) and [*map(type, size)] == [int, int] else None
 
@@ -135,7 +134,9 @@ def _panoptic_mask(file: CocoFile, image: CocoImage, lost: list[Skipped]) -> np.
     return values[inverse.reshape(segments.shape)]
 
 
-def _add_segment(segment: dict[str, Any], present: set[int], classes: dict[int, int], file: CocoFile) -> str:
+def _add_segment(
+    segment: dict[str, object], present: set[int], classes: dict[int, int], file: CocoFile
+) -> str:
     """Note the mask id of a segment, or return why it has none."""
     id_ = segment.get("id")
     if type(id_) is not int or id_ not in present:

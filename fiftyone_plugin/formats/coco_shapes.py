@@ -8,7 +8,7 @@ which gives the same pixels as pycocotools and looks only at the columns of the 
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
@@ -24,7 +24,7 @@ GROUPS = 7  # characters of the longest number in an RLE string: 35 bits
 NUMBERS = {int, float}
 
 
-def segmentation_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+def segmentation_rle(segmentation: object, height: int, width: int) -> dict[str, object]:
     """Return pycocotools' RLE of polygons, or of compressed or uncompressed RLE.
 
     Args:
@@ -44,21 +44,21 @@ def segmentation_rle(segmentation: Any, height: int, width: int) -> dict[str, An
     return _polygons_rle(_rings(segmentation), height, width)
 
 
-def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
+def decode_segmentation(segmentation: object, height: int, width: int) -> np.ndarray:
     """Return the (H, W) bool mask of a segmentation, see :func:`segmentation_rle`."""
     from pycocotools import mask as coco_mask
 
     return np.asarray(coco_mask.decode([segmentation_rle(segmentation, height, width)])[:, :, 0], bool)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 # ---------------------------------------------------------------------- polygons
 
 
-def _rings(value: list[Any]) -> list[np.ndarray]:
+def _rings(value: list[object]) -> list[np.ndarray]:
     """Return the outlines as (points, 2) float64; those of fewer than three points enclose nothing."""
     if value and set(map(type, value)) <= NUMBERS:  # one outline without the list around it
         value = [value]
@@ -68,13 +68,13 @@ def _rings(value: list[Any]) -> list[np.ndarray]:
     return [ring for ring in rings if len(ring) >= 3]
 
 
-def _are_points(value: list[Any]) -> bool:
+def _are_points(value: list[object]) -> TypeGuard[list[list[float]]]:
     return bool(value) and all(
         isinstance(entry, list) and len(entry) == 2 and set(map(type, entry)) <= NUMBERS for entry in value
     )
 
 
-def _ring(entry: Any) -> np.ndarray:
+def _ring(entry: object) -> np.ndarray:
     if isinstance(entry, list) and _are_points(entry):
         entry = list(chain.from_iterable(entry))
     if not isinstance(entry, list) or not set(map(type, entry)) <= NUMBERS:
@@ -92,16 +92,14 @@ def _ring(entry: Any) -> np.ndarray:
     return ring
 
 
-def _polygons_rle(rings: list[np.ndarray], height: int, width: int) -> dict[str, Any]:
+def _polygons_rle(rings: list[np.ndarray], height: int, width: int) -> dict[str, object]:
     from pycocotools import mask as coco_mask
 
-    rle: dict[str, Any]
-    if not rings:
-        rle = coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
-        return rle
+    rle: dict[str, object]
     if sum(map(_steps, rings)) <= STEPS:
-        outlines = [ring.ravel().tolist() for ring in rings]
-        rle = coco_mask.merge(coco_mask.frPyObjects(outlines, height, width))
+        empty = {"size": [height, width], "counts": [height * width]}
+        shapes = [ring.ravel().tolist() for ring in rings] or [empty]
+        rle = coco_mask.merge(coco_mask.frPyObjects(shapes, height, width))
         return rle
     if sum(int(_columns(*_ends(ring), width)[1].sum()) for ring in rings) > CROSSINGS:
         raise UsageError("outlines that cross the image too often")
@@ -206,7 +204,7 @@ def _first_step(x: np.ndarray, slope: np.ndarray, middle: np.ndarray) -> np.ndar
 # ---------------------------------------------------------------------- RLE
 
 
-def _checked_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+def _checked_rle(rle: dict[str, object], height: int, width: int) -> dict[str, object]:
     from pycocotools import mask as coco_mask
 
     size, counts = rle.get("size"), rle.get("counts")
@@ -227,10 +225,8 @@ def _checked_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]
         raise UsageError(f"an RLE whose counts are {_kind(counts)}")
     if total != height * width:
         raise UsageError(f"a malformed RLE: its runs do not make up {height} x {width} pixels")
-    checked: dict[str, Any] = {"size": size, "counts": counts}
-    if isinstance(counts, list):
-        checked = coco_mask.frPyObjects(checked, height, width)
-    return checked
+    checked: dict[str, object] = {"size": size, "counts": counts}
+    return coco_mask.frPyObjects(checked, height, width) if isinstance(counts, list) else checked
 
 
 def rle_counts(text: str | bytes) -> np.ndarray:

@@ -6,7 +6,9 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..common.parallel import batched
 from ..common.skipped import Skipped
@@ -172,12 +174,12 @@ def _items(
             )
 
 
-def _masks(view: foc.SampleCollection, ids: list[str], field: str) -> dict[str, Any]:
+def _masks(view: foc.SampleCollection, ids: list[str], field: str) -> dict[str, str | np.ndarray]:
     """Return sample id -> path of the mask, or the mask itself where the database holds it."""
     samples = view.select(ids)
     # an empty label has neither: its missing file is reported when it is read
     paths = zip(*samples.values(["id", f"{field}.mask_path"]), strict=True)
-    found: dict[str, Any] = {sample_id: path or "no mask in the label" for sample_id, path in paths}
+    found = {sample_id: path or "no mask in the label" for sample_id, path in paths}
     return found | stored_masks(samples, list(with_stored_mask(samples, field)), field)
 
 
@@ -191,7 +193,7 @@ def _supercategories(dataset: fo.Dataset) -> dict[str, str]:
     }
 
 
-def _provenance(dataset: fo.Dataset, field: str) -> dict[str, Any]:
+def _provenance(dataset: fo.Dataset, field: str) -> dict[str, object]:
     key = run_key(field)
     if not dataset.has_run(key):
         return {"field": field}

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
@@ -61,7 +60,7 @@ def encode_rle(mask: np.ndarray) -> list[int]:
     return list(np.packbits(stream).tolist())
 
 
-def decode_rle(data: Any, height: int, width: int) -> np.ndarray:
+def decode_rle(data: object, height: int, width: int) -> np.ndarray:
     """Return the (H, W) bool mask of bytes that Label Studio, or :func:`encode_rle`, has made.
 
     Raises:
@@ -134,17 +133,15 @@ def convert_label_studio(sample: Sample, folder: Path) -> Converted:
         for label in np.unique(sample.labels).tolist()
         if label
     ]
-    prediction: dict[str, Any] = {"model_version": f"{DISTRIBUTION} {__version__}", "result": results}
+    prediction: dict[str, object] = {"model_version": f"{DISTRIBUTION} {__version__}", "result": results}
     if sample.item.known_quality is not None:
         prediction["score"] = sample.item.known_quality
     data = {"image": SERVED + quote(f"images/{sample.file_name}", errors="surrogateescape")}
     if sample.split:
         data["split"] = sample.split
-    return sample.converted(len(results), image=_dump({"data": data, "predictions": [prediction]}))
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return sample.converted(
+        len(results), image=json.dumps({"data": data, "predictions": [prediction]}, separators=(",", ":"))
+    )
 
 
 class LabelStudioWriter(Writer):
@@ -207,7 +204,7 @@ class LabelStudioTasks:
         lost: what is in no mask, with reasons; grows while masks are drawn.
     """
 
-    results: dict[str, list[Any]]
+    results: dict[str, list[object]]
     names: dict[int, str]
     lost: list[Skipped] = field(default_factory=list)
 
@@ -233,7 +230,7 @@ class LabelStudioTasks:
             raise ImageReadError(name, "no brush mask that can be read")
         return mask
 
-    def _read(self, name: str, result: Any) -> tuple[str, np.ndarray] | None:
+    def _read(self, name: str, result: object) -> tuple[str, np.ndarray] | None:
         """Return label and mask of a result; list it and return ``None`` where it is no brush mask."""
         try:
             label, height, width, value = _brush(result)
@@ -285,16 +282,16 @@ def read_label_studio(path: Path) -> LabelStudioTasks:
     return tasks
 
 
-def _get(value: Any, name: str) -> Any:
+def _get(value: object, name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _labels(value: Any) -> Iterator[str]:
+def _labels(value: object) -> Iterator[str]:
     found = _get(value, "brushlabels")
     return (label for label in (found if isinstance(found, list) else ()) if isinstance(label, str))
 
 
-def _results(task: Any) -> list[Any]:
+def _results(task: object) -> list[object]:
     """Return what the last annotation of a task holds, or the last prediction where nobody annotated."""
     for kind in ("annotations", "completions", "predictions"):
         entries = _get(task, kind)
@@ -305,7 +302,7 @@ def _results(task: Any) -> list[Any]:
     return []
 
 
-def _image_name(data: Any) -> str | None:
+def _image_name(data: object) -> str | None:
     """Return the path of a task's image: of what Label Studio serves, what it had been before."""
     values = list(data.values()) if isinstance(data, dict) else []
     value = _get(data, "image") or next((v for v in values if isinstance(v, str) and "." in v), None)
@@ -319,7 +316,7 @@ def _image_name(data: Any) -> str | None:
     return _UPLOADED.sub("", name) if "/data/upload/" in value else f"{folder}/{name}".lstrip("/")
 
 
-def _brush(result: Any) -> tuple[str, int, int, dict[str, Any]]:
+def _brush(result: object) -> tuple[str, int, int, dict[str, object]]:
     """Return label, height, width and value of a brush mask.
 
     Raises:
@@ -331,8 +328,8 @@ def _brush(result: Any) -> tuple[str, int, int, dict[str, Any]]:
     labels = list(_labels(value))
     if len(labels) != 1:
         raise UsageError(f"{len(labels)} labels, where a mask has one")
-    height, width = (_get(result, f"original_{side}") for side in ("height", "width"))
-    if not all(isinstance(side, int) and side > 0 for side in (height, width)):
+    height, width = _get(result, "original_height"), _get(result, "original_width")
+    if not (isinstance(height, int) and isinstance(width, int) and min(height, width) > 0):
         raise UsageError("no size of its image")
     if height * width > MAX_PIXELS:
         raise UsageError(f"an image of {width}x{height} is too large")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from ..common.remote import url_of
 from ..images.reading import image_format, open_image, orientation_turn, read_file
@@ -87,7 +86,7 @@ def _place_upright(source: str, target: Path) -> bool:
         kind = "JPEG" if image.format == "MPO" else str(image.format)
         exif = image.getexif()
         exif.pop(ORIENTATION, None)
-        options: dict[str, Any] = {"exif": exif.tobytes(), "icc_profile": image.info.get("icc_profile")}
+        options: dict[str, object] = {"exif": exif.tobytes(), "icc_profile": image.info.get("icc_profile")}
         if kind == "JPEG":
             options |= {"quality": 95, "subsampling": 0}
         upright = image.transpose(turn)

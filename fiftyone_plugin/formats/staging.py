@@ -272,7 +272,7 @@ class JsonDocument:
 
     Args:
         path: the file to write.
-        head: members that are known from the start.
+        head: members that are known from the start, at least one.
         lists: names of the lists, in the order they will have.
     """
 
@@ -298,8 +298,8 @@ class JsonDocument:
             with self.path.open("w", encoding="utf-8", errors=NAMES) as out:
                 members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in self.head.items())
                 out.write("{" + ",\n".join(members))
-                for index, (name, file) in enumerate(self._files.items()):
-                    out.write((",\n" if self.head or index else "") + f"{json.dumps(name)}: [\n")
+                for name, file in self._files.items():
+                    out.write(f",\n{json.dumps(name)}: [\n")
                     file.seek(0)
                     shutil.copyfileobj(file, out, 1 << 20)
                     out.write("\n]")
