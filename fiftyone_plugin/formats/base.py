@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import numpy as np
 
@@ -26,7 +26,6 @@ __all__ = [
     "ExportItem",
     "ExportOptions",
     "ExportSource",
-    "Format",
     "Sample",
     "Writer",
     "key_suffix",
@@ -275,14 +274,37 @@ class Converted:
 
 
 class Writer:
-    """Collects converted images in the main process, in order: here in text files with a line an image.
+    """A format: what it makes of an image in worker processes, and what collects that in the main one.
 
-    Args:
-        folder: of the export.
-        categories: of the export.
-        options: of the export.
+    An instance belongs to one export; it takes converted images in order, here into text files with a line
+    an image.
+
+    Attributes:
+        name: as users write it.
+        description: one line.
+        images_folder: where images go, below the export; ``{split}`` stands for the split's folder.
+        places_images: whether images are part of the export.
         info: what COCO files say of themselves.
     """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    images_folder: ClassVar[str] = "images"
+    places_images: ClassVar[bool] = True
+
+    @staticmethod
+    def folder_name(name: str) -> str:
+        """Return what a folder of the source, or a split, is called in the export."""
+        return name
+
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        """Refuse what the format cannot express."""
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Return what the format makes of a sample; files of its own go below the folder."""
+        raise NotImplementedError
 
     def __init__(
         self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, str]
@@ -323,29 +345,3 @@ class Writer:
         for file in self._files.values():
             with contextlib.suppress(OSError):
                 file.close()
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format.
-
-    Attributes:
-        name: as users write it.
-        description: one line.
-        images_folder: where images go, below the export; ``{split}`` stands for the split's folder.
-        convert: makes a :class:`Converted` of a sample, writing files of its own below the folder given; runs
-            in worker processes.
-        writer: collects what workers make of the samples.
-        check: refuses categories and options that the format cannot express.
-        places_images: whether images are part of the export.
-        folder: returns what a folder of the source, or a split, is called in the export.
-    """
-
-    name: str
-    description: str
-    images_folder: str
-    convert: Callable[[Sample, Path], Converted]
-    writer: type[Writer]
-    check: Callable[[Categories, ExportOptions], None] = lambda categories, options: None
-    places_images: bool = True
-    folder: Callable[[str], str] = lambda name: name

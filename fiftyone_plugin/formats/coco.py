@@ -20,12 +20,11 @@ from ..errors import UsageError
 from ..masks.files import packed_colours
 from ..masks.polygons import segment_polygons
 from ..masks.segments import Segments, find_segments, segment_rles
-from .base import Converted, ExportOptions, Format, Sample, Writer
+from .base import Converted, ExportOptions, Sample, Writer
 from .categories import Categories
 from .staging import JsonDocument, writing
 
 __all__ = [
-    "FORMATS",
     "coco_annotations",
     "coco_categories",
     "coco_results",
@@ -147,42 +146,6 @@ def _converted(sample: Sample, entries: list[Entry], count: int | None = None) -
     )
 
 
-def convert_instances(sample: Sample, folder: Path) -> Converted:
-    """Make an annotation of every instance."""
-    options, segments = sample.options, sample.segments(stuff_whole=False)
-    entries = coco_annotations(
-        segments, polygons=options.polygons, tolerance=options.tolerance, attributes=sample.attributes
-    )
-    return _converted(sample, entries)
-
-
-def convert_results(sample: Sample, folder: Path) -> Converted:
-    """Make a result of every instance; its score is the mask's quality, 1 where that is unknown."""
-    quality = sample.item.known_quality
-    entries = coco_results(sample.segments(stuff_whole=False), 1.0 if quality is None else quality)
-    if sample.options.like:
-        ids = read_like(sample.options.like).categories
-        by_id: dict[object, int] = {item.id: ids[item.name] for item in sample.categories.items}
-        entries = [{**entry, "category_id": by_id[entry["category_id"]]} for entry in entries]
-    return _converted(sample, entries)
-
-
-def convert_stuff(sample: Sample, folder: Path) -> Converted:
-    """Make an annotation of every class in the image."""
-    segments = find_segments(sample.labels, whole=None)
-    return _converted(sample, coco_annotations(segments, attributes=sample.attributes))
-
-
-def convert_panoptic(sample: Sample, folder: Path) -> Converted:
-    """Write the PNG and describe its segments: components of things, one segment for each kind of stuff."""
-    colours, info = panoptic_segments(sample.segments(stuff_whole=True), sample.attributes)
-    name = f"{sample.item.stem}.png"
-    path = folder / "annotations" / _document("panoptic", sample.split) / name
-    with writing(path, make_folder=True):
-        Image.fromarray(colours).save(path)
-    return _converted(sample, [{"file_name": name, "segments_info": info}], len(info))
-
-
 def _document(kind: str, split: str) -> str:
     return f"{kind}_{split}" if split else kind
 
@@ -193,7 +156,18 @@ def _document(kind: str, split: str) -> str:
 class CocoWriter(Writer):
     """Streams images and annotations to ``annotations/<kind>[_<split>].json``, with ids from 1."""
 
+    name = "coco-instances"
+    description = "COCO instances: an annotation for every connected component or given instance"
     kind = "instances"
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Make an annotation of every instance."""
+        options, segments = sample.options, sample.segments(stuff_whole=False)
+        entries = coco_annotations(
+            segments, polygons=options.polygons, tolerance=options.tolerance, attributes=sample.attributes
+        )
+        return _converted(sample, entries)
 
     def start(self) -> None:
         """Open the files."""
@@ -233,11 +207,35 @@ class CocoWriter(Writer):
 class StuffWriter(CocoWriter):
     """The same, called ``stuff``."""
 
+    name = "coco-stuff"
+    description = "COCO stuff: an RLE for every class in an image"
+    kind = "stuff"
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Make an annotation of every class in the image."""
+        segments = find_segments(sample.labels, whole=None)
+        return _converted(sample, coco_annotations(segments, attributes=sample.attributes))
+
     kind = "stuff"
 
 
 class PanopticWriter(CocoWriter):
     """The same, called ``panoptic``: an annotation an image, without an id of its own."""
+
+    name = "coco-panoptic"
+    description = "COCO panoptic: PNG of segment ids, things by component, stuff by class"
+    kind = "panoptic"
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Write the PNG and describe its segments: components of things, one for each kind of stuff."""
+        colours, info = panoptic_segments(sample.segments(stuff_whole=True), sample.attributes)
+        name = f"{sample.item.stem}.png"
+        path = folder / "annotations" / _document(cls.kind, sample.split) / name
+        with writing(path, make_folder=True):
+            Image.fromarray(colours).save(path)
+        return _converted(sample, [{"file_name": name, "segments_info": info}], len(info))
 
     kind = "panoptic"
 
@@ -254,6 +252,31 @@ class ResultsWriter(Writer):
 
     With ``like``, ids are those of that file, and there is no ``image_info``.
     """
+
+    name = "coco-results"
+    description = "COCO results: a list with scores, for loadRes; no images"
+    places_images = False
+
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        known = read_like(options.like).categories if options.like else None
+        missing = [item.name for item in categories.items if known is not None and item.name not in known]
+        if missing:
+            raise UsageError(
+                f"{options.like} has no category {missing[0]!r}; export the classes that it has, or rename "
+                "them"
+            )
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Make a result of every instance; its score is the mask's quality, 1 where that is unknown."""
+        quality = sample.item.known_quality
+        entries = coco_results(sample.segments(stuff_whole=False), 1.0 if quality is None else quality)
+        if sample.options.like:
+            ids = read_like(sample.options.like).categories
+            by_id: dict[object, int] = {item.id: ids[item.name] for item in sample.categories.items}
+            entries = [{**entry, "category_id": by_id[entry["category_id"]]} for entry in entries]
+        return _converted(sample, entries)
 
     def start(self) -> None:
         """Open the files."""
@@ -313,44 +336,3 @@ def read_like(path: str) -> Like:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not a COCO file with images and categories ({error!r})") from error
-
-
-def _check_results(categories: Categories, options: ExportOptions) -> None:
-    if not options.like:
-        return
-    known = read_like(options.like).categories
-    missing = [item.name for item in categories.items if item.name not in known]
-    if missing:
-        raise UsageError(
-            f"{options.like} has no category {missing[0]!r}; export the classes that it has, or rename them"
-        )
-
-
-FORMATS = (
-    Format(
-        "coco-instances",
-        "COCO instances: an annotation for every connected component or given instance",
-        "images",
-        convert_instances,
-        CocoWriter,
-    ),
-    Format(
-        "coco-panoptic",
-        "COCO panoptic: PNG of segment ids, things by component, stuff by class",
-        "images",
-        convert_panoptic,
-        PanopticWriter,
-    ),
-    Format(
-        "coco-stuff", "COCO stuff: an RLE for every class in an image", "images", convert_stuff, StuffWriter
-    ),
-    Format(
-        "coco-results",
-        "COCO results: a list with scores, for loadRes; no images",
-        "images",
-        convert_results,
-        ResultsWriter,
-        _check_results,
-        places_images=False,
-    ),
-)

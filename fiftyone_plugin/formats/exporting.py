@@ -26,7 +26,7 @@ from ..images.reading import image_size
 from ..masks.cleaning import remove_small
 from ..masks.files import mask_ids, read_mask
 from ..masks.rules import FIFTYONE, MaskRules
-from .base import Converted, ExportItem, ExportOptions, ExportSource, Format, Sample, key_suffix
+from .base import Converted, ExportItem, ExportOptions, ExportSource, Sample, Writer, key_suffix
 from .categories import Categories, default_names
 from .choosing import select, unsure_pixels
 from .coco import coco_categories
@@ -114,8 +114,8 @@ class _Conversion:
             if kind.places_images and options.images != "reference":
                 suffix = fitting_suffix(item.image, key_suffix(item.key))
                 *folders, name = item.stem.split("/")
-                item = replace(item, stem="/".join([*map(kind.folder, folders), name]), suffix=suffix)
-                folder = self.folder / kind.images_folder.format(split=kind.folder(split or "train"))
+                item = replace(item, stem="/".join([*map(kind.folder_name, folders), name]), suffix=suffix)
+                folder = self.folder / kind.images_folder.format(split=kind.folder_name(split or "train"))
                 place_image(item.image, folder / item.placed, options.images)
             unsure = unsure_pixels(item, labels.shape, options.min_confidence)
             if unsure is not None:
@@ -245,13 +245,13 @@ def _opened(source: Any, field: str | None, instances: str | None, quality: str 
 def _write(
     source: ExportSource,
     job: _Conversion,
-    kind: Format,
+    kind: type[Writer],
     result: ExportResult,
     engine: Engine,
     progress: Progress,
 ) -> None:
     info = {"description": f"{source.name}, exported by {DISTRIBUTION}", "version": __version__}
-    writer = kind.writer(job.folder, job.categories, job.options, info)
+    writer = kind(job.folder, job.categories, job.options, info)
     try:
         with progress.stage("export", total=source.total) as stage:
             wanted = select(source, job.options, result.skipped)

@@ -27,10 +27,17 @@ from ..common.untrusted import read_json, read_text
 from ..errors import ImageReadError, UsageError
 from ..images.palette import hex_color
 from ..images.reading import MAX_PIXELS
-from .base import Converted, ExportOptions, Format, Sample, Writer
+from .base import Converted, ExportOptions, Sample, Writer
 from .categories import Categories
 
-__all__ = ["FORMATS", "LabelStudioTasks", "decode_rle", "encode_rle", "is_label_studio", "read_label_studio"]
+__all__ = [
+    "LabelStudioTasks",
+    "LabelStudioWriter",
+    "decode_rle",
+    "encode_rle",
+    "is_label_studio",
+    "read_label_studio",
+]
 
 TASKS, CONFIG = "tasks.json", "label_config.xml"
 SIZES = np.array([3, 4, 8, 16])  # bits of a length
@@ -111,41 +118,52 @@ class _Bits:
 # ---------------------------------------------------------------------- writing
 
 
-def convert_label_studio(sample: Sample, folder: Path) -> Converted:
-    """Return the image's task: a brush mask for every class in it, as a prediction to correct."""
-    height, width = sample.labels.shape
-    names = {item.id: item.name for item in sample.categories.items}
-    results = [
-        {
-            "id": hashlib.sha256(f"{label}:{sample.item.key}".encode("utf-8", "replace")).hexdigest()[:10],
-            "type": "brushlabels",
-            "from_name": "tag",
-            "to_name": "image",
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-            "value": {
-                "format": "rle",
-                "rle": encode_rle(sample.labels == label),
-                "brushlabels": [names[label]],
-            },
-        }
-        for label in np.unique(sample.labels).tolist()
-        if label
-    ]
-    prediction: dict[str, object] = {"model_version": f"{DISTRIBUTION} {__version__}", "result": results}
-    if sample.item.known_quality is not None:
-        prediction["score"] = sample.item.known_quality
-    data = {"image": SERVED + quote(f"images/{sample.file_name}", errors="surrogateescape")}
-    if sample.split:
-        data["split"] = sample.split
-    return sample.converted(
-        len(results), image=json.dumps({"data": data, "predictions": [prediction]}, separators=(",", ":"))
-    )
-
-
 class LabelStudioWriter(Writer):
     """``tasks.json``, a list that grows task by task, and ``label_config.xml``."""
+
+    name = "label-studio"
+    description = "Label Studio: brush masks as tasks.json, label_config.xml and the images"
+
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        """Refuse images that stay where they are."""
+        if options.images == "reference":
+            raise UsageError("Label Studio serves images of one folder: copy or symlink them")
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Return the image's task: a brush mask for every class in it, as a prediction to correct."""
+        height, width = sample.labels.shape
+        names = {item.id: item.name for item in sample.categories.items}
+        results = [
+            {
+                "id": hashlib.sha256(f"{label}:{sample.item.key}".encode("utf-8", "replace")).hexdigest()[
+                    :10
+                ],
+                "type": "brushlabels",
+                "from_name": "tag",
+                "to_name": "image",
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "value": {
+                    "format": "rle",
+                    "rle": encode_rle(sample.labels == label),
+                    "brushlabels": [names[label]],
+                },
+            }
+            for label in np.unique(sample.labels).tolist()
+            if label
+        ]
+        prediction: dict[str, object] = {"model_version": f"{DISTRIBUTION} {__version__}", "result": results}
+        if sample.item.known_quality is not None:
+            prediction["score"] = sample.item.known_quality
+        data = {"image": SERVED + quote(f"images/{sample.file_name}", errors="surrogateescape")}
+        if sample.split:
+            data["split"] = sample.split
+        return sample.converted(
+            len(results), image=json.dumps({"data": data, "predictions": [prediction]}, separators=(",", ":"))
+        )
 
     def start(self) -> None:
         """Write the labelling interface: a brush for every class, with the id that it has in masks."""
@@ -172,23 +190,6 @@ class LabelStudioWriter(Writer):
         """End the list."""
         self.text(TASKS, "\n]\n")
         super().finish()
-
-
-def _check(categories: Categories, options: ExportOptions) -> None:
-    if options.images == "reference":
-        raise UsageError("Label Studio serves images of one folder: copy or symlink them")
-
-
-FORMATS = (
-    Format(
-        "label-studio",
-        "Label Studio: brush masks as tasks.json, label_config.xml and the images",
-        "images",
-        convert_label_studio,
-        LabelStudioWriter,
-        _check,
-    ),
-)
 
 
 # ---------------------------------------------------------------------- reading
