@@ -32,8 +32,12 @@ __all__ = [
     "known_quality",
 ]
 
-SMALL_MODES = ("drop", "merge")
-QUALITY_MODES = ("drop", "mark")
+CHOICES: dict[str, tuple[object, ...]] = {
+    "small": ("drop", "merge"),
+    "low_quality": ("drop", "mark"),
+    "images": MEDIA_MODES,
+    "connectivity": (4, 8),
+}
 DRAWN = ("train", "val")  # the splits that ``val`` makes
 
 
@@ -44,8 +48,9 @@ def key_suffix(key: str) -> str:
 
 def known_quality(value: object) -> float | None:
     """Return a number in [0, 1]; ``None`` for NaN, infinities, 40 and text, which say nothing."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value <= 1 else None
 
 
 @dataclass(frozen=True)
@@ -162,17 +167,16 @@ class ExportOptions:
     background: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("small", self.small, SMALL_MODES)
-        _one_of("low_quality", self.low_quality, QUALITY_MODES)
-        _one_of("images", self.images, MEDIA_MODES)
-        _one_of("connectivity", self.connectivity, (4, 8))
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                listed = ", ".join(map(str, choices))
+                raise UsageError(f"{name} must be one of {listed}, not {getattr(self, name)!r}")
         for name in ("min_area", "tolerance", "border"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
-        if self.min_quality is not None and not 0 <= self.min_quality <= 1:
-            raise UsageError(f"min_quality must be within 0..1, not {self.min_quality!r}")
-        if not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"min_confidence must be within 0..1, not {self.min_confidence!r}")
+        for name in ("min_quality", "min_confidence"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise UsageError(f"{name} must be within 0..1, not {getattr(self, name)!r}")
         if not 0 <= self.val < 1:
             raise UsageError(
                 f"val must be a share of the images, 0 or more and less than 1, not {self.val!r}"
@@ -188,11 +192,6 @@ class ExportOptions:
                 raise UsageError(f"split {split!r} cannot be part of a file name; rename the tag")
 
 
-def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}")
-
-
 @dataclass(frozen=True)
 class Sample:
     """An image of an export as a converter sees it.
@@ -203,8 +202,6 @@ class Sample:
         labels: (H, W) uint16 category ids, 0 is unlabelled.
         instances: (H, W) given instances, or ``None``.
         low: its quality is below the limit, and such are marked.
-        categories: of the export.
-        options: of the export.
         unsure: (H, W) bool, pixels that are unlabelled for want of confidence; ``None``: no matter.
     """
 

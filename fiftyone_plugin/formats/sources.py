@@ -118,13 +118,12 @@ class _Entry(NamedTuple):
 
 
 def _image_root(folder: Path, images: str | Path | None, run: RunDocument | None) -> Path:
-    candidates = [images, folder / "images", run.images_root if run else None]
-    for candidate in candidates:
-        if candidate is not None and url_of(candidate) is not None and _is_folder(folder_of(candidate)):
-            return folder_of(candidate)
-        if candidate is not None and url_of(candidate) is None and Path(candidate).is_dir():
-            return Path(os.path.abspath(candidate))
-        if candidate is not None and candidate == images:
+    for candidate in (images, folder / "images", run.images_root if run else None):
+        if candidate is None:
+            continue
+        if _is_folder(found := folder_of(candidate)):
+            return found if url_of(found) is not None else Path(os.path.abspath(found))
+        if candidate == images:
             raise UsageError(f"the folder of images does not exist: {images}")
     raise UsageError(f"where the images of {folder} are is not known; name their folder (--images-dir DIR)")
 
@@ -193,9 +192,7 @@ def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> lis
         stem = item.mask_name.removesuffix(".png")
         where = (str(folder), str(image_root))
         entries.append(_Entry(item.key, stem, masks[name], *where, instance, None, confident))
-    skipped += [Skipped(f"masks/{name}", _no_image(reason)) for name, reason in matches.left.items()]
+    for name, reason in matches.left.items():
+        shown = "no image" if reason == "no image of this name" else reason
+        skipped.append(Skipped(f"masks/{name}", shown))
     return entries
-
-
-def _no_image(reason: str) -> str:
-    return "no image" if reason == "no image of this name" else reason
