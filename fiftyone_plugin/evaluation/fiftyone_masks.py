@@ -34,10 +34,7 @@ BATCH = 64  # samples whose masks are held at once
 def field_rules(collection: foc.SampleCollection, field: str, targets: Classes | None = None) -> MaskRules:
     """Return what the pixels of a Segmentation field mean: that depends on whether its targets are colours.
 
-    Args:
-        collection: a FiftyOne dataset or view.
-        field: name of the field.
-        targets: names by id or colour; default: the mask targets of the field, else of the dataset.
+    The targets are names by id or colour; default: the mask targets of the field, else of the dataset.
     """
     dataset = collection._root_dataset
     targets = targets or dataset.mask_targets.get(field) or dataset.default_mask_targets
@@ -64,14 +61,10 @@ def map_mask_pairs(
     function: Callable[[np.ndarray, np.ndarray], T],
     rules: tuple[MaskRules, MaskRules] = (FIFTYONE, FIFTYONE),
 ) -> Iterator[tuple[str, str, str, T | Skipped | None]]:
-    """Call a function with the masks of every sample of a FiftyOne collection, in threads.
+    """Call a function with the masks of two Segmentation fields of every sample, in threads.
 
-    Args:
-        samples: a ``fiftyone.core.collections.SampleCollection``.
-        pred_field: name of a Segmentation field.
-        true_field: name of a Segmentation field.
-        function: takes predicted and true ids, each (H, W); a UsageError says that they do not fit.
-        rules: what the pixels of the two fields mean.
+    It takes predicted and true ids, each (H, W); a UsageError says that they do not fit. The rules say what
+    the pixels of the two fields mean.
 
     Yields:
         the ids of sample, predicted and true label, and what ``function`` returned, in the order of the

@@ -57,9 +57,7 @@ class Mapping:
     def apply_to_table(self, table: Contingency, class_ids: np.ndarray) -> np.ndarray:
         """Return pixels by mapped class and true class.
 
-        Args:
-            table: counts by cluster and class.
-            class_ids: (C,) ascending class ids, a superset of ``table.true_ids``.
+        ``class_ids`` are (C,) ascending class ids, a superset of ``table.true_ids``.
 
         Returns:
             (C + 1, C) int64; row i < C holds the pixels predicted as ``class_ids[i]``, the last row those
@@ -141,9 +139,7 @@ def _id(value: int | str) -> int:
 def iou_matrix(counts: np.ndarray, class_pixels: np.ndarray | None = None) -> np.ndarray:
     """Return (K, C) float: IoU of every cluster with every class; 0 where both are empty.
 
-    Args:
-        counts: (K, C) pixels.
-        class_pixels: (C,) pixels of each class, where more than ``counts`` shows (unlabelled ones).
+    ``counts`` are (K, C) pixels, ``class_pixels`` (C,) those of each class where there are more (unlabelled).
     """
     counts = np.asarray(counts, np.float64)
     of_class = counts.sum(axis=0) if class_pixels is None else np.asarray(class_pixels, np.float64)
@@ -173,9 +169,7 @@ def hungarian_iou(table: Contingency) -> dict[int, int]:
 def hungarian_counts(table: Contingency, keep_empty: bool = False) -> dict[int, int]:
     """Match one to one so that most pixels agree.
 
-    Args:
-        table: counts by cluster and class.
-        keep_empty: keep pairs that share no pixel, so that min(K, C) clusters are always matched.
+    With ``keep_empty`` also pairs that share no pixel, so that min(K, C) clusters are always matched.
     """
     return _assign(table.counts, table, keep_empty)
 

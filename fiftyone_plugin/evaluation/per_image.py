@@ -140,11 +140,7 @@ class ImageCounts:
 
     @classmethod
     def decode(cls, document: dict[str, Any], names: list[str]) -> ImageCounts:
-        """Restore what :meth:`encode` returned.
-
-        Args:
-            document: the encoded counts.
-            names: one name an image.
+        """Restore what :meth:`encode` returned, with one name an image.
 
         Raises:
             UsageError: encoded in a format this version does not read.

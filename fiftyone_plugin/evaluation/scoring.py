@@ -92,13 +92,8 @@ def class_rows(matrix: np.ndarray, labels: dict[int, str], mapping: Mapping | No
 def resample(n: int, replicates: int, seed: int, width: int = 1) -> Iterator[np.ndarray]:
     """Yield how often each of ``n`` images is drawn in each replicate, in (b, n) chunks.
 
-    The draws depend on ``seed`` alone, not on the chunking.
-
-    Args:
-        n: images.
-        replicates: rows of all chunks together.
-        seed: seeds the draws.
-        width: numbers the caller will hold for each row, so that chunks stay small.
+    The draws depend on ``seed`` alone, not on the chunking. Chunks are so small that a caller may hold
+    ``width`` numbers for each of their rows.
     """
     rng = np.random.default_rng(seed)
     size = max(1, min(replicates, CHUNK // max(n, width)))
@@ -110,17 +105,10 @@ def resample(n: int, replicates: int, seed: int, width: int = 1) -> Iterator[np.
 def pooled_replicates(
     matrices: csr_matrix, shape: tuple[int, int], score: PooledScores, replicates: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Score the pooled counts of every replicate.
+    """Return score name -> (replicates,) values of the pooled counts of every replicate.
 
-    Args:
-        matrices: (images, R * C) counts.
-        shape: (R, C).
-        score: (b, R, C) counts -> score name -> (b,) values.
-        replicates: how many.
-        seed: see :func:`resample`.
-
-    Returns:
-        score name -> (replicates,) values.
+    ``matrices`` are counts, (images, R * C) with (R, C) for a shape; ``score`` makes (b,) values by name of
+    (b, R, C) counts.
     """
     transposed = matrices.T.tocsr()
     chunks = [
@@ -163,9 +151,7 @@ def all_scores(
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Return every score of the protocol, and its interval if there are replicates.
 
-    Args:
-        mapped: the counts.
-        columns: of :func:`image_columns`.
+    The columns are those of :func:`image_columns`.
     """
     spec, replicates, seed = mapped.options.spec, mapped.options.replicates, mapped.options.seed
     pools: list[tuple[csr_matrix, tuple[int, int], PooledScores]] = []

@@ -31,13 +31,9 @@ Pair = tuple[str, np.ndarray, np.ndarray]
 def compare(
     pred: np.ndarray, true: np.ndarray, options: EvaluationOptions, ignore: Sequence[int] | None = None
 ) -> tuple[Contingency, dict[str, float]]:
-    """Compare one prediction with its ground truth: its table, and values that need the masks themselves.
+    """Compare a prediction with its ground truth, (H, W) ids: its table, and values that need the masks.
 
-    Args:
-        pred: (H, W) predicted ids.
-        true: (H, W) ground-truth ids.
-        options: of the evaluation.
-        ignore: ids of this image, in place of those of the options.
+    ``ignore`` are ids of this image, in place of those of the options.
 
     Raises:
         UsageError: masks that cannot be compared.

@@ -96,9 +96,7 @@ def _number(value: float) -> float | int:
 def coco_results(segments: Segments, score: float) -> list[Entry]:
     """Return a result for every segment, without ``image_id``; ``loadRes`` adds area and box itself.
 
-    Args:
-        segments: segments labelled with category ids.
-        score: confidence of all of them, in [0, 1].
+    Segments are labelled with category ids; the score in [0, 1] is that of all of them.
     """
     labels, boxes = segments.label.tolist(), segments.box.tolist()
     return [

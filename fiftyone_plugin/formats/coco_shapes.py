@@ -25,13 +25,10 @@ NUMBERS = {int, float}
 
 
 def segmentation_rle(segmentation: object, height: int, width: int) -> dict[str, object]:
-    """Return pycocotools' RLE of polygons, or of compressed or uncompressed RLE.
+    """Return pycocotools' RLE of what an annotation holds.
 
-    Args:
-        segmentation: what an annotation holds: a list of outlines ``[x, y, x, y, ...]``, or of points
-            ``[x, y]``, or an RLE.
-        height: of the image in pixels.
-        width: of the image in pixels.
+    That is a list of outlines ``[x, y, x, y, ...]`` or of points ``[x, y]``, or a compressed or uncompressed
+    RLE; the size is that of the image in pixels.
 
     Raises:
         UsageError: it is none of these, of another size, or has coordinates that are no numbers or farther
@@ -138,13 +135,7 @@ def fill_polygon(ring: np.ndarray, height: int, width: int) -> np.ndarray:
     the second to the third fifth of a column; between these heights pixels are inside and outside in turn.
     Here the heights are computed for the columns of the image alone, with the same rounding.
 
-    Args:
-        ring: (points, 2) float64, finite, within 1e12.
-        height: of the image.
-        width: of the image.
-
-    Returns:
-        (H, W) bool.
+    ``ring`` is (points, 2) float64, finite, within 1e12; the result (H, W) bool.
     """
     begin, end = _ends(ring)
     flips = np.zeros(height * width + 1, bool)
@@ -213,17 +204,14 @@ def _checked_rle(rle: dict[str, object], height: int, width: int) -> dict[str, o
     if size != [height, width]:
         raise UsageError(f"RLE of size {size} in an image of {[height, width]}")
     if isinstance(counts, str | bytes):
-        runs = rle_counts(counts)
-        if runs.size and runs.min() < 0:
-            raise UsageError("a malformed RLE: runs of negative length")
-        total = int(runs.sum()) if runs.size and runs.max() <= height * width else -1
+        runs = rle_counts(counts).tolist()
     elif isinstance(counts, list) and set(map(type, counts)) <= {int}:
-        if counts and min(counts) < 0:
-            raise UsageError("a malformed RLE: runs of negative length")
-        total = sum(counts)
+        runs = counts
     else:
         raise UsageError(f"an RLE whose counts are {_kind(counts)}")
-    if total != height * width:
+    if runs and min(runs) < 0:
+        raise UsageError("a malformed RLE: runs of negative length")
+    if sum(runs) != height * width:
         raise UsageError(f"a malformed RLE: its runs do not make up {height} x {width} pixels")
     checked: dict[str, object] = {"size": size, "counts": counts}
     return coco_mask.frPyObjects(checked, height, width) if isinstance(counts, list) else checked

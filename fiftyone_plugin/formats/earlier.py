@@ -56,9 +56,7 @@ class EarlierImport:
     def remove_files(self, dataset: fo.Dataset, new: Path) -> None:
         """Remove the files of replaced imports that nothing shows any more; a person's own files stay.
 
-        Args:
-            dataset: the dataset, whose field shows them no more.
-            new: folder of the new import, which stays.
+        So does the folder of the new import.
         """
         for folder, paths in self.masks.items():
             # a clone shows what an import into another dataset wrote

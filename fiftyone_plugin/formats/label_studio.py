@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
@@ -135,26 +136,22 @@ class LabelStudioWriter(Writer):
         """Return the image's task: a brush mask for every class in it, as a prediction to correct."""
         height, width = sample.labels.shape
         names = {item.id: item.name for item in sample.categories.items}
-        results = [
-            {
-                "id": hashlib.sha256(f"{label}:{sample.item.key}".encode("utf-8", "replace")).hexdigest()[
-                    :10
-                ],
-                "type": "brushlabels",
-                "from_name": "tag",
-                "to_name": "image",
-                "original_width": width,
-                "original_height": height,
-                "image_rotation": 0,
-                "value": {
-                    "format": "rle",
-                    "rle": encode_rle(sample.labels == label),
-                    "brushlabels": [names[label]],
-                },
-            }
-            for label in np.unique(sample.labels).tolist()
-            if label
-        ]
+        results = []
+        for label in np.unique(sample.labels[sample.labels > 0]).tolist():
+            digest = hashlib.sha256(f"{label}:{sample.item.key}".encode("utf-8", "replace")).hexdigest()
+            rle = encode_rle(sample.labels == label)
+            results.append(
+                {
+                    "id": digest[:10],
+                    "type": "brushlabels",
+                    "from_name": "tag",
+                    "to_name": "image",
+                    "original_width": width,
+                    "original_height": height,
+                    "image_rotation": 0,
+                    "value": {"format": "rle", "rle": rle, "brushlabels": [names[label]]},
+                }
+            )
         prediction: dict[str, object] = {"model_version": f"{DISTRIBUTION} {__version__}", "result": results}
         if sample.item.known_quality is not None:
             prediction["score"] = sample.item.known_quality
@@ -218,10 +215,11 @@ class LabelStudioTasks:
         ids = {label: i for i, label in self.names.items()}
         mask: np.ndarray | None = None
         for result in self.results[name]:
-            found = self._read(name, result)
-            if found is None:
+            try:
+                label, drawn = _brush(result)
+            except UsageError as error:
+                self.lost.append(Skipped(name, f"result {short_repr(_get(result, 'id'))}: {error}"))
                 continue
-            label, drawn = found
             mask = np.zeros(drawn.shape, np.uint16) if mask is None else mask
             if drawn.shape == mask.shape:
                 mask[drawn] = ids[label]
@@ -230,15 +228,6 @@ class LabelStudioTasks:
         if mask is None:
             raise ImageReadError(name, "no brush mask that can be read")
         return mask
-
-    def _read(self, name: str, result: object) -> tuple[str, np.ndarray] | None:
-        """Return label and mask of a result; list it and return ``None`` where it is no brush mask."""
-        try:
-            label, height, width, value = _brush(result)
-            return label, decode_rle(value.get("rle"), height, width)
-        except UsageError as error:
-            self.lost.append(Skipped(name, f"result {short_repr(_get(result, 'id'))}: {error}"))
-            return None
 
 
 def is_label_studio(path: Path) -> bool:
@@ -272,12 +261,8 @@ def read_label_studio(path: Path) -> LabelStudioTasks:
             )
         else:
             tasks.results[name] = _results(task)
-    labels = {
-        label
-        for results in tasks.results.values()
-        for result in results
-        for label in _labels(_get(result, "value"))
-    }
+    results = chain.from_iterable(tasks.results.values())
+    labels = {label for result in results for label in _labels(_get(result, "value"))}
     for label in sorted(labels - set(tasks.names.values())):
         tasks.names[max(tasks.names, default=0) + 1] = label
     return tasks
@@ -317,11 +302,11 @@ def _image_name(data: object) -> str | None:
     return _UPLOADED.sub("", name) if "/data/upload/" in value else f"{folder}/{name}".lstrip("/")
 
 
-def _brush(result: object) -> tuple[str, int, int, dict[str, object]]:
-    """Return label, height, width and value of a brush mask.
+def _brush(result: object) -> tuple[str, np.ndarray]:
+    """Return label and (H, W) bool mask of a result.
 
     Raises:
-        UsageError: it is something else, or says nothing of these.
+        UsageError: it is no brush mask, or a damaged one.
     """
     value = _get(result, "value")
     if not isinstance(value, dict) or value.get("format") != "rle":
@@ -334,7 +319,7 @@ def _brush(result: object) -> tuple[str, int, int, dict[str, object]]:
         raise UsageError("no size of its image")
     if height * width > MAX_PIXELS:
         raise UsageError(f"an image of {width}x{height} is too large")
-    return labels[0], height, width, value
+    return labels[0], decode_rle(value.get("rle"), height, width)
 
 
 def _configured(path: Path) -> dict[int, str]:

@@ -46,12 +46,7 @@ class WriteError(PseudoMaskError):
 
 @contextmanager
 def writing(path: Path, *, make_folder: bool = False) -> Iterator[None]:
-    """Turn errors of the file system into a :class:`WriteError` that names ``path``.
-
-    Args:
-        path: what is written.
-        make_folder: make the folder that it lies in.
-    """
+    """Turn errors of the file system into a :class:`WriteError` that names ``path``, what is written."""
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,10 +265,7 @@ class StoreFolder:
 class JsonDocument:
     """A JSON object whose lists grow entry by entry, in a file each, and never lie in memory.
 
-    Args:
-        path: the file to write.
-        head: members that are known from the start, at least one.
-        lists: names of the lists, in the order they will have.
+    They follow members that are known from the start, at least one, in the order of their names.
     """
 
     def __init__(self, path: Path, head: Mapping[str, object], lists: tuple[str, ...]) -> None:

@@ -61,9 +61,8 @@ def train_and_validation(splits: Collection[str]) -> tuple[str, str | None]:
 def yolo_lines(segments: Segments, tolerance: float = 0) -> list[str]:
     """Return the lines of an image's label file, coordinates in [0, 1] with six digits.
 
-    Args:
-        segments: segments labelled with category ids, from 1.
-        tolerance: of the polygons in pixels, see :func:`~fiftyone_plugin.masks.polygons.mask_polygons`.
+    Segments are labelled with category ids from 1; the tolerance is that of
+    :func:`~fiftyone_plugin.masks.polygons.mask_polygons`, in pixels.
     """
     height, width = segments.runs.shape
     lines = []
