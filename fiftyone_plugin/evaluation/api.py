@@ -23,7 +23,7 @@ from .matching import Mapping
 from .options import Choices, EvaluationOptions
 from .per_image import ImageCounts
 from .result import EvaluationResult
-from .summary import compare, evaluate_counts
+from .summary import compare, map_images, require_images, score
 
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
@@ -175,7 +175,9 @@ def evaluate_folders(
                 skipped.append(compared)
             else:
                 images.append(*compared)
-    result = evaluate_counts(images, chosen, skipped)
+    require_images(images, skipped)
+    result = score(map_images(images, chosen))
+    result.settings["skipped"] = [[entry.key, entry.reason] for entry in skipped]
     result.settings["left_out"] = {
         "only_pred": found.only_pred,
         "only_true": found.only_true,

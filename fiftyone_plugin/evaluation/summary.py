@@ -23,7 +23,7 @@ from .scoring import MappedImages, all_scores, class_rows, image_columns
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["MappedImages", "collect", "compare", "evaluate_counts", "evaluate_pairs", "map_images", "score"]
+__all__ = ["MappedImages", "collect", "compare", "evaluate_pairs", "map_images", "score"]
 
 Pair = tuple[str, np.ndarray, np.ndarray]
 
@@ -54,28 +54,22 @@ def compare(
     return count(pred, true, ignore), extras
 
 
-def collect(
-    pairs: Iterable[Pair], options: EvaluationOptions, skipped: list[Skipped] | None = None
-) -> ImageCounts:
+def collect(pairs: Iterable[Pair], options: EvaluationOptions) -> ImageCounts:
     """Count every pair of masks; one pass, one image in memory at a time.
 
     Args:
         pairs: (name, prediction (H, W), ground truth (H, W)); the iterable is used once.
         options: protocol, ``ignore``, ``resize`` and ``boundary`` of them matter here.
-        skipped: pairs that cannot be compared are added here, and the others counted.
 
     Raises:
-        UsageError: masks that cannot be compared, without ``skipped``; the message names the image.
+        UsageError: masks that cannot be compared; the message names the image.
     """
     images = ImageCounts()
     for name, pred, true in pairs:
         try:
             compared = compare(pred, true, options)
         except UsageError as error:
-            if skipped is None:
-                raise UsageError(f"{name}: {error}") from error
-            skipped.append(Skipped(name, str(error)))
-            continue
+            raise UsageError(f"{name}: {error}") from error
         images.append(name, *compared)
     return images
 
@@ -87,7 +81,6 @@ def evaluate_pairs(
     protocol: str | None = None,
     *,
     mapping: Mapping | None = None,
-    skipped: list[Skipped] | None = None,
     **choices: Unpack[Choices],
 ) -> EvaluationResult:
     """Evaluate predictions against ground truth.
@@ -98,14 +91,12 @@ def evaluate_pairs(
         ignore: ground-truth ids that take no part, in any order.
         protocol: default: that of ``mapping``, else ``iou-hungarian``.
         mapping: e.g. learnt on another split.
-        skipped: pairs that cannot be compared are added here, and the others scored. What is in the list at
-            the end becomes the result's ``skipped``: a reader of masks may add what it cannot read.
         choices: ``unlabelled``, ``background``, ``resize``, ``boundary``, ``replicates`` and ``seed`` of
             :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
 
     Raises:
-        UsageError: masks that cannot be compared, without ``skipped``; not one pair is left; ids without a
-            name, or options that contradict one another.
+        UsageError: masks that cannot be compared, no pairs, ids without a name, or options that contradict
+            one another.
 
     Example:
         >>> sky, ground = np.array([[7, 7], [9, 9]]), np.array([[1, 1], [2, 2]])
@@ -114,18 +105,7 @@ def evaluate_pairs(
         (1.0, {7: 1, 9: 2})
     """
     options = EvaluationOptions.of(protocol, classes, ignore, mapping, **choices)
-    return evaluate_counts(collect(pairs, options, skipped), options, skipped)
-
-
-def evaluate_counts(
-    images: ImageCounts, options: EvaluationOptions, skipped: list[Skipped] | None
-) -> EvaluationResult:
-    """Evaluate what was counted, see :func:`evaluate_pairs`."""
-    require_images(images, skipped or [])
-    result = score(map_images(images, options))
-    if skipped is not None:
-        result.settings["skipped"] = [[entry.key, entry.reason] for entry in skipped]
-    return result
+    return score(map_images(collect(pairs, options), options))
 
 
 def require_images(images: ImageCounts, skipped: Sequence[Skipped]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -53,6 +54,11 @@ class IndexWriter(Writer):
     """Masks of class indices, a PNG an image, in the folder of its split."""
 
     masks_folder: ClassVar[str]
+    split_is: ClassVar[str]  # what a name that is not taken cannot be
+
+    @staticmethod
+    def takes_split(name: str, /) -> object:
+        return True
 
     @classmethod
     def check(cls, categories: Categories, options: ExportOptions) -> None:
@@ -73,6 +79,9 @@ class IndexWriter(Writer):
             )
         if options.images == "reference":
             raise UsageError("training code looks for images beside the masks: copy or symlink them")
+        wrong = next((split for split in options.splits if not cls.takes_split(split)), None)
+        if wrong is not None:
+            raise UsageError(f"split {wrong!r} cannot be {cls.split_is}; rename it")
 
     @classmethod
     def convert(cls, sample: Sample, folder: Path) -> Converted:
@@ -112,15 +121,8 @@ class MmsegWriter(IndexWriter):
     description = "mmsegmentation: img_dir, ann_dir and a config of the datasets, 255 ignored"
     images_folder = "img_dir/{split}"
     masks_folder = "ann_dir/{split}"
-
-    @classmethod
-    def check(cls, categories: Categories, options: ExportOptions) -> None:
-        super().check(categories, options)
-        wrong = next((split for split in options.splits if not split.isidentifier()), None)
-        if wrong is not None:
-            raise UsageError(
-                f"split {wrong!r} cannot be part of a name of Python, as mmsegmentation wants; rename it"
-            )
+    takes_split = staticmethod(str.isidentifier)
+    split_is = "part of a name of Python, as mmsegmentation wants"
 
     def start(self) -> None:
         """Begin with no image in any split."""
@@ -171,15 +173,8 @@ class HuggingFaceWriter(IndexWriter):
     description = "Hugging Face imagefolder: image and label columns, id2label.json, 255 ignored"
     images_folder = "{split}/image"
     masks_folder = "{split}/label"
-
-    @classmethod
-    def check(cls, categories: Categories, options: ExportOptions) -> None:
-        super().check(categories, options)
-        wrong = next((split for split in options.splits if not re.fullmatch(r"\w+(\.\w+)*", split)), None)
-        if wrong is not None:
-            raise UsageError(
-                f"split {wrong!r} cannot be one of Hugging Face: letters, digits, _ and dots; rename it"
-            )
+    takes_split = staticmethod(partial(re.fullmatch, r"\w+(\.\w+)*"))
+    split_is = "one of Hugging Face: letters, digits, _ and dots"
 
     def start(self) -> None:
         """Write the names of the classes."""
