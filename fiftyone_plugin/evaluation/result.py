@@ -20,6 +20,8 @@ from .protocols import get_protocol
 __all__ = ["EvaluationResult", "over_seeds"]
 
 FORMAT = 1
+MEASURED = ("coverage", "kept", "scores", "confidence", "per_class")
+COUNTED = ("pred_ids", "true_ids", "counts")
 
 
 @dataclass
@@ -94,19 +96,11 @@ class EvaluationResult:
             "pixels": self.n_pixels,
             "K": self.n_clusters,
             "classes": self.n_classes,
-            "coverage": _plain(self.coverage),
-            "kept": _plain(self.kept),
-            "scores": _plain(self.scores),
-            "confidence": _plain(self.confidence),
-            "per_class": _plain(self.per_class),
+            **_plain({name: getattr(self, name) for name in MEASURED}),
             "mapping": self.mapping.to_dict() if self.mapping else None,
             "settings": _plain(self.settings),
             "images": _plain(self.images),
-            "confusion": {
-                "pred_ids": self.table.pred_ids.tolist(),
-                "true_ids": self.table.true_ids.tolist(),
-                "counts": self.table.counts.tolist(),
-            },
+            "confusion": _plain({name: getattr(self.table, name) for name in COUNTED}),
         }
 
     @classmethod
@@ -120,20 +114,19 @@ class EvaluationResult:
             raise UsageError(
                 f"the evaluation has format {document.get('format')}, this version reads {FORMAT}"
             )
-        confusion = {key: np.array(value, np.int64) for key, value in document["confusion"].items()}
-        pred_ids, true_ids = confusion["pred_ids"], confusion["true_ids"]
-        measured = ("scores", "per_class", "coverage", "kept", "images")
+        pred_ids, true_ids, counts = (np.array(document["confusion"][name], np.int64) for name in COUNTED)
+        measured = {name: _with_nan(document[name]) for name in (*MEASURED, "images")}
+        measured["confidence"] = {key: tuple(bounds) for key, bounds in measured["confidence"].items()}
         return cls(
             protocol=document["protocol"],
-            **{name: _with_nan(document[name]) for name in measured},
-            confidence={key: tuple(bounds) for key, bounds in _with_nan(document["confidence"]).items()},
+            **measured,
             mapping=Mapping.from_dict(document["mapping"]) if document["mapping"] else None,
             n_images=document["n"],
             n_pixels=document["pixels"],
             n_clusters=document["K"],
             n_classes=document["classes"],
             settings=document["settings"],
-            table=Contingency(pred_ids, true_ids, confusion["counts"].reshape(pred_ids.size, true_ids.size)),
+            table=Contingency(pred_ids, true_ids, counts.reshape(pred_ids.size, true_ids.size)),
         )
 
     def save(self, path: str | Path) -> None:
@@ -154,7 +147,7 @@ def _with_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """Return ``value`` with numpy numbers and tuples as Python's own, and nan as ``None``."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}

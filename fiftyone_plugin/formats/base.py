@@ -28,7 +28,6 @@ __all__ = [
     "ExportSource",
     "Sample",
     "Writer",
-    "key_suffix",
     "known_quality",
 ]
 
@@ -39,11 +38,6 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "connectivity": (4, 8),
 }
 DRAWN = ("train", "val")  # the splits that ``val`` makes
-
-
-def key_suffix(key: str) -> str:
-    """Return what a key ends in, with the dot."""
-    return posixpath.splitext(key)[1]
 
 
 def known_quality(value: object) -> float | None:
@@ -89,7 +83,7 @@ class ExportItem:
     @property
     def placed(self) -> str:
         """Path of the image in the export: the key, unless another key has the same stem."""
-        return self.stem + (key_suffix(self.key) if self.suffix is None else self.suffix)
+        return self.stem + (posixpath.splitext(self.key)[1] if self.suffix is None else self.suffix)
 
 
 @dataclass

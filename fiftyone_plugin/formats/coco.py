@@ -34,6 +34,7 @@ __all__ = [
     "rgb_to_id",
 ]
 
+LISTS = ("images", "annotations")
 Entry = dict[str, object]  # one of COCO's JSON objects
 
 
@@ -65,14 +66,12 @@ def coco_annotations(
         tolerance: of the polygons, see :func:`~fiftyone_plugin.masks.polygons.mask_polygons`.
         attributes: further members of each annotation, e.g. ``{"quality": 0.8}``.
     """
-    shapes: Sequence[object] = (
-        segment_rles(segments)
-        if not polygons
-        else [
-            [[_number(value) for value in ring.ravel()] for ring in rings]
-            for rings in segment_polygons(segments, tolerance)
-        ]
-    )
+    shapes: Sequence[object]
+    if polygons:
+        outlines = segment_polygons(segments, tolerance)
+        shapes = [[[_number(value) for value in ring.ravel()] for ring in rings] for rings in outlines]
+    else:
+        shapes = segment_rles(segments)
     columns = (segments.label, segments.area, segments.box, segments.instance)
     return [
         {
@@ -128,7 +127,7 @@ def panoptic_segments(segments: Segments, attributes: Entry | None = None) -> tu
     return id_to_rgb(segments.to_map()), info
 
 
-# ---------------------------------------------------------------------- in the workers
+# ---------------------------------------------------------------------- from entries to text
 
 
 def _body(entry: Entry) -> str:
@@ -148,7 +147,7 @@ def _document(kind: str, split: str) -> str:
     return f"{kind}_{split}" if split else kind
 
 
-# ---------------------------------------------------------------------- in the main process
+# ---------------------------------------------------------------------- the formats
 
 
 class CocoWriter(Writer):
@@ -170,13 +169,9 @@ class CocoWriter(Writer):
     def start(self) -> None:
         """Open the files."""
         head = {"info": self.info, "licenses": [], "categories": coco_categories(self.categories)}
-        paths = {
-            split: self.folder / "annotations" / f"{_document(self.kind, split)}.json"
-            for split in self.options.splits or ("",)
-        }
-        self.documents = {
-            split: JsonDocument(path, head, ("images", "annotations")) for split, path in paths.items()
-        }
+        folder, splits = self.folder / "annotations", self.options.splits or ("",)
+        paths = {split: folder / f"{_document(self.kind, split)}.json" for split in splits}
+        self.documents = {split: JsonDocument(path, head, LISTS) for split, path in paths.items()}
         self._images = self._annotations = 0
 
     def add(self, converted: Converted) -> None:
@@ -215,8 +210,6 @@ class StuffWriter(CocoWriter):
         segments = find_segments(sample.labels, whole=None)
         return _converted(sample, coco_annotations(segments, attributes=sample.attributes))
 
-    kind = "stuff"
-
 
 class PanopticWriter(CocoWriter):
     """The same, called ``panoptic``: an annotation an image, without an id of its own."""
@@ -234,8 +227,6 @@ class PanopticWriter(CocoWriter):
         with writing(path, make_folder=True):
             Image.fromarray(colours).save(path)
         return _converted(sample, [{"file_name": name, "segments_info": info}], len(info))
-
-    kind = "panoptic"
 
     def _ids(self) -> str:
         return f'"image_id":{self._images}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +27,7 @@ from ..images.reading import image_size
 from ..masks.cleaning import remove_small
 from ..masks.files import mask_ids, read_mask
 from ..masks.rules import FIFTYONE, MaskRules
-from .base import Converted, ExportItem, ExportOptions, ExportSource, Sample, Writer, key_suffix
+from .base import Converted, ExportItem, ExportOptions, ExportSource, Sample, Writer
 from .categories import Categories, default_names
 from .choosing import select, unsure_pixels
 from .coco import coco_categories
@@ -112,7 +113,7 @@ class _Conversion:
                 instances = _read(instances, FIFTYONE, "map of instances", size)
             labels = remove_small(labels, options.min_area, merge=options.small == "merge")
             if kind.places_images and options.images != "reference":
-                suffix = fitting_suffix(item.image, key_suffix(item.key))
+                suffix = fitting_suffix(item.image, posixpath.splitext(item.key)[1])
                 *folders, name = item.stem.split("/")
                 item = replace(item, stem="/".join([*map(kind.folder_name, folders), name]), suffix=suffix)
                 folder = self.folder / kind.images_folder.format(split=kind.folder_name(split or "train"))
