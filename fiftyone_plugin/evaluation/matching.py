@@ -16,6 +16,7 @@ from ..common.files import write_json
 from ..common.untrusted import read_json
 from ..errors import UsageError
 from .confusion import Contingency, union
+from .metrics import divide
 
 __all__ = ["Mapping", "hungarian_counts", "hungarian_iou", "identity", "iou_matrix", "majority"]
 
@@ -144,7 +145,7 @@ def iou_matrix(counts: np.ndarray, class_pixels: np.ndarray | None = None) -> np
     counts = np.asarray(counts, np.float64)
     of_class = counts.sum(axis=0) if class_pixels is None else np.asarray(class_pixels, np.float64)
     unions = counts.sum(axis=1, keepdims=True) + of_class - counts
-    return np.asarray(np.divide(counts, unions, out=np.zeros_like(counts), where=unions > 0))
+    return np.asarray(np.nan_to_num(divide(counts, unions)))
 
 
 def _assign(value: np.ndarray, table: Contingency, keep_empty: bool) -> dict[int, int]:

@@ -121,8 +121,8 @@ def pooled_replicates(
 def weighted_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     """Return the (replicates,) mean of per-image ``values`` (n,) in every replicate, nan skipped."""
     known, filled = ~np.isnan(values), np.nan_to_num(values)
-    with np.errstate(invalid="ignore"):
-        return np.concatenate([(w @ filled) / (w @ known) for w in resample(values.size, replicates, seed)])
+    draws = resample(values.size, replicates, seed)
+    return np.concatenate([metrics.divide(w @ filled, w @ known) for w in draws])
 
 
 def image_columns(mapped: MappedImages) -> dict[str, np.ndarray]:
@@ -139,11 +139,8 @@ def image_columns(mapped: MappedImages) -> dict[str, np.ndarray]:
 def _coverage(mapped: MappedImages) -> np.ndarray:
     images, pred, _, pixels = mapped.images.cells
     n, unlabelled = len(mapped.images), mapped.settings["unlabelled"]
-    every = np.bincount(images, pixels, n)
-    labelled = np.bincount(images, pixels * (pred != (-1 if unlabelled is None else unlabelled)), n)
-    shares = np.full(n, np.nan)
-    np.divide(labelled, every, out=shares, where=every > 0)
-    return shares
+    labelled = pixels * (pred != (-1 if unlabelled is None else unlabelled))
+    return metrics.divide(np.bincount(images, labelled, n), np.bincount(images, pixels, n))
 
 
 def all_scores(
