@@ -45,21 +45,19 @@ class MaskSource:
 
     Attributes:
         name: what it is called in messages.
-        stems: what its masks are called: paths of the images without extension, with ``/``. They may be
-            absolute, or lead anywhere.
+        images: what its masks are called (stems: paths of the images without extension, with ``/``, perhaps
+            absolute or leading anywhere) -> name of the image, with its extension where the source knows it.
         names: mask id -> class name.
         read: returns the (H, W) mask ids of a stem; raises ``ImageReadError`` or ``UsageError``.
-        images: stem -> name of the image, with its extension where the source knows it.
         paths: stem -> file of the image; whoever knows them may fill them in before anything is read.
         lost: what is in no mask, annotations for example; grows while masks are read.
         held: what has to live as long as the source.
     """
 
     name: str
-    stems: list[str]
+    images: dict[str, str]
     names: dict[int, str]
     read: Callable[[str], np.ndarray]
-    images: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     lost: list[Skipped] = field(default_factory=list)
     held: object = None
@@ -120,8 +118,9 @@ def _open_folder(
     files = mask_files(folder)
     if not files:
         raise UsageError(f"no masks in {folder}")
-    images = {stem: stem for stem in files}
-    return MaskSource(str(path), list(files), names, lambda stem: read(folder / files[stem]), images)
+    return MaskSource(
+        str(path), {stem: stem for stem in files}, names, lambda stem: read(folder / files[stem])
+    )
 
 
 def _open_coco(path: Path) -> MaskSource:
@@ -132,16 +131,14 @@ def _open_coco(path: Path) -> MaskSource:
     def read(stem: str) -> np.ndarray:
         return draw_image(file, images[named[stem]], source.paths.get(stem), source.lost)
 
-    source = MaskSource(str(path), list(named), file.names, read, named, lost=file.lost)
+    source = MaskSource(str(path), named, file.names, read, lost=file.lost)
     return source
 
 
 def _open_tasks(path: Path) -> MaskSource:
     tasks = read_label_studio(path)
     named = _by_stem(tasks.results)
-    return MaskSource(
-        str(path), list(named), tasks.names, lambda stem: tasks.draw(named[stem]), named, lost=tasks.lost
-    )
+    return MaskSource(str(path), named, tasks.names, lambda stem: tasks.draw(named[stem]), lost=tasks.lost)
 
 
 def _by_stem(names: Iterable[str]) -> dict[str, str]:
@@ -212,7 +209,7 @@ def read_masks(
     """
     opened = source if isinstance(source, MaskSource) else open_masks(source)
     result = ImportResult(Path(out).absolute(), names=opened.names)
-    targets = stems if stems is not None else safe_targets(opened.stems)
+    targets = stems if stems is not None else safe_targets(list(opened.images))
     origin = Path(opened.name)
     sources = (origin if origin.is_dir() else origin.parent,)
     with ExportFolder(Path(out), overwrite=overwrite, sources=sources) as folder:

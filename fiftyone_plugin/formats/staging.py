@@ -147,16 +147,12 @@ class ExportFolder:
             if not target.exists():
                 os.rename(new, target)
             elif not exchange(new, target):
-                self._replace(new, target)
-
-    def _replace(self, new: Path, target: Path) -> None:
-        """Move the target out of the way and ``new`` into its place; a kill between is put right."""
-        os.rename(target, self._workshop.old)
-        try:
-            os.rename(new, target)
-        except OSError:
-            os.rename(self._workshop.old, target)
-            raise
+                os.rename(target, self._workshop.old)  # a kill before the next step is put right
+                try:
+                    os.rename(new, target)
+                except OSError:
+                    os.rename(self._workshop.old, target)
+                    raise
 
     def __exit__(self, *_: object) -> None:
         self._leave()
