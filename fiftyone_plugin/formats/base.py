@@ -21,15 +21,7 @@ from .categories import Categories
 from .media import MEDIA_MODES
 from .staging import NAMES, writing
 
-__all__ = [
-    "Converted",
-    "ExportItem",
-    "ExportOptions",
-    "ExportSource",
-    "Sample",
-    "Writer",
-    "known_quality",
-]
+__all__ = ["Converted", "ExportItem", "ExportOptions", "ExportSource", "Sample", "Writer", "known_quality"]
 
 CHOICES: dict[str, tuple[object, ...]] = {
     "small": ("drop", "merge"),

@@ -102,7 +102,6 @@ class UltralyticsWriter(IndexWriter, YoloWriter):
     masks_folder = "masks/{split}"
     name = "ultralytics-semantic"
     description = "Ultralytics semantic segmentation: PNG of class indices and data.yaml, 255 ignored"
-
     labels = "masks"
     head: ClassVar[dict[str, str]] = {"masks_dir": "masks"}
 

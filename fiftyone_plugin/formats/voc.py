@@ -24,15 +24,7 @@ from .categories import Categories
 from .masks import read_ids
 from .staging import writing
 
-__all__ = [
-    "VOID",
-    "LabelMap",
-    "VocWriter",
-    "labelmap_names",
-    "read_label_map",
-    "voc_image",
-    "voc_palette",
-]
+__all__ = ["VOID", "LabelMap", "VocWriter", "labelmap_names", "read_label_map", "voc_image", "voc_palette"]
 
 VOID = 255  # VOC's index for borders and regions of no class
 VOID_COLOUR = 0xE0E0C0  # and its colour

@@ -21,13 +21,7 @@ from .base import Converted, ExportOptions, Sample, Writer
 from .categories import Categories
 from .staging import writing
 
-__all__ = [
-    "TRAIN",
-    "YoloWriter",
-    "train_and_validation",
-    "yolo_folder",
-    "yolo_lines",
-]
+__all__ = ["TRAIN", "YoloWriter", "train_and_validation", "yolo_folder", "yolo_lines"]
 
 TRAIN = "train"
 VALIDATION = ("val", "valid", "validation", "dev")  # what splits for validation are called, the best first
@@ -82,7 +76,6 @@ class YoloWriter(Writer):
     description = "YOLO segmentation: a text file of polygons an image"
     images_folder = "images/{split}"
     folder_name = staticmethod(yolo_folder)
-
     labels = "labels"
     head: ClassVar[dict[str, str]] = {}
 
