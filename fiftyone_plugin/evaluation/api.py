@@ -4,32 +4,68 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ..common.progress import NullProgress, Progress, annotate
-from ..common.remote import folder_of, url_of
+from ..common.remote import ahead, folder_of, url_of
 from ..common.skipped import Skipped
-from ..engines.base import Lost
+from ..engines.base import Lost, Worker
 from ..engines.registry import engine_for_files
-from ..errors import UsageError
-from .folders import pair_masks, read_classes
+from ..errors import ImageReadError, UsageError
+from ..masks.files import read_mask
+from ..masks.rules import MaskRules
+from .confusion import Contingency
+from .folders import FilePair, pair_masks, read_classes
 from .matching import Mapping
-from .options import EvaluationOptions, parse_classes
-from .pairs import Comparison
+from .options import Choices, EvaluationOptions
 from .per_image import ImageCounts
-from .protocols import DEFAULT, get_protocol
 from .result import EvaluationResult
-from .summary import evaluate_counts
+from .summary import compare, map_images, require_images, score
 
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
+    from typing_extensions import Unpack
 
     from .fiftyone_results import PseudoMaskResults
 
 __all__ = ["evaluate", "evaluate_folders"]
 
 CHUNK = 16  # pairs of masks that a worker compares in one go
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """To compare pairs of masks, see :class:`~..engines.base.Work`.
+
+    Attributes:
+        options: of the evaluation.
+        rules: what the pixels of the ground truth mean.
+        example: a pair that every machine must see.
+    """
+
+    options: EvaluationOptions
+    rules: MaskRules
+    example: FilePair
+
+    def open(self) -> Worker[FilePair]:
+        for path in self.example[1:]:
+            if url_of(path) is None and not Path(path).is_file():
+                raise UsageError(
+                    f"does not see {path}: both folders have to be on a disk that all machines share, under "
+                    "the same path"
+                )
+        in_store = any(url_of(path) is not None for path in self.example[1:])
+        return partial(ahead if in_store else map, self._compare)
+
+    def _compare(self, pair: FilePair) -> tuple[str, Contingency, dict[str, float]] | Skipped:
+        name, pred, true = pair
+        try:
+            return name, *compare(read_mask(pred), read_mask(true, self.rules), self.options)
+        except (ImageReadError, UsageError) as error:
+            return Skipped(name, str(error))
 
 
 @overload
@@ -54,7 +90,7 @@ def evaluate(
 ) -> PseudoMaskResults: ...
 
 
-def evaluate(*sources: Any, **options: Any) -> Any:
+def evaluate(*sources: Any, **options: Any) -> EvaluationResult | PseudoMaskResults:
     """Evaluate masks against ground truth.
 
     Two folders: ``evaluate(pred, true)``, see :func:`evaluate_folders`. A FiftyOne dataset or view and the
@@ -94,7 +130,7 @@ def evaluate_folders(
     workers: int | None = None,
     cpus_per_worker: int | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    **choices: Unpack[Choices],
 ) -> EvaluationResult:
     """Evaluate a folder of masks against a folder of ground truth; they pair by their stems.
 
@@ -111,7 +147,7 @@ def evaluate_folders(
         workers: worker processes of the engine, ``None`` for as many as there is room for.
         cpus_per_worker: cores of each, ``None`` for one.
         progress: where the comparison reports to.
-        options: further keywords of :func:`fiftyone_plugin.evaluation.evaluate_pairs`.
+        choices: further keywords of :func:`fiftyone_plugin.evaluation.evaluate_pairs`.
 
     Returns:
         The result; what was left out is in its ``skipped`` and in ``settings["left_out"]``.
@@ -119,14 +155,13 @@ def evaluate_folders(
     Raises:
         UsageError: a folder is missing or empty, no masks pair, or options that contradict one another.
     """
-    name = get_protocol(protocol or (mapping.protocol if mapping else DEFAULT)).name
-    is_file = isinstance(classes, (str, os.PathLike))
-    names = read_classes(url_of(classes) or Path(classes)) if is_file else parse_classes(classes)  # type: ignore[arg-type]
+    if isinstance(classes, (str, os.PathLike)):
+        classes = read_classes(url_of(classes) or Path(classes))
+    chosen = EvaluationOptions.of(protocol, classes, ignore, mapping, **choices)
     found = pair_masks(folder_of(pred), folder_of(true))
-    chosen = EvaluationOptions.of(name, names, ignore, mapping, **options)
     skipped: list[Skipped] = []
     images = ImageCounts()
-    comparison = Comparison(chosen, frozenset(names or ()), found.pairs[0])
+    comparison = _Comparison(chosen, MaskRules(ids=frozenset(chosen.classes or ())), found.pairs[0])
     with (
         engine_for_files(engine, address, workers, cpus_per_worker) as place,
         (progress or NullProgress()).stage("comparing masks", len(found.pairs)) as stage,
@@ -140,7 +175,9 @@ def evaluate_folders(
                 skipped.append(compared)
             else:
                 images.append(*compared)
-    result = evaluate_counts(images, chosen, skipped)
+    require_images(images, skipped)
+    result = score(map_images(images, chosen))
+    result.settings["skipped"] = [[entry.key, entry.reason] for entry in skipped]
     result.settings["left_out"] = {
         "only_pred": found.only_pred,
         "only_true": found.only_true,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
 from ..masks.files import read_mask
 from .confusion import Contingency, count
+from .folders import pair_masks
 from .matching import hungarian_counts
 from .metrics import adjusted_rand_index, normalized_mutual_info
 from .per_image import ImageCounts
@@ -28,6 +29,8 @@ __all__ = [
     "count_pair",
     "match_classes",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,7 @@ class Comparison:
 
 
 def count_pair(a: np.ndarray, b: np.ndarray) -> Contingency:
-    """Count the pixels of two masks by their two ids.
-
-    Args:
-        a: (H, W) ids >= 0.
-        b: (H, W) ids >= 0.
+    """Count the pixels of two masks, (H, W) ids >= 0, by their two ids.
 
     Raises:
         UsageError: not two masks of ids of one size.
@@ -97,15 +96,11 @@ def count_pair(a: np.ndarray, b: np.ndarray) -> Contingency:
 
 
 def count_or_skip(
-    name: str, a: Any, b: Any, read: Callable[[Any], np.ndarray] = np.asarray
+    name: str, a: T, b: T, read: Callable[[T], np.ndarray] = np.asarray
 ) -> Contingency | Skipped:
-    """Return :func:`count_pair` of two masks, or why they cannot be compared.
+    """Return :func:`count_pair` of two masks of an image, or why they cannot be compared.
 
-    Args:
-        name: of the image.
-        a: (H, W) ids, or what ``read`` turns into them.
-        b: as ``a``.
-        read: raises :class:`~fiftyone_plugin.errors.ImageReadError` for what cannot be read.
+    ``read`` turns what is given into (H, W) ids, or raises ImageReadError.
     """
     try:
         return count_pair(read(a), read(b))
@@ -116,9 +111,6 @@ def count_or_skip(
 def match_classes(table: Contingency) -> dict[int, int]:
     """Match classes one to one so that most pixels agree (Hungarian); 0 stands for 0, whatever it covers.
 
-    Args:
-        table: pixels by class of the first and of the second segmentation.
-
     Returns:
         class id of the first -> class id of the second, for classes that share pixels.
     """
@@ -128,11 +120,7 @@ def match_classes(table: Contingency) -> dict[int, int]:
 
 
 def compare_counts(images: ImageCounts, skipped: Iterable[Skipped] = ()) -> Comparison:
-    """Compare two segmentations by the counts of their images.
-
-    Args:
-        images: a table an image, the first segmentation in the rows.
-        skipped: images that could not be counted.
+    """Compare two segmentations by the counts of their images, the first one in the rows.
 
     Raises:
         UsageError: no image was counted.
@@ -162,7 +150,7 @@ def compare_counts(images: ImageCounts, skipped: Iterable[Skipped] = ()) -> Comp
 def _class_matches(table: Contingency, matching: dict[int, int]) -> list[ClassMatch]:
     a_pixels = dict(zip(table.pred_ids.tolist(), table.counts.sum(axis=1).tolist(), strict=True))
     b_pixels = dict(zip(table.true_ids.tolist(), table.counts.sum(axis=0).tolist(), strict=True))
-    row, column = ({int(id_): i for i, id_ in enumerate(ids)} for ids in (table.pred_ids, table.true_ids))
+    row, column = ({id_: i for i, id_ in enumerate(pixels)} for pixels in (a_pixels, b_pixels))
     found = []
     for a in a_pixels:
         b = matching.get(a)
@@ -191,28 +179,23 @@ def compare_masks(pairs: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> Compar
         >>> compare_masks([("photo", first, second)]).agreement
         0.75
     """
-    return _compare((name, count_or_skip(name, a, b)) for name, a, b in pairs)
+    images, skipped = ImageCounts(), list[Skipped]()
+    for name, a, b in pairs:
+        _add(name, count_or_skip(name, a, b), images, skipped)
+    return compare_counts(images, skipped)
 
 
-def _compare(
-    counted: Iterable[tuple[str, Contingency | Skipped]], skipped: Iterable[Skipped] = ()
-) -> Comparison:
-    images, left = ImageCounts(), list(skipped)
-    for name, found in counted:
-        if isinstance(found, Skipped):
-            left.append(found)
-        else:
-            images.append(name, found)
-    return compare_counts(images, left)
+def _add(name: str, found: Contingency | Skipped, images: ImageCounts, skipped: list[Skipped]) -> None:
+    if isinstance(found, Skipped):
+        skipped.append(found)
+    else:
+        images.append(name, found)
 
 
 def compare_folders(a: str | Path, b: str | Path, progress: Progress | None = None) -> Comparison:
     """Compare the masks of two run folders, or of any two folders of masks; they pair by their stems.
 
-    Args:
-        a: first folder; its ``masks`` folder if it has one.
-        b: second folder.
-        progress: where the work reports to.
+    A folder that holds ``masks/`` stands for that one.
 
     Returns:
         The comparison; masks that cannot be read or have no counterpart are left out and listed.
@@ -220,16 +203,12 @@ def compare_folders(a: str | Path, b: str | Path, progress: Progress | None = No
     Raises:
         UsageError: a folder is missing or empty, or no masks pair.
     """
-    from .folders import pair_masks
-
     found = pair_masks(a, b)
     lonely = [Skipped(name, f"no mask in {b}") for name in found.only_pred]
     lonely += [Skipped(name, f"no mask in {a}") for name in found.only_true]
+    images = ImageCounts()
     with (progress or NullProgress()).stage("comparing masks", total=len(found.pairs)) as stage:
-
-        def counted() -> Iterator[tuple[str, Contingency | Skipped]]:
-            for name, a_path, b_path in found.pairs:
-                yield name, count_or_skip(name, a_path, b_path, read_mask)
-                stage.update()
-
-        return _compare(counted(), lonely)
+        for name, a_path, b_path in found.pairs:
+            _add(name, count_or_skip(name, a_path, b_path, read_mask), images, lonely)
+            stage.update()
+    return compare_counts(images, lonely)

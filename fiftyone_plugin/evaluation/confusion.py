@@ -14,11 +14,11 @@ import numpy as np
 
 from ..errors import UsageError
 
-__all__ = ["ConfusionMatrix", "Contingency", "count", "require_classes", "union", "validate"]
+__all__ = ["ConfusionMatrix", "Contingency", "count", "tabulate", "union", "validate"]
 
 # bins of the dense count (8 bytes each); sparse ids such as 65535 take the slower way over `np.unique`
 DENSE_BINS = 1 << 20
-# cells of a table, 8 bytes each: 8,192 classes squared
+# cells of a table, 8 bytes each: 8,192 classes squared; photographs taken for masks have a colour a pixel
 MOST_BINS = 1 << 26
 
 
@@ -138,19 +138,6 @@ def validate(pred: np.ndarray, true: np.ndarray, resize: bool = False) -> tuple[
     return pred, true
 
 
-def require_classes(n_pred: int, n_true: int) -> None:
-    """Refuse a table that memory would not hold: photographs taken for masks have as many colours as pixels.
-
-    Raises:
-        UsageError: there are too many different ids.
-    """
-    if n_true * max(n_pred, n_true) > MOST_BINS:
-        raise UsageError(
-            f"{n_pred:,} different predicted ids and {n_true:,} true ones are too many for classes: "
-            "are these photographs, or instance ids?"
-        )
-
-
 def _table(pred: np.ndarray, true: np.ndarray) -> Contingency:
     """Count every pair of ids of two checked masks, ignored ones too."""
     if not pred.size:
@@ -163,12 +150,27 @@ def _table(pred: np.ndarray, true: np.ndarray) -> Contingency:
         bins += true.astype(np.int32, copy=False)
         counts = np.bincount(bins.ravel(), minlength=n_pred * n_true).reshape(n_pred, n_true)
         return Contingency(np.arange(n_pred), np.arange(n_true), counts)
-    pred_ids, pred_index = np.unique(pred, return_inverse=True)
-    true_ids, true_index = np.unique(true, return_inverse=True)
-    require_classes(pred_ids.size, true_ids.size)
-    bins = pred_index.ravel() * true_ids.size + true_index.ravel()
-    counts = np.bincount(bins, minlength=pred_ids.size * true_ids.size).reshape(pred_ids.size, true_ids.size)
-    return Contingency(pred_ids.astype(np.int64), true_ids.astype(np.int64), counts)
+    return tabulate(pred.ravel(), true.ravel())
+
+
+def tabulate(pred: np.ndarray, true: np.ndarray, pixels: np.ndarray | None = None) -> Contingency:
+    """Return the table of pairs of ids, each (n,) integers >= 0, that stand for so many pixels, or for one.
+
+    Raises:
+        UsageError: there are too many different ids.
+    """
+    pred_ids, rows = np.unique(pred, return_inverse=True)
+    true_ids, columns = np.unique(true, return_inverse=True)
+    shape = pred_ids.size, true_ids.size
+    if true_ids.size * max(shape) > MOST_BINS:
+        raise UsageError(
+            f"{shape[0]:,} different predicted ids and {shape[1]:,} true ones are too many for classes: "
+            "are these photographs, or instance ids?"
+        )
+    counts = np.bincount(rows * true_ids.size + columns, pixels, true_ids.size * pred_ids.size)
+    return Contingency(
+        pred_ids.astype(np.int64), true_ids.astype(np.int64), counts.astype(np.int64).reshape(shape)
+    )
 
 
 def count(
@@ -232,16 +234,9 @@ class ConfusionMatrix:
 
     def add(self, table: Contingency) -> None:
         """Add counts made elsewhere, e.g. by :func:`count` in another thread."""
-        mine = self._table
-        if not (
-            np.isin(table.pred_ids, mine.pred_ids).all() and np.isin(table.true_ids, mine.true_ids).all()
-        ):
-            mine = self._table = mine.expand(table.pred_ids, table.true_ids)
-        rows, columns = (
-            np.searchsorted(mine.pred_ids, table.pred_ids),
-            np.searchsorted(mine.true_ids, table.true_ids),
-        )
-        mine.counts[np.ix_(rows, columns)] += table.counts
+        mine = self._table.expand(table.pred_ids, table.true_ids)
+        mine.counts[:] += table.expand(mine.pred_ids, mine.true_ids).counts
+        self._table = mine
 
     def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """Add the counts of another accumulator, e.g. of another worker's shard, and return self.

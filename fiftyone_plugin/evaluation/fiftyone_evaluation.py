@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import fiftyone.core.validation as fov
 import fiftyone.utils.eval.segmentation as fous
 import numpy as np
 
-from ..common.progress import NullProgress, Progress
+from ..common.progress import NullProgress, Progress, Stage
 from ..common.skipped import Skipped
 from ..errors import UsageError
 from .confusion import Contingency
@@ -25,25 +25,23 @@ from .fiftyone_masks import field_rules, map_mask_pairs
 from .fiftyone_metrics import custom_metrics
 from .fiftyone_results import LabelIds, PseudoMaskResults, options_of
 from .matching import Mapping
-from .options import Classes, EvaluationOptions, parse_classes
+from .options import Choices, Classes, EvaluationOptions, parse_classes
 from .per_image import ImageCounts
 from .report import LISTED_IDS, left_out_lines, short_ids
 from .summary import compare, map_images, require_images, score
 
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
-
+    from typing_extensions import Unpack
 
 __all__ = ["PseudoMaskEvaluation", "PseudoMaskEvaluationConfig", "PseudoMaskResults", "evaluate"]
 
 logger = logging.getLogger(__name__)
 
 #: what a config holds besides fields, and the defaults
-OPTIONS: dict[str, Any] = {
-    option.name: None if option.name == "ignore" else option.default
-    for option in fields(EvaluationOptions)
-    if option.name != "classes"
-}
+OPTIONS: dict[str, object] = {
+    option.name: option.default for option in fields(EvaluationOptions) if option.name != "classes"
+} | {"ignore": None}
 SAMPLE_SCORES = ("iou", "accuracy", "coverage")
 
 
@@ -56,14 +54,9 @@ def evaluate(
     *,
     classes: Classes | None = None,
     ignore: Iterable[int] | None = None,
-    unlabelled: int | None = 0,
-    background: int = 0,
     mapping: Mapping | None = None,
-    resize: bool = False,
-    boundary: float | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
     progress: Progress | None = None,
+    **choices: Unpack[Choices],
 ) -> PseudoMaskResults:
     """Evaluate a Segmentation field against ground truth, as a FiftyOne evaluation.
 
@@ -81,14 +74,10 @@ def evaluate(
             targets.
         ignore: ground-truth ids that take no part; default: where there are mask targets, the ids they do not
             name (as FiftyOne's own evaluation does), else none.
-        unlabelled: this and what follows: see :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
-        background: likewise.
         mapping: e.g. ``results.mapping`` of another split.
-        resize: likewise.
-        boundary: likewise.
-        replicates: likewise.
-        seed: likewise.
         progress: where the comparison reports to.
+        choices: ``unlabelled``, ``background``, ``resize``, ``boundary``, ``replicates`` and ``seed`` of
+            :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
 
     Returns:
         results with everything FiftyOne's segmentation results offer, ``evaluation`` (all scores),
@@ -101,28 +90,11 @@ def evaluate(
     """
     fov.validate_non_grouped_collection(samples)
     fov.validate_collection_label_fields(samples, (pred_field, gt_field), fol.Segmentation, same_type=True)
-    options = EvaluationOptions.of(
-        protocol,
-        None,
-        ignore,
-        mapping,
-        unlabelled=unlabelled,
-        background=background,
-        resize=resize,
-        boundary=boundary,
-        replicates=replicates,
-        seed=seed,
-    )
-    config = PseudoMaskEvaluationConfig(
-        pred_field,
-        gt_field,
-        **{
-            **{name: getattr(options, name) for name in OPTIONS},
-            "ignore": None if ignore is None else list(options.ignore),
-            "mapping": mapping.to_dict() if mapping else None,
-        },
-    )
-    method = config.build()
+    options = EvaluationOptions.of(protocol, None, ignore, mapping, **choices)
+    decided = {name: getattr(options, name) for name in OPTIONS}
+    decided["ignore"] = None if ignore is None else list(options.ignore)
+    decided["mapping"] = mapping.to_dict() if mapping else None
+    method = PseudoMaskEvaluationConfig(pred_field, gt_field, **decided).build()
     if eval_key is not None:
         method.validate_run(samples, eval_key)
     with (progress or NullProgress()).stage("comparing masks", len(samples)) as stage:
@@ -185,8 +157,8 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         self,
         samples: foc.SampleCollection,
         eval_key: str | None = None,
-        mask_targets: Any = None,
-        progress: Any = None,
+        mask_targets: Classes | None = None,
+        progress: bool | Callable[[fou.ProgressBar], None] | None = None,
     ) -> PseudoMaskResults:
         """Evaluate on behalf of FiftyOne's ``evaluate_segmentations(method=PseudoMaskEvaluationConfig)``."""
         with fou.ProgressBar(total=len(samples), progress=progress) as bar:
@@ -196,7 +168,7 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         return results
 
     def compare(
-        self, samples: foc.SampleCollection, eval_key: str | None, classes: Any, stage: Any
+        self, samples: foc.SampleCollection, eval_key: str | None, classes: Classes | None, stage: Stage
     ) -> PseudoMaskResults:
         """Compare all masks and score them; writes nothing.
 
@@ -207,37 +179,52 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         names = _names(samples, config.gt_field, classes)
         options = options_of(config, names)
         known = names if config.ignore is None and not options.spec.binary else None
-        images, pred_ids, true_ids, left_out = ImageCounts(), [], [], _NotCompared()
+        images, labels = ImageCounts(), LabelIds([], [], [])
+        skipped: list[Skipped] = []
+        left_out: list[str] = []
+        unnamed: Counter[int] = Counter()
+        unnamed_images = 0
         pairs = map_mask_pairs(
             samples,
             config.pred_field,
             config.gt_field,
             partial(_compare, options=options, known=known),
-            rules=(
-                field_rules(samples, config.pred_field),
-                field_rules(samples, config.gt_field, classes),
-            ),
+            rules=(field_rules(samples, config.pred_field), field_rules(samples, config.gt_field, classes)),
         )
         for sample_id, pred_id, true_id, compared in pairs:
             stage.update()
             if compared is None or isinstance(compared, Skipped):
-                left_out.add(sample_id, compared)
+                left_out.append(sample_id)
+                skipped += [compared] if compared else []
                 continue
-            table, extras, unnamed = compared
-            left_out.count_unnamed(unnamed)
+            table, extras, without_name = compared
+            unnamed.update(without_name)
+            unnamed_images += bool(without_name)
             images.append(sample_id, table, extras)
-            pred_ids.append(pred_id)
-            true_ids.append(true_id)
-        require_images(images, left_out.skipped)
-        left_out.require_named(images.pixels)
+            labels.pred.append(pred_id)
+            labels.true.append(true_id)
+        labels.samples.extend(images.names)
+        require_images(images, skipped)
+        if unnamed and not images.pixels:
+            raise UsageError(
+                f"nothing to score: no id of the ground truth has a name ({short_ids(unnamed)}); "
+                "name them in the mask targets, or give the ids to ignore"
+            )
         mapped = map_images(images, options)
         evaluation = score(mapped)
         if config.ignore is None and names:
             evaluation.settings["ignore"] = "ids without a name"
-        evaluation.settings |= left_out.settings()
+        evaluation.settings["left_out"] = left_out
+        evaluation.settings["skipped"] = [[entry.key, entry.reason] for entry in skipped]
+        if unnamed:
+            evaluation.settings["unnamed"] = {
+                "pixels": unnamed.total(),
+                "images": unnamed_images,
+                "n_ids": len(unnamed),
+                "ids": {str(id_): pixels for id_, pixels in unnamed.most_common(LISTED_IDS)},
+            }
         for line in left_out_lines(evaluation):
             logger.warning("%s", line)
-        labels = LabelIds(images.names, pred_ids, true_ids)
         return PseudoMaskResults(
             samples, config, eval_key, mapped, evaluation, labels, custom_metrics(evaluation), backend=self
         )
@@ -246,17 +233,16 @@ class PseudoMaskEvaluation(fous.SegmentationEvaluation):
         """Write the scores of every sample."""
         columns = results.evaluation.images
         for name in SAMPLE_SCORES:
-            values = [None if math.isnan(value) else value for value in columns[name]]
-            samples.set_values(
-                f"{eval_key}_{name}", dict(zip(columns["name"], values, strict=True)), key_field="id"
-            )
+            scores = zip(columns["name"], columns[name], strict=True)
+            values = {id_: None if math.isnan(value) else value for id_, value in scores}
+            samples.set_values(f"{eval_key}_{name}", values, key_field="id")
 
 
-def _names(samples: foc.SampleCollection, gt_field: str, classes: Any) -> dict[int, str] | None:
+def _names(samples: foc.SampleCollection, gt_field: str, classes: Classes | None) -> dict[int, str] | None:
     """Return the names of the classes: as given, or the mask targets of the field or the dataset."""
     dataset = samples._root_dataset
     targets = classes or dataset.mask_targets.get(gt_field) or dataset.default_mask_targets or None
-    if targets and not isinstance(targets, list) and fof.is_rgb_mask_targets(targets):
+    if isinstance(targets, dict) and fof.is_rgb_mask_targets(targets):
         targets = {fof.hex_to_int(key): name for key, name in targets.items()}
     return parse_classes(targets)
 
@@ -267,61 +253,6 @@ def _compare(
     """Compare two masks; pixels of the truth whose id is not ``known`` take no part, but are counted."""
     unnamed = _without_name(true, known) if known else {}
     return *compare(pred, true, options, list(unnamed) if known else None), unnamed
-
-
-class _NotCompared:
-    """Collects what is left out: samples, pairs of masks, pixels.
-
-    Attributes:
-        samples: ids of the samples that take no part, for whatever reason.
-        skipped: the images among them whose masks are damaged or do not fit.
-        unnamed: pixels of the ground truth whose id has no name, by id.
-        unnamed_images: images that have such pixels.
-    """
-
-    def __init__(self) -> None:
-        self.samples: list[str] = []
-        self.skipped: list[Skipped] = []
-        self.unnamed: Counter[int] = Counter()
-        self.unnamed_images = 0
-
-    def add(self, sample_id: str, reason: Skipped | None) -> None:
-        """Add a sample; without a reason it only lacks one of the two masks."""
-        self.samples.append(sample_id)
-        if reason is not None:
-            self.skipped.append(reason)
-
-    def count_unnamed(self, pixels: dict[int, int]) -> None:
-        """Add the pixels of one image that have ids without a name, by id."""
-        self.unnamed.update(pixels)
-        self.unnamed_images += bool(pixels)
-
-    def settings(self) -> dict[str, object]:
-        """Return it as JSON-serialisable settings of a result."""
-        found: dict[str, object] = {
-            "left_out": self.samples,
-            "skipped": [[entry.key, entry.reason] for entry in self.skipped],
-        }
-        if self.unnamed:
-            found["unnamed"] = {
-                "pixels": sum(self.unnamed.values()),
-                "images": self.unnamed_images,
-                "n_ids": len(self.unnamed),
-                "ids": {str(id_): pixels for id_, pixels in self.unnamed.most_common(LISTED_IDS)},
-            }
-        return found
-
-    def require_named(self, scored: int) -> None:
-        """Refuse to go on if not a pixel is left for want of names.
-
-        Raises:
-            UsageError: ``scored`` is 0 and there are ids without a name.
-        """
-        if self.unnamed and not scored:
-            raise UsageError(
-                f"nothing to score: no id of the ground truth has a name ({short_ids(self.unnamed)}); "
-                "name them in the mask targets, or give the ids to ignore"
-            )
 
 
 def _without_name(true: np.ndarray, names: dict[int, str]) -> dict[int, int]:

@@ -7,16 +7,17 @@ the mask, e.g. an edit that is not on disk yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from ..common.parallel import batched
+from ..common.remote import ahead
 from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
 from ..masks.files import load_mask
 from ..masks.rules import FIFTYONE, MaskRules
+from .options import Classes
 
 if TYPE_CHECKING:
     import fiftyone.core.collections as foc
@@ -25,19 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["field_rules", "map_mask_pairs", "stored_masks", "with_stored_mask"]
 
 T = TypeVar("T")
-Task = tuple[str, str, str, Future[T | Skipped | None]]
+_Stored = tuple[str | None, np.ndarray | None]  # a mask as `load_mask` takes it
+_Pair = tuple[tuple[str, str, str], str, _Stored, _Stored]
+BATCH = 64  # samples whose masks are held at once
 
-# samples whose masks are held at once
-BATCH = 64
 
-
-def field_rules(collection: foc.SampleCollection, field: str, targets: Any = None) -> MaskRules:
+def field_rules(collection: foc.SampleCollection, field: str, targets: Classes | None = None) -> MaskRules:
     """Return what the pixels of a Segmentation field mean: that depends on whether its targets are colours.
 
-    Args:
-        collection: a FiftyOne dataset or view.
-        field: name of the field.
-        targets: names by id or colour; default: the mask targets of the field, else of the dataset.
+    The targets are names by id or colour; default: the mask targets of the field, else of the dataset.
     """
     dataset = collection._root_dataset
     targets = targets or dataset.mask_targets.get(field) or dataset.default_mask_targets
@@ -62,18 +59,12 @@ def map_mask_pairs(
     pred_field: str,
     true_field: str,
     function: Callable[[np.ndarray, np.ndarray], T],
-    workers: int = 4,
     rules: tuple[MaskRules, MaskRules] = (FIFTYONE, FIFTYONE),
 ) -> Iterator[tuple[str, str, str, T | Skipped | None]]:
-    """Call a function with the masks of every sample of a FiftyOne collection, in threads.
+    """Call a function with the masks of two Segmentation fields of every sample, in threads.
 
-    Args:
-        samples: a ``fiftyone.core.collections.SampleCollection``.
-        pred_field: name of a Segmentation field.
-        true_field: name of a Segmentation field.
-        function: takes predicted and true ids, each (H, W); a UsageError says that they do not fit.
-        workers: threads that read masks and call ``function``.
-        rules: what the pixels of the two fields mean.
+    It takes predicted and true ids, each (H, W); a UsageError says that they do not fit. The rules say what
+    the pixels of the two fields mean.
 
     Yields:
         the ids of sample, predicted and true label, and what ``function`` returned, in the order of the
@@ -81,34 +72,25 @@ def map_mask_pairs(
         or the two do not fit, with the image's path for a key.
     """
 
-    def task(image: str, pred: tuple[str | None, Any], true: tuple[str | None, Any]) -> T | Skipped | None:
+    def task(pair: _Pair) -> tuple[str, str, str, T | Skipped | None]:
+        ids, image, pred, true = pair
         try:
-            masks = load_mask(*pred, rules[0]), load_mask(*true, rules[1])
-            return None if masks[0] is None or masks[1] is None else function(masks[0], masks[1])
+            a, b = load_mask(*pred, rules[0]), load_mask(*true, rules[1])
+            return *ids, None if a is None or b is None else function(a, b)
         except (ImageReadError, UsageError) as error:
-            return Skipped(image, str(error))
+            return *ids, Skipped(image, str(error))
 
-    fields = pred_field, true_field
+    return ahead(task, _pairs(samples, (pred_field, true_field)))
+
+
+def _pairs(samples: foc.SampleCollection, fields: tuple[str, str]) -> Iterator[_Pair]:
+    """Yield the ids of sample, predicted and true label, the image's path and the two masks."""
     columns = ["id", "filepath"] + [f"{f}.{part}" for f in fields for part in ("id", "mask_path")]
-    rows = zip(*samples.values(columns), strict=True)
     in_database = [with_stored_mask(samples, field) for field in fields]
-    with ThreadPoolExecutor(workers) as pool:
-        running: list[Task[T]] = []
-        for batch in batched(rows, BATCH):
-            stored = [
-                stored_masks(samples, [row[0] for row in batch if row[0] in known], field)
-                for field, known in zip(fields, in_database, strict=True)
-            ]
-            started = []
-            for id_, path, pred_id, pred_path, true_id, true_path in batch:
-                pred, true = (pred_path, stored[0].get(id_)), (true_path, stored[1].get(id_))
-                started.append((id_, pred_id, true_id, pool.submit(task, path, pred, true)))
-            # one batch is handed on while the next one is read
-            yield from _finish(running)
-            running = started
-        yield from _finish(running)
-
-
-def _finish(running: list[Task[T]]) -> Iterator[tuple[str, str, str, T | Skipped | None]]:
-    for sample_id, pred_id, true_id, future in running:
-        yield sample_id, pred_id, true_id, future.result()
+    for batch in batched(zip(*samples.values(columns), strict=True), BATCH):
+        preds, trues = (
+            stored_masks(samples, [row[0] for row in batch if row[0] in known], field)
+            for field, known in zip(fields, in_database, strict=True)
+        )
+        for id_, path, pred_id, pred_path, true_id, true_path in batch:
+            yield (id_, pred_id, true_id), path, (pred_path, preds.get(id_)), (true_path, trues.get(id_))

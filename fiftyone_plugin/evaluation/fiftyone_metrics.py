@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._version import PLUGIN_NAME
 from .result import EvaluationResult
 from .scoring import class_scores, cluster_scores
+
+if TYPE_CHECKING:
+    from fiftyone.utils.eval.segmentation import SegmentationResults
 
 __all__ = ["METRICS", "SegmentationMetric", "custom_metrics", "score_of"]
 
@@ -57,7 +60,7 @@ METRICS = (
 )
 
 
-def score_of(metric: SegmentationMetric, results: Any) -> float | None:
+def score_of(metric: SegmentationMetric, results: SegmentationResults) -> float | None:
     """Return a metric of FiftyOne segmentation results; ``None`` if they do not hold it.
 
     Results of this package answer with their own scores. For those of FiftyOne's ``evaluate_segmentations``
@@ -88,11 +91,10 @@ def _scores(result: EvaluationResult) -> dict[str, float]:
     return {metric.score: known.get(metric.score, math.nan) for metric in METRICS}
 
 
-def _from_matrix(results: Any) -> dict[str, float]:
+def _from_matrix(results: SegmentationResults) -> dict[str, float]:
     # FiftyOne's rows are the ground truth
-    keep = [i for i, name in enumerate(results.classes) if name != results.missing]
-    matrix = np.asarray(results.pixel_confusion_matrix).T
+    background = np.array([name == results.missing for name in results.classes])
     # predictions of the background stay, as errors
-    rest = [i for i in range(len(matrix)) if i not in keep]
-    matrix = matrix[np.ix_([*keep, *rest], keep)]
+    rows = np.argsort(background, kind="stable")
+    matrix = np.asarray(results.pixel_confusion_matrix).T[np.ix_(rows, np.flatnonzero(~background))]
     return {name: float(value) for name, value in (class_scores(matrix) | cluster_scores(matrix)).items()}

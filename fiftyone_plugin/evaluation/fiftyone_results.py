@@ -11,7 +11,7 @@ import numpy as np
 
 from ..common.skipped import Skipped
 from .matching import Mapping
-from .options import EvaluationOptions
+from .options import Choices, EvaluationOptions
 from .per_image import ImageCounts, pack, unpack
 from .result import EvaluationResult
 from .scoring import MappedImages
@@ -37,16 +37,14 @@ class LabelIds:
 
     def pack(self) -> dict[str, str]:
         """Return the ids as short JSON values."""
-        return {
-            name: pack(np.frombuffer(bytes.fromhex("".join(ids)), "V12")) for name, ids in vars(self).items()
-        }
+        ids = {name: bytes.fromhex("".join(found)) for name, found in vars(self).items()}
+        return {name: pack(np.frombuffer(found, "V12")) for name, found in ids.items()}
 
     @classmethod
     def unpack(cls, document: dict[str, str]) -> LabelIds:
         """Restore what :meth:`pack` returned."""
-        return cls(
-            **{name: [bytes(one).hex() for one in unpack(text, "V12")] for name, text in document.items()}
-        )
+        found = {name: unpack(text, "V12") for name, text in document.items()}
+        return cls(**{name: [bytes(one).hex() for one in ids] for name, ids in found.items()})
 
 
 class PseudoMaskResults(fous.SegmentationResults):
@@ -63,13 +61,13 @@ class PseudoMaskResults(fous.SegmentationResults):
     def __init__(
         self,
         samples: foc.SampleCollection,
-        config: Any,
+        config: fous.SegmentationEvaluationConfig,
         eval_key: str | None,
         mapped: MappedImages,
         evaluation: EvaluationResult,
         labels: LabelIds,
-        custom_metrics: dict[str, Any] | None = None,
-        backend: Any = None,
+        custom_metrics: dict[str, dict[str, object]] | None = None,
+        backend: fous.SegmentationEvaluation | None = None,
     ) -> None:
         classes = [*_unique(mapped.names), MISSING]
         super().__init__(
@@ -114,7 +112,12 @@ class PseudoMaskResults(fous.SegmentationResults):
 
     @classmethod
     def _from_dict(  # type: ignore[override]  # the bases name the last argument differently
-        cls, d: dict[str, Any], samples: foc.SampleCollection, config: Any, eval_key: str, **kwargs: Any
+        cls,
+        d: dict[str, Any],
+        samples: foc.SampleCollection,
+        config: fous.SegmentationEvaluationConfig,
+        eval_key: str,
+        **kwargs: fous.SegmentationEvaluation | None,
     ) -> PseudoMaskResults:
         stored = d["pseudomask"]
         labels = LabelIds.unpack(stored["labels"])
@@ -129,11 +132,12 @@ class PseudoMaskResults(fous.SegmentationResults):
         return cls(samples, config, eval_key, mapped, evaluation, labels, d.get("custom_metrics"), **kwargs)
 
 
-def options_of(config: Any, names: dict[int, str] | None) -> EvaluationOptions:
+def options_of(config: fous.SegmentationEvaluationConfig, names: dict[int, str] | None) -> EvaluationOptions:
     """Return the options that a config stands for; its ``ignore`` may be unknown, then it is empty."""
-    others = ("unlabelled", "background", "resize", "boundary", "replicates", "seed")
-    given = {name: getattr(config, name) for name in others}
-    return EvaluationOptions.of(config.protocol, names, config.ignore, config.mapping, **given)
+    given = {
+        name: getattr(config, name) for name in ("protocol", "ignore", "mapping", *Choices.__annotations__)
+    }
+    return EvaluationOptions.of(classes=names, **given)
 
 
 def _unique(names: dict[int, str]) -> list[str]:

@@ -16,9 +16,10 @@ from ..common.workshop import settle
 from ..errors import UsageError
 from ..masks.files import read_mask
 
-__all__ = ["FolderPairs", "mask_files", "pair_masks", "read_classes", "read_mask"]
+__all__ = ["FilePair", "FolderPairs", "mask_files", "pair_masks", "read_classes", "read_mask"]
 
 SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff"})
+FilePair = tuple[str, str | Path, str | Path]  # name, prediction, ground truth
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class FolderPairs:
     """Mask files of two folders, paired by relative path without extension.
 
     Attributes:
-        pairs: (name, prediction, ground truth), sorted by name.
+        pairs: sorted by name.
         only_pred: predictions without ground truth, by name.
         only_true: ground truth without prediction, by name.
     """
 
-    pairs: list[tuple[str, str | Path, str | Path]]
+    pairs: list[FilePair]
     only_pred: list[str]
     only_true: list[str]
 
@@ -54,29 +55,23 @@ def mask_files(folder: str | Path) -> dict[str, str]:
 
 
 def _masks(folder: Path, what: str) -> dict[str, str | Path]:
-    """Return relative POSIX path without extension -> file."""
+    """Return relative POSIX path without extension -> file, or its address."""
+    root: str | Path
+    files: dict[str, str | Path]
     if (url := url_of(folder)) is not None:
-        return _masks_in_store(url, what)
-    settle(folder)
-    if not folder.is_dir():
-        raise UsageError(f"the folder of {what} does not exist: {folder}")
-    root = folder / "masks" if (folder / "masks").is_dir() else folder
-    return {name: root / path for name, path in _some(mask_files(root), root, what).items()}
-
-
-def _masks_in_store(url: str, what: str) -> dict[str, str | Path]:
-    """Do as :func:`_masks` with an address."""
-    below = join_url(url, "masks")
-    root, found = below, mask_files(below)
-    if not found:
-        root, found = url, mask_files(url)
-    return {name: join_url(root, path) for name, path in _some(found, url, what).items()}
-
-
-def _some(found: dict[str, str], root: str | Path, what: str) -> dict[str, str]:
-    if not found:
+        root = join_url(url, "masks")
+        if not (found := mask_files(root)):
+            root, found = url, mask_files(url)
+        files = {name: join_url(root, path) for name, path in found.items()}
+    else:
+        settle(folder)
+        if not folder.is_dir():
+            raise UsageError(f"the folder of {what} does not exist: {folder}")
+        root = folder / "masks" if (folder / "masks").is_dir() else folder
+        files = {name: root / path for name, path in mask_files(root).items()}
+    if not files:
         raise UsageError(f"no masks ({', '.join(sorted(SUFFIXES))}) in {root}, the folder of {what}")
-    return found
+    return files
 
 
 def pair_masks(pred_dir: str | Path, true_dir: str | Path) -> FolderPairs:

@@ -16,6 +16,7 @@ from ..common.files import write_json
 from ..common.untrusted import read_json
 from ..errors import UsageError
 from .confusion import Contingency, union
+from .metrics import divide
 
 __all__ = ["Mapping", "hungarian_counts", "hungarian_iou", "identity", "iou_matrix", "majority"]
 
@@ -57,9 +58,7 @@ class Mapping:
     def apply_to_table(self, table: Contingency, class_ids: np.ndarray) -> np.ndarray:
         """Return pixels by mapped class and true class.
 
-        Args:
-            table: counts by cluster and class.
-            class_ids: (C,) ascending class ids, a superset of ``table.true_ids``.
+        ``class_ids`` are (C,) ascending class ids, a superset of ``table.true_ids``.
 
         Returns:
             (C + 1, C) int64; row i < C holds the pixels predicted as ``class_ids[i]``, the last row those
@@ -131,7 +130,7 @@ class Mapping:
             raise UsageError(f"{path}: {error}") from error
 
 
-def _id(value: Any) -> int:
+def _id(value: int | str) -> int:
     number = int(value)
     if not 0 <= number < 1 << 32:
         raise ValueError(f"{number} is no id of a mask")
@@ -141,14 +140,12 @@ def _id(value: Any) -> int:
 def iou_matrix(counts: np.ndarray, class_pixels: np.ndarray | None = None) -> np.ndarray:
     """Return (K, C) float: IoU of every cluster with every class; 0 where both are empty.
 
-    Args:
-        counts: (K, C) pixels.
-        class_pixels: (C,) pixels of each class, where more than ``counts`` shows (unlabelled ones).
+    ``counts`` are (K, C) pixels, ``class_pixels`` (C,) those of each class where there are more (unlabelled).
     """
     counts = np.asarray(counts, np.float64)
     of_class = counts.sum(axis=0) if class_pixels is None else np.asarray(class_pixels, np.float64)
     unions = counts.sum(axis=1, keepdims=True) + of_class - counts
-    return np.asarray(np.divide(counts, unions, out=np.zeros_like(counts), where=unions > 0))
+    return np.asarray(np.nan_to_num(divide(counts, unions)))
 
 
 def _assign(value: np.ndarray, table: Contingency, keep_empty: bool) -> dict[int, int]:
@@ -173,9 +170,7 @@ def hungarian_iou(table: Contingency) -> dict[int, int]:
 def hungarian_counts(table: Contingency, keep_empty: bool = False) -> dict[int, int]:
     """Match one to one so that most pixels agree.
 
-    Args:
-        table: counts by cluster and class.
-        keep_empty: keep pairs that share no pixel, so that min(K, C) clusters are always matched.
+    With ``keep_empty`` also pairs that share no pixel, so that min(K, C) clusters are always matched.
     """
     return _assign(table.counts, table, keep_empty)
 

@@ -22,6 +22,7 @@ import numpy as np
 __all__ = [
     "accuracy_per_class",
     "adjusted_rand_index",
+    "divide",
     "f1_per_class",
     "f_beta",
     "frequency_weighted_iou",
@@ -35,7 +36,8 @@ __all__ = [
 ]
 
 
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Return the quotient as float64, nan where the denominator is not above 0."""
     numerator, denominator = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
@@ -60,32 +62,32 @@ def iou_per_class(matrix: np.ndarray) -> np.ndarray:
         [0.75, 0.8]
     """
     hits, predicted, true = _parts(matrix)
-    return _divide(hits, predicted + true - hits)
+    return divide(hits, predicted + true - hits)
 
 
 def accuracy_per_class(matrix: np.ndarray) -> np.ndarray:
     """Return the share of every class's pixels predicted right (recall), (..., C); nan if it has none."""
     hits, _, true = _parts(matrix)
-    return _divide(hits, true)
+    return divide(hits, true)
 
 
 def precision_per_class(matrix: np.ndarray) -> np.ndarray:
     """Return the share of pixels predicted as a class that are of it, (..., C); nan if never predicted."""
     hits, predicted, _ = _parts(matrix)
-    return _divide(hits, predicted)
+    return divide(hits, predicted)
 
 
 def f1_per_class(matrix: np.ndarray) -> np.ndarray:
     """Return F1 (Dice) of every class, (..., C); nan where it is neither true nor predicted."""
     hits, predicted, true = _parts(matrix)
-    return _divide(2 * hits, predicted + true)
+    return divide(2 * hits, predicted + true)
 
 
 def mean_over_classes(values: np.ndarray) -> np.ndarray:
     """Return the mean over the last axis, nan skipped; nan where all are nan."""
     values = np.asarray(values, np.float64)
     known = ~np.isnan(values)
-    return _divide(np.where(known, values, 0.0).sum(-1), known.sum(-1))
+    return divide(np.where(known, values, 0.0).sum(-1), known.sum(-1))
 
 
 def mean_over_true_classes(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -101,14 +103,14 @@ def mean_over_true_classes(values: np.ndarray, matrix: np.ndarray) -> np.ndarray
 def pixel_accuracy(matrix: np.ndarray) -> np.ndarray:
     """Return the share of pixels predicted right, (...)."""
     hits, _, true = _parts(matrix)
-    return _divide(hits.sum(-1), true.sum(-1))
+    return divide(hits.sum(-1), true.sum(-1))
 
 
 def frequency_weighted_iou(matrix: np.ndarray) -> np.ndarray:
     """Return IoU averaged over classes with the weight of their share of true pixels, (...)."""
     _, _, true = _parts(matrix)
     weighted = np.where(true > 0, true * np.nan_to_num(iou_per_class(matrix)), 0.0)
-    return _divide(weighted.sum(-1), true.sum(-1))
+    return divide(weighted.sum(-1), true.sum(-1))
 
 
 def f_beta(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray, beta2: float = 0.3) -> np.ndarray:
@@ -118,7 +120,7 @@ def f_beta(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray, beta2: flo
     """
     hits, predicted, true = (np.asarray(v, np.float64) for v in (hits, predicted, true))
     # rounding can exceed 1 by a unit in the last place
-    return np.asarray(np.minimum(_divide((1 + beta2) * hits, beta2 * true + predicted), 1.0))
+    return np.asarray(np.minimum(divide((1 + beta2) * hits, beta2 * true + predicted), 1.0))
 
 
 def mean_absolute_error(matrix: np.ndarray) -> np.ndarray:
@@ -140,14 +142,14 @@ def adjusted_rand_index(table: np.ndarray) -> np.ndarray:
     both, pred_only, true_only = squares - n, rows - squares, columns - squares
     neither = n**2 - rows - columns + squares
     chance = (both + true_only) * (true_only + neither) + (both + pred_only) * (pred_only + neither)
-    value = _divide(2.0 * (both * neither - true_only * pred_only), chance)
+    value = divide(2.0 * (both * neither - true_only * pred_only), chance)
     equal = (pred_only == 0) & (true_only == 0)
     return np.where(n > 0, np.where(equal, 1.0, value), np.nan)
 
 
 def _entropy(weights: np.ndarray) -> np.ndarray:
     """Return the entropy in nats of distributions over the last axis, given as unnormalised weights."""
-    share = _divide(weights, weights.sum(-1, keepdims=True))
+    share = divide(weights, weights.sum(-1, keepdims=True))
     return np.asarray(-np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0.0).sum(-1))
 
 
@@ -161,5 +163,5 @@ def normalized_mutual_info(table: np.ndarray) -> np.ndarray:
     predicted, true = _entropy(table.sum(-1)), _entropy(table.sum(-2))
     mutual = predicted + true - _entropy(table.reshape(*table.shape[:-2], -1))
     single = (predicted == 0) & (true == 0)
-    value = np.where(single, 1.0, np.nan_to_num(_divide(np.maximum(mutual, 0.0), (predicted + true) / 2)))
+    value = np.where(single, 1.0, np.nan_to_num(divide(np.maximum(mutual, 0.0), (predicted + true) / 2)))
     return np.where(table.sum((-2, -1)) > 0, np.minimum(value, 1.0), np.nan)

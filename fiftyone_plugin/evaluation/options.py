@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ..errors import UsageError
 from .matching import Mapping
 from .protocols import DEFAULT, EvaluationProtocol, get_protocol
 
-__all__ = ["Classes", "EvaluationOptions", "parse_classes"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Choices", "Classes", "EvaluationOptions", "parse_classes"]
 
 MAX_REPLICATES = 1_000_000
 Classes = dict[int, str] | dict[str, str] | Sequence[str]
@@ -24,10 +27,9 @@ def parse_classes(classes: Classes | None) -> dict[int, str] | None:
     """
     if classes is None:
         return None
+    items: Iterable[tuple[int | str, str]]
     try:
-        items: Iterable[tuple[Any, Any]] = (
-            classes.items() if isinstance(classes, dict) else enumerate(classes)
-        )
+        items = classes.items() if isinstance(classes, dict) else enumerate(classes)
         parsed = {int(key): str(name) for key, name in items}
     except (TypeError, ValueError) as error:
         raise UsageError(
@@ -36,6 +38,17 @@ def parse_classes(classes: Classes | None) -> dict[int, str] | None:
     if not parsed or min(parsed) < 0 or isinstance(classes, str):
         raise UsageError("classes need at least one name, and ids from 0 on")
     return parsed
+
+
+class Choices(TypedDict, total=False):
+    """Attributes of :class:`EvaluationOptions` that functions only pass on."""
+
+    unlabelled: int | None
+    background: int
+    resize: bool
+    boundary: float | None
+    replicates: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,8 @@ class EvaluationOptions:
         protocol: str | None = None,
         classes: Classes | None = None,
         ignore: Iterable[int] | None = None,
-        mapping: Mapping | dict[str, Any] | None = None,
-        **others: Any,
+        mapping: Mapping | dict[str, object] | None = None,
+        **choices: Unpack[Choices],
     ) -> EvaluationOptions:
         """Return the options that public arguments stand for.
 
@@ -98,7 +111,7 @@ class EvaluationOptions:
             classes: names by id, or a list that names ids by position.
             ignore: ids in any order.
             mapping: also as :meth:`Mapping.to_dict` gives it.
-            others: further attributes.
+            choices: further attributes.
 
         Raises:
             UsageError: see the class, or ``classes`` are neither of the two.
@@ -106,7 +119,7 @@ class EvaluationOptions:
         mapping = Mapping.from_dict(mapping) if isinstance(mapping, dict) else mapping
         name = protocol or (mapping.protocol if mapping else DEFAULT)
         ids = tuple(sorted({int(i) for i in ignore or ()}))
-        return cls(name, parse_classes(classes), ids, mapping=mapping, **others)
+        return cls(name, parse_classes(classes), ids, mapping=mapping, **choices)
 
     @property
     def spec(self) -> EvaluationProtocol:

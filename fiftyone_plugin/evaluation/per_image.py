@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UsageError
-from .confusion import Contingency, require_classes, union
+from .confusion import Contingency, tabulate
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -48,29 +48,8 @@ class ImageCounts:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.extras: dict[str, array[float]] = {}
-        self._ends = array("Q")
-        self._pred, self._true, self._count = array("I"), array("I"), array("I")
-
-    @classmethod
-    def from_cells(
-        cls,
-        names: list[str],
-        sizes: np.ndarray,
-        pred: np.ndarray,
-        true: np.ndarray,
-        count: np.ndarray,
-        extras: dict[str, np.ndarray],
-    ) -> ImageCounts:
-        """Build from columns: ``sizes`` cells an image, and their ids and counts one after the other."""
-        images = cls()
-        images.names = list(names)
-        images._ends.frombytes(np.cumsum(sizes, dtype=np.uint64).tobytes())
-        for store, values in ((images._pred, pred), (images._true, true), (images._count, count)):
-            store.frombytes(values.astype(np.uint32).tobytes())
-        images.extras = {
-            key: array("d", values.astype(np.float64).tobytes()) for key, values in extras.items()
-        }
-        return images
+        self._ends = array("Q")  # cells up to the end of every image
+        self._cells = array("I")  # predicted id, true id and pixels of one after the other
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,19 +57,16 @@ class ImageCounts:
     @property
     def pixels(self) -> int:
         """Pixels counted, of all images."""
-        return int(np.frombuffer(self._count, np.uint32).sum(dtype=np.int64)) if self._count else 0
+        return int(self._columns()[2].sum())
 
     def append(self, name: str, table: Contingency, extras: dict[str, float] | None = None) -> None:
         """Add one image. Ids and counts must fit 32 bits."""
         rows, columns = np.nonzero(table.counts)
-        for store, values in (
-            (self._pred, table.pred_ids[rows]),
-            (self._true, table.true_ids[columns]),
-            (self._count, table.counts[rows, columns]),
-        ):
-            store.frombytes(values.astype(np.uint32).tobytes())
+        self._cells.frombytes(
+            _packed(table.pred_ids[rows], table.true_ids[columns], table.counts[rows, columns])
+        )
         self.names.append(name)
-        self._ends.append(len(self._count))
+        self._ends.append(len(self._cells) // 3)
         extras = extras or {}
         for key in extras:
             self.extras.setdefault(key, array("d", [math.nan] * (len(self.names) - 1)))
@@ -100,27 +76,18 @@ class ImageCounts:
     @property
     def cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Image number, predicted id, true id and pixel count of every non-zero cell, each (n,) int64."""
-        sizes = np.diff(np.frombuffer(self._ends, np.uint64).astype(np.int64), prepend=np.int64(0)).astype(
-            np.int64
-        )
-        images = np.repeat(np.arange(len(self)), sizes)
-        ids = (
-            np.frombuffer(store, np.uint32).astype(np.int64)
-            for store in (self._pred, self._true, self._count)
-        )
-        return (images, *ids)  # type: ignore[return-value]
+        images = np.repeat(np.arange(len(self)), np.diff([0, *self._ends]))
+        pred, true, count = self._columns()
+        return images, pred, true, count
+
+    def _columns(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return predicted ids, true ids and pixels of some cells, (3, n) int64."""
+        cells = np.frombuffer(self._cells, np.uint32).reshape(-1, 3)[start:stop]
+        return np.asarray(cells.T, np.int64, order="C")
 
     def __getitem__(self, index: int) -> Contingency:
         """Return the table of one image."""
-        start, end = self._ends[index - 1] if index else 0, self._ends[index]
-        pred, true, count = (
-            np.frombuffer(store, np.uint32)[start:end].astype(np.int64)
-            for store in (self._pred, self._true, self._count)
-        )
-        pred_ids, true_ids = union(pred), union(true)
-        counts = np.zeros((pred_ids.size, true_ids.size), np.int64)
-        counts[np.searchsorted(pred_ids, pred), np.searchsorted(true_ids, true)] = count
-        return Contingency(pred_ids, true_ids, counts)
+        return tabulate(*self._columns(self._ends[index - 1] if index else 0, self._ends[index]))
 
     def __iter__(self) -> Iterator[Contingency]:
         return (self[i] for i in range(len(self)))
@@ -131,12 +98,7 @@ class ImageCounts:
         Raises:
             UsageError: so many different ids are no classes.
         """
-        _, pred, true, count = self.cells
-        pred_ids, true_ids = union(pred), union(true)
-        require_classes(pred_ids.size, true_ids.size)
-        counts = np.zeros((pred_ids.size, true_ids.size), np.int64)
-        np.add.at(counts, (np.searchsorted(pred_ids, pred), np.searchsorted(true_ids, true)), count)
-        return Contingency(pred_ids, true_ids, counts)
+        return tabulate(*self._columns())
 
     def sparse(self, rows: np.ndarray, n_rows: int, true_ids: np.ndarray) -> csr_matrix:
         """Return (images, n_rows * C) pixel counts, one flattened (n_rows, C) matrix an image.
@@ -178,11 +140,7 @@ class ImageCounts:
 
     @classmethod
     def decode(cls, document: dict[str, Any], names: list[str]) -> ImageCounts:
-        """Restore what :meth:`encode` returned.
-
-        Args:
-            document: the encoded counts.
-            names: one name an image.
+        """Restore what :meth:`encode` returned, with one name an image.
 
         Raises:
             UsageError: encoded in a format this version does not read.
@@ -197,5 +155,15 @@ class ImageCounts:
         cells = sums[1:] - np.repeat(sums[np.cumsum(sizes) - sizes], sizes)
         pred_ids, true_ids = (np.array(document[key], np.int64) for key in ("pred_ids", "true_ids"))
         rows, columns = np.divmod(cells, max(true_ids.size, 1))
-        extras = {key: unpack(text, "<f8") for key, text in document["extras"].items()}
-        return cls.from_cells(names, sizes, pred_ids[rows], true_ids[columns], count, extras)
+        images = cls()
+        images.names = list(names)
+        images._ends.extend(np.cumsum(sizes).tolist())
+        images._cells.frombytes(_packed(pred_ids[rows], true_ids[columns], count))
+        images.extras = {
+            key: array("d", unpack(text, "<f8").tolist()) for key, text in document["extras"].items()
+        }
+        return images
+
+
+def _packed(pred: np.ndarray, true: np.ndarray, count: np.ndarray) -> bytes:
+    return np.stack([pred, true, count], axis=1).astype(np.uint32).tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import UsageError, unknown
 from . import matching
@@ -56,10 +57,6 @@ class EvaluationProtocol:
         return Mapping(clusters, self.name, background if self.fill_background else None)
 
 
-def _datus(table: Contingency) -> dict[int, int]:
-    return matching.hungarian_counts(table, keep_empty=True)
-
-
 _ALL = (
     EvaluationProtocol(
         "iou-hungarian",
@@ -91,7 +88,7 @@ _ALL = (
     EvaluationProtocol(
         "datus_drop",
         "as count-hungarian, but pixels without a class are left out of the score: flatters, see 'kept'",
-        _datus,
+        partial(matching.hungarian_counts, keep_empty=True),
         drop_unmatched=True,
     ),
     EvaluationProtocol(

@@ -53,10 +53,7 @@ def format_markdown(result: EvaluationResult) -> str:
         "| score | % | 95 % interval |",
         "| --- | ---: | ---: |",
     ]
-    lines += [
-        f"| {LABELS.get(name, name)} | {percent(value)} | {_interval(result.confidence.get(name))} |"
-        for name, value in result.scores.items()
-    ]
+    lines += [f"| {' | '.join(row)} |" for row in _score_rows(result)]
     notes = [plain_markdown(line) for line in left_out_lines(result)]
     listed = [f"- {plain_markdown(str(entry))}" for entry in result.skipped[:LISTED]]
     return "\n".join([*lines, *(f"\n{note}" for note in notes), *(["", *listed] if listed else [])])
@@ -76,30 +73,27 @@ def format_result(result: EvaluationResult) -> str:
             f"kept      {percent(result.kept)} % of the pixels are scored, the protocol drops the rest"
         )
     head += [f"note      {printable(line)}" for line in left_out_lines(result)]
-    scores = [
-        [LABELS.get(name, name), percent(value), _interval(result.confidence.get(name))]
-        for name, value in result.scores.items()
-    ]
     classes = [
         [
             f"{entry['id']} {entry['name']}" if entry["name"] != str(entry["id"]) else entry["name"],
-            percent(entry["iou"]),
-            percent(entry["accuracy"]),
-            percent(entry["f1"]),
+            *(percent(entry[score]) for score in ("iou", "accuracy", "f1")),
             percent(entry["pixels"] / result.n_pixels),
             " ".join(map(str, entry["clusters"])) or "-",
         ]
         for entry in result.per_class
     ]
-    header = ["class", "IoU", "accuracy", "F1", "share", "clusters"]
-    tables = [format_table(["score", "%", "95 % interval"], scores)]
+    tables = [format_table(["score", "%", "95 % interval"], _score_rows(result))]
     if not spec.per_image:
-        tables.append(format_table(header, classes))
+        tables.append(format_table(["class", "IoU", "accuracy", "F1", "share", "clusters"], classes))
     return "\n\n".join(["\n".join(head), *tables])
 
 
-def _interval(bounds: tuple[float, float] | None) -> str:
-    return f"{percent(bounds[0])} .. {percent(bounds[1])}" if bounds else ""
+def _score_rows(result: EvaluationResult) -> list[list[str]]:
+    """Return what every score is called, its value and its interval."""
+    return [
+        [LABELS.get(name, name), percent(value), " .. ".join(map(percent, result.confidence.get(name, ())))]
+        for name, value in result.scores.items()
+    ]
 
 
 def short_ids(ids: Iterable[int]) -> str:
@@ -109,9 +103,12 @@ def short_ids(ids: Iterable[int]) -> str:
 
 def left_out_lines(result: EvaluationResult) -> list[str]:
     """Return a line on images that could not be compared, and one on pixels without a name, as far as any."""
-    lines = [line] if (line := _skipped_line(result)) else []
-    unnamed = result.settings.get("unnamed")
-    if unnamed:
+    lines = []
+    if skipped := result.skipped:
+        left_out = f"{_count(len(skipped), 'image')} left out, with masks that cannot be compared"
+        rest = f"; and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
+        lines.append(f"{left_out}: {skipped[0]}{rest}")
+    if unnamed := result.settings.get("unnamed"):
         n = unnamed["n_ids"]
         more = f", and {n - LISTED_IDS:,} more" if n > LISTED_IDS else ""
         lines.append(
@@ -119,15 +116,6 @@ def left_out_lines(result: EvaluationResult) -> list[str]:
             f"({_count(unnamed['pixels'], 'pixel')} in {_count(unnamed['images'], 'image')})"
         )
     return lines
-
-
-def _skipped_line(result: EvaluationResult) -> str:
-    """Return one line on the images that could not be compared, ``""`` if there are none."""
-    skipped = result.skipped
-    if not skipped:
-        return ""
-    rest = f"; and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
-    return f"{_count(len(skipped), 'image')} left out, with masks that cannot be compared: {skipped[0]}{rest}"
 
 
 def _count(n: int, what: str) -> str:

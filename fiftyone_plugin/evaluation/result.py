@@ -20,6 +20,8 @@ from .protocols import get_protocol
 __all__ = ["EvaluationResult", "over_seeds"]
 
 FORMAT = 1
+MEASURED = ("coverage", "kept", "scores", "confidence", "per_class")
+COUNTED = ("pred_ids", "true_ids", "counts")
 
 
 @dataclass
@@ -81,12 +83,8 @@ class EvaluationResult:
 
     def worst(self, n: int, by: str = "iou") -> list[str]:
         """Return the names of the ``n`` images of lowest ``by``, worst first, without unmeasured ones."""
-        known = [
-            (value, name)
-            for value, name in zip(self.images[by], self.images["name"], strict=True)
-            if value == value
-        ]
-        return [name for _, name in sorted(known)[:n]]
+        rows = zip(self.images[by], self.images["name"], strict=True)
+        return [name for _, name in sorted(row for row in rows if not math.isnan(row[0]))[:n]]
 
     def to_dict(self) -> dict[str, object]:
         """Return JSON-serialisable values; nan becomes ``None``."""
@@ -98,19 +96,11 @@ class EvaluationResult:
             "pixels": self.n_pixels,
             "K": self.n_clusters,
             "classes": self.n_classes,
-            "coverage": _plain(self.coverage),
-            "kept": _plain(self.kept),
-            "scores": _plain(self.scores),
-            "confidence": _plain(self.confidence),
-            "per_class": _plain(self.per_class),
+            **_plain({name: getattr(self, name) for name in MEASURED}),
             "mapping": self.mapping.to_dict() if self.mapping else None,
             "settings": _plain(self.settings),
             "images": _plain(self.images),
-            "confusion": {
-                "pred_ids": self.table.pred_ids.tolist(),
-                "true_ids": self.table.true_ids.tolist(),
-                "counts": self.table.counts.tolist(),
-            },
+            "confusion": _plain({name: getattr(self.table, name) for name in COUNTED}),
         }
 
     @classmethod
@@ -124,33 +114,19 @@ class EvaluationResult:
             raise UsageError(
                 f"the evaluation has format {document.get('format')}, this version reads {FORMAT}"
             )
-        confusion = {key: np.array(value, np.int64) for key, value in document["confusion"].items()}
-        shape = confusion["pred_ids"].size, confusion["true_ids"].size
+        pred_ids, true_ids, counts = (np.array(document["confusion"][name], np.int64) for name in COUNTED)
+        measured = {name: _with_nan(document[name]) for name in (*MEASURED, "images")}
+        measured["confidence"] = {key: tuple(bounds) for key, bounds in measured["confidence"].items()}
         return cls(
             protocol=document["protocol"],
-            scores={key: _number(value) for key, value in document["scores"].items()},
-            confidence={
-                key: (_number(low), _number(high)) for key, (low, high) in document["confidence"].items()
-            },
-            per_class=[
-                {key: _number(value) if value is None else value for key, value in entry.items()}
-                for entry in document["per_class"]
-            ],
+            **measured,
             mapping=Mapping.from_dict(document["mapping"]) if document["mapping"] else None,
             n_images=document["n"],
             n_pixels=document["pixels"],
             n_clusters=document["K"],
             n_classes=document["classes"],
-            coverage=_number(document["coverage"]),
-            kept=_number(document["kept"]),
             settings=document["settings"],
-            images={
-                key: list(values) if key == "name" else [_number(value) for value in values]
-                for key, values in document["images"].items()
-            },
-            table=Contingency(
-                confusion["pred_ids"], confusion["true_ids"], confusion["counts"].reshape(shape)
-            ),
+            table=Contingency(pred_ids, true_ids, counts.reshape(pred_ids.size, true_ids.size)),
         )
 
     def save(self, path: str | Path) -> None:
@@ -162,7 +138,12 @@ class EvaluationResult:
         write_json(Path(path), self.to_dict(), sort_keys=False)
 
 
-def _number(value: float | None) -> float:
+def _with_nan(value: Any) -> Any:
+    """Return a document with nan for ``None``."""
+    if isinstance(value, dict):
+        return {key: _with_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(inner) for inner in value]
     return math.nan if value is None else value
 
 

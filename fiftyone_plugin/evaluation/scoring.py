@@ -71,41 +71,29 @@ class MappedImages:
 
 def class_rows(matrix: np.ndarray, labels: dict[int, str], mapping: Mapping | None) -> list[dict[str, Any]]:
     """Return one entry a class for :attr:`EvaluationResult.per_class`."""
-    columns = zip(
-        labels.items(),
-        metrics.iou_per_class(matrix).tolist(),
-        metrics.f1_per_class(matrix).tolist(),
-        metrics.accuracy_per_class(matrix).tolist(),
-        metrics.precision_per_class(matrix).tolist(),
-        matrix.sum(axis=0).tolist(),
-        strict=True,
-    )
+    columns = {
+        "iou": metrics.iou_per_class(matrix),
+        "f1": metrics.f1_per_class(matrix),
+        "accuracy": metrics.accuracy_per_class(matrix),
+        "precision": metrics.precision_per_class(matrix),
+        "pixels": matrix.sum(axis=0),
+    }
     clusters = mapping.clusters if mapping else {}
     return [
         {
-            "id": id_,
-            "name": name,
-            "iou": iou,
-            "f1": f1,
-            "accuracy": accuracy,
-            "precision": precision,
-            "pixels": pixels,
+            **{"id": id_, "name": name},
+            **{key: values[i].item() for key, values in columns.items()},
             "clusters": sorted(k for k, c in clusters.items() if c == id_),
         }
-        for (id_, name), iou, f1, accuracy, precision, pixels in columns
+        for i, (id_, name) in enumerate(labels.items())
     ]
 
 
 def resample(n: int, replicates: int, seed: int, width: int = 1) -> Iterator[np.ndarray]:
     """Yield how often each of ``n`` images is drawn in each replicate, in (b, n) chunks.
 
-    The draws depend on ``seed`` alone, not on the chunking.
-
-    Args:
-        n: images.
-        replicates: rows of all chunks together.
-        seed: seeds the draws.
-        width: numbers the caller will hold for each row, so that chunks stay small.
+    The draws depend on ``seed`` alone, not on the chunking. Chunks are so small that a caller may hold
+    ``width`` numbers for each of their rows.
     """
     rng = np.random.default_rng(seed)
     size = max(1, min(replicates, CHUNK // max(n, width)))
@@ -115,23 +103,12 @@ def resample(n: int, replicates: int, seed: int, width: int = 1) -> Iterator[np.
 
 
 def pooled_replicates(
-    matrices: csr_matrix,
-    shape: tuple[int, int],
-    score: PooledScores,
-    replicates: int,
-    seed: int,
+    matrices: csr_matrix, shape: tuple[int, int], score: PooledScores, replicates: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Score the pooled counts of every replicate.
+    """Return score name -> (replicates,) values of the pooled counts of every replicate.
 
-    Args:
-        matrices: (images, R * C) counts.
-        shape: (R, C).
-        score: (b, R, C) counts -> score name -> (b,) values.
-        replicates: how many.
-        seed: see :func:`resample`.
-
-    Returns:
-        score name -> (replicates,) values.
+    ``matrices`` are counts, (images, R * C) with (R, C) for a shape; ``score`` makes (b,) values by name of
+    (b, R, C) counts.
     """
     transposed = matrices.T.tocsr()
     chunks = [
@@ -143,21 +120,17 @@ def pooled_replicates(
 
 def weighted_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     """Return the (replicates,) mean of per-image ``values`` (n,) in every replicate, nan skipped."""
-    known = ~np.isnan(values)
-    filled = np.where(known, values, 0.0)
-    with np.errstate(invalid="ignore"):
-        return np.concatenate([(w @ filled) / (w @ known) for w in resample(values.size, replicates, seed)])
+    known, filled = ~np.isnan(values), np.nan_to_num(values)
+    draws = resample(values.size, replicates, seed)
+    return np.concatenate([metrics.divide(w @ filled, w @ known) for w in draws])
 
 
 def image_columns(mapped: MappedImages) -> dict[str, np.ndarray]:
     """Return per-image values by name, each (n,) float."""
     matrices = mapped.matrices
     step = max(1, CHUNK // matrices.shape[1])
-    dense = (
-        matrices[start : start + step].toarray().reshape(-1, *mapped.shape)
-        for start in range(0, matrices.shape[0], step)
-    )
-    chunks = [_image_values(matrix, mapped.options.spec) for matrix in dense]
+    parts = (matrices[start : start + step] for start in range(0, matrices.shape[0], step))
+    chunks = [_image_values(part.toarray().reshape(-1, *mapped.shape), mapped.options.spec) for part in parts]
     columns = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
     extras = {key: np.array(values) for key, values in mapped.images.extras.items()}
     return {**columns, "coverage": _coverage(mapped), **extras}
@@ -166,11 +139,8 @@ def image_columns(mapped: MappedImages) -> dict[str, np.ndarray]:
 def _coverage(mapped: MappedImages) -> np.ndarray:
     images, pred, _, pixels = mapped.images.cells
     n, unlabelled = len(mapped.images), mapped.settings["unlabelled"]
-    every = np.bincount(images, pixels, n)
-    labelled = np.bincount(images, pixels * (pred != (-1 if unlabelled is None else unlabelled)), n)
-    shares = np.full(n, np.nan)
-    np.divide(labelled, every, out=shares, where=every > 0)
-    return shares
+    labelled = pixels * (pred != (-1 if unlabelled is None else unlabelled))
+    return metrics.divide(np.bincount(images, labelled, n), np.bincount(images, pixels, n))
 
 
 def all_scores(
@@ -178,9 +148,7 @@ def all_scores(
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Return every score of the protocol, and its interval if there are replicates.
 
-    Args:
-        mapped: the counts.
-        columns: of :func:`image_columns`.
+    The columns are those of :func:`image_columns`.
     """
     spec, replicates, seed = mapped.options.spec, mapped.options.replicates, mapped.options.seed
     pools: list[tuple[csr_matrix, tuple[int, int], PooledScores]] = []
@@ -214,8 +182,8 @@ def _before_mapping(images: ImageCounts) -> tuple[csr_matrix, tuple[int, int]]:
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
     known = values[~np.isnan(values)]
-    low, high = np.quantile(known, [0.025, 0.975]) if known.size else (np.nan, np.nan)
-    return float(low), float(high)
+    low, high = np.quantile(known, [0.025, 0.975]).tolist() if known.size else (np.nan, np.nan)
+    return low, high
 
 
 def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
@@ -262,14 +230,9 @@ def _image_values(matrix: np.ndarray, spec: EvaluationProtocol) -> dict[str, np.
 
 def _mean_name(column: str, spec: EvaluationProtocol) -> str:
     """Return what the mean over images of a per-image column is called among the scores."""
-    names = {
-        "iou": "miou_per_image",
-        "accuracy": "accuracy_per_image",
-        "coverage": "coverage_per_image",
-        "box_found": "corloc",
-    }
-    if spec.binary:
-        names |= {"iou": "iou"}
+    names = {"accuracy": "accuracy_per_image", "coverage": "coverage_per_image", "box_found": "corloc"}
+    if not spec.binary:
+        names["iou"] = "miou_per_image"
     if spec.per_image:
         names |= {"iou": "miou", "accuracy": "pixel_accuracy", "iou_without_first": "miou_without_first"}
     return names.get(column, column)

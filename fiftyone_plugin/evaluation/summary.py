@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,16 +14,16 @@ from ..errors import UsageError
 from .confusion import Contingency, count, union, validate
 from .geometry import boundary_f, box_found
 from .matching import Mapping
-from .options import Classes, EvaluationOptions
+from .options import Choices, Classes, EvaluationOptions
 from .per_image import ImageCounts
 from .protocols import EvaluationProtocol
 from .result import EvaluationResult
 from .scoring import MappedImages, all_scores, class_rows, image_columns
 
-__all__ = ["MappedImages", "collect", "compare", "evaluate_counts", "evaluate_pairs", "map_images", "score"]
-
 if TYPE_CHECKING:
-    pass
+    from typing_extensions import Unpack
+
+__all__ = ["MappedImages", "collect", "compare", "evaluate_pairs", "map_images", "score"]
 
 Pair = tuple[str, np.ndarray, np.ndarray]
 
@@ -30,13 +31,9 @@ Pair = tuple[str, np.ndarray, np.ndarray]
 def compare(
     pred: np.ndarray, true: np.ndarray, options: EvaluationOptions, ignore: Sequence[int] | None = None
 ) -> tuple[Contingency, dict[str, float]]:
-    """Compare one prediction with its ground truth: its table, and values that need the masks themselves.
+    """Compare a prediction with its ground truth, (H, W) ids: its table, and values that need the masks.
 
-    Args:
-        pred: (H, W) predicted ids.
-        true: (H, W) ground-truth ids.
-        options: of the evaluation.
-        ignore: ids of this image, in place of those of the options.
+    ``ignore`` are ids of this image, in place of those of the options.
 
     Raises:
         UsageError: masks that cannot be compared.
@@ -57,28 +54,22 @@ def compare(
     return count(pred, true, ignore), extras
 
 
-def collect(
-    pairs: Iterable[Pair], options: EvaluationOptions, skipped: list[Skipped] | None = None
-) -> ImageCounts:
+def collect(pairs: Iterable[Pair], options: EvaluationOptions) -> ImageCounts:
     """Count every pair of masks; one pass, one image in memory at a time.
 
     Args:
         pairs: (name, prediction (H, W), ground truth (H, W)); the iterable is used once.
         options: protocol, ``ignore``, ``resize`` and ``boundary`` of them matter here.
-        skipped: pairs that cannot be compared are added here, and the others counted.
 
     Raises:
-        UsageError: masks that cannot be compared, without ``skipped``; the message names the image.
+        UsageError: masks that cannot be compared; the message names the image.
     """
     images = ImageCounts()
     for name, pred, true in pairs:
         try:
             compared = compare(pred, true, options)
         except UsageError as error:
-            if skipped is None:
-                raise UsageError(f"{name}: {error}") from error
-            skipped.append(Skipped(name, str(error)))
-            continue
+            raise UsageError(f"{name}: {error}") from error
         images.append(name, *compared)
     return images
 
@@ -89,36 +80,23 @@ def evaluate_pairs(
     ignore: Iterable[int] = (),
     protocol: str | None = None,
     *,
-    unlabelled: int | None = 0,
-    background: int = 0,
     mapping: Mapping | None = None,
-    resize: bool = False,
-    boundary: float | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
-    skipped: list[Skipped] | None = None,
+    **choices: Unpack[Choices],
 ) -> EvaluationResult:
     """Evaluate predictions against ground truth.
 
     Args:
         pairs: (name, prediction (H, W) of integers, ground truth (H, W) of integers).
-        classes: names by id, or a list that names ids by position. This and what follows but ``skipped``:
-            see :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
-        ignore: ids in any order.
+        classes: names by id, or a list that names ids by position.
+        ignore: ground-truth ids that take no part, in any order.
         protocol: default: that of ``mapping``, else ``iou-hungarian``.
-        unlabelled: likewise.
-        background: likewise.
         mapping: e.g. learnt on another split.
-        resize: likewise.
-        boundary: likewise.
-        replicates: likewise.
-        seed: likewise.
-        skipped: pairs that cannot be compared are added here, and the others scored. What is in the list at
-            the end becomes the result's ``skipped``: a reader of masks may add what it cannot read.
+        choices: ``unlabelled``, ``background``, ``resize``, ``boundary``, ``replicates`` and ``seed`` of
+            :class:`~fiftyone_plugin.evaluation.options.EvaluationOptions`.
 
     Raises:
-        UsageError: masks that cannot be compared, without ``skipped``; not one pair is left; ids without a
-            name, or options that contradict one another.
+        UsageError: masks that cannot be compared, no pairs, ids without a name, or options that contradict
+            one another.
 
     Example:
         >>> sky, ground = np.array([[7, 7], [9, 9]]), np.array([[1, 1], [2, 2]])
@@ -126,30 +104,8 @@ def evaluate_pairs(
         >>> result.scores["miou"], result.mapping.clusters
         (1.0, {7: 1, 9: 2})
     """
-    options = EvaluationOptions.of(
-        protocol,
-        classes,
-        ignore,
-        mapping,
-        unlabelled=unlabelled,
-        background=background,
-        resize=resize,
-        boundary=boundary,
-        replicates=replicates,
-        seed=seed,
-    )
-    return evaluate_counts(collect(pairs, options, skipped), options, skipped)
-
-
-def evaluate_counts(
-    images: ImageCounts, options: EvaluationOptions, skipped: list[Skipped] | None
-) -> EvaluationResult:
-    """Evaluate what was counted, see :func:`evaluate_pairs`."""
-    require_images(images, skipped or [])
-    result = score(map_images(images, options))
-    if skipped is not None:
-        result.settings["skipped"] = [[entry.key, entry.reason] for entry in skipped]
-    return result
+    options = EvaluationOptions.of(protocol, classes, ignore, mapping, **choices)
+    return score(map_images(collect(pairs, options), options))
 
 
 def require_images(images: ImageCounts, skipped: Sequence[Skipped]) -> None:
@@ -183,15 +139,17 @@ def map_images(images: ImageCounts, options: EvaluationOptions) -> MappedImages:
     }
     table = _check_classes(images.total(), names, ignored)
     learnt = None if spec.per_image else mapping or spec.learn(table, unlabelled, options.background)
-    class_ids = _class_ids(table, learnt, ignored)
+    # a mapping can name more classes than occur here
+    targets = [*learnt.clusters.values(), learnt.unmatched] if learnt else []
+    class_ids = union(table.true_ids, [c for c in targets if c is not None and c not in ignored])
     rows = _rows(images, spec, learnt, unlabelled, class_ids)
     matrices = images.sparse(rows, class_ids.size + 1, class_ids)
     if spec.drop_unmatched:
         matrices = matrices[:, : class_ids.size**2]
     labels = {int(c): (names or {}).get(int(c), str(c)) for c in class_ids}
     if learnt:
-        labels |= {c: name for c, name in learnt.names.items() if c in labels and not (names and c in names)}
-        learnt = Mapping(learnt.clusters, learnt.protocol, learnt.unmatched, labels)
+        labels |= {c: name for c, name in learnt.names.items() if c in labels and c not in (names or {})}
+        learnt = replace(learnt, names=labels)
     return MappedImages(images, options, table, learnt, labels, matrices, settings)
 
 
@@ -213,10 +171,7 @@ def score(mapped: MappedImages) -> EvaluationResult:
         coverage=table.coverage(unlabelled),
         kept=float(mapped.pooled.sum() / table.pixels),
         settings={**mapped.settings, "replicates": options.replicates, "seed": options.seed},
-        images={
-            "name": list(mapped.images.names),
-            **{key: values.tolist() for key, values in columns.items()},
-        },
+        images={"name": list(mapped.images.names)} | {key: c.tolist() for key, c in columns.items()},
         table=table,
     )
 
@@ -237,14 +192,6 @@ def _check_classes(table: Contingency, names: dict[int, str] | None, ignored: li
     return table.expand(true_ids=[i for i in names if i not in ignored])
 
 
-def _class_ids(table: Contingency, mapping: Mapping | None, ignored: list[int]) -> np.ndarray:
-    """Return every class that is true or may be predicted: a mapping can name more than occur here."""
-    targets = set(mapping.clusters.values()) if mapping else set()
-    if mapping and mapping.unmatched is not None:
-        targets.add(mapping.unmatched)
-    return union(table.true_ids, targets - set(ignored))
-
-
 def _rows(
     images: ImageCounts,
     spec: EvaluationProtocol,
@@ -258,8 +205,11 @@ def _rows(
         pred_ids, index = np.unique(pred, return_inverse=True)
         return mapping.rows(pred_ids, class_ids)[index]
 
-    def of_image(table: Contingency) -> Iterator[np.ndarray]:
-        learnt = spec.learn(table, unlabelled)
-        yield learnt.rows(np.repeat(table.pred_ids, (table.counts > 0).sum(axis=1)), class_ids)
-
-    return np.concatenate([rows for table in images for rows in of_image(table)])
+    return np.concatenate(
+        [
+            spec.learn(table, unlabelled).rows(
+                np.repeat(table.pred_ids, (table.counts > 0).sum(axis=1)), class_ids
+            )
+            for table in images
+        ]
+    )

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, ClassVar
 
 import numpy as np
 
@@ -21,32 +21,22 @@ from .categories import Categories
 from .media import MEDIA_MODES
 from .staging import NAMES, writing
 
-__all__ = [
-    "Converted",
-    "ExportItem",
-    "ExportOptions",
-    "ExportSource",
-    "Format",
-    "Sample",
-    "Writer",
-    "key_suffix",
-    "known_quality",
-]
+__all__ = ["Converted", "ExportItem", "ExportOptions", "ExportSource", "Sample", "Writer", "known_quality"]
 
-SMALL_MODES = ("drop", "merge")
-QUALITY_MODES = ("drop", "mark")
+CHOICES: dict[str, tuple[object, ...]] = {
+    "small": ("drop", "merge"),
+    "low_quality": ("drop", "mark"),
+    "images": MEDIA_MODES,
+    "connectivity": (4, 8),
+}
 DRAWN = ("train", "val")  # the splits that ``val`` makes
-
-
-def key_suffix(key: str) -> str:
-    """Return what a key ends in, with the dot."""
-    return posixpath.splitext(key)[1]
 
 
 def known_quality(value: object) -> float | None:
     """Return a number in [0, 1]; ``None`` for NaN, infinities, 40 and text, which say nothing."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return float(value) if number and 0 <= value <= 1 else None  # type: ignore[arg-type, operator]
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value <= 1 else None
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ class ExportItem:
     @property
     def placed(self) -> str:
         """Path of the image in the export: the key, unless another key has the same stem."""
-        return self.stem + (key_suffix(self.key) if self.suffix is None else self.suffix)
+        return self.stem + (posixpath.splitext(self.key)[1] if self.suffix is None else self.suffix)
 
 
 @dataclass
@@ -163,17 +153,16 @@ class ExportOptions:
     background: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("small", self.small, SMALL_MODES)
-        _one_of("low_quality", self.low_quality, QUALITY_MODES)
-        _one_of("images", self.images, MEDIA_MODES)
-        _one_of("connectivity", self.connectivity, (4, 8))
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                listed = ", ".join(map(str, choices))
+                raise UsageError(f"{name} must be one of {listed}, not {getattr(self, name)!r}")
         for name in ("min_area", "tolerance", "border"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
-        if self.min_quality is not None and not 0 <= self.min_quality <= 1:
-            raise UsageError(f"min_quality must be within 0..1, not {self.min_quality!r}")
-        if not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"min_confidence must be within 0..1, not {self.min_confidence!r}")
+        for name in ("min_quality", "min_confidence"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise UsageError(f"{name} must be within 0..1, not {getattr(self, name)!r}")
         if not 0 <= self.val < 1:
             raise UsageError(
                 f"val must be a share of the images, 0 or more and less than 1, not {self.val!r}"
@@ -189,11 +178,6 @@ class ExportOptions:
                 raise UsageError(f"split {split!r} cannot be part of a file name; rename the tag")
 
 
-def _one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}")
-
-
 @dataclass(frozen=True)
 class Sample:
     """An image of an export as a converter sees it.
@@ -204,8 +188,6 @@ class Sample:
         labels: (H, W) uint16 category ids, 0 is unlabelled.
         instances: (H, W) given instances, or ``None``.
         low: its quality is below the limit, and such are marked.
-        categories: of the export.
-        options: of the export.
         unsure: (H, W) bool, pixels that are unlabelled for want of confidence; ``None``: no matter.
     """
 
@@ -275,14 +257,37 @@ class Converted:
 
 
 class Writer:
-    """Collects converted images in the main process, in order: here in text files with a line an image.
+    """A format: what it makes of an image in worker processes, and what collects that in the main one.
 
-    Args:
-        folder: of the export.
-        categories: of the export.
-        options: of the export.
+    An instance belongs to one export; it takes converted images in order, here into text files with a line
+    an image.
+
+    Attributes:
+        name: as users write it.
+        description: one line.
+        images_folder: where images go, below the export; ``{split}`` stands for the split's folder.
+        places_images: whether images are part of the export.
         info: what COCO files say of themselves.
     """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    images_folder: ClassVar[str] = "images"
+    places_images: ClassVar[bool] = True
+
+    @staticmethod
+    def folder_name(name: str) -> str:
+        """Return what a folder of the source, or a split, is called in the export."""
+        return name
+
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        """Refuse what the format cannot express."""
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Return what the format makes of a sample; files of its own go below the folder."""
+        raise NotImplementedError
 
     def __init__(
         self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, str]
@@ -323,29 +328,3 @@ class Writer:
         for file in self._files.values():
             with contextlib.suppress(OSError):
                 file.close()
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format.
-
-    Attributes:
-        name: as users write it.
-        description: one line.
-        images_folder: where images go, below the export; ``{split}`` stands for the split's folder.
-        convert: makes a :class:`Converted` of a sample, writing files of its own below the folder given; runs
-            in worker processes.
-        writer: collects what workers make of the samples.
-        check: refuses categories and options that the format cannot express.
-        places_images: whether images are part of the export.
-        folder: returns what a folder of the source, or a split, is called in the export.
-    """
-
-    name: str
-    description: str
-    images_folder: str
-    convert: Callable[[Sample, Path], Converted]
-    writer: type[Writer]
-    check: Callable[[Categories, ExportOptions], None] = lambda categories, options: None
-    places_images: bool = True
-    folder: Callable[[str], str] = lambda name: name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -104,22 +103,21 @@ class Categories:
         Raises:
             UsageError: the mask holds ids without a name, or negative ones.
         """
-        if mask.dtype == bool:
-            mask = mask.astype(np.uint8)
-        if mask.dtype.kind == "u" and mask.dtype.itemsize <= 2:
-            table = np.full(LUT_SIZE, -1, np.int32)
-            known = [i for i in self.mapping if i < LUT_SIZE]
-            table[known] = [self.mapping[i] for i in known]
-            codes = table[mask]
-            if codes.min() < 0:
-                self._refuse(np.unique(mask[codes < 0]))
-            return np.asarray(codes, np.uint16)
-        ids, inverse = np.unique(mask, return_inverse=True)
-        unknown = [i for i in ids if int(i) not in self.mapping]
+        small = mask.dtype.kind in "bu" and mask.dtype.itemsize <= 2  # counting is faster than sorting then
+        ids = np.flatnonzero(np.bincount(mask.ravel())) if small else np.unique(mask)
+        unknown = [i for i in ids.tolist() if i not in self.mapping]
         if unknown:
-            self._refuse(unknown)
-        values = np.array([self.mapping[int(i)] for i in ids], np.uint16)
-        return values[inverse.reshape(mask.shape)]
+            listed = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
+            raise UsageError(
+                f"ids without a name: {listed}; add them to classes.json (or the mask targets), "
+                "or ignore them"
+            )
+        values = np.array([self.mapping[i] for i in ids.tolist()], np.uint16)
+        if not small:
+            return values[np.searchsorted(ids, mask)]
+        table = np.zeros(LUT_SIZE, np.uint16)
+        table[ids] = values
+        return table[mask.astype(np.uint16)]
 
     @property
     def mask_ids(self) -> dict[int, str]:
@@ -131,12 +129,6 @@ class Categories:
         """Turn (H, W) category ids into the ids of :attr:`mask_ids`: uint8 if they fit, else uint16."""
         ids = np.array([0, *self.mask_ids])
         return np.asarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16)[labels])
-
-    def _refuse(self, ids: Any) -> None:
-        listed = ", ".join(str(int(i)) for i in ids[:8]) + (", ..." if len(ids) > 8 else "")
-        raise UsageError(
-            f"ids without a name: {listed}; add them to classes.json (or the mask targets), or ignore them"
-        )
 
 
 def _choose(named: Mapping[int, str], wanted: Iterable[str | int]) -> set[str]:
@@ -161,7 +153,7 @@ def default_names(ids: Iterable[int]) -> dict[int, str]:
     return {int(i): f"class {int(i)}" for i in sorted(ids) if int(i) != 0}
 
 
-def parse_mask_targets(targets: Mapping[Any, Any]) -> dict[int, str]:
+def parse_mask_targets(targets: Mapping[int | str, str]) -> dict[int, str]:
     """Read FiftyOne's mask targets: ``{1: "sky"}``, or colours ``{"#ff6d04": "sky"}``.
 
     A colour's id is 0xRRGGBB.

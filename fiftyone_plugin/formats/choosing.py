@@ -70,15 +70,11 @@ def select(
         from .coco import read_like
 
         known = read_like(options.like).images
-    drawn = (
-        draw_validation((item.key for item in source.items()), options.val, options.seed)
-        if options.val
-        else None
-    )
+    keys = (item.key for item in source.items())
+    drawn = draw_validation(keys, options.val, options.seed) if options.val else None
     for item in source.items():
-        if drawn is None:
-            found = [split for split in options.splits if split in item.tags]
-        else:
+        found = [split for split in options.splits if split in item.tags]
+        if drawn is not None:
             found = [DRAWN[item.key in drawn]]
         quality = item.known_quality
         low = options.min_quality is not None and (quality or 0.0) < options.min_quality

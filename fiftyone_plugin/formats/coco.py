@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,12 +20,11 @@ from ..errors import UsageError
 from ..masks.files import packed_colours
 from ..masks.polygons import segment_polygons
 from ..masks.segments import Segments, find_segments, segment_rles
-from .base import Converted, ExportOptions, Format, Sample, Writer
+from .base import Converted, ExportOptions, Sample, Writer
 from .categories import Categories
 from .staging import JsonDocument, writing
 
 __all__ = [
-    "FORMATS",
     "coco_annotations",
     "coco_categories",
     "coco_results",
@@ -34,6 +34,7 @@ __all__ = [
     "rgb_to_id",
 ]
 
+LISTS = ("images", "annotations")
 Entry = dict[str, object]  # one of COCO's JSON objects
 
 
@@ -67,10 +68,8 @@ def coco_annotations(
     """
     shapes: Sequence[object]
     if polygons:
-        shapes = [
-            [[_number(value) for value in ring.ravel()] for ring in rings]
-            for rings in segment_polygons(segments, tolerance)
-        ]
+        outlines = segment_polygons(segments, tolerance)
+        shapes = [[[_number(value) for value in ring.ravel()] for ring in rings] for rings in outlines]
     else:
         shapes = segment_rles(segments)
     columns = (segments.label, segments.area, segments.box, segments.instance)
@@ -96,9 +95,7 @@ def _number(value: float) -> float | int:
 def coco_results(segments: Segments, score: float) -> list[Entry]:
     """Return a result for every segment, without ``image_id``; ``loadRes`` adds area and box itself.
 
-    Args:
-        segments: segments labelled with category ids.
-        score: confidence of all of them, in [0, 1].
+    Segments are labelled with category ids; the score in [0, 1] is that of all of them.
     """
     labels, boxes = segments.label.tolist(), segments.box.tolist()
     return [
@@ -130,7 +127,7 @@ def panoptic_segments(segments: Segments, attributes: Entry | None = None) -> tu
     return id_to_rgb(segments.to_map()), info
 
 
-# ---------------------------------------------------------------------- in the workers
+# ---------------------------------------------------------------------- from entries to text
 
 
 def _body(entry: Entry) -> str:
@@ -146,69 +143,35 @@ def _converted(sample: Sample, entries: list[Entry], count: int | None = None) -
     )
 
 
-def convert_instances(sample: Sample, folder: Path) -> Converted:
-    """Make an annotation of every instance."""
-    options, segments = sample.options, sample.segments(stuff_whole=False)
-    entries = coco_annotations(
-        segments, polygons=options.polygons, tolerance=options.tolerance, attributes=sample.attributes
-    )
-    return _converted(sample, entries)
-
-
-def convert_results(sample: Sample, folder: Path) -> Converted:
-    """Make a result of every instance; its score is the mask's quality, 1 where that is unknown."""
-    quality = sample.item.known_quality
-    entries = coco_results(sample.segments(stuff_whole=False), 1.0 if quality is None else quality)
-    if sample.options.like:
-        ids = read_like(sample.options.like).categories
-        by_id: dict[object, int] = {item.id: ids[item.name] for item in sample.categories.items}
-        entries = [{**entry, "category_id": by_id[entry["category_id"]]} for entry in entries]
-    return _converted(sample, entries)
-
-
-def convert_stuff(sample: Sample, folder: Path) -> Converted:
-    """Make an annotation of every class in the image."""
-    segments = find_segments(sample.labels, whole=None)
-    return _converted(sample, coco_annotations(segments, attributes=sample.attributes))
-
-
-def convert_panoptic(sample: Sample, folder: Path) -> Converted:
-    """Write the PNG and describe its segments: components of things, one segment for each kind of stuff."""
-    colours, info = panoptic_segments(sample.segments(stuff_whole=True), sample.attributes)
-    name = f"{sample.item.stem}.png"
-    path = folder / "annotations" / _document("panoptic", sample.split) / name
-    with writing(path, make_folder=True):
-        Image.fromarray(colours).save(path)
-    return _converted(sample, [{"file_name": name, "segments_info": info}], len(info))
-
-
 def _document(kind: str, split: str) -> str:
     return f"{kind}_{split}" if split else kind
 
 
-# ---------------------------------------------------------------------- in the main process
+# ---------------------------------------------------------------------- the formats
 
 
 class CocoWriter(Writer):
     """Streams images and annotations to ``annotations/<kind>[_<split>].json``, with ids from 1."""
 
+    name = "coco-instances"
+    description = "COCO instances: an annotation for every connected component or given instance"
     kind = "instances"
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Make an annotation of every instance."""
+        options, segments = sample.options, sample.segments(stuff_whole=False)
+        entries = coco_annotations(
+            segments, polygons=options.polygons, tolerance=options.tolerance, attributes=sample.attributes
+        )
+        return _converted(sample, entries)
 
     def start(self) -> None:
         """Open the files."""
-        head: dict[str, object] = {
-            "info": self.info,
-            "licenses": [],
-            "categories": coco_categories(self.categories),
-        }
-        self.documents = {
-            split: JsonDocument(
-                self.folder / "annotations" / f"{_document(self.kind, split)}.json",
-                head,
-                ("images", "annotations"),
-            )
-            for split in self.options.splits or ("",)
-        }
+        head = {"info": self.info, "licenses": [], "categories": coco_categories(self.categories)}
+        folder, splits = self.folder / "annotations", self.options.splits or ("",)
+        paths = {split: folder / f"{_document(self.kind, split)}.json" for split in splits}
+        self.documents = {split: JsonDocument(path, head, LISTS) for split, path in paths.items()}
         self._images = self._annotations = 0
 
     def add(self, converted: Converted) -> None:
@@ -237,13 +200,33 @@ class CocoWriter(Writer):
 class StuffWriter(CocoWriter):
     """The same, called ``stuff``."""
 
+    name = "coco-stuff"
+    description = "COCO stuff: an RLE for every class in an image"
     kind = "stuff"
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Make an annotation of every class in the image."""
+        segments = find_segments(sample.labels, whole=None)
+        return _converted(sample, coco_annotations(segments, attributes=sample.attributes))
 
 
 class PanopticWriter(CocoWriter):
     """The same, called ``panoptic``: an annotation an image, without an id of its own."""
 
+    name = "coco-panoptic"
+    description = "COCO panoptic: PNG of segment ids, things by component, stuff by class"
     kind = "panoptic"
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Write the PNG and describe its segments: components of things, one for each kind of stuff."""
+        colours, info = panoptic_segments(sample.segments(stuff_whole=True), sample.attributes)
+        name = f"{sample.item.stem}.png"
+        path = folder / "annotations" / _document(cls.kind, sample.split) / name
+        with writing(path, make_folder=True):
+            Image.fromarray(colours).save(path)
+        return _converted(sample, [{"file_name": name, "segments_info": info}], len(info))
 
     def _ids(self) -> str:
         return f'"image_id":{self._images}'
@@ -258,6 +241,31 @@ class ResultsWriter(Writer):
 
     With ``like``, ids are those of that file, and there is no ``image_info``.
     """
+
+    name = "coco-results"
+    description = "COCO results: a list with scores, for loadRes; no images"
+    places_images = False
+
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        known = read_like(options.like).categories if options.like else None
+        missing = [item.name for item in categories.items if known is not None and item.name not in known]
+        if missing:
+            raise UsageError(
+                f"{options.like} has no category {missing[0]!r}; export the classes that it has, or rename "
+                "them"
+            )
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Make a result of every instance; its score is the mask's quality, 1 where that is unknown."""
+        quality = sample.item.known_quality
+        entries = coco_results(sample.segments(stuff_whole=False), 1.0 if quality is None else quality)
+        if sample.options.like:
+            ids = read_like(sample.options.like).categories
+            by_id: dict[object, int] = {item.id: ids[item.name] for item in sample.categories.items}
+            entries = [{**entry, "category_id": by_id[entry["category_id"]]} for entry in entries]
+        return _converted(sample, entries)
 
     def start(self) -> None:
         """Open the files."""
@@ -295,64 +303,25 @@ class ResultsWriter(Writer):
             self._info.abandon()
 
 
-class _Like:
+class Like(NamedTuple):
     """Ids of a COCO file, by file name and by category name."""
 
-    def __init__(self, path: str) -> None:
-        try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
-            self.images = {entry["file_name"]: int(entry["id"]) for entry in document["images"]}
-            self.categories = {entry["name"]: int(entry["id"]) for entry in document["categories"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is not a COCO file with images and categories ({error!r})") from error
+    images: dict[str, int]
+    categories: dict[str, int]
 
 
 @lru_cache(maxsize=1)
-def read_like(path: str) -> _Like:
+def read_like(path: str) -> Like:
     """Return the ids in a COCO file; read once in a process.
 
     Raises:
         UsageError: it is not a COCO file.
     """
-    return _Like(path)
-
-
-def _check_results(categories: Categories, options: ExportOptions) -> None:
-    if not options.like:
-        return
-    known = read_like(options.like).categories
-    missing = [item.name for item in categories.items if item.name not in known]
-    if missing:
-        raise UsageError(
-            f"{options.like} has no category {missing[0]!r}; export the classes that it has, or rename them"
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        return Like(
+            {entry["file_name"]: int(entry["id"]) for entry in document["images"]},
+            {entry["name"]: int(entry["id"]) for entry in document["categories"]},
         )
-
-
-FORMATS = (
-    Format(
-        "coco-instances",
-        "COCO instances: an annotation for every connected component or given instance",
-        "images",
-        convert_instances,
-        CocoWriter,
-    ),
-    Format(
-        "coco-panoptic",
-        "COCO panoptic: PNG of segment ids, things by component, stuff by class",
-        "images",
-        convert_panoptic,
-        PanopticWriter,
-    ),
-    Format(
-        "coco-stuff", "COCO stuff: an RLE for every class in an image", "images", convert_stuff, StuffWriter
-    ),
-    Format(
-        "coco-results",
-        "COCO results: a list with scores, for loadRes; no images",
-        "images",
-        convert_results,
-        ResultsWriter,
-        _check_results,
-        places_images=False,
-    ),
-)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a COCO file with images and categories ({error!r})") from error

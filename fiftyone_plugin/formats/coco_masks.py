@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,10 @@ __all__ = ["draw_image"]
 
 
 def draw_image(file: CocoFile, image: CocoImage, path: str | None, lost: list[Skipped]) -> np.ndarray:
-    """Return the (H, W) uint16 mask ids of an image; 0 where no annotation is.
+    """Return the (H, W) uint16 mask ids of an image of a COCO file; 0 where no annotation is.
 
-    Args:
-        file: the file.
-        image: one of its images.
-        path: the image's file, if it is known: its size is taken where the file gives none.
-        lost: gets the annotations that cannot be used.
+    Its size is that of the image at ``path``, if that is known, where the file gives none; annotations that
+    cannot be used are added to ``lost``.
 
     Raises:
         ImageReadError: the PNG of a panoptic annotation cannot be read.
@@ -65,7 +61,7 @@ def _instance_mask(file: CocoFile, image: CocoImage, path: str | None, lost: lis
     return mask
 
 
-def _shape(entry: dict[str, Any], height: int, width: int) -> tuple[dict[str, Any], int] | str:
+def _shape(entry: dict[str, object], height: int, width: int) -> tuple[dict[str, object], int] | str:
     """Return the RLE of an annotation and its area, or why it cannot be drawn."""
     from pycocotools import mask as coco_mask
 
@@ -85,23 +81,24 @@ def _size(file: CocoFile, image: CocoImage, path: str | None) -> tuple[int, int]
     height, width = image.height, image.width
     if height is None or width is None:
         sizes = {size for entry, _ in image.entries if (size := _rle_size(entry.get("segmentation")))}
-        height, width = sizes.pop() if len(sizes) == 1 else _size_of_file(file, image, path)
+        if len(sizes) == 1:
+            height, width = sizes.pop()
+        else:
+            candidates = [path] if path is not None else image_candidates(file, image)
+            found = next(filter(os.path.isfile, candidates), None)
+            if found is None:
+                raise UsageError(
+                    "its size is not known: no width and height, no RLE, and the image is not found"
+                )
+            height, width = image_size(found)
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise UsageError(f"an image of {width} x {height} pixels")
     return height, width
 
 
-def _rle_size(segmentation: Any) -> tuple[int, int] | None:
+def _rle_size(segmentation: object) -> tuple[int, int] | None:
     size = segmentation.get("size") if isinstance(segmentation, dict) else None
     return (size[0], size[1]) if isinstance(size, list) and [*map(type, size)] == [int, int] else None
-
-
-def _size_of_file(file: CocoFile, image: CocoImage, path: str | None) -> tuple[int, int]:
-    candidates = [path] if path is not None else image_candidates(file, image)
-    found = next(filter(os.path.isfile, candidates), None)
-    if found is None:
-        raise UsageError("its size is not known: no width and height, no RLE, and the image is not found")
-    return image_size(found)
 
 
 # ---------------------------------------------------------------------- panoptic
@@ -120,30 +117,23 @@ def _panoptic_mask(file: CocoFile, image: CocoImage, lost: list[Skipped]) -> np.
         raise ImageReadError(png, f"has the shape {segments.shape}, not that of its image")
     found, inverse = np.unique(segments, return_inverse=True)
     present, classes = set(found.tolist()), dict[int, int]()
+    described = set()
     for segment in segments_of(entry):
-        reason = _add_segment(segment, present, classes, file)
-        if reason:
-            lost.append(LostAnnotation(f"{image.name}, segment {str(segment.get('id'))[:60]}", reason))
-    described = {segment.get("id") for segment in segments_of(entry) if type(segment.get("id")) is int}
-    unknown = [int(value) for value in found if value and int(value) not in described]
+        id_ = segment.get("id")
+        try:
+            if type(id_) is not int or id_ not in present:
+                raise UsageError("it has no pixel in the PNG")
+            if id_ in classes:
+                raise UsageError("another segment has its id")
+            described.add(id_)
+            classes[id_] = file.mask_id(segment.get("category_id"))
+        except UsageError as error:
+            lost.append(LostAnnotation(f"{image.name}, segment {str(id_)[:60]}", str(error)))
+    unknown = [value for value in found.tolist() if value and value not in described]
     if unknown:
         listed = ", ".join(map(str, unknown[:5]))
         lost.append(
             LostAnnotation(f"{image.name}, {len(unknown)} segments of the PNG", f"not described: {listed}")
         )
-    values = np.array([classes.get(int(value), 0) for value in found], np.uint16)
+    values = np.array([classes.get(value, 0) for value in found.tolist()], np.uint16)
     return values[inverse.reshape(segments.shape)]
-
-
-def _add_segment(segment: dict[str, Any], present: set[int], classes: dict[int, int], file: CocoFile) -> str:
-    """Note the mask id of a segment, or return why it has none."""
-    id_ = segment.get("id")
-    if type(id_) is not int or id_ not in present:
-        return "it has no pixel in the PNG"
-    if id_ in classes:
-        return "another segment has its id"
-    try:
-        classes[id_] = file.mask_id(segment.get("category_id"))
-    except UsageError as error:
-        return str(error)
-    return ""

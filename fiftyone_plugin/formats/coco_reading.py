@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ..common.matching import split_path
 from ..common.skipped import Skipped
@@ -52,7 +52,7 @@ class CocoImage:
     name: str
     height: int | None
     width: int | None
-    entries: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    entries: list[tuple[dict[str, object], int]] = field(default_factory=list)
     named: int = 0
     problem: str = ""
 
@@ -75,7 +75,7 @@ class CocoFile:
     lost: list[Skipped]
     _categories: _Ids[int]
 
-    def mask_id(self, category: Any) -> int:
+    def mask_id(self, category: object) -> int:
         """Return the mask id of a category.
 
         Raises:
@@ -142,7 +142,7 @@ class _Ids(Generic[T]):
         """Return the ids that stand for several things, with these."""
         return [(key, values) for key, values in self._found.items() if len(values) > 1]
 
-    def find(self, id_: Any, what: str) -> T:
+    def find(self, id_: object, what: str) -> T:
         """Return what an id stands for.
 
         Raises:
@@ -162,7 +162,7 @@ class _Ids(Generic[T]):
         return values[0]
 
 
-def id_key(value: Any) -> Hashable | None:
+def id_key(value: object) -> Hashable | None:
     """Return an id as it is compared, ``None`` for what is no id."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -176,7 +176,7 @@ def _loose(key: Hashable) -> Hashable:
 # ---------------------------------------------------------------------- images
 
 
-def _images(entries: list[Any], lost: list[Skipped]) -> tuple[list[CocoImage], _Ids[int]]:
+def _images(entries: list[object], lost: list[Skipped]) -> tuple[list[CocoImage], _Ids[int]]:
     """Return the images, and id -> position in them."""
     images: list[CocoImage] = []
     by_id: _Ids[int] = _Ids()
@@ -184,6 +184,8 @@ def _images(entries: list[Any], lost: list[Skipped]) -> tuple[list[CocoImage], _
     for position, entry in enumerate(entries):
         key = f"entry {position} of the images"
         try:
+            if not isinstance(entry, dict):
+                raise UsageError("it is no object")
             image = _image(entry)
             key = image.name
             id_ = id_key(entry.get("id"))
@@ -207,16 +209,14 @@ def _images(entries: list[Any], lost: list[Skipped]) -> tuple[list[CocoImage], _
     return images, by_id
 
 
-def _image(entry: Any) -> CocoImage:
-    if not isinstance(entry, dict):
-        raise UsageError("it is no object")
+def _image(entry: dict[str, object]) -> CocoImage:
     name = entry.get("file_name")
     if not isinstance(name, str) or not split_path(name)[1] or "\0" in name:
         raise UsageError("it has no file_name")
     return CocoImage(name, _length(entry.get("height")), _length(entry.get("width")))
 
 
-def _length(value: Any) -> int | None:
+def _length(value: object) -> int | None:
     """Return a number of pixels; ``None`` where there is none."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = int(value)
@@ -227,49 +227,47 @@ def _length(value: Any) -> int | None:
 # ---------------------------------------------------------------------- categories
 
 
-def _category_ids(annotations: list[Any]) -> list[Any]:
+def _category_ids(annotations: list[object]) -> list[object]:
     entries = [entry for entry in annotations if isinstance(entry, dict)]
     segments = [segment for entry in entries for segment in segments_of(entry)]
     ids = (entry.get("category_id") for entry in [*entries, *segments])
     return list(dict.fromkeys(id_ for id_ in ids if id_key(id_) is not None))
 
 
-def segments_of(entry: dict[str, Any]) -> list[dict[str, Any]]:
+def segments_of(entry: dict[str, object]) -> list[dict[str, object]]:
     """Return the well-formed segments of a panoptic annotation."""
     segments = entry.get("segments_info")
     return [s for s in segments if isinstance(s, dict)] if isinstance(segments, list) else []
 
 
-def _categories(entries: list[Any], path: Path, lost: list[Skipped]) -> tuple[dict[int, str], _Ids[int]]:
+def _categories(entries: list[object], path: Path, lost: list[Skipped]) -> tuple[dict[int, str], _Ids[int]]:
     """Return mask id -> class name, and category id -> mask id."""
-    usable: list[tuple[Hashable, str, dict[str, Any]]] = []
+    usable: dict[tuple[Hashable, str], object] = {}
     for position, entry in enumerate(entries):
-        key = id_key(entry.get("id")) if isinstance(entry, dict) else None
-        if key is None:
+        if not isinstance(entry, dict) or (key := id_key(entry.get("id"))) is None:
             lost.append(Skipped(f"entry {position} of the categories", "it has no id"))
             continue
         name = entry.get("name")
-        usable.append((key, name if isinstance(name, str) and name else f"class {key}", entry))
-    usable = list({(key, name): (key, name, entry) for key, name, entry in usable}.values())
+        name = name if isinstance(name, str) and name else f"class {key}"
+        usable[key, name] = entry.get("class_id", _loose(key))
     if len(usable) > MAX_ID:
         raise UsageError(f"{path} has {len(usable):,} categories; masks hold {MAX_ID:,}")
     names: dict[int, str] = {}
     ids: _Ids[int] = _Ids()
-    for mask_id, (key, name, _) in zip(_mask_ids(usable), usable, strict=True):
+    for mask_id, (key, name) in zip(_mask_ids(usable), usable, strict=True):
         names[mask_id] = name
         ids.add(key, mask_id)
     return names, ids
 
 
-def _mask_ids(categories: list[tuple[Hashable, str, dict[str, Any]]]) -> list[int]:
+def _mask_ids(categories: dict[tuple[Hashable, str], object]) -> list[int]:
     """Return a mask id a category: ``class_id`` where this package wrote it, else the category's id."""
-    own = [_loose(key) for key, _, _ in categories]
-    given = [entry.get("class_id", id_) for id_, (_, _, entry) in zip(own, categories, strict=True)]
-    for candidate in (given, own):
+    own = [(_loose(key), name) for key, name in categories]
+    for candidate in (list(categories.values()), [id_ for id_, _ in own]):
         numbers = [value for value in candidate if type(value) is int and 0 < value <= MAX_ID]
         if len(set(numbers)) == len(categories):
             return numbers
-    order = sorted(range(len(own)), key=lambda i: (isinstance(own[i], str), own[i], categories[i][1]))
+    order = sorted(range(len(own)), key=lambda i: (isinstance(own[i][0], str), *own[i]))
     rank = {index: number for number, index in enumerate(order, 1)}
     return [rank[index] for index in range(len(own))]
 
@@ -277,7 +275,7 @@ def _mask_ids(categories: list[tuple[Hashable, str, dict[str, Any]]]) -> list[in
 # ---------------------------------------------------------------------- annotations
 
 
-def _place(entry: Any, position: int, by_id: _Ids[int], file: CocoFile) -> None:
+def _place(entry: object, position: int, by_id: _Ids[int], file: CocoFile) -> None:
     """Give an annotation to its image, or list it as lost."""
     key = f"annotation {position} of the file"
     try:
@@ -293,7 +291,7 @@ def _place(entry: Any, position: int, by_id: _Ids[int], file: CocoFile) -> None:
         file.lost.append(LostAnnotation(key, str(error)))
 
 
-def annotation_key(entry: dict[str, Any], position: int | None = None) -> str:
+def annotation_key(entry: dict[str, object], position: int | None = None) -> str:
     """Return what an annotation is called in messages."""
     id_ = entry.get("id")
     if id_key(id_) is not None:

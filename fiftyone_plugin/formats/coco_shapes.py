@@ -8,7 +8,7 @@ which gives the same pixels as pycocotools and looks only at the columns of the 
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
@@ -24,14 +24,11 @@ GROUPS = 7  # characters of the longest number in an RLE string: 35 bits
 NUMBERS = {int, float}
 
 
-def segmentation_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Return pycocotools' RLE of polygons, or of compressed or uncompressed RLE.
+def segmentation_rle(segmentation: object, height: int, width: int) -> dict[str, object]:
+    """Return pycocotools' RLE of what an annotation holds.
 
-    Args:
-        segmentation: what an annotation holds: a list of outlines ``[x, y, x, y, ...]``, or of points
-            ``[x, y]``, or an RLE.
-        height: of the image in pixels.
-        width: of the image in pixels.
+    That is a list of outlines ``[x, y, x, y, ...]`` or of points ``[x, y]``, or a compressed or uncompressed
+    RLE; the size is that of the image in pixels.
 
     Raises:
         UsageError: it is none of these, of another size, or has coordinates that are no numbers or farther
@@ -44,21 +41,21 @@ def segmentation_rle(segmentation: Any, height: int, width: int) -> dict[str, An
     return _polygons_rle(_rings(segmentation), height, width)
 
 
-def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
+def decode_segmentation(segmentation: object, height: int, width: int) -> np.ndarray:
     """Return the (H, W) bool mask of a segmentation, see :func:`segmentation_rle`."""
     from pycocotools import mask as coco_mask
 
     return np.asarray(coco_mask.decode([segmentation_rle(segmentation, height, width)])[:, :, 0], bool)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 # ---------------------------------------------------------------------- polygons
 
 
-def _rings(value: list[Any]) -> list[np.ndarray]:
+def _rings(value: list[object]) -> list[np.ndarray]:
     """Return the outlines as (points, 2) float64; those of fewer than three points enclose nothing."""
     if value and set(map(type, value)) <= NUMBERS:  # one outline without the list around it
         value = [value]
@@ -68,13 +65,13 @@ def _rings(value: list[Any]) -> list[np.ndarray]:
     return [ring for ring in rings if len(ring) >= 3]
 
 
-def _are_points(value: list[Any]) -> bool:
+def _are_points(value: list[object]) -> TypeGuard[list[list[float]]]:
     return bool(value) and all(
         isinstance(entry, list) and len(entry) == 2 and set(map(type, entry)) <= NUMBERS for entry in value
     )
 
 
-def _ring(entry: Any) -> np.ndarray:
+def _ring(entry: object) -> np.ndarray:
     if isinstance(entry, list) and _are_points(entry):
         entry = list(chain.from_iterable(entry))
     if not isinstance(entry, list) or not set(map(type, entry)) <= NUMBERS:
@@ -92,16 +89,14 @@ def _ring(entry: Any) -> np.ndarray:
     return ring
 
 
-def _polygons_rle(rings: list[np.ndarray], height: int, width: int) -> dict[str, Any]:
+def _polygons_rle(rings: list[np.ndarray], height: int, width: int) -> dict[str, object]:
     from pycocotools import mask as coco_mask
 
-    rle: dict[str, Any]
-    if not rings:
-        rle = coco_mask.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
-        return rle
+    rle: dict[str, object]
     if sum(map(_steps, rings)) <= STEPS:
-        outlines = [ring.ravel().tolist() for ring in rings]
-        rle = coco_mask.merge(coco_mask.frPyObjects(outlines, height, width))
+        empty = {"size": [height, width], "counts": [height * width]}
+        shapes = [ring.ravel().tolist() for ring in rings] or [empty]
+        rle = coco_mask.merge(coco_mask.frPyObjects(shapes, height, width))
         return rle
     if sum(int(_columns(*_ends(ring), width)[1].sum()) for ring in rings) > CROSSINGS:
         raise UsageError("outlines that cross the image too often")
@@ -140,13 +135,7 @@ def fill_polygon(ring: np.ndarray, height: int, width: int) -> np.ndarray:
     the second to the third fifth of a column; between these heights pixels are inside and outside in turn.
     Here the heights are computed for the columns of the image alone, with the same rounding.
 
-    Args:
-        ring: (points, 2) float64, finite, within 1e12.
-        height: of the image.
-        width: of the image.
-
-    Returns:
-        (H, W) bool.
+    ``ring`` is (points, 2) float64, finite, within 1e12; the result (H, W) bool.
     """
     begin, end = _ends(ring)
     flips = np.zeros(height * width + 1, bool)
@@ -206,7 +195,7 @@ def _first_step(x: np.ndarray, slope: np.ndarray, middle: np.ndarray) -> np.ndar
 # ---------------------------------------------------------------------- RLE
 
 
-def _checked_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+def _checked_rle(rle: dict[str, object], height: int, width: int) -> dict[str, object]:
     from pycocotools import mask as coco_mask
 
     size, counts = rle.get("size"), rle.get("counts")
@@ -215,22 +204,17 @@ def _checked_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]
     if size != [height, width]:
         raise UsageError(f"RLE of size {size} in an image of {[height, width]}")
     if isinstance(counts, str | bytes):
-        runs = rle_counts(counts)
-        if runs.size and runs.min() < 0:
-            raise UsageError("a malformed RLE: runs of negative length")
-        total = int(runs.sum()) if runs.size and runs.max() <= height * width else -1
+        runs = rle_counts(counts).tolist()
     elif isinstance(counts, list) and set(map(type, counts)) <= {int}:
-        if counts and min(counts) < 0:
-            raise UsageError("a malformed RLE: runs of negative length")
-        total = sum(counts)
+        runs = counts
     else:
         raise UsageError(f"an RLE whose counts are {_kind(counts)}")
-    if total != height * width:
+    if runs and min(runs) < 0:
+        raise UsageError("a malformed RLE: runs of negative length")
+    if sum(runs) != height * width:
         raise UsageError(f"a malformed RLE: its runs do not make up {height} x {width} pixels")
-    checked: dict[str, Any] = {"size": size, "counts": counts}
-    if isinstance(counts, list):
-        checked = coco_mask.frPyObjects(checked, height, width)
-    return checked
+    checked: dict[str, object] = {"size": size, "counts": counts}
+    return coco_mask.frPyObjects(checked, height, width) if isinstance(counts, list) else checked
 
 
 def rle_counts(text: str | bytes) -> np.ndarray:

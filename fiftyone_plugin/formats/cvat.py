@@ -14,12 +14,12 @@ from pathlib import Path
 
 from ..common.files import is_safe_name
 from ..errors import UsageError
-from .base import Converted, ExportOptions, Format, Sample
+from .base import Converted, ExportOptions, Sample
 from .categories import Categories
 from .staging import writing
-from .voc import VocWriter, check_voc, convert_voc
+from .voc import VocWriter
 
-__all__ = ["ARCHIVE", "FORMATS", "unpack"]
+__all__ = ["ARCHIVE", "CvatWriter", "unpack"]
 
 ARCHIVE = "annotations.zip"
 LOOSE = "annotations"  # what goes into the archive, until it does
@@ -28,17 +28,21 @@ READ = frozenset({".png", ".bmp", ".tif", ".tiff", ".txt", ".json"})  # images o
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes at any time
 
 
-def convert_cvat(sample: Sample, folder: Path) -> Converted:
-    """Write the indexed PNG."""
-    try:
-        sample.item.stem.encode()
-    except UnicodeEncodeError:
-        raise UsageError("its name is not UTF-8, which a ZIP wants: rename the image") from None
-    return convert_voc(sample, folder / LOOSE)
-
-
 class CvatWriter(VocWriter):
     """``annotations.zip`` with ``labelmap.txt``, lists and masks."""
+
+    name = "cvat"
+    description = "CVAT segmentation mask 1.1: annotations.zip to upload to a task, and its images"
+    images_folder = "images"
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Write the indexed PNG."""
+        try:
+            sample.item.stem.encode()
+        except UnicodeEncodeError:
+            raise UsageError("its name is not UTF-8, which a ZIP wants: rename the image") from None
+        return super().convert(sample, folder / LOOSE)
 
     def __init__(
         self, folder: Path, categories: Categories, options: ExportOptions, info: dict[str, str]
@@ -56,18 +60,6 @@ class CvatWriter(VocWriter):
                 archive.writestr(entry, path.read_bytes())
         with writing(self.folder):
             shutil.rmtree(self.folder)
-
-
-FORMATS = (
-    Format(
-        "cvat",
-        "CVAT segmentation mask 1.1: annotations.zip to upload to a task, and its images",
-        "images",
-        convert_cvat,
-        CvatWriter,
-        check_voc,
-    ),
-)
 
 
 def unpack(path: Path) -> tempfile.TemporaryDirectory[str]:

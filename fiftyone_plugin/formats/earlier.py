@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.files import remove_empty, remove_inside
 from ..common.untrusted import read_json
@@ -28,45 +29,39 @@ class EarlierImport:
     """Labels of a field whose masks an import has written, and their files.
 
     Attributes:
-        field: the field.
         samples: ids of the samples.
         masks: folder of an import -> the files of its masks that the field names.
         foreign: ids of the samples whose label is of other origin, such as a person's own.
     """
 
-    field: str
     samples: frozenset[str]
-    masks: dict[Path, tuple[Path, ...]]
+    masks: dict[Path, list[Path]]
     foreign: frozenset[str]
 
     @classmethod
     def of(cls, dataset: fo.Dataset, field: str) -> EarlierImport:
         """Look at the labels of a field; none if there is no such field."""
         if not dataset.has_sample_field(field):
-            return cls(field, frozenset(), {}, frozenset())
+            return cls(frozenset(), {}, frozenset())
         samples, folders = set(), dict[Path, Path | None]()
-        masks: dict[Path, list[Path]] = {}
+        masks = defaultdict[Path, list[Path]](list)
         labels = all_samples(dataset).exists(field)
         rows = list(zip(*labels.values(["id", f"{field}.mask_path"]), strict=True))
         for sample_id, text in rows:
-            path = Path(text) if text else None
-            folder = _folder_of(path, folders) if path is not None else None
-            if folder is not None and path is not None:
+            if text and (folder := _folder_of(Path(text), folders)) is not None:
                 samples.add(sample_id)
-                masks.setdefault(folder, []).append(path)
-        found = {folder: tuple(paths) for folder, paths in masks.items()}
-        foreign = frozenset(id_ for id_, _ in rows) - samples
-        return cls(field, frozenset(samples), found, foreign)
+                masks[folder].append(Path(text))
+        return cls(frozenset(samples), masks, frozenset(id_ for id_, _ in rows) - samples)
 
     def remove_files(self, dataset: fo.Dataset, new: Path) -> None:
         """Remove the files of replaced imports that nothing shows any more; a person's own files stay.
 
-        Args:
-            dataset: the dataset, whose field shows them no more.
-            new: folder of the new import, which stays.
+        So does the folder of the new import.
         """
         for folder, paths in self.masks.items():
-            if os.path.realpath(folder) == os.path.realpath(new) or not _is_of(dataset, folder):
+            # a clone shows what an import into another dataset wrote
+            ours = _record(folder).get("dataset_id") == dataset_id(dataset)
+            if os.path.realpath(folder) == os.path.realpath(new) or not ours:
                 continue
             if shown_by(dataset, str(folder)):
                 continue
@@ -81,24 +76,14 @@ class EarlierImport:
 def _folder_of(path: Path, known: dict[Path, Path | None]) -> Path | None:
     """Return the folder of the import that wrote a mask, ``None`` if no import did."""
     for parent in path.parents:
-        if parent.name != "masks":
-            continue
-        if parent not in known:
-            known[parent] = parent.parent if _is_import(parent.parent) else None
-        return known[parent]
+        if parent.name == "masks":
+            if parent not in known:
+                known[parent] = parent.parent if "imported_from" in _record(parent.parent) else None
+            return known[parent]
     return None
 
 
-def _is_import(folder: Path) -> bool:
-    return "imported_from" in _record(folder)
-
-
-def _is_of(dataset: fo.Dataset, folder: Path) -> bool:
-    """Return whether an import into this very dataset wrote the folder; a clone shows it too."""
-    return _record(folder).get("dataset_id") == dataset_id(dataset)
-
-
-def _record(folder: Path) -> dict[str, Any]:
+def _record(folder: Path) -> dict[str, object]:
     if folder.is_symlink() or (folder / "masks").is_symlink():
         return {}
     with suppress(UsageError, OSError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,20 @@ from ..common.parallel import usable_cores
 from ..common.progress import NullProgress, Progress, annotate
 from ..common.remote import url_of
 from ..common.skipped import Skipped
-from ..engines.base import Engine, Lost
+from ..engines.base import Engine, Lost, Worker
 from ..engines.registry import engine_for_files
 from ..errors import ImageReadError, PseudoMaskError, UsageError
 from ..images.reading import image_size
 from ..masks.cleaning import remove_small
 from ..masks.files import mask_ids, read_mask
 from ..masks.rules import FIFTYONE, MaskRules
-from .base import Converted, ExportItem, ExportOptions, ExportSource, Format, Sample, Writer, key_suffix
+from .base import Converted, ExportItem, ExportOptions, ExportSource, Sample, Writer
 from .categories import Categories, default_names
 from .choosing import select, unsure_pixels
 from .coco import coco_categories
 from .media import fitting_suffix, place_image
 from .registry import get_format
-from .staging import RECORD, WriteError
-from .store_export import export_folder
+from .staging import RECORD, WriteError, export_folder
 
 __all__ = ["ExportResult", "export"]
 
@@ -72,29 +73,13 @@ class ExportResult:
         return [entry for entry in self.skipped if not entry.expected]
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What workers need to know besides the items."""
-
-    format: str
-    folder: Path
-    categories: Categories
-    options: ExportOptions
-    rules: MaskRules
-
-
-def _read_labels(item: ExportItem, job: _Job) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the (H, W) category ids of an image, and its map of instances if there is one."""
-    size = image_size(item.image)
-    labels = job.categories.encode(_read(item.mask, size, "mask", job.rules))
-    instances = item.instances
-    return labels, None if instances is None else _read(instances, size, "map of instances", FIFTYONE)
-
-
-def _read(source: str | np.ndarray, size: tuple[int, int], what: str, rules: MaskRules) -> np.ndarray:
-    name = source if isinstance(source, str) else what
+def _read(
+    source: str | np.ndarray, rules: MaskRules, what: str = "mask", size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Return the (H, W) ids of a file or of a mask from a database, of the (height, width) of its image."""
     mask = read_mask(source, rules) if isinstance(source, str) else mask_ids(source, rules, what)
-    if mask.shape != size:
+    if size is not None and mask.shape != size:
+        name = source if isinstance(source, str) else what
         found = f"{mask.shape[1]}x{mask.shape[0]}"
         raise ImageReadError(name, f"is {found}, its image {size[1]}x{size[0]} (width x height)")
     return mask
@@ -102,43 +87,46 @@ def _read(source: str | np.ndarray, size: tuple[int, int], what: str, rules: Mas
 
 @dataclass(frozen=True)
 class _Conversion:
-    """To convert items of one job, see :class:`~..engines.base.Work`."""
+    """To convert items, see :class:`~..engines.base.Work`."""
 
-    job: _Job
+    format: str
+    folder: Path
+    categories: Categories
+    options: ExportOptions
+    rules: MaskRules
 
-    def open(self) -> Callable[[Sequence[tuple[ExportItem, str, bool]]], Iterator[Converted | Skipped]]:
-        if not self.job.folder.is_dir():
+    def open(self) -> Worker[tuple[ExportItem, str, bool]]:
+        if not self.folder.is_dir():
             raise UsageError(
-                f"does not see {self.job.folder}: --out has to be on a disk that all machines share, under "
+                f"does not see {self.folder}: --out has to be on a disk that all machines share, under "
                 "the same path"
             )
-        return self._convert
+        return partial(map, self._convert)
 
-    def _convert(self, group: Sequence[tuple[ExportItem, str, bool]]) -> Iterator[Converted | Skipped]:
-        kind = get_format(self.job.format)
-        return (_convert_one(*entry, kind, self.job) for entry in group)
-
-
-def _convert_one(item: ExportItem, split: str, low: bool, kind: Format, job: _Job) -> Converted | Skipped:
-    options = job.options
-    try:
-        labels, instances = _read_labels(item, job)
-        labels = remove_small(labels, options.min_area, merge=options.small == "merge")
-        if kind.places_images and options.images != "reference":
-            suffix = fitting_suffix(item.image, key_suffix(item.key))
-            *folders, name = item.stem.split("/")
-            item = replace(item, stem="/".join([*map(kind.folder, folders), name]), suffix=suffix)
-            folder = job.folder / kind.images_folder.format(split=kind.folder(split or "train"))
-            place_image(item.image, folder / item.placed, options.images)
-        unsure = unsure_pixels(item, labels.shape, options.min_confidence)
-        if unsure is not None:
-            labels[unsure] = 0
-        sample = Sample(item, split, labels, instances, low, job.categories, options, unsure)
-        return kind.convert(sample, job.folder)
-    except WriteError:
-        raise
-    except PseudoMaskError as error:
-        return Skipped(item.key, str(error))
+    def _convert(self, entry: tuple[ExportItem, str, bool]) -> Converted | Skipped:
+        item, split, low = entry
+        kind, options, instances = get_format(self.format), self.options, item.instances
+        try:
+            size = image_size(item.image)
+            labels = self.categories.encode(_read(item.mask, self.rules, size=size))
+            if instances is not None:
+                instances = _read(instances, FIFTYONE, "map of instances", size)
+            labels = remove_small(labels, options.min_area, merge=options.small == "merge")
+            if kind.places_images and options.images != "reference":
+                suffix = fitting_suffix(item.image, posixpath.splitext(item.key)[1])
+                *folders, name = item.stem.split("/")
+                item = replace(item, stem="/".join([*map(kind.folder_name, folders), name]), suffix=suffix)
+                folder = self.folder / kind.images_folder.format(split=kind.folder_name(split or "train"))
+                place_image(item.image, folder / item.placed, options.images)
+            unsure = unsure_pixels(item, labels.shape, options.min_confidence)
+            if unsure is not None:
+                labels[unsure] = 0
+            sample = Sample(item, split, labels, instances, low, self.categories, options, unsure)
+            return kind.convert(sample, self.folder)
+        except WriteError:
+            raise
+        except PseudoMaskError as error:
+            return Skipped(item.key, str(error))
 
 
 def export(
@@ -213,7 +201,7 @@ def export(
     source = _opened(source, field, instances_field, quality_field)
     progress = progress or NullProgress()
     kind = get_format(format)
-    jobs = _processes(jobs, source.total)
+    jobs = 1 if source.total < ALONE else jobs if jobs > 0 else usable_cores()
     skipped = list(source.skipped)
     with (
         engine_for_files(engine, address, workers, cpus_per_worker, jobs) as place,
@@ -230,10 +218,13 @@ def export(
         kind.check(categories, chosen)
         result = ExportResult(folder.out, kind.name, splits=dict.fromkeys(chosen.splits, 0), skipped=skipped)
         result.categories = {item.id: item.name for item in categories.items}
-        job = _Job(kind.name, folder.path, categories, chosen, source.rules)
+        job = _Conversion(kind.name, folder.path, categories, chosen, source.rules)
         _write(source, job, kind, result, place, progress)
         if not result.images:
-            raise PseudoMaskError(_nothing(source, result))
+            raise PseudoMaskError(
+                f"nothing was exported: none of {source.total} images of {source.name} is left. "
+                f"First: {'; '.join(map(str, result.skipped[:5]))}"
+            )
         write_json(folder.path / RECORD, _describe(source, result, job), sort_keys=False)
         folder.commit()
     result.seconds = time.perf_counter() - begin
@@ -252,24 +243,32 @@ def _opened(source: Any, field: str | None, instances: str | None, quality: str 
     return view_source(source, field, instances_field=instances, quality_field=quality)
 
 
-def _processes(jobs: int, total: int) -> int:
-    jobs = jobs if jobs > 0 else usable_cores()
-    return 1 if total < ALONE else jobs
-
-
 def _write(
-    source: ExportSource, job: _Job, kind: Format, result: ExportResult, engine: Engine, progress: Progress
+    source: ExportSource,
+    job: _Conversion,
+    kind: type[Writer],
+    result: ExportResult,
+    engine: Engine,
+    progress: Progress,
 ) -> None:
     info = {"description": f"{source.name}, exported by {DISTRIBUTION}", "version": __version__}
-    writer = kind.writer(job.folder, job.categories, job.options, info)
+    writer = kind(job.folder, job.categories, job.options, info)
     try:
         with progress.stage("export", total=source.total) as stage:
             wanted = select(source, job.options, result.skipped)
-            for converted in engine.gather(_Conversion(job), wanted, GROUP):
+            for converted in engine.gather(job, wanted, GROUP):
                 annotate(stage, engine.describe())
                 if isinstance(converted, Lost):
                     converted = Skipped(converted.item[0].key, converted.reason)
-                _collect(converted, writer, result)
+                if isinstance(converted, Skipped):
+                    result.skipped.append(converted)
+                else:
+                    writer.add(converted)
+                    result.images += 1
+                    result.annotations += converted.count
+                    result.marked += converted.low
+                    if converted.split:
+                        result.splits[converted.split] += 1
                 stage.update()
         writer.finish()
     except BaseException:
@@ -277,32 +276,18 @@ def _write(
         raise
 
 
-def _collect(converted: Converted | Skipped, writer: Writer, result: ExportResult) -> None:
-    if isinstance(converted, Skipped):
-        result.skipped.append(converted)
-        return
-    writer.add(converted)
-    result.images += 1
-    result.annotations += converted.count
-    result.marked += converted.low
-    if converted.split:
-        result.splits[converted.split] += 1
-
-
 class _Scan:
     """To find the ids in the masks of items, see :class:`~..engines.base.Work`."""
 
-    def open(self) -> Callable[[Sequence[ExportItem]], Iterator[set[int]]]:
-        return lambda group: map(_ids_of, group)
+    def open(self) -> Worker[ExportItem]:
+        return partial(map, _ids_of)
 
 
 def _ids_of(item: ExportItem) -> set[int]:
-    source = item.mask
     try:
-        mask = read_mask(source, FIFTYONE) if isinstance(source, str) else mask_ids(source)
+        return set(np.unique(_read(item.mask, FIFTYONE)).tolist())
     except ImageReadError:  # listed where it is converted
         return set()
-    return set(np.unique(mask).tolist())
 
 
 def _scan(source: ExportSource, engine: Engine, progress: Progress) -> dict[int, str]:
@@ -315,12 +300,7 @@ def _scan(source: ExportSource, engine: Engine, progress: Progress) -> dict[int,
     return default_names(ids)
 
 
-def _nothing(source: ExportSource, result: ExportResult) -> str:
-    listed = "; ".join(map(str, result.skipped[:5]))
-    return f"nothing was exported: none of {source.total} images of {source.name} is left. First: {listed}"
-
-
-def _describe(source: ExportSource, result: ExportResult, job: _Job) -> dict[str, object]:
+def _describe(source: ExportSource, result: ExportResult, job: _Conversion) -> dict[str, object]:
     """Return the export's record: choices, counts, what was left out, and where the masks come from."""
     return {
         "format": result.format,

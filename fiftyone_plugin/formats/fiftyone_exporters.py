@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fiftyone.core.utils as fou
 import fiftyone.utils.data as foud
 
 from .exporting import ExportResult, export
@@ -31,6 +31,8 @@ __all__ = [
     "YoloExporter",
 ]
 
+Bars = bool | Callable[[fou.ProgressBar], None] | None  # as FiftyOne takes it; ``None``: its configuration
+
 
 class SegmentationExporter(foud.BatchDatasetExporter):
     """Exports a Segmentation field in any format of this package.
@@ -51,12 +53,12 @@ class SegmentationExporter(foud.BatchDatasetExporter):
 
     default_format = "coco-instances"
 
+    def __init_subclass__(cls, format: str | None = None) -> None:
+        """Make a class for a format of its own."""
+        cls.default_format = format or cls.default_format
+
     def __init__(
-        self,
-        export_dir: str | Path,
-        field: str | None = None,
-        format: str | None = None,
-        **options: Any,
+        self, export_dir: str | Path, field: str | None = None, format: str | None = None, **options: Any
     ) -> None:
         super().__init__(export_dir=str(export_dir))
         self.field = field
@@ -64,7 +66,7 @@ class SegmentationExporter(foud.BatchDatasetExporter):
         self.options = options
         self.result: ExportResult | None = None
 
-    def export_samples(self, sample_collection: foc.SampleCollection, progress: Any = None) -> None:
+    def export_samples(self, sample_collection: foc.SampleCollection, progress: Bars = None) -> None:
         """Export a dataset or view; called by FiftyOne."""
         self.result = export(
             sample_collection,
@@ -77,89 +79,59 @@ class SegmentationExporter(foud.BatchDatasetExporter):
 
 
 class _Bars:
-    """Progress in FiftyOne's own way: its bars, or the caller's callback.
+    """Progress in FiftyOne's own way: its bars, or the caller's callback; ``wanted`` is its ``progress``."""
 
-    Args:
-        wanted: FiftyOne's argument ``progress``: a flag, ``None`` for its configuration, or a callback.
-    """
-
-    def __init__(self, wanted: Any) -> None:
+    def __init__(self, wanted: Bars) -> None:
         self.wanted = wanted
 
-    @contextmanager
-    def stage(self, name: str, total: int | None = None, unit: str = "img") -> Iterator[Any]:
+    def stage(self, name: str, total: int | None = None, unit: str = "img") -> fou.ProgressBar:
         """Open a bar."""
-        import fiftyone.core.utils as fou
-
-        with fou.ProgressBar(total=total, progress=self.wanted) as bar:
-            yield bar
+        return fou.ProgressBar(total=total, progress=self.wanted)
 
 
 class CocoInstancesExporter(SegmentationExporter):
     """COCO instances: connected components, or given instances."""
 
 
-class CocoResultsExporter(SegmentationExporter):
+class CocoResultsExporter(SegmentationExporter, format="coco-results"):
     """COCO results with scores."""
 
-    default_format = "coco-results"
 
-
-class CocoPanopticExporter(SegmentationExporter):
+class CocoPanopticExporter(SegmentationExporter, format="coco-panoptic"):
     """COCO panoptic."""
 
-    default_format = "coco-panoptic"
 
-
-class CocoStuffExporter(SegmentationExporter):
+class CocoStuffExporter(SegmentationExporter, format="coco-stuff"):
     """COCO stuff."""
 
-    default_format = "coco-stuff"
 
-
-class VocExporter(SegmentationExporter):
+class VocExporter(SegmentationExporter, format="voc"):
     """Pascal VOC SegmentationClass."""
 
-    default_format = "voc"
 
-
-class MasksExporter(SegmentationExporter):
+class MasksExporter(SegmentationExporter, format="masks"):
     """Plain masks and ``classes.json``."""
 
-    default_format = "masks"
 
-
-class YoloExporter(SegmentationExporter):
+class YoloExporter(SegmentationExporter, format="yolo"):
     """YOLO segmentation."""
 
-    default_format = "yolo"
 
-
-class CvatExporter(SegmentationExporter):
+class CvatExporter(SegmentationExporter, format="cvat"):
     """CVAT segmentation mask 1.1."""
 
-    default_format = "cvat"
 
-
-class HuggingFaceExporter(SegmentationExporter):
+class HuggingFaceExporter(SegmentationExporter, format="huggingface"):
     """Hugging Face imagefolder."""
 
-    default_format = "huggingface"
 
-
-class LabelStudioExporter(SegmentationExporter):
+class LabelStudioExporter(SegmentationExporter, format="label-studio"):
     """Label Studio brush tasks."""
 
-    default_format = "label-studio"
 
-
-class MmsegmentationExporter(SegmentationExporter):
+class MmsegmentationExporter(SegmentationExporter, format="mmsegmentation"):
     """mmsegmentation."""
 
-    default_format = "mmsegmentation"
 
-
-class UltralyticsSemanticExporter(SegmentationExporter):
+class UltralyticsSemanticExporter(SegmentationExporter, format="ultralytics-semantic"):
     """Ultralytics semantic segmentation."""
-
-    default_format = "ultralytics-semantic"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..common.matching import match_names
 from ..common.parallel import batched
@@ -32,6 +36,7 @@ __all__ = ["import_masks"]
 WRITE_BATCH = 1000
 
 
+@database_errors("Once it does, import again, over the field if it is there")
 def import_masks(
     view: foc.SampleCollection,
     source: str | Path,
@@ -70,24 +75,17 @@ def import_masks(
         PseudoMaskError: ``out`` cannot be written, or no mask could be read.
         MissingDependencyError: FiftyOne's database does not answer.
     """
-    with database_errors("Once it does, import again, over the field if it is there"):
-        return _import(view, source, field, out, overwrite, progress)
+    import fiftyone as fo
 
-
-def _import(
-    view: foc.SampleCollection,
-    source: str | Path,
-    field: str,
-    out: str | Path | None,
-    overwrite: bool,
-    progress: Progress | None,
-) -> ImportResult:
     dataset = view._dataset
     check_field_name(field)
     if dataset.has_run(run_key(field)):
         raise UsageError(f"field {field!r} belongs to a run of label_dataset; import into another field")
     if dataset.has_sample_field(field):
-        _check_field(dataset, field, overwrite)
+        if not overwrite:
+            raise UsageError(f"field {field!r} exists: choose another name, or overwrite it")
+        if field not in dataset.get_field_schema(embedded_doc_type=fo.Segmentation):
+            raise UsageError(f"field {field!r} holds something else than masks: choose another name")
     opened, found = _open(view, source)
     earlier = EarlierImport.of(dataset, field)
     folder = Path(out) if out is not None else default_out(dataset, field, uuid.uuid4().hex)
@@ -103,14 +101,8 @@ def _import(
         )
     _targets(dataset, field, opened.names, earlier, given)
     stems = {stem: entry.item.mask_name.removesuffix(".png") for stem, entry in found.items()}
-    result = read_masks(
-        opened,
-        folder,
-        stems=stems,
-        overwrite=overwrite,
-        progress=progress,
-        dataset_id=dataset_id(dataset),
-    )
+    same = dataset_id(dataset)
+    result = read_masks(opened, folder, stems=stems, overwrite=overwrite, progress=progress, dataset_id=same)
     result.matched = _write(dataset, field, found, result, earlier)
     return result
 
@@ -132,7 +124,7 @@ def _open(view: foc.SampleCollection, source: str | Path) -> tuple[MaskSource, d
         )
     opened.paths = {stem: entry.item.path for stem, entry in found.items()}
     opened.lost += left
-    opened.read = _checked(opened.read, opened.paths)
+    opened.read = partial(_read_checked, opened.read, opened.paths)
     return opened, found
 
 
@@ -147,8 +139,7 @@ def _write(
     samples = all_samples(dataset)
     written = {sample_id for sample_id, _ in pairs}
     targets = _targets(dataset, field, result.names, earlier, written)  # some masks could not be read
-    gone = dict.fromkeys(earlier.samples - written)
-    if gone:
+    if gone := dict.fromkeys(earlier.samples - written):
         samples.set_values(field, gone, key_field="id")
     for batch in batched(pairs, WRITE_BATCH):
         labels = {sample_id: fo.Segmentation(mask_path=str(path)) for sample_id, path in batch}
@@ -157,15 +148,6 @@ def _write(
     dataset.save()
     earlier.remove_files(dataset, result.out)
     return len(pairs)
-
-
-def _check_field(dataset: fo.Dataset, field: str, overwrite: bool) -> None:
-    import fiftyone as fo
-
-    if not overwrite:
-        raise UsageError(f"field {field!r} exists: choose another name, or overwrite it")
-    if field not in dataset.get_field_schema(embedded_doc_type=fo.Segmentation):
-        raise UsageError(f"field {field!r} holds something else than masks: choose another name")
 
 
 def _targets(
@@ -191,17 +173,12 @@ def _targets(
     return dict(targets)
 
 
-def _checked(read: Any, images: dict[str, str]) -> Any:
-    """Return ``read`` with a comparison of sizes, where the image is there to compare with."""
-
-    def checked(stem: str) -> Any:
-        mask = read(stem)
-        path = images[stem]
-        if os.path.exists(path) and mask.shape != image_size(path):
-            raise UsageError(f"mask of shape {mask.shape}, image {path} of {image_size(path)}")
-        return mask
-
-    return checked
+def _read_checked(read: Callable[[str], np.ndarray], images: dict[str, str], stem: str) -> np.ndarray:
+    """Return a mask, after a comparison of sizes where the image is there to compare with."""
+    mask, path = read(stem), images[stem]
+    if os.path.exists(path) and mask.shape != image_size(path):
+        raise UsageError(f"mask of shape {mask.shape}, image {path} of {image_size(path)}")
+    return mask
 
 
 def _match(
@@ -212,9 +189,9 @@ def _match(
     Names are looked up in the whole dataset: what is one image there may look like another one in a view.
     """
     items = list_images(all_samples(dataset).values("filepath"))
-    paths = {(item.path, os.path.normcase(item.path)) for item in items}
-    named = [*items, *(entry.item for entry in entries.values())]
-    paths |= {(path, os.path.normcase(item.path)) for item in named if (path := _exported(item))}
+    named = [(item.path, item) for item in items]
+    named += [(_exported(item), item) for item in (*items, *(entry.item for entry in entries.values()))]
+    paths = {(path, os.path.normcase(item.path)) for path, item in named}
     matches = match_names(opened.images.values(), paths, what="sample")
     found: dict[str, ViewItem] = {}
     left: list[Skipped] = []
@@ -229,11 +206,11 @@ def _match(
     return found, left
 
 
-def _exported(item: ImageItem) -> str | None:
-    """Return the path of an image under the name that exports give it, where that is another one."""
+def _exported(item: ImageItem) -> str:
+    """Return the path of an image under the name that exports give it."""
     stem, suffix = item.mask_name.removesuffix(".png"), os.path.splitext(item.key)[1]
     if suffix.lower() not in image_extensions():
         suffix = ""  # exports put one of their own in its place
     if stem + suffix == item.key:
-        return None
+        return item.path
     return os.path.join(os.path.dirname(item.path), stem.rsplit("/", 1)[-1] + suffix)

@@ -6,7 +6,9 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..common.parallel import batched
 from ..common.skipped import Skipped
@@ -84,6 +86,10 @@ def view_source(
     without = set(view.exists(field, False).values("id"))
     skipped += [Skipped(entry.item.key, "no mask") for entry in entries if entry.sample_ids[0] in without]
     entries = [entry for entry in entries if entry.sample_ids[0] not in without]
+    provenance: dict[str, object] = {"field": field}
+    if dataset.has_run(run_key(field)):
+        provenance["run"] = run_key(field)
+        provenance["config"] = dataset.get_run_info(run_key(field)).config.serialize()
     return ExportSource(
         name=dataset.name,
         items=lambda: _items(view, entries, field, instances_field, quality_field),
@@ -94,8 +100,8 @@ def view_source(
         folders=_folders(view, entries, field),
         skipped=skipped,
         # masks that no run of ours wrote may have colours for targets
-        hidden=tuple(run_names(dataset, field).hidden) if dataset.has_run(run_key(field)) else (),
-        provenance=_provenance(dataset, field) | _unknown_qualities(view, quality_field),
+        hidden=tuple(run_names(dataset, field).hidden) if "run" in provenance else (),
+        provenance=provenance | _unknown_qualities(view, quality_field),
     )
 
 
@@ -105,13 +111,13 @@ def _quality_field(view: foc.SampleCollection, field: str, wanted: str | None) -
 
     schema = view.get_field_schema()
     name = wanted or RunFields(field).quality
-    if wanted is not None and name not in schema:
-        raise UsageError(f"there is no field {name!r} for the quality of masks")
     if isinstance(schema.get(name), fo.FloatField | fo.IntField):
         return name
-    if wanted is not None:
-        raise UsageError(f"field {name!r} cannot be the quality of masks: it holds no numbers")
-    return None
+    if wanted is None:
+        return None
+    if name not in schema:
+        raise UsageError(f"there is no field {name!r} for the quality of masks")
+    raise UsageError(f"field {name!r} cannot be the quality of masks: it holds no numbers")
 
 
 def _unknown_qualities(view: foc.SampleCollection, quality_field: str | None) -> dict[str, int]:
@@ -155,8 +161,8 @@ def _items(
         map_path = f"{field}_confidence.map_path"
         columns = ["id", "tags", quality_field or "id", map_path if confident else "id"]
         rows = {row[0]: row[1:] for row in zip(*samples.values(columns), strict=True)}
-        masks = _masks(view, ids, field)
-        instances = _masks(view, ids, instances_field) if instances_field else {}
+        masks = _masks(samples, field)
+        instances = _masks(samples, instances_field) if instances_field else {}
         for entry in batch:
             sample_id = entry.sample_ids[0]
             tags, quality, confidence = rows[sample_id]
@@ -172,12 +178,11 @@ def _items(
             )
 
 
-def _masks(view: foc.SampleCollection, ids: list[str], field: str) -> dict[str, Any]:
+def _masks(samples: foc.SampleCollection, field: str) -> dict[str, str | np.ndarray]:
     """Return sample id -> path of the mask, or the mask itself where the database holds it."""
-    samples = view.select(ids)
     # an empty label has neither: its missing file is reported when it is read
     paths = zip(*samples.values(["id", f"{field}.mask_path"]), strict=True)
-    found: dict[str, Any] = {sample_id: path or "no mask in the label" for sample_id, path in paths}
+    found = {sample_id: path or "no mask in the label" for sample_id, path in paths}
     return found | stored_masks(samples, list(with_stored_mask(samples, field)), field)
 
 
@@ -189,10 +194,3 @@ def _supercategories(dataset: fo.Dataset) -> dict[str, str]:
         for entry in categories
         if isinstance(entry, dict) and entry.get("name") and entry.get("supercategory")
     }
-
-
-def _provenance(dataset: fo.Dataset, field: str) -> dict[str, Any]:
-    key = run_key(field)
-    if not dataset.has_run(key):
-        return {"field": field}
-    return {"field": field, "run": key, "config": dataset.get_run_info(key).config.serialize()}

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +22,7 @@ from ..evaluation.folders import mask_files
 from ..masks.files import write_mask
 from .categories import default_names, read_class_file
 from .coco_masks import draw_image
-from .coco_reading import CocoImage, LostAnnotation, read_coco
+from .coco_reading import LostAnnotation, read_coco
 from .cvat import unpack
 from .label_studio import is_label_studio, read_label_studio
 from .masks import read_ids
@@ -45,21 +45,19 @@ class MaskSource:
 
     Attributes:
         name: what it is called in messages.
-        stems: what its masks are called: paths of the images without extension, with ``/``. They may be
-            absolute, or lead anywhere.
+        images: what its masks are called (stems: paths of the images without extension, with ``/``, perhaps
+            absolute or leading anywhere) -> name of the image, with its extension where the source knows it.
         names: mask id -> class name.
         read: returns the (H, W) mask ids of a stem; raises ``ImageReadError`` or ``UsageError``.
-        images: stem -> name of the image, with its extension where the source knows it.
         paths: stem -> file of the image; whoever knows them may fill them in before anything is read.
         lost: what is in no mask, annotations for example; grows while masks are read.
         held: what has to live as long as the source.
     """
 
     name: str
-    stems: list[str]
+    images: dict[str, str]
     names: dict[int, str]
     read: Callable[[str], np.ndarray]
-    images: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     lost: list[Skipped] = field(default_factory=list)
     held: object = None
@@ -91,9 +89,8 @@ def open_masks(source: str | Path) -> MaskSource:
         raise UsageError(f"{path} holds several COCO files, name the one to import: {listed}")
     if documents:
         return _open_coco(documents[0])
-    voc = next(
-        (path / name for name in VOC_FOLDERS if (path / name).is_dir() and mask_files(path / name)), None
-    )
+    folders = (path / name for name in VOC_FOLDERS)
+    voc = next((folder for folder in folders if folder.is_dir() and mask_files(folder)), None)
     folder = voc or (path / "masks" if (path / "masks").is_dir() else path)
     if folder == path and (path / "data.yaml").is_file() and (path / "labels").is_dir():
         raise UsageError(
@@ -121,33 +118,36 @@ def _open_folder(
     files = mask_files(folder)
     if not files:
         raise UsageError(f"no masks in {folder}")
-    images = {stem: stem for stem in files}
-    return MaskSource(str(path), list(files), names, lambda stem: read(folder / files[stem]), images)
+    return MaskSource(
+        str(path), {stem: stem for stem in files}, names, lambda stem: read(folder / files[stem])
+    )
 
 
 def _open_coco(path: Path) -> MaskSource:
     file = read_coco(path)
-    images: dict[str, CocoImage] = {}
-    for image in file.images:
-        stem = _stem(image.name)
-        images[stem if stem not in images else image.name] = image
+    images = {image.name: image for image in file.images}
+    named = _by_stem(images)
 
     def read(stem: str) -> np.ndarray:
-        return draw_image(file, images[stem], source.paths.get(stem), source.lost)
+        return draw_image(file, images[named[stem]], source.paths.get(stem), source.lost)
 
-    named = {stem: image.name for stem, image in images.items()}
-    source = MaskSource(str(path), list(images), file.names, read, named, lost=file.lost)
+    source = MaskSource(str(path), named, file.names, read, lost=file.lost)
     return source
 
 
 def _open_tasks(path: Path) -> MaskSource:
     tasks = read_label_studio(path)
-    images: dict[str, str] = {}
-    for name in tasks.results:
-        images[_stem(name) if _stem(name) not in images else name] = name
-    return MaskSource(
-        str(path), list(images), tasks.names, lambda stem: tasks.draw(images[stem]), images, lost=tasks.lost
-    )
+    named = _by_stem(tasks.results)
+    return MaskSource(str(path), named, tasks.names, lambda stem: tasks.draw(named[stem]), lost=tasks.lost)
+
+
+def _by_stem(names: Iterable[str]) -> dict[str, str]:
+    """Return stem -> name of an image; the name itself where another image has the stem."""
+    named: dict[str, str] = {}
+    for name in names:
+        stem = _stem(name)
+        named[stem if stem not in named else name] = name
+    return named
 
 
 def _stem(name: str) -> str:
@@ -209,7 +209,7 @@ def read_masks(
     """
     opened = source if isinstance(source, MaskSource) else open_masks(source)
     result = ImportResult(Path(out).absolute(), names=opened.names)
-    targets = stems if stems is not None else safe_targets(opened.stems)
+    targets = stems if stems is not None else safe_targets(list(opened.images))
     origin = Path(opened.name)
     sources = (origin if origin.is_dir() else origin.parent,)
     with ExportFolder(Path(out), overwrite=overwrite, sources=sources) as folder:
@@ -227,7 +227,14 @@ def read_masks(
         result.names = result.names or default_names(ids)
         class_names = {str(k): v for k, v in result.names.items()}
         write_json(folder.path / "classes.json", class_names, sort_keys=False)
-        record = _record(opened, result) | ({"dataset_id": dataset_id} if dataset_id else {})
+        skipped = [{"image": entry.key, "reason": entry.reason} for entry in result.skipped[:RECORDED]]
+        counts = {
+            "masks": len(result.masks),
+            "skipped": len(result.skipped),
+            "annotations_lost": len(result.lost),
+        }
+        record = {"format": "masks", "imported_from": opened.name, "counts": counts, "skipped": skipped}
+        record |= {"dataset_id": dataset_id} if dataset_id else {}
         write_json(folder.path / RECORD, record, sort_keys=False)
         folder.commit()
     return result
@@ -265,9 +272,9 @@ def _plain(name: str) -> str:
 
 def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result: ImportResult) -> set[int]:
     """Write one mask, or list it as skipped; return the ids in it."""
-    name = f"{target}.png"
+    path = folder / "masks" / f"{target}.png"
     try:
-        _check_target(target, name)
+        _check_target(target)
         mask = source.read(stem)
         ids = _check_ids(mask, source.names)
     except PseudoMaskError as error:
@@ -277,24 +284,23 @@ def _import_one(source: MaskSource, stem: str, target: str, folder: Path, result
         result.skipped.append(Skipped(stem, f"cannot be read ({type(error).__name__}: {error})"))
         return set()
     try:
-        with writing(folder / "masks" / name):
-            write_mask(folder / "masks" / name, mask)
+        with writing(path):
+            write_mask(path, mask)
     except PseudoMaskError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in NAME_ERRORS:
-            result.skipped.append(
-                Skipped(stem, f"its name cannot be written here: {error.__cause__.strerror}")
-            )
+            reason = f"its name cannot be written here: {error.__cause__.strerror}"
+            result.skipped.append(Skipped(stem, reason))
             return set()
         raise
-    result.masks[stem] = result.out / "masks" / name
+    result.masks[stem] = result.out / path.relative_to(folder)
     return ids
 
 
-def _check_target(target: str, name: str) -> None:
+def _check_target(target: str) -> None:
     if not target or not is_safe_name(target):
         raise UsageError("its path leads out of the folder")
     try:
-        longest = max(len(os.fsencode(part)) for part in name.split("/"))
+        longest = max(len(os.fsencode(part)) for part in f"{target}.png".split("/"))
     except UnicodeError:
         raise UsageError("its name holds characters that no file's name can hold") from None
     if longest > LONGEST_NAME:
@@ -308,16 +314,3 @@ def _check_ids(mask: np.ndarray, names: dict[int, str]) -> set[int]:
     if wrong:
         raise UsageError(f"ids without a name: {', '.join(map(str, wrong[:8]))}")
     return ids
-
-
-def _record(source: MaskSource, result: ImportResult) -> dict[str, object]:
-    return {
-        "format": "masks",
-        "imported_from": source.name,
-        "counts": {
-            "masks": len(result.masks),
-            "skipped": len(result.skipped),
-            "annotations_lost": len(result.lost),
-        },
-        "skipped": [{"image": entry.key, "reason": entry.reason} for entry in result.skipped[:RECORDED]],
-    }

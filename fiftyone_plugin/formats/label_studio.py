@@ -13,8 +13,8 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
@@ -28,10 +28,17 @@ from ..common.untrusted import read_json, read_text
 from ..errors import ImageReadError, UsageError
 from ..images.palette import hex_color
 from ..images.reading import MAX_PIXELS
-from .base import Converted, ExportOptions, Format, Sample, Writer
+from .base import Converted, ExportOptions, Sample, Writer
 from .categories import Categories
 
-__all__ = ["FORMATS", "LabelStudioTasks", "decode_rle", "encode_rle", "is_label_studio", "read_label_studio"]
+__all__ = [
+    "LabelStudioTasks",
+    "LabelStudioWriter",
+    "decode_rle",
+    "encode_rle",
+    "is_label_studio",
+    "read_label_studio",
+]
 
 TASKS, CONFIG = "tasks.json", "label_config.xml"
 SIZES = np.array([3, 4, 8, 16])  # bits of a length
@@ -61,7 +68,7 @@ def encode_rle(mask: np.ndarray) -> list[int]:
     return list(np.packbits(stream).tolist())
 
 
-def decode_rle(data: Any, height: int, width: int) -> np.ndarray:
+def decode_rle(data: object, height: int, width: int) -> np.ndarray:
     """Return the (H, W) bool mask of bytes that Label Studio, or :func:`encode_rle`, has made.
 
     Raises:
@@ -112,43 +119,48 @@ class _Bits:
 # ---------------------------------------------------------------------- writing
 
 
-def convert_label_studio(sample: Sample, folder: Path) -> Converted:
-    """Return the image's task: a brush mask for every class in it, as a prediction to correct."""
-    height, width = sample.labels.shape
-    names = {item.id: item.name for item in sample.categories.items}
-    results = [
-        {
-            "id": hashlib.sha256(f"{label}:{sample.item.key}".encode("utf-8", "replace")).hexdigest()[:10],
-            "type": "brushlabels",
-            "from_name": "tag",
-            "to_name": "image",
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-            "value": {
-                "format": "rle",
-                "rle": encode_rle(sample.labels == label),
-                "brushlabels": [names[label]],
-            },
-        }
-        for label in np.unique(sample.labels).tolist()
-        if label
-    ]
-    prediction: dict[str, Any] = {"model_version": f"{DISTRIBUTION} {__version__}", "result": results}
-    if sample.item.known_quality is not None:
-        prediction["score"] = sample.item.known_quality
-    data = {"image": SERVED + quote(f"images/{sample.file_name}", errors="surrogateescape")}
-    if sample.split:
-        data["split"] = sample.split
-    return sample.converted(len(results), image=_dump({"data": data, "predictions": [prediction]}))
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 class LabelStudioWriter(Writer):
     """``tasks.json``, a list that grows task by task, and ``label_config.xml``."""
+
+    name = "label-studio"
+    description = "Label Studio: brush masks as tasks.json, label_config.xml and the images"
+
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        """Refuse images that stay where they are."""
+        if options.images == "reference":
+            raise UsageError("Label Studio serves images of one folder: copy or symlink them")
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Return the image's task: a brush mask for every class in it, as a prediction to correct."""
+        height, width = sample.labels.shape
+        names = {item.id: item.name for item in sample.categories.items}
+        results = []
+        for label in np.unique(sample.labels[sample.labels > 0]).tolist():
+            digest = hashlib.sha256(f"{label}:{sample.item.key}".encode("utf-8", "replace")).hexdigest()
+            rle = encode_rle(sample.labels == label)
+            results.append(
+                {
+                    "id": digest[:10],
+                    "type": "brushlabels",
+                    "from_name": "tag",
+                    "to_name": "image",
+                    "original_width": width,
+                    "original_height": height,
+                    "image_rotation": 0,
+                    "value": {"format": "rle", "rle": rle, "brushlabels": [names[label]]},
+                }
+            )
+        prediction: dict[str, object] = {"model_version": f"{DISTRIBUTION} {__version__}", "result": results}
+        if sample.item.known_quality is not None:
+            prediction["score"] = sample.item.known_quality
+        data = {"image": SERVED + quote(f"images/{sample.file_name}", errors="surrogateescape")}
+        if sample.split:
+            data["split"] = sample.split
+        return sample.converted(
+            len(results), image=json.dumps({"data": data, "predictions": [prediction]}, separators=(",", ":"))
+        )
 
     def start(self) -> None:
         """Write the labelling interface: a brush for every class, with the id that it has in masks."""
@@ -177,23 +189,6 @@ class LabelStudioWriter(Writer):
         super().finish()
 
 
-def _check(categories: Categories, options: ExportOptions) -> None:
-    if options.images == "reference":
-        raise UsageError("Label Studio serves images of one folder: copy or symlink them")
-
-
-FORMATS = (
-    Format(
-        "label-studio",
-        "Label Studio: brush masks as tasks.json, label_config.xml and the images",
-        "images",
-        convert_label_studio,
-        LabelStudioWriter,
-        _check,
-    ),
-)
-
-
 # ---------------------------------------------------------------------- reading
 
 
@@ -207,7 +202,7 @@ class LabelStudioTasks:
         lost: what is in no mask, with reasons; grows while masks are drawn.
     """
 
-    results: dict[str, list[Any]]
+    results: dict[str, list[object]]
     names: dict[int, str]
     lost: list[Skipped] = field(default_factory=list)
 
@@ -220,10 +215,11 @@ class LabelStudioTasks:
         ids = {label: i for i, label in self.names.items()}
         mask: np.ndarray | None = None
         for result in self.results[name]:
-            found = self._read(name, result)
-            if found is None:
+            try:
+                label, drawn = _brush(result)
+            except UsageError as error:
+                self.lost.append(Skipped(name, f"result {short_repr(_get(result, 'id'))}: {error}"))
                 continue
-            label, drawn = found
             mask = np.zeros(drawn.shape, np.uint16) if mask is None else mask
             if drawn.shape == mask.shape:
                 mask[drawn] = ids[label]
@@ -232,15 +228,6 @@ class LabelStudioTasks:
         if mask is None:
             raise ImageReadError(name, "no brush mask that can be read")
         return mask
-
-    def _read(self, name: str, result: Any) -> tuple[str, np.ndarray] | None:
-        """Return label and mask of a result; list it and return ``None`` where it is no brush mask."""
-        try:
-            label, height, width, value = _brush(result)
-            return label, decode_rle(value.get("rle"), height, width)
-        except UsageError as error:
-            self.lost.append(Skipped(name, f"result {short_repr(_get(result, 'id'))}: {error}"))
-            return None
 
 
 def is_label_studio(path: Path) -> bool:
@@ -274,27 +261,23 @@ def read_label_studio(path: Path) -> LabelStudioTasks:
             )
         else:
             tasks.results[name] = _results(task)
-    labels = {
-        label
-        for results in tasks.results.values()
-        for result in results
-        for label in _labels(_get(result, "value"))
-    }
+    results = chain.from_iterable(tasks.results.values())
+    labels = {label for result in results for label in _labels(_get(result, "value"))}
     for label in sorted(labels - set(tasks.names.values())):
         tasks.names[max(tasks.names, default=0) + 1] = label
     return tasks
 
 
-def _get(value: Any, name: str) -> Any:
+def _get(value: object, name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _labels(value: Any) -> Iterator[str]:
+def _labels(value: object) -> Iterator[str]:
     found = _get(value, "brushlabels")
     return (label for label in (found if isinstance(found, list) else ()) if isinstance(label, str))
 
 
-def _results(task: Any) -> list[Any]:
+def _results(task: object) -> list[object]:
     """Return what the last annotation of a task holds, or the last prediction where nobody annotated."""
     for kind in ("annotations", "completions", "predictions"):
         entries = _get(task, kind)
@@ -305,7 +288,7 @@ def _results(task: Any) -> list[Any]:
     return []
 
 
-def _image_name(data: Any) -> str | None:
+def _image_name(data: object) -> str | None:
     """Return the path of a task's image: of what Label Studio serves, what it had been before."""
     values = list(data.values()) if isinstance(data, dict) else []
     value = _get(data, "image") or next((v for v in values if isinstance(v, str) and "." in v), None)
@@ -319,11 +302,11 @@ def _image_name(data: Any) -> str | None:
     return _UPLOADED.sub("", name) if "/data/upload/" in value else f"{folder}/{name}".lstrip("/")
 
 
-def _brush(result: Any) -> tuple[str, int, int, dict[str, Any]]:
-    """Return label, height, width and value of a brush mask.
+def _brush(result: object) -> tuple[str, np.ndarray]:
+    """Return label and (H, W) bool mask of a result.
 
     Raises:
-        UsageError: it is something else, or says nothing of these.
+        UsageError: it is no brush mask, or a damaged one.
     """
     value = _get(result, "value")
     if not isinstance(value, dict) or value.get("format") != "rle":
@@ -331,12 +314,12 @@ def _brush(result: Any) -> tuple[str, int, int, dict[str, Any]]:
     labels = list(_labels(value))
     if len(labels) != 1:
         raise UsageError(f"{len(labels)} labels, where a mask has one")
-    height, width = (_get(result, f"original_{side}") for side in ("height", "width"))
-    if not all(isinstance(side, int) and side > 0 for side in (height, width)):
+    height, width = _get(result, "original_height"), _get(result, "original_width")
+    if not (isinstance(height, int) and isinstance(width, int) and min(height, width) > 0):
         raise UsageError("no size of its image")
     if height * width > MAX_PIXELS:
         raise UsageError(f"an image of {width}x{height} is too large")
-    return labels[0], height, width, value
+    return labels[0], decode_rle(value.get("rle"), height, width)
 
 
 def _configured(path: Path) -> dict[int, str]:

@@ -9,23 +9,26 @@ import numpy as np
 
 from ..errors import ImageReadError
 from ..masks.files import read_colours, read_mask, write_mask
-from .base import Converted, Format, Sample, Writer
+from .base import Converted, Sample, Writer
 from .categories import Categories
 from .staging import writing
 
-__all__ = ["FORMATS", "read_ids"]
-
-
-def convert_masks(sample: Sample, folder: Path) -> Converted:
-    """Write the PNG of class ids."""
-    path = folder / "masks" / f"{sample.item.stem}.png"
-    with writing(path):
-        write_mask(path, sample.categories.decode(sample.labels))
-    return sample.converted(len(np.unique(sample.labels[sample.labels > 0])))
+__all__ = ["MasksWriter", "read_ids"]
 
 
 class MasksWriter(Writer):
     """``classes.json``, a list ``splits/<split>.txt`` a split, ``low_quality.txt`` where masks are marked."""
+
+    name = "masks"
+    description = "plain PNG of class ids, and classes.json"
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Write the PNG of class ids."""
+        path = folder / "masks" / f"{sample.item.stem}.png"
+        with writing(path):
+            write_mask(path, sample.categories.decode(sample.labels))
+        return sample.converted(len(np.unique(sample.labels[sample.labels > 0])))
 
     def start(self) -> None:
         """Make the lists."""
@@ -48,9 +51,6 @@ def _class_file(categories: Categories) -> str:
         for i, name in categories.mask_ids.items()
     }
     return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
-
-
-FORMATS = (Format("masks", "plain PNG of class ids, and classes.json", "images", convert_masks, MasksWriter),)
 
 
 def read_ids(path: Path) -> np.ndarray:

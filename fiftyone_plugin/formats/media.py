@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from ..common.remote import url_of
 from ..images.reading import image_format, open_image, orientation_turn, read_file
@@ -65,17 +64,10 @@ def place_image(source: str, target: Path, mode: str) -> None:
             raise WriteError(f"no link can lead to {source}, which is in a store: choose --images copy")
         if mode == "symlink":
             target.symlink_to(source)
-        else:
-            _copy(source, target)
-
-
-def _copy(source: str, target: Path) -> None:
-    """Copy the bytes, and neither mode nor times."""
-    if (url := url_of(source)) is not None:
-        target.write_bytes(read_file(url))
-        return
-    with open(source, "rb") as read, target.open("wb") as write:
-        shutil.copyfileobj(read, write, 1 << 20)
+        elif (url := url_of(source)) is not None:
+            target.write_bytes(read_file(url))
+        else:  # neither mode nor times
+            shutil.copyfile(source, target)
 
 
 def _place_upright(source: str, target: Path) -> bool:
@@ -87,9 +79,8 @@ def _place_upright(source: str, target: Path) -> bool:
         kind = "JPEG" if image.format == "MPO" else str(image.format)
         exif = image.getexif()
         exif.pop(ORIENTATION, None)
-        options: dict[str, Any] = {"exif": exif.tobytes(), "icc_profile": image.info.get("icc_profile")}
-        if kind == "JPEG":
-            options |= {"quality": 95, "subsampling": 0}
+        options = {"exif": exif.tobytes(), "icc_profile": image.info.get("icc_profile")}
+        options |= {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
         upright = image.transpose(turn)
     with writing(target, make_folder=True):
         upright.save(target, format=kind, **options)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from ..errors import unknown
-from .base import Format
+from .base import Writer
 
 __all__ = ["formats", "get_format"]
 
 
-def formats() -> dict[str, Format]:
+@cache
+def formats() -> dict[str, type[Writer]]:
     """Return the formats by name."""
-    from . import coco, cvat, label_studio, masks, training, voc, yolo
+    from .coco import CocoWriter, PanopticWriter, ResultsWriter, StuffWriter
+    from .cvat import CvatWriter
+    from .label_studio import LabelStudioWriter
+    from .masks import MasksWriter
+    from .training import HuggingFaceWriter, MmsegWriter, UltralyticsWriter
+    from .voc import VocWriter
+    from .yolo import YoloWriter
 
-    rooms = (coco, voc, masks, yolo, training, cvat, label_studio)
-    return {entry.name: entry for room in rooms for entry in room.FORMATS}
+    coco = (CocoWriter, PanopticWriter, StuffWriter, ResultsWriter)
+    training = (UltralyticsWriter, MmsegWriter, HuggingFaceWriter)
+    found = (*coco, VocWriter, MasksWriter, YoloWriter, *training, CvatWriter, LabelStudioWriter)
+    return {entry.name: entry for entry in found}
 
 
-def get_format(name: str) -> Format:
+def get_format(name: str) -> type[Writer]:
     """Return a format.
 
     Raises:

@@ -72,14 +72,13 @@ def _folder_source(folder: Path, records: Path, images: str | Path | None) -> Ex
     table = _read_table(records / "samples.csv") if run is not None else None
     image_root = _image_root(folder, images, run)
     skipped: list[Skipped] = []
-    listing = _from_table(table, folder, image_root, skipped) if table else None
-    entries = listing if listing is not None else _from_folders(folder, image_root, skipped)
+    entries = _from_table(table, skipped) if table else _from_folders(folder, image_root, skipped)
     if not entries:
         reason = f", e.g. {skipped[0]}" if skipped else ""
         raise UsageError(f"{folder} has no image with a mask{reason}")
     return ExportSource(
         name=folder.name if url_of(folder) else folder.resolve().name,
-        items=lambda: (entry.item() for entry in entries),
+        items=lambda: (entry.item(str(folder), str(image_root)) for entry in entries),
         total=len(entries),
         names=names,
         rules=MaskRules.of(names),
@@ -96,35 +95,31 @@ class _Entry(NamedTuple):
     key: str
     stem: str
     mask: str
-    folder: str
-    image_root: str
-    instances: str | None
-    quality: float | None
+    instances: str | None = None
+    quality: float | None = None
     confident: bool = True
 
-    def item(self) -> ExportItem:
+    def item(self, folder: str, image_root: str) -> ExportItem:
+        mask = self.mask.split("/")
         return ExportItem(
             self.key,
             self.stem,
-            os.path.join(self.image_root, *self.key.split("/")),
-            os.path.join(self.folder, "masks", *self.mask.split("/")),
-            self.instances and os.path.join(self.folder, "instances", *self.instances.split("/")),
+            os.path.join(image_root, *self.key.split("/")),
+            os.path.join(folder, "masks", *mask),
+            self.instances and os.path.join(folder, "instances", *self.instances.split("/")),
             PurePosixPath(self.key).parts[:-1],
             self.quality,
-            confidence=os.path.join(self.folder, "confidence", *self.mask.split("/"))
-            if self.confident
-            else None,
+            confidence=os.path.join(folder, "confidence", *mask) if self.confident else None,
         )
 
 
 def _image_root(folder: Path, images: str | Path | None, run: RunDocument | None) -> Path:
-    candidates = [images, folder / "images", run.images_root if run else None]
-    for candidate in candidates:
-        if candidate is not None and url_of(candidate) is not None and _is_folder(folder_of(candidate)):
-            return folder_of(candidate)
-        if candidate is not None and url_of(candidate) is None and Path(candidate).is_dir():
-            return Path(os.path.abspath(candidate))
-        if candidate is not None and candidate == images:
+    for candidate in (images, folder / "images", run.images_root if run else None):
+        if candidate is None:
+            continue
+        if _is_folder(found := folder_of(candidate)):
+            return found if url_of(found) is not None else Path(os.path.abspath(found))
+        if candidate == images:
             raise UsageError(f"the folder of images does not exist: {images}")
     raise UsageError(f"where the images of {folder} are is not known; name their folder (--images-dir DIR)")
 
@@ -150,9 +145,7 @@ def _read_table(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _from_table(
-    rows: Sequence[dict[str, str]], folder: Path, image_root: Path, skipped: list[Skipped]
-) -> list[_Entry]:
+def _from_table(rows: Sequence[dict[str, str]], skipped: list[Skipped]) -> list[_Entry]:
     entries = []
     for row in rows:
         key, mask = row["image"], row["mask"]
@@ -164,8 +157,7 @@ def _from_table(
             quality = None
             with suppress(ValueError):  # empty, or no number
                 quality = known_quality(float(row["quality"]))
-            stem = mask.removesuffix(".png")
-            entries.append(_Entry(key, stem, mask, str(folder), str(image_root), None, quality))
+            entries.append(_Entry(key, mask.removesuffix(".png"), mask, quality=quality))
     return entries
 
 
@@ -191,11 +183,8 @@ def _from_folders(folder: Path, image_root: Path, skipped: list[Skipped]) -> lis
             continue
         instance = instances[given] if given is not None else None
         stem = item.mask_name.removesuffix(".png")
-        where = (str(folder), str(image_root))
-        entries.append(_Entry(item.key, stem, masks[name], *where, instance, None, confident))
-    skipped += [Skipped(f"masks/{name}", _no_image(reason)) for name, reason in matches.left.items()]
+        entries.append(_Entry(item.key, stem, masks[name], instance, confident=confident))
+    for name, reason in matches.left.items():
+        shown = "no image" if reason == "no image of this name" else reason
+        skipped.append(Skipped(f"masks/{name}", shown))
     return entries
-
-
-def _no_image(reason: str) -> str:
-    return "no image" if reason == "no image of this name" else reason

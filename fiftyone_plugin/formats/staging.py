@@ -1,4 +1,7 @@
-"""Writing an export: to a hidden folder beside the target, moved there at the end, whole or not at all."""
+"""Writing an export: to a hidden folder beside the target, moved there at the end, whole or not at all.
+
+What goes into a store is made in a local folder, then uploaded.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,31 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from ..common.exchange import exchange
 from ..common.files import write_json
+from ..common.remote import (
+    READERS,
+    folder_of,
+    join_url,
+    listing,
+    read_object,
+    remove_objects,
+    url_of,
+    write_object,
+)
 from ..common.untrusted import read_json
 from ..common.workshop import Busy, Workshop, settle
 from ..errors import PseudoMaskError, UsageError
-from ..images.left_out import EXPORT_RECORD, is_export_folder
+from ..images.left_out import EXPORT_RECORD, is_export_folder, is_export_record
 
-__all__ = ["FILES", "NAMES", "RECORD", "ExportFolder", "JsonDocument", "WriteError", "writing"]
+__all__ = ["NAMES", "RECORD", "ExportFolder", "JsonDocument", "WriteError", "export_folder", "writing"]
 
 RECORD = EXPORT_RECORD
 FILES = "files"  # how many there are, in that record
@@ -31,12 +46,7 @@ class WriteError(PseudoMaskError):
 
 @contextmanager
 def writing(path: Path, *, make_folder: bool = False) -> Iterator[None]:
-    """Turn errors of the file system into a :class:`WriteError` that names ``path``.
-
-    Args:
-        path: what is written.
-        make_folder: make the folder that it lies in.
-    """
+    """Turn errors of the file system into a :class:`WriteError` that names ``path``, what is written."""
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,11 +66,9 @@ class ExportFolder:
         path: the folder to write to, on the same file system.
     """
 
-    def __init__(self, out: Path, *, overwrite: bool = False, sources: tuple[Path, ...] = ()) -> None:
-        self.out = Path(os.path.abspath(out))
-        self.overwrite = overwrite
-        self.sources = sources
-        self.path = self.out
+    def __init__(self, out: Path, overwrite: bool = False, sources: tuple[Path, ...] = ()) -> None:
+        self.path = self.out = Path(os.path.abspath(out))
+        self.overwrite, self.sources = overwrite, sources
         self._workshop = Workshop(self.out)
         self._made: Path | None = None
 
@@ -119,13 +127,9 @@ class ExportFolder:
         for source in self.sources:
             if real == source.resolve() or real in source.resolve().parents:
                 raise UsageError(f"{self.out} holds what is to be exported; choose another folder")
-        self._refuse_more_files()
-
-    def _refuse_more_files(self) -> None:
-        """Refuse to replace an export that holds more files than were written: they are somebody's."""
         written = read_json(self.out / RECORD, what="the record of an export").get(FILES)
         there = sum(1 for _ in _files(self.out))
-        if isinstance(written, int) and there > written:
+        if isinstance(written, int) and there > written:  # the others are somebody's
             raise UsageError(
                 f"{self.out} holds {there} files, and the export wrote {written}: move yours somewhere else, "
                 "or choose another folder"
@@ -134,29 +138,21 @@ class ExportFolder:
     def commit(self) -> None:
         """Move the folder to the target; an earlier export is removed once that is done."""
         self.check()  # somebody may have come in between
-        self._count_files()
+        path = self.path / RECORD
+        if path.is_file():
+            record = read_json(path, what="the record of an export")
+            write_json(path, {**record, FILES: sum(1 for _ in _files(self.path))}, sort_keys=False)
         new, target = self._workshop.new, self._workshop.target
         with writing(self.out):
             if not target.exists():
                 os.rename(new, target)
             elif not exchange(new, target):
-                self._replace(new, target)
-
-    def _count_files(self) -> None:
-        """Write down how many files the export has, see :meth:`_refuse_more_files`."""
-        path = self.path / RECORD
-        if path.is_file():
-            record = read_json(path, what="the record of an export")
-            write_json(path, {**record, FILES: sum(1 for _ in _files(self.path))}, sort_keys=False)
-
-    def _replace(self, new: Path, target: Path) -> None:
-        """Move the target out of the way and ``new`` into its place; a kill between is put right."""
-        os.rename(target, self._workshop.old)
-        try:
-            os.rename(new, target)
-        except OSError:
-            os.rename(self._workshop.old, target)
-            raise
+                os.rename(target, self._workshop.old)  # a kill before the next step is put right
+                try:
+                    os.rename(new, target)
+                except OSError:
+                    os.rename(self._workshop.old, target)
+                    raise
 
     def __exit__(self, *_: object) -> None:
         self._leave()
@@ -183,26 +179,100 @@ def _files(folder: Path) -> Iterator[str]:
         yield from (n for n in (*names, *links) if not n.startswith(".") and not n.endswith(".cache"))
 
 
+def export_folder(
+    out: str | Path, *, overwrite: bool, sources: tuple[Path, ...]
+) -> ExportFolder | StoreFolder:
+    """Return the context in which an export is written to ``out``, on the disk or in a store."""
+    url = url_of(out)
+    return ExportFolder(Path(out), overwrite, sources) if url is None else StoreFolder(url, overwrite)
+
+
+class StoreFolder:
+    """A context like :class:`ExportFolder`: a local folder, uploaded if all goes well.
+
+    The record comes last. An upload that was interrupted has none, and is not replaced by another export.
+
+    Attributes:
+        out: address of the export.
+        path: the folder to write to.
+    """
+
+    def __init__(self, url: str, overwrite: bool) -> None:
+        self.out = folder_of(url)
+        self.overwrite = overwrite
+        self._url = url.rstrip("/")
+        self._folder = tempfile.TemporaryDirectory(prefix="pseudomask-export-")
+        self.path = Path(self._folder.name) / "export"
+
+    def __enter__(self) -> StoreFolder:
+        """Check the target.
+
+        Raises:
+            UsageError: it holds files that no export wrote, or an export that is not to be replaced.
+        """
+        self._before = {name for name in listing(self._url) if not name.rpartition("/")[2].startswith(".")}
+        if self._before:
+            self._check()
+        self.path.mkdir()
+        return self
+
+    def _check(self) -> None:
+        record: object = None
+        if RECORD in self._before:
+            with contextlib.suppress(ValueError):
+                record = json.loads(read_object(self._at(RECORD)))
+        if not isinstance(record, dict) or not is_export_record(record):
+            raise UsageError(f"{self._url} holds files that no export wrote; choose another folder")
+        if not self.overwrite:
+            raise UsageError(f"{self._url} holds an export; choose another folder, or overwrite it")
+        written = record.get(FILES)
+        if not isinstance(written, int) or len(self._before) > written:
+            raise UsageError(
+                f"{self._url} holds {len(self._before)} files, and the export wrote {written}: "
+                "move yours away"
+            )
+
+    def commit(self) -> None:
+        """Upload the folder, and remove what an earlier export has left.
+
+        Raises:
+            StoreError: the store does not let us.
+        """
+        names = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file()}
+        record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+        write_json(self.path / RECORD, {**record, FILES: len(names)}, sort_keys=False)
+        remove_objects([self._at(RECORD)] if RECORD in self._before else [])
+        with ThreadPoolExecutor(READERS, thread_name_prefix="upload") as pool:
+            for _ in pool.map(self._push, sorted(names - {RECORD})):
+                pass
+        remove_objects(map(self._at, sorted(self._before - names)))
+        self._push(RECORD)
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def _at(self, name: str) -> str:
+        return join_url(self._url, name)
+
+    def _push(self, name: str) -> None:
+        write_object(self._at(name), (self.path / name).read_bytes())
+
+
 class JsonDocument:
     """A JSON object whose lists grow entry by entry, in a file each, and never lie in memory.
 
-    Args:
-        path: the file to write.
-        head: members that are known from the start.
-        lists: names of the lists, in the order they will have.
+    They follow members that are known from the start, at least one, in the order of their names.
     """
 
-    def __init__(self, path: Path, head: dict[str, object], lists: tuple[str, ...]) -> None:
-        self.path = path
-        self.head = head
+    def __init__(self, path: Path, head: Mapping[str, object], lists: tuple[str, ...]) -> None:
+        self.path, self.head = path, head
         self._files: dict[str, IO[str]] = {}
+        self._open = contextlib.ExitStack()
         with writing(path, make_folder=True):
             for name in lists:
-                self._files[name] = self._part(name).open("w+", encoding="utf-8", errors=NAMES)
+                part = tempfile.TemporaryFile("w+", encoding="utf-8", errors=NAMES, dir=path.parent)  # noqa: SIM115
+                self._files[name] = self._open.enter_context(part)
         self._empty = dict.fromkeys(lists, True)
-
-    def _part(self, name: str) -> Path:
-        return self.path.with_name(f"{self.path.name}.{name}.part")
 
     def add(self, name: str, entry: str) -> None:
         """Add an entry, as JSON text, to a list."""
@@ -211,23 +281,20 @@ class JsonDocument:
         self._empty[name] = False
 
     def close(self) -> None:
-        """Put the file together and remove its parts."""
+        """Put the file together."""
         with writing(self.path):
             with self.path.open("w", encoding="utf-8", errors=NAMES) as out:
                 members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in self.head.items())
                 out.write("{" + ",\n".join(members))
-                for index, (name, file) in enumerate(self._files.items()):
-                    out.write((",\n" if self.head or index else "") + f"{json.dumps(name)}: [\n")
+                for name, file in self._files.items():
+                    out.write(f",\n{json.dumps(name)}: [\n")
                     file.seek(0)
                     shutil.copyfileobj(file, out, 1 << 20)
                     out.write("\n]")
                 out.write("}\n")
-            for name, file in self._files.items():
-                file.close()
-                self._part(name).unlink()
+            self._open.close()
 
     def abandon(self) -> None:
         """Close the parts without writing the file."""
-        for file in self._files.values():
-            with contextlib.suppress(OSError, ValueError):
-                file.close()
+        with contextlib.suppress(OSError, ValueError):
+            self._open.close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,13 +21,13 @@ import numpy as np
 
 from ..errors import UsageError
 from ..masks.files import write_mask
-from .base import Converted, ExportOptions, Format, Sample, Writer
+from .base import Converted, ExportOptions, Sample, Writer
 from .categories import Categories
 from .staging import writing
 from .voc import voc_palette
-from .yolo import TRAIN, YoloWriter, check_yolo, yolo_folder
+from .yolo import TRAIN, YoloWriter
 
-__all__ = ["FORMATS", "IGNORED", "class_names", "index_mask"]
+__all__ = ["IGNORED", "class_names", "index_mask"]
 
 IGNORED = 255
 SPLITS = {"val": "validation", "valid": "validation", "dev": "validation"}  # as Hugging Face calls them
@@ -49,46 +50,58 @@ def class_names(categories: Categories, options: ExportOptions) -> dict[int, str
     return dict(enumerate([options.background, *names] if options.background else names))
 
 
-def _check(categories: Categories, options: ExportOptions) -> None:
-    names = list(class_names(categories, options).values())
-    if len(names) > IGNORED:
-        raise UsageError(
-            f"masks to train on hold at most {IGNORED} classes, there are {len(names)}: choose some"
-        )
-    if len(names) == 1:
-        raise UsageError(
-            f"nothing to tell {names[0]!r}, the only class, from: name what is unlabelled, --background NAME"
-        )
-    if len(set(names)) < len(names):
-        raise UsageError(
-            f"there is a class {options.background!r} already: choose another name of the background"
-        )
-    if options.images == "reference":
-        raise UsageError("training code looks for images beside the masks: copy or symlink them")
+class IndexWriter(Writer):
+    """Masks of class indices, a PNG an image, in the folder of its split."""
 
+    masks_folder: ClassVar[str]
+    split_is: ClassVar[str]  # what a name that is not taken cannot be
 
-def _write(sample: Sample, path: Path) -> Converted:
-    mask = index_mask(sample)
-    with writing(path):
-        write_mask(path, mask)
-    return sample.converted(len(np.unique(mask[mask != IGNORED])), image=sample.item.placed)
+    @staticmethod
+    def takes_split(name: str, /) -> object:
+        return True
 
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        super().check(categories, options)
+        names = list(class_names(categories, options).values())
+        if len(names) > IGNORED:
+            raise UsageError(
+                f"masks to train on hold at most {IGNORED} classes, there are {len(names)}: choose some"
+            )
+        if len(names) == 1:
+            raise UsageError(
+                f"nothing to tell {names[0]!r}, the only class, from: name what is unlabelled, "
+                "--background NAME"
+            )
+        if len(set(names)) < len(names):
+            raise UsageError(
+                f"there is a class {options.background!r} already: choose another name of the background"
+            )
+        if options.images == "reference":
+            raise UsageError("training code looks for images beside the masks: copy or symlink them")
+        wrong = next((split for split in options.splits if not cls.takes_split(split)), None)
+        if wrong is not None:
+            raise UsageError(f"split {wrong!r} cannot be {cls.split_is}; rename it")
 
-def _split(sample: Sample) -> str:
-    return sample.split or TRAIN
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        mask = index_mask(sample)
+        below = cls.masks_folder.format(split=cls.folder_name(sample.split or TRAIN))
+        path = folder / below / f"{sample.item.stem}.png"
+        with writing(path):
+            write_mask(path, mask)
+        return sample.converted(len(np.unique(mask[mask != IGNORED])), image=sample.item.placed)
 
 
 # ------------------------------------------------------------------ Ultralytics
 
 
-def convert_ultralytics(sample: Sample, folder: Path) -> Converted:
-    """Write the mask of class indices."""
-    return _write(sample, folder / "masks" / yolo_folder(_split(sample)) / f"{sample.item.stem}.png")
-
-
-class UltralyticsWriter(YoloWriter):
+class UltralyticsWriter(IndexWriter, YoloWriter):
     """``data.yaml`` with ``masks_dir``."""
 
+    masks_folder = "masks/{split}"
+    name = "ultralytics-semantic"
+    description = "Ultralytics semantic segmentation: PNG of class indices and data.yaml, 255 ignored"
     labels = "masks"
     head: ClassVar[dict[str, str]] = {"masks_dir": "masks"}
 
@@ -97,21 +110,18 @@ class UltralyticsWriter(YoloWriter):
         return class_names(self.categories, self.options)
 
 
-def _check_ultralytics(categories: Categories, options: ExportOptions) -> None:
-    check_yolo(categories, options)
-    _check(categories, options)
-
-
 # --------------------------------------------------------------- mmsegmentation
 
 
-def convert_mmseg(sample: Sample, folder: Path) -> Converted:
-    """Write the mask of class indices."""
-    return _write(sample, folder / "ann_dir" / _split(sample) / f"{sample.item.stem}.png")
-
-
-class MmsegWriter(Writer):
+class MmsegWriter(IndexWriter):
     """``dataset.py``: a ``<split>_dataset`` for a config to use, in parts where extensions differ."""
+
+    name = "mmsegmentation"
+    description = "mmsegmentation: img_dir, ann_dir and a config of the datasets, 255 ignored"
+    images_folder = "img_dir/{split}"
+    masks_folder = "ann_dir/{split}"
+    takes_split = staticmethod(str.isidentifier)
+    split_is = "part of a name of Python, as mmsegmentation wants"
 
     def start(self) -> None:
         """Begin with no image in any split."""
@@ -152,25 +162,18 @@ def _literal(value: object) -> str:
     return ascii(value).replace("{", "\\x7b").replace("}", "\\x7d")
 
 
-def _check_mmseg(categories: Categories, options: ExportOptions) -> None:
-    _check(categories, options)
-    wrong = next((split for split in options.splits if not split.isidentifier()), None)
-    if wrong is not None:
-        raise UsageError(
-            f"split {wrong!r} cannot be part of a name of Python, as mmsegmentation wants; rename it"
-        )
-
-
 # ----------------------------------------------------------------- Hugging Face
 
 
-def convert_huggingface(sample: Sample, folder: Path) -> Converted:
-    """Write the mask of class indices."""
-    return _write(sample, folder / _split(sample) / "label" / f"{sample.item.stem}.png")
-
-
-class HuggingFaceWriter(Writer):
+class HuggingFaceWriter(IndexWriter):
     """``<split>/metadata.jsonl``, ``id2label.json``, and a card that says which folder is which split."""
+
+    name = "huggingface"
+    description = "Hugging Face imagefolder: image and label columns, id2label.json, 255 ignored"
+    images_folder = "{split}/image"
+    masks_folder = "{split}/label"
+    takes_split = staticmethod(partial(re.fullmatch, r"\w+(\.\w+)*"))
+    split_is = "one of Hugging Face: letters, digits, _ and dots"
 
     def start(self) -> None:
         """Write the names of the classes."""
@@ -204,41 +207,3 @@ class HuggingFaceWriter(Writer):
         )
         self.text("README.md", f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{text}")
         super().finish()
-
-
-def _check_huggingface(categories: Categories, options: ExportOptions) -> None:
-    _check(categories, options)
-    wrong = next((split for split in options.splits if not re.fullmatch(r"\w+(\.\w+)*", split)), None)
-    if wrong is not None:
-        raise UsageError(
-            f"split {wrong!r} cannot be one of Hugging Face: letters, digits, _ and dots; rename it"
-        )
-
-
-FORMATS = (
-    Format(
-        "ultralytics-semantic",
-        "Ultralytics semantic segmentation: PNG of class indices and data.yaml, 255 ignored",
-        "images/{split}",
-        convert_ultralytics,
-        UltralyticsWriter,
-        _check_ultralytics,
-        folder=yolo_folder,
-    ),
-    Format(
-        "mmsegmentation",
-        "mmsegmentation: img_dir, ann_dir and a config of the datasets, 255 ignored",
-        "img_dir/{split}",
-        convert_mmseg,
-        MmsegWriter,
-        _check_mmseg,
-    ),
-    Format(
-        "huggingface",
-        "Hugging Face imagefolder: image and label columns, id2label.json, 255 ignored",
-        "{split}/image",
-        convert_huggingface,
-        HuggingFaceWriter,
-        _check_huggingface,
-    ),
-)

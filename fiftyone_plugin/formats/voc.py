@@ -19,23 +19,12 @@ from ..common.classes import MAX_ID
 from ..common.untrusted import read_text
 from ..errors import ImageReadError, UsageError
 from ..masks.files import packed_colours, read_colours
-from .base import Converted, ExportOptions, Format, Sample, Writer
+from .base import Converted, ExportOptions, Sample, Writer
 from .categories import Categories
 from .masks import read_ids
 from .staging import writing
 
-__all__ = [
-    "FORMATS",
-    "VOID",
-    "LabelMap",
-    "VocWriter",
-    "check_voc",
-    "convert_voc",
-    "labelmap_names",
-    "read_label_map",
-    "voc_image",
-    "voc_palette",
-]
+__all__ = ["VOID", "LabelMap", "VocWriter", "labelmap_names", "read_label_map", "voc_image", "voc_palette"]
 
 VOID = 255  # VOC's index for borders and regions of no class
 VOID_COLOUR = 0xE0E0C0  # and its colour
@@ -79,18 +68,31 @@ def voc_image(labels: np.ndarray, *, void: np.ndarray | None = None, border: int
     return image
 
 
-def convert_voc(sample: Sample, folder: Path) -> Converted:
-    """Write the indexed PNG."""
-    item, options = sample.item, sample.options
-    void = sample.labels == 0 if options.void else sample.unsure
-    path = folder / "SegmentationClass" / f"{item.stem}.png"
-    with writing(path, make_folder=True):
-        voc_image(sample.labels, void=void, border=options.border).save(path)
-    return sample.converted(len(np.unique(sample.labels[sample.labels > 0])))
-
-
 class VocWriter(Writer):
     """``ImageSets/Segmentation/<split>.txt``, ``labelmap.txt`` (name and colour), ``low_quality.txt``."""
+
+    name = "voc"
+    description = "Pascal VOC SegmentationClass: indexed PNG with the VOC palette"
+    images_folder = "JPEGImages"
+
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        """Refuse more classes than an indexed image holds."""
+        if len(categories) > MAX_CLASSES:
+            raise UsageError(
+                f"VOC masks hold at most {MAX_CLASSES} classes, there are {len(categories)}: "
+                "choose some of them"
+            )
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Write the indexed PNG."""
+        item, options = sample.item, sample.options
+        void = sample.labels == 0 if options.void else sample.unsure
+        path = folder / "SegmentationClass" / f"{item.stem}.png"
+        with writing(path, make_folder=True):
+            voc_image(sample.labels, void=void, border=options.border).save(path)
+        return sample.converted(len(np.unique(sample.labels[sample.labels > 0])))
 
     def start(self) -> None:
         """Make the lists."""
@@ -121,26 +123,6 @@ def labelmap_names(names: dict[int, str]) -> dict[int, str]:
             shown = f"{shown} ({number})"
         plain[number] = shown
     return plain
-
-
-def check_voc(categories: Categories, options: ExportOptions) -> None:
-    """Refuse more classes than an indexed image holds."""
-    if len(categories) > MAX_CLASSES:
-        raise UsageError(
-            f"VOC masks hold at most {MAX_CLASSES} classes, there are {len(categories)}: choose some of them"
-        )
-
-
-FORMATS = (
-    Format(
-        "voc",
-        "Pascal VOC SegmentationClass: indexed PNG with the VOC palette",
-        "JPEGImages",
-        convert_voc,
-        VocWriter,
-        check_voc,
-    ),
-)
 
 
 # ---------------------------------------------------------------------- reading

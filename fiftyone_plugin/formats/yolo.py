@@ -17,19 +17,11 @@ from typing import ClassVar
 from ..errors import UsageError
 from ..masks.polygons import segment_polygons
 from ..masks.segments import Segments
-from .base import Converted, ExportOptions, Format, Sample, Writer
+from .base import Converted, ExportOptions, Sample, Writer
 from .categories import Categories
 from .staging import writing
 
-__all__ = [
-    "FORMATS",
-    "TRAIN",
-    "YoloWriter",
-    "check_yolo",
-    "train_and_validation",
-    "yolo_folder",
-    "yolo_lines",
-]
+__all__ = ["TRAIN", "YoloWriter", "train_and_validation", "yolo_folder", "yolo_lines"]
 
 TRAIN = "train"
 VALIDATION = ("val", "valid", "validation", "dev")  # what splits for validation are called, the best first
@@ -63,9 +55,8 @@ def train_and_validation(splits: Collection[str]) -> tuple[str, str | None]:
 def yolo_lines(segments: Segments, tolerance: float = 0) -> list[str]:
     """Return the lines of an image's label file, coordinates in [0, 1] with six digits.
 
-    Args:
-        segments: segments labelled with category ids, from 1.
-        tolerance: of the polygons in pixels, see :func:`~fiftyone_plugin.masks.polygons.mask_polygons`.
+    Segments are labelled with category ids from 1; the tolerance is that of
+    :func:`~fiftyone_plugin.masks.polygons.mask_polygons`, in pixels.
     """
     height, width = segments.runs.shape
     lines = []
@@ -78,20 +69,33 @@ def yolo_lines(segments: Segments, tolerance: float = 0) -> list[str]:
     return lines
 
 
-def convert_yolo(sample: Sample, folder: Path) -> Converted:
-    """Write the text file; an image without segments gets an empty one."""
-    lines = yolo_lines(sample.segments(stuff_whole=False), sample.options.tolerance)
-    path = folder / "labels" / yolo_folder(sample.split or TRAIN) / f"{sample.item.stem}.txt"
-    with writing(path, make_folder=True):
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-    return sample.converted(len(lines))
-
-
 class YoloWriter(Writer):
     """``data.yaml``, and ``low_quality.txt`` where masks are marked."""
 
+    name = "yolo"
+    description = "YOLO segmentation: a text file of polygons an image"
+    images_folder = "images/{split}"
+    folder_name = staticmethod(yolo_folder)
     labels = "labels"
     head: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def check(cls, categories: Categories, options: ExportOptions) -> None:
+        """Refuse splits that ``data.yaml`` would misread, and images that stay where they are."""
+        taken = [split for split in options.splits if split in KEYS]
+        if taken:
+            raise UsageError(f"{taken[0]!r} has another meaning in data.yaml than a split; rename the tag")
+        if options.images == "reference":
+            raise UsageError("YOLO finds labels beside the images: copy or symlink them")
+
+    @classmethod
+    def convert(cls, sample: Sample, folder: Path) -> Converted:
+        """Write the text file; an image without segments gets an empty one."""
+        lines = yolo_lines(sample.segments(stuff_whole=False), sample.options.tolerance)
+        path = folder / "labels" / yolo_folder(sample.split or TRAIN) / f"{sample.item.stem}.txt"
+        with writing(path, make_folder=True):
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+        return sample.converted(len(lines))
 
     def names(self) -> dict[int, str]:
         """Return class index -> name."""
@@ -121,25 +125,3 @@ class YoloWriter(Writer):
 
 def _images_of(split: str) -> str:
     return f"images/{yolo_folder(split)}"
-
-
-def check_yolo(categories: Categories, options: ExportOptions) -> None:
-    """Refuse splits that ``data.yaml`` would misread, and images that stay where they are."""
-    taken = [split for split in options.splits if split in KEYS]
-    if taken:
-        raise UsageError(f"{taken[0]!r} has another meaning in data.yaml than a split; rename the tag")
-    if options.images == "reference":
-        raise UsageError("YOLO finds labels beside the images: copy or symlink them")
-
-
-FORMATS = (
-    Format(
-        "yolo",
-        "YOLO segmentation: a text file of polygons an image",
-        "images/{split}",
-        convert_yolo,
-        YoloWriter,
-        check_yolo,
-        folder=yolo_folder,
-    ),
-)
