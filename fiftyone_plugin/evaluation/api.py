@@ -36,6 +36,9 @@ __all__ = ["evaluate", "evaluate_folders"]
 CHUNK = 16  # pairs of masks that a worker compares in one go
 
 
+Compared = tuple[str, Contingency, dict[str, float]]  # name, counts, scores of outlines
+
+
 @dataclass(frozen=True)
 class _Comparison:
     """To compare pairs of masks, see :class:`~..engines.base.Work`.
@@ -50,7 +53,7 @@ class _Comparison:
     rules: MaskRules
     example: FilePair
 
-    def open(self) -> Worker[FilePair]:
+    def open(self) -> Worker[FilePair, Compared | Skipped]:
         for path in self.example[1:]:
             if url_of(path) is None and not Path(path).is_file():
                 raise UsageError(
@@ -58,9 +61,9 @@ class _Comparison:
                     "the same path"
                 )
         in_store = any(url_of(path) is not None for path in self.example[1:])
-        return partial(ahead if in_store else map, self._compare)
+        return partial(ahead, self._compare) if in_store else partial(map, self._compare)
 
-    def _compare(self, pair: FilePair) -> tuple[str, Contingency, dict[str, float]] | Skipped:
+    def _compare(self, pair: FilePair) -> Compared | Skipped:
         name, pred, true = pair
         try:
             return name, *compare(read_mask(pred), read_mask(true, self.rules), self.options)

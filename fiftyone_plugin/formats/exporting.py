@@ -95,7 +95,7 @@ class _Conversion:
     options: ExportOptions
     rules: MaskRules
 
-    def open(self) -> Worker[tuple[ExportItem, str, bool]]:
+    def open(self) -> Worker[tuple[ExportItem, str, bool], Converted | Skipped]:
         if not self.folder.is_dir():
             raise UsageError(
                 f"does not see {self.folder}: --out has to be on a disk that all machines share, under "
@@ -279,7 +279,7 @@ def _write(
 class _Scan:
     """To find the ids in the masks of items, see :class:`~..engines.base.Work`."""
 
-    def open(self) -> Worker[ExportItem]:
+    def open(self) -> Worker[ExportItem, set[int]]:
         return partial(map, _ids_of)
 
 
