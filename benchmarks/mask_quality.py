@@ -47,7 +47,7 @@ from fiftyone_plugin.runs.calibration import KEPT, filtering_curve
 from fiftyone_plugin.runs.streaming import Replica, label_images
 
 SETS = ("camvid", "coco27", "crack", "cwfid", "ecssd", "msrc_v2")
-SHRINKAGE = 0.1  # of the weights of an image, in units of the variance of what they weigh
+SHRINKAGE = 1.0  # of the weights of an image, in units of the variance of what they weigh
 
 
 def entropy(scores: LabelScores) -> float:
