@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -14,10 +15,6 @@ from .forms.edits import EditOperator, chosen_field
 from .forms.fields import choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
 from .running import run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["AddOverlay"]
 

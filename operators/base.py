@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
@@ -16,10 +17,6 @@ from .database import first_line, in_words, is_database_error
 from .forms.fields import block, in_a_line, lay_out, refuse, show_text
 from .params import Params
 from .running import end_work, execution_options, in_app, note_work, stream_or_run
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = [
     "Messages",

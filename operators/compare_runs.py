@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -15,10 +16,6 @@ from .forms.edits import finished
 from .forms.fields import cannot, choose, refuse
 from .params import Params
 from .running import read_again, run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["CompareRuns"]
 

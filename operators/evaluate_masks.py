@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone as fo
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -18,11 +20,6 @@ from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_imag
 from .forms.fields import cannot, choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
 from .running import run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["EvaluateMasks"]
 

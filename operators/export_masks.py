@@ -7,9 +7,10 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import fiftyone as fo
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
@@ -23,10 +24,6 @@ from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_imag
 from .forms.fields import cannot, choose, first_reasons, refuse, segmentation_fields, show_name
 from .params import Params
 from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["ExportMasks"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone as fo
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -15,11 +17,6 @@ from .base import Messages, entry
 from .forms.edits import EditOperator, chosen_field, rows_of
 from .forms.fields import count_of, refuse, show_name
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["HideClasses"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone as fo
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
@@ -24,11 +26,6 @@ from .forms.fields import (
 )
 from .params import Params
 from .running import run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["ImportMasks"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone as fo
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -30,11 +32,6 @@ from .forms.settings import (
 )
 from .params import Params
 from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["LabelDataset"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -15,10 +16,6 @@ from .base import Messages, entry, target_view
 from .forms.edits import EditOperator, chosen_field, detections_made
 from .forms.fields import ask_overwrite, refuse
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["MasksToDetections"]
 

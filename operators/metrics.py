@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 
 from fiftyone_plugin.evaluation.fiftyone_metrics import METRICS, SegmentationMetric, score_of
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["METRIC_CLASSES", "ScoreMetric"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -18,10 +19,6 @@ from .forms.edits import EditOperator, chosen_field, rows_of
 from .forms.fields import count_of, refuse, show_name
 from .params import Params
 from .running import in_app, run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["NameClasses"]
 

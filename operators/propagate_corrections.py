@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
@@ -15,10 +16,6 @@ from .base import Messages, entry
 from .forms.edits import SECONDS_AN_IMAGE, EditOperator, chosen_field
 from .forms.fields import refuse, show_name
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["PropagateCorrections"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone as fo
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -21,11 +23,6 @@ from .forms.fields import show_text
 from .forms.settings import SHOWN, estimate_run, in_a_line, labelled_view, summarise
 from .params import Params
 from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["QuickLabel"]
 

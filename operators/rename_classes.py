@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -13,10 +14,6 @@ from .forms.edits import EditOperator, add_strip, chosen_field, rows_of
 from .forms.fields import count_of, refuse
 from .params import Params
 from .running import read_again
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["RenameClasses"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -14,10 +15,6 @@ from .forms.fields import block, choose
 from .forms.settings import SHOWN, in_a_line, summarise
 from .params import Params
 from .running import in_app, run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["ResumeRun"]
 

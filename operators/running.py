@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -20,10 +21,6 @@ from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import DatabaseLost
 from .forms.fields import show_text
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-
 
 __all__ = [
     "DELEGATE_ABOVE_S",

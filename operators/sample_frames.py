@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import fiftyone as fo
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -15,10 +16,6 @@ from .base import Messages, PseudoMaskOperator, entry, target_view
 from .forms.fields import describe_left_out, left_out_labels, show_name
 from .params import Params
 from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SampleFrames"]
 

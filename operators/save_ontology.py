@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -12,10 +13,6 @@ from .forms.edits import EditOperator, chosen_field, finished, rows_of
 from .forms.fields import choose, show_name
 from .params import Params
 from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SaveOntology"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 
 from fiftyone_plugin.dataset.keys import run_key
@@ -12,10 +13,6 @@ from .base import Result, entry
 from .forms.edits import EditOperator, chosen_field
 from .params import Params
 from .running import read_again
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SaveViews"]
 

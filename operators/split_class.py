@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
@@ -13,10 +14,6 @@ from fiftyone_plugin.errors import UsageError
 from .base import Messages, entry
 from .forms.edits import SECONDS_AN_IMAGE, EditOperator, add_class, chosen_class, chosen_field, rows_of
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SplitClass"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -14,10 +15,6 @@ from fiftyone_plugin.errors import UsageError
 from .base import PseudoMaskOperator, Result, entry
 from .forms.fields import block, choose
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["StopRun"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -16,10 +17,6 @@ from .forms.edits import EditOperator, chosen_field, finished
 from .forms.fields import refuse, there_is
 from .params import Params
 from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SuggestNames"]
 

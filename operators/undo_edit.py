@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
@@ -15,10 +16,6 @@ from .forms.edits import EditOperator, chosen_field
 from .forms.fields import refuse
 from .forms.history import describe_edit, in_force
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["UndoEdit"]
 

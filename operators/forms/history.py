@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import fiftyone as fo
 
 from fiftyone_plugin.dataset.editing.history import DONE, Edit, list_edits
 
 from .fields import show_name
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-
 
 __all__ = ["describe_edit", "in_force"]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -20,8 +21,6 @@ from ..params import Params
 from .fields import choose, count_of, first_reasons, refuse, there_is
 
 if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
     from fiftyone_plugin.runs.estimate import Estimate
     from fiftyone_plugin.runs.result import LabelResult
 

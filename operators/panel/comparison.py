@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -23,10 +24,6 @@ from ..forms.fields import first_reasons, show_name
 from ..running import read_again
 from . import parts
 from .guard import row_of, text_of
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-
 
 __all__ = ["ComparisonSection"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -22,10 +23,6 @@ from ..forms.fields import count_of, show_name
 from ..running import read_again
 from . import parts
 from .guard import list_of
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-
 
 __all__ = ["FORMS", "HeaderSection"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone as fo
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -17,11 +19,6 @@ from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.errors import UsageError
 
 from ..running import show_colours
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
 
 __all__ = [
     "ITEM",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
@@ -23,10 +24,6 @@ from .header import HeaderSection
 from .naming import NamingSection
 from .undoing import UndoSection
 from .unfinished import UnfinishedSection
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-
 
 __all__ = ["PseudoMasksPanel"]
 
