@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import fiftyone as fo
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from fiftyone_plugin.dataset.editing.history import Edit
+from fiftyone_plugin.dataset.editing.history import DONE, Edit, list_edits
 
 from .base import Messages, entry
 from .forms.edits import EditOperator, chosen_field
-from .forms.fields import refuse
-from .forms.history import describe_edit, in_force
+from .forms.fields import refuse, show_name
 from .params import Params
 
-__all__ = ["UndoEdit"]
+__all__ = ["UndoEdit", "describe_edit", "in_force"]
 
 LISTED = 10
+KINDS = {
+    "rename": "names changed",
+    "hide": "classes hidden or shown",
+    "merge": "classes merged in the masks",
+    "split": "class split",
+    "detections": "detections put back into the masks",
+    "propagate": "corrections propagated",
+}
 
 
 class UndoEdit(EditOperator):
@@ -79,3 +87,25 @@ def _describe(edit: Edit) -> str:
         + (f", {masks} masks" if masks else "")
         + f", {edit.time[:16]}Z"
     )
+
+
+def in_force(dataset: fo.Dataset, field: str) -> list[Edit]:
+    """Return the edits of a run that were not taken back, oldest first."""
+    return [edit for edit in list_edits(dataset, field) if edit.status == DONE]
+
+
+def describe_edit(edit: Edit) -> str:
+    """Say in a few words what an edit did; names of classes come from anybody and are shortened."""
+    what = KINDS.get(edit.kind, edit.kind)
+    if edit.kind == "split":
+        what += f" {show_name(edit.before.all.get(edit.settings['class'], ''))!r}"
+    elif edit.kind in ("hide", "merge"):
+        ids = edit.settings.get("ids") or edit.settings.get("shown") or []
+        what += " (" + ", ".join(show_name(edit.before.all.get(int(id_), str(id_))) for id_ in ids) + ")"
+    elif edit.kind == "rename":
+        old, new = edit.before.shown, edit.after.shown
+        changed = [
+            f"{show_name(old[i])} \u2192 {show_name(new[i])}" for i in new if old.get(i, new[i]) != new[i]
+        ]
+        what += f" ({', '.join(changed)})" if changed else ""
+    return what

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset import accepting
 from fiftyone_plugin.dataset.accepting import ACCEPTED, TO_REVIEW
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.summary import Histogram, choose_run, score_field
+from fiftyone_plugin.dataset.record import RunRecord
+from fiftyone_plugin.dataset.summary import Histogram, score_field
 
+from ..params import finite
 from . import parts
+from .guard import GuardedPanel
 
 __all__ = ["AcceptSection"]
 
 ROUNDING = 0.001  # of the range of a slider
 
 
-class AcceptSection:
+class AcceptSection(GuardedPanel):
     """A threshold, what it keeps, and what is done with that; a part of the panel, whose hooks it shares."""
 
     def move_threshold(self, ctx: foo.ExecutionContext) -> None:
         """Take another threshold; the layout says what it keeps."""
         shown = _shown(ctx)
-        value = _number(ctx.params.get("value"))
+        value = finite(ctx.params.get("value"))
         if shown and value is not None:
             ctx.panel.state.set(_key(shown.run), value)
 
@@ -62,11 +63,11 @@ class AcceptSection:
         """Open the form that exports the accepted images, of the whole dataset."""
         if shown := _shown(ctx):
             params = {"field": shown.run.field, "tag": ACCEPTED, "view_target": "DATASET"}
-            ctx.prompt(f"{self.plugin_name}/export_masks", params=params)  # type: ignore[attr-defined]
+            self._prompt(ctx, "export_masks", params)
 
     def accepting_state(
         self, ctx: foo.ExecutionContext, run: RunRecord | None, found: Histogram | None
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Return what the state holds of a run: the range of its scores, and the threshold so far."""
         if run is None or not run.is_complete or found is None or len(found.counts) < 2:
             return {"scored": None}
@@ -115,11 +116,6 @@ class _Shown:
     threshold: float
 
 
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
-
-
 def _key(run: RunRecord) -> str:
     """Return the name of the slider of a run: the App keeps the value of an input by its name."""
     return f"threshold_{run.field}"
@@ -131,7 +127,7 @@ def _moved(ctx: foo.ExecutionContext, run: RunRecord, low: float, high: float) -
     Outside its range it was not: the App sends what the slider of the run before had when another one comes.
     It rounds, so that at an end it would leave out the image whose score that end is.
     """
-    value, rounding = _number(ctx.panel.state.get(_key(run))), 0.01 * (high - low)
+    value, rounding = finite(ctx.panel.state.get(_key(run))), 0.01 * (high - low)
     if value is None or not low - rounding <= value <= high + rounding:
         return None
     if value - low < ROUNDING * (high - low):
@@ -141,11 +137,11 @@ def _moved(ctx: foo.ExecutionContext, run: RunRecord, low: float, high: float) -
 
 def _shown(ctx: foo.ExecutionContext) -> _Shown | None:
     """Return what the panel's state says, which comes from the browser; ``None`` where it does not fit."""
-    run = choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
+    run = parts.chosen(ctx)
     scored = ctx.panel.state.scored
     if run is None or not isinstance(scored, list) or len(scored) != 3:
         return None
-    path, low, high = scored[0], _number(scored[1]), _number(scored[2])
+    path, low, high = scored[0], finite(scored[1]), finite(scored[2])
     if low is None or high is None or path != score_field(ctx.dataset, run.field):
         return None
     threshold = _moved(ctx, run, low, high)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.colours import field_colours
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.runs.exemplars import thumbnail_uri
 
 from ..forms.fields import show_name
 from . import parts
-from .guard import list_of, row_of
+from .guard import GuardedPanel, list_of, row_of
 
 __all__ = ["ClassSection", "class_row"]
 
@@ -34,20 +34,22 @@ ACTIONS = {
 }
 
 
-class ClassSection:
+class ClassSection(GuardedPanel):
     """The table and its clicks; a part of the panel, whose state and hooks it shares."""
 
     def click_class(self, ctx: foo.ExecutionContext) -> None:
         """Show the images with the class of a row, or all again; a click on a heading sorts by it."""
-        run, row, column = _run(ctx), ctx.params.get("row"), ctx.params.get("column")
+        run, row, column = parts.chosen(ctx), ctx.params.get("row"), ctx.params.get("column")
         if row == -1:
             key = row_of(column, COLUMNS)
             if key is not None and list(COLUMNS)[key] in SORTABLE:
                 self._sort_by(ctx, list(COLUMNS)[key])
             return
-        name = _name(ctx, row)
-        if run is None or name is None:
+        rows = _rows(ctx)
+        number = row_of(row, rows)  # the event may be of an earlier state
+        if run is None or number is None:
             return
+        name = rows[number][0]
         view = summary.class_view(ctx.dataset, run.field, name)
         if ctx.view is not None and ctx.view == view:
             self.show_all(ctx)
@@ -72,20 +74,21 @@ class ClassSection:
         """Open the form that hides the class of a row."""
         self._open_for(ctx, "hide_classes", lambda field, ids: {f"{field}__hide__{id_}": True for id_ in ids})
 
-    def _open_for(self, ctx: foo.ExecutionContext, operator: str, params: Any) -> None:
-        run, rows = _run(ctx), _rows(ctx)
+    def _open_for(
+        self, ctx: foo.ExecutionContext, operator: str, params: Callable[[str, list[int]], dict[str, object]]
+    ) -> None:
+        run, rows = parts.chosen(ctx), _rows(ctx)
         number = row_of(ctx.params.get("row"), rows)
         if run and number is not None and (ids := rows[number][1]):
             values = {"field": run.field, **params(run.field, ids)}
-            uri = f"{self.plugin_name}/{operator}"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params=values, on_success=self.refresh)  # type: ignore[attr-defined]
+            self._prompt(ctx, operator, values, self.refresh)
 
     def _sort_by(self, ctx: foo.ExecutionContext, column: str) -> None:
         by, down = _order(ctx)
         ctx.panel.state.sort = [column, not down if by == column else column in DOWN_FIRST]
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
-    def class_state(self, ctx: foo.ExecutionContext, rows: list[summary.ClassRow]) -> dict[str, Any]:
+    def class_state(self, ctx: foo.ExecutionContext, rows: list[summary.ClassRow]) -> dict[str, object]:
         """Return what the state holds of the table: its rows, their order, and the class in the grid."""
         listed = [[row.name, list(row.ids)] for row in rows]
         shown = ctx.panel.state.shown
@@ -126,7 +129,7 @@ class ClassSection:
         panel.list(parts.sized(ctx, "classes"), types.Object(), view=view)
 
 
-def class_row(row: summary.ClassRow) -> dict[str, Any]:
+def class_row(row: summary.ClassRow) -> dict[str, object]:
     """Return the cells of a class."""
     return {
         "name": show_name(row.name),
@@ -139,10 +142,6 @@ def class_row(row: summary.ClassRow) -> dict[str, Any]:
 
 def _natural(part: str) -> tuple[int, str]:
     return (int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part.casefold())
-
-
-def _run(ctx: foo.ExecutionContext) -> RunRecord | None:
-    return summary.choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
 
 
 def _order(ctx: foo.ExecutionContext) -> tuple[str, bool]:
@@ -163,23 +162,16 @@ def _rows(ctx: foo.ExecutionContext) -> list[tuple[str, list[int]]]:
     ]
 
 
-def _name(ctx: foo.ExecutionContext, number: Any) -> str | None:
-    """Return the name in a row that an event speaks of, which may be of an earlier state."""
-    rows = _rows(ctx)
-    row = row_of(number, rows)
-    return None if row is None else rows[row][0]
-
-
 # ---------------------------------------------------------------------- looks
 
 
-def _looks(ctx: foo.ExecutionContext, run: RunRecord, rows: list[tuple[str, list[int]]]) -> dict[str, Any]:
+def _looks(ctx: foo.ExecutionContext, run: RunRecord, rows: list[tuple[str, list[int]]]) -> dict[str, object]:
     """Return the styles of the table.
 
     Cells of the App's tables hold text alone, so colours, crops and bars are backgrounds of cells.
     """
     colours, folder = field_colours(ctx.dataset, run.field), Path(run.out)
-    style: dict[str, Any] = {
+    style: dict[str, object] = {
         "minWidth": 0,
         "& th": {
             "cursor": "pointer", "whiteSpace": "nowrap", "position": "sticky", "top": 0, "zIndex": 1,

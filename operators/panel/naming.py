@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -18,8 +17,8 @@ from fiftyone.operators import types
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset.cluster_names import cards, names_used
 from fiftyone_plugin.dataset.name_drafts import ideas_of, keep_draft
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.summary import choose_run, class_view
+from fiftyone_plugin.dataset.record import RunRecord
+from fiftyone_plugin.dataset.summary import class_view
 from fiftyone_plugin.runs.exemplars import exemplar_uri
 from fiftyone_plugin.runs.likeness import DENDROGRAM
 from fiftyone_plugin.runs.name_sheet import ClusterCard
@@ -27,7 +26,7 @@ from fiftyone_plugin.runs.name_sheet import ClusterCard
 from ..forms.fields import count_of, show_name
 from ..running import show_colours
 from . import parts
-from .guard import row_of
+from .guard import GuardedPanel, row_of
 from .naming_state import ALIKE, BACK, NOTHING, SAME, SIGNS, SKIP, Naming, Sitting, sit, sitting
 
 __all__ = ["NamingSection"]
@@ -41,12 +40,12 @@ HINTS = (
 )
 
 
-class NamingSection:
+class NamingSection(GuardedPanel):
     """Events and layout of the cards; a part of the panel, whose state and hooks it shares."""
 
     def start_naming(self, ctx: foo.ExecutionContext) -> None:
         """Show the cards of the chosen run, from the first one without a name on."""
-        run = _chosen(ctx)
+        run = parts.chosen(ctx)
         if run is None or not run.is_complete:
             return
         found = cards(ctx.dataset, run.field)
@@ -60,7 +59,7 @@ class NamingSection:
 
     def leave_naming(self, ctx: foo.ExecutionContext) -> None:
         """Go back to the figures of the run; the names so far are kept."""
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
     def name_card(self, ctx: foo.ExecutionContext) -> None:
         """Take what was typed, one word a card."""
@@ -87,8 +86,7 @@ class NamingSection:
         """Open the form that lets a model suggest names."""
         run, _ = _naming(ctx)
         if run:
-            uri = f"{self.plugin_name}/suggest_names"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params={"field": run.field}, on_success=self.start_naming)
+            self._prompt(ctx, "suggest_names", {"field": run.field}, self.start_naming)
 
     def go_to_card(self, ctx: foo.ExecutionContext) -> None:
         """Go to another card."""
@@ -111,26 +109,24 @@ class NamingSection:
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
             params = {"field": run.field, "class_id": str(naming.cards[naming.at].cluster)}
-            uri = f"{self.plugin_name}/split_class"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params=params, on_success=self.start_naming)
+            self._prompt(ctx, "split_class", params, self.start_naming)
 
     def write_names(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that writes the masks with names."""
         run, _ = _naming(ctx)
         if run:
-            uri = f"{self.plugin_name}/name_classes"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params={"field": run.field}, on_success=self.show_named)
+            self._prompt(ctx, "name_classes", {"field": run.field}, self.show_named)
 
     def show_named(self, ctx: foo.ExecutionContext) -> None:
         """Show the run that has been made of the names, the newest one."""
         ctx.panel.state.run = None
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
     def _take(self, ctx: foo.ExecutionContext, step: Callable[[Sitting], list[str | None]]) -> None:
         """Take a step, which returns what is wrong with each of its words, and show where that leads."""
         run, naming = _naming(ctx)
         if run is None or naming is None:
-            self.refresh(ctx)  # type: ignore[attr-defined]
+            self.refresh(ctx)
             return
         old = naming.names
         problems = [problem for problem in step(sitting(naming)) if problem]
@@ -144,12 +140,10 @@ class NamingSection:
     def _show(self, ctx: foo.ExecutionContext, run: RunRecord, naming: Naming) -> None:
         """Send the state and the pictures of the cards in sight, each in one message."""
         # without what was typed, which ends it; with what was seen, so that a run that appears is shown
-        state = {"run": run.key, "naming": naming.to_state(), "stamp": ctx.panel.state.stamp}
-        ctx.panel_state.clear()
-        ctx.panel_state.update(state)  # of which the layout is made next
-        ctx.ops.set_panel_state(state)
+        stamp = ctx.panel.state.stamp
+        parts.send_state(ctx, {"run": run.key, "naming": naming.to_state(), "stamp": stamp})
         out = Path(run.out)
-        data: dict[str, Any] = {}
+        data: dict[str, object] = {}
         for key, number in _in_sight(naming).items():
             uri = exemplar_uri(out, naming.cards[number].cluster)
             if uri:
@@ -241,7 +235,7 @@ class NamingSection:
             self._sign(row, BACK, "Back")
         row.btn("split_card", label="Split it", on_click=self.split_card, variant="outlined")
 
-    def _sign(self, row: Any, word: str, label: str) -> None:
+    def _sign(self, row: types.Object, word: str, label: str) -> None:
         name = {SAME: "same", ALIKE: "alike", NOTHING: "nothing", SKIP: "skip", BACK: "back"}[word]
         row.btn(
             name, label=f"{label} ({word})", on_click=self.press, params={"word": word}, variant="outlined"
@@ -265,14 +259,10 @@ def _in_sight(naming: Naming) -> dict[str, int]:
     return {keys[number]: number for number in numbers if 0 <= number < len(naming.cards)}
 
 
-def _chosen(ctx: foo.ExecutionContext) -> RunRecord | None:
-    return choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
-
-
 def _naming(ctx: foo.ExecutionContext) -> tuple[RunRecord | None, Naming | None]:
     """Return the run whose classes are being named, and where the person is, as the server has it."""
     told = Naming.of_state(ctx.panel.state.naming)
     naming = sitting(told).naming if told is not None else None
-    runs = list_runs(ctx.dataset) if naming is not None and ctx.dataset else []
+    runs = parts.runs_of(ctx) if naming is not None else []
     run = next((each for each in runs if naming is not None and each.key == naming.run), None)
     return (run, naming) if run is not None and run.is_complete else (None, None)

@@ -69,7 +69,7 @@ class Naming:
         sound = all(type(card.cluster) is int and isinstance(card.name, str) for card in made.cards)
         return made if sound and made.cards and 0 <= made.at <= len(made.cards) and turn >= 0 else None
 
-    def to_state(self) -> dict[str, Any]:
+    def to_state(self) -> dict[str, object]:
         """Return what :meth:`of_state` takes."""
         return {
             "run": self.run,

@@ -13,14 +13,14 @@ from fiftyone.operators import types
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset.comparison import COMPARISON_METHOD
 from fiftyone_plugin.dataset.editing.history import DONE
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.dataset.resuming import done_of
 from fiftyone_plugin.runs.noting import Note, is_running, read_note
 from fiftyone_plugin.runs.stopping import request_stop
 
 from ..running import describe_stage, is_labelling, is_shown_here, read_again, show_colours, work_of
 from . import parts
-from .guard import WORK, text_of
+from .guard import WORK, GuardedPanel, text_of
 
 __all__ = ["UnfinishedSection"]
 
@@ -29,7 +29,7 @@ WAITS = "It was stopped or interrupted, and what is done is kept. *Go on* uses i
 BEGINS = {"progress": 0.0, "label": "goes on"}
 
 
-class UnfinishedSection:
+class UnfinishedSection(GuardedPanel):
     """How far work is, and buttons to stop it or to go on; a part of the panel, whose hooks it shares."""
 
     def watch(self, ctx: foo.ExecutionContext) -> bool:
@@ -38,13 +38,13 @@ class UnfinishedSection:
         Returns:
             Whether the panel has to be drawn anew.
         """
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
+        runs = parts.runs_of(ctx)
         if ctx.panel.state.naming is not None or ctx.panel.state.confirm is not None:
             return False
         now, before = _stamp(ctx, runs), ctx.panel.state.stamp
         if now != before and isinstance(before, dict):
             done = [run for run in runs if run.is_complete and before.get(run.key, [True])[0] is False]
-            self.refresh(ctx)  # type: ignore[attr-defined]
+            self.refresh(ctx)
             for run in done[:1]:
                 if not is_shown_here(ctx.dataset, run.field):  # else its operator shows them
                     read_again(ctx)
@@ -72,18 +72,16 @@ class UnfinishedSection:
         """Show another run."""
         if run := self._named(ctx):
             ctx.panel.state.run = run.key
-            self.refresh(ctx)  # type: ignore[attr-defined]
+            self.refresh(ctx)
 
     def go_on(self, ctx: foo.ExecutionContext) -> None:
         """Open the form that goes on with a run."""
         run = self._named(ctx)
         if run and not run.is_complete:
-            uri = f"{self.plugin_name}/resume_run"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)  # type: ignore[attr-defined]
+            self._prompt(ctx, "resume_run", {"field": run.field}, self.refresh)
 
     def _named(self, ctx: foo.ExecutionContext) -> RunRecord | None:
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
-        return next((run for run in runs if run.key == ctx.params.get("key")), None)
+        return next((run for run in parts.runs_of(ctx) if run.key == ctx.params.get("key")), None)
 
     def turn_to_new(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> None:
         """Choose the newest of the runs that were not there when the panel last looked, if there are any."""
@@ -92,7 +90,7 @@ class UnfinishedSection:
         if new:
             ctx.panel.state.run = new[0]
 
-    def watch_state(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, Any]:
+    def watch_state(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, object]:
         """Return what the state holds of what was seen."""
         return {"stamp": _stamp(ctx, runs), "moved": _moved(ctx, runs)}
 
@@ -154,7 +152,7 @@ def _describe(note: Note) -> dict[str, Any]:
     return state
 
 
-def _stamp(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, list[Any]]:
+def _stamp(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, list[object]]:
     """Return what changes where a table or a plot does: key of a run -> whether it is done, edits, run.
 
     Edits are those in force; comparisons of the dataset belong to every run.
@@ -162,20 +160,17 @@ def _stamp(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, list[A
     dataset = ctx.dataset
     keys = dataset.list_runs(method=COMPARISON_METHOD) if runs else []
     compared = " ".join(f"{key} {dataset.get_run_info(key).timestamp}" for key in keys)
-    return {
-        run.key: [run.is_complete, [_status(edit) for edit in run.edits].count(DONE), run.run_id, compared]
-        for run in runs
-    }
+    return {run.key: [run.is_complete, _in_force(run), run.run_id, compared] for run in runs}
 
 
-def _status(edit: Any) -> Any:
-    """Return the status of an edit in a record, which may come from anybody."""
-    return edit.get("status") if isinstance(edit, Mapping) else None
+def _in_force(run: RunRecord) -> int:
+    """Count the edits that were not taken back, in a record that may come from anybody."""
+    return sum(isinstance(edit, Mapping) and edit.get("status") == DONE for edit in run.edits)
 
 
-def _moved(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> list[Any]:
+def _moved(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> list[object]:
     """Return what changes where only progress does."""
-    found: list[Any] = [work_of(ctx.dataset_name) is not None]
+    found: list[object] = [work_of(ctx.dataset_name) is not None]
     for run in runs:
         if not run.is_complete:
             note = read_note(Path(run.out))
