@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
@@ -10,11 +10,10 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.dataset.overlays import DIFFERENCE, DOUBT, OUTLINES
 
-from .base import Messages, entry, images_of, say_images
+from .base import Messages, Outcome, entry, images_of, say_images
 from .forms.edits import EditOperator, chosen_field
 from .forms.fields import choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
-from .running import run_with_progress, show_masks
 
 __all__ = ["AddOverlay"]
 
@@ -59,19 +58,13 @@ class AddOverlay(EditOperator):
         others = _others(ctx, field)
         other = params.one_of("other", others, others[0] if others else None) if kind == DIFFERENCE else None
         view = images_of(ctx, field)
-        made = yield from run_with_progress(
-            ctx, lambda progress: add_overlay(view, field, kind, other, progress), apart=True
-        )
+        made = yield from self.run(ctx, lambda progress: add_overlay(view, field, kind, other, progress))
         summary = {"field": made.name, "images": made.images, **describe_left_out(made.left_out)}
-        if not ctx.delegated:
-            ctx.dataset.reload()
-            yield from show_masks(ctx, made.name)
-            yield self.tell(ctx, summary)
-        return summary
+        return (yield from self.end_edit(ctx, summary, made.name))
 
     def __call__(
         self, samples: foc.SampleCollection, field: str, kind: str = OUTLINES, other: str | None = None
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, "difference", "ground_truth")``.
 
         Args:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import ClassVar, TypeVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
+from fiftyone.operators.executor import ExecutionResult
 from fiftyone.operators.operator import RiskLevel
 
+from fiftyone_plugin.common.progress import Progress
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import first_line, in_words, is_database_error
-from .forms.fields import block, in_a_line, lay_out, refuse, show_text
+from .forms.fields import block, in_a_line, lay_out, problem_output, refuse, show_text
 from .params import Params
-from .running import end_work, execution_options, in_app, note_work, stream_or_run
+from .running import end_work, execution_options, in_app, note_work, run_with_progress, stream_or_run
 
 __all__ = [
     "Messages",
+    "Outcome",
     "PseudoMaskOperator",
     "Result",
-    "above_grid",
     "entry",
     "images_of",
     "once",
@@ -32,8 +34,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Result = dict[str, Any]  # JSON-serialisable; FiftyOne stores it with a delegated operation
-Messages = Generator[Any, None, Result]
+Result = dict[str, object]  # JSON-serialisable; FiftyOne stores it with a delegated operation
+Messages = Generator[object, None, Result]
+Outcome = ExecutionResult  # of a call from Python
 
 APART = "apart"  # the value that says that the form has closed
 PROBLEM = "problem"  # the entry of a result that holds what went wrong, where nothing can be raised
@@ -46,14 +49,9 @@ DEFAULTS = {
 }
 
 
-def entry(label: str, icon: str, **options: Any) -> dict[str, Any]:
+def entry(label: str, icon: str, **options: object) -> dict[str, object]:
     """Return how an operator is listed and run: arguments of ``foo.OperatorConfig``."""
     return DEFAULTS | {"label": label, "icon": icon, **options}
-
-
-def above_grid(label: str, *, prompt: bool = True) -> dict[str, Any]:
-    """Return what a button above the sample grid says, and whether it opens the form."""
-    return {"label": label, "prompt": prompt}
 
 
 class PseudoMaskOperator(foo.Operator):
@@ -68,7 +66,7 @@ class PseudoMaskOperator(foo.Operator):
         listed: how it is listed and run, see :func:`entry`.
         title: heading of the form; ``None`` for an operator without one.
         submit: label of the button that submits the form; ``None`` for the App's own.
-        button: what a button above the sample grid says; ``None`` for an operator without one.
+        button: label of a button above the sample grid; ``None`` for an operator without one.
         done: heading of the result.
         shown: entry of the result -> its label; see :func:`~.forms.fields.lay_out`.
         seconds_an_image: what work that grows with the view takes, on two cores.
@@ -76,10 +74,10 @@ class PseudoMaskOperator(foo.Operator):
             stays while the App is drawn anew comes back after it was closed.
     """
 
-    listed: ClassVar[dict[str, Any]]
+    listed: ClassVar[dict[str, object]]
     title: ClassVar[str | None] = None
     submit: ClassVar[str | None] = None
-    button: ClassVar[dict[str, Any] | None] = None
+    button: ClassVar[str | None] = None
     done: ClassVar[str] = "Pseudo-masks"
     shown: ClassVar[dict[str, str]] = {}
     seconds_an_image: ClassVar[float] = 0.0
@@ -104,17 +102,28 @@ class PseudoMaskOperator(foo.Operator):
 
     # ------------------------------------------------------------------ what a subclass uses
 
-    def show(self, ctx: foo.ExecutionContext, summary: Result) -> Any:
-        """Return the message that shows a result in the App."""
-        return ctx.ops.show_output(lay_out(summary, self.shown, self.done).to_json(), summary)
+    def run(
+        self, ctx: foo.ExecutionContext, work: Callable[[Progress], T], field: str = ""
+    ) -> Generator[object, None, T]:
+        """Work with progress, see :func:`~.running.run_with_progress`."""
+        return run_with_progress(ctx, work, field=field, apart=self.apart)
 
-    def tell(self, ctx: foo.ExecutionContext, summary: Result) -> Any:
-        """Return the message that tells a result in the App: a toast where the form has closed."""
+    def tell(self, ctx: foo.ExecutionContext, summary: Result) -> object:
+        """Return the message that shows a result in the App: a toast where the form has closed."""
         if not (self.apart and in_app(ctx)):
-            return self.show(ctx, summary)
+            return ctx.ops.show_output(lay_out(summary, self.shown, self.done).to_json(), summary)
         return ctx.ops.notify(f"{self.done}. {in_a_line(summary, self.shown)}", variant="success")
 
-    def call(self, samples: foc.SampleCollection, params: dict[str, Any], *, delegate: bool = False) -> Any:
+    def end(self, ctx: foo.ExecutionContext, summary: Result, before: Iterable[object] = ()) -> Messages:
+        """Return a result, which is told after other messages unless the operation is delegated."""
+        if not ctx.delegated:
+            yield from before
+            yield self.tell(ctx, summary)
+        return summary
+
+    def call(
+        self, samples: foc.SampleCollection, params: Mapping[str, object], *, delegate: bool = False
+    ) -> Outcome:
         """Execute on a dataset or view with the values of a form, and return FiftyOne's execution result."""
         context = {"view": samples.view()}
         return foo.execute_operator(self.uri, context, params=params, request_delegation=delegate)
@@ -122,7 +131,7 @@ class PseudoMaskOperator(foo.Operator):
     # ------------------------------------------------------------------ what FiftyOne calls
 
     @property
-    def config(self) -> Any:
+    def config(self) -> foo.OperatorConfig:
         """How the App shows and runs the operator."""
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
         return foo.OperatorConfig(name=name, description=self.text[0], **self.listed)
@@ -133,14 +142,14 @@ class PseudoMaskOperator(foo.Operator):
         first, _, rest = (type(self).__doc__ or "").partition("\n")
         return first.rstrip("."), " ".join(rest.split())
 
-    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
+    def resolve_placement(self, ctx: foo.ExecutionContext) -> types.Placement | None:
         """Put a button above the sample grid, if there is one."""
         if self.button is None:
             return None
-        button = types.Button(icon=self.listed["icon"], **self.button)
+        button = types.Button(label=self.button, prompt=bool(self.title), icon=self.listed["icon"])
         return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
 
-    def resolve_execution_options(self, ctx: foo.ExecutionContext) -> Any:
+    def resolve_execution_options(self, ctx: foo.ExecutionContext) -> foo.ExecutionOptions:
         """Offer delegation first where the work would take long."""
         config = self.config
         if not (config.allow_immediate_execution and config.allow_delegated_execution):
@@ -152,7 +161,7 @@ class PseudoMaskOperator(foo.Operator):
         except PseudoMaskError:  # the form says so
             return execution_options(0.0)
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
+    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property | None:
         """Build the form; what cannot be done is marked, with the reason."""
         if self.title is None:
             return None
@@ -173,20 +182,23 @@ class PseudoMaskOperator(foo.Operator):
         options = {"submit_button_label": self.submit} if self.submit else {}
         return show_text(types.Property(inputs, view=types.View(label=self.title, **options)))
 
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
+    def execute(self, ctx: foo.ExecutionContext) -> object:
         """Work: a stream of messages for the App, or the result of a delegated operation or a call."""
         if self.apart and in_app(ctx) and ctx.params.get(APART) is not True:
+            # the App executes this once more: its window of a form stays until an execution has ended
             note_work(ctx.dataset_name)
-            if self.config.execute_as_generator:
-                return self._begin_apart(ctx)
-            self._trigger_apart(ctx)
-            return {}
+            target = {"view_target": ctx.request_params.get("view_target")}
+            begun = ctx.trigger(self.uri, {**ctx.params, **target, APART: True})
+            return (each for each in [begun]) if self.config.execute_as_generator else {}
         if self.config.execute_as_generator:
             return stream_or_run(ctx, self._begin(ctx))
         try:
             with in_words():
                 open_dataset(ctx)
-                return self._result(ctx)
+                summary = self.result(ctx, Params(ctx.params))
+                if self.apart and in_app(ctx):
+                    self.tell(ctx, summary)
+                return summary
         except PseudoMaskError as error:
             if not in_app(ctx):
                 raise
@@ -195,36 +207,19 @@ class PseudoMaskOperator(foo.Operator):
         finally:
             end_work(ctx.dataset_name)
 
-    def _result(self, ctx: foo.ExecutionContext) -> Result:
-        summary = self.result(ctx, Params(ctx.params))
-        if self.apart and in_app(ctx):
-            self.tell(ctx, summary)
-        return summary
-
-    def _begin_apart(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
-        yield self._trigger_apart(ctx)
-
-    def _trigger_apart(self, ctx: foo.ExecutionContext) -> Any:
-        """Let the App execute this once more: its window of a form stays until an execution has ended."""
-        target = {"view_target": ctx.request_params.get("view_target")}
-        return ctx.trigger(self.uri, {**ctx.params, **target, APART: True})
-
     def _begin(self, ctx: foo.ExecutionContext) -> Messages:
         with in_words():
             open_dataset(ctx)
             return (yield from self.steps(ctx, Params(ctx.params)))
 
-    def resolve_output(self, ctx: foo.ExecutionContext) -> Any:
+    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property | None:
         """Show the result, or what went wrong."""
         results = ctx.results if isinstance(ctx.results, dict) else {}
         if self.apart and not results:
             return None  # the work has only begun; a window would stay
         if PROBLEM not in results:
             return show_text(lay_out(results, self.shown, self.done))
-        outputs = types.Object()
-        label = "This cannot be done"
-        outputs.view(PROBLEM, types.Warning(label=label, description=str(results[PROBLEM])))
-        return show_text(types.Property(outputs, view=types.View(label="Pseudo-masks")))
+        return problem_output("This cannot be done", str(results[PROBLEM]))
 
 
 # ---------------------------------------------------------------------- what a request is about
@@ -256,7 +251,7 @@ def open_dataset(ctx: foo.ExecutionContext) -> None:
         raise UsageError("open a dataset first")
 
 
-def target_view(ctx: foo.ExecutionContext, *, require_flat: bool = False) -> Any:
+def target_view(ctx: foo.ExecutionContext, *, require_flat: bool = False) -> foc.SampleCollection:
     """Return the samples that the form is about: the view, the dataset or what is selected.
 
     Of a grouped dataset, ``require_flat`` takes the active slice.
@@ -283,7 +278,7 @@ def say_images(ctx: foo.ExecutionContext, inputs: types.Object, verb: str) -> No
     inputs.view("taken", kind(label=f"{verb} {text if total != 1 else 'one image'}"))
 
 
-def images_of(ctx: foo.ExecutionContext, *fields: str) -> Any:
+def images_of(ctx: foo.ExecutionContext, *fields: str) -> foc.SampleCollection:
     """Return the samples that the form is about; of groups, the slices of images that hold the fields.
 
     Slices count whether they are active or not.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
@@ -11,11 +11,11 @@ from fiftyone.operators import types
 from fiftyone_plugin.dataset.comparison import agreement_field
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, entry, images_of, say_images
+from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of, say_images
 from .forms.edits import finished
 from .forms.fields import cannot, choose, refuse
 from .params import Params
-from .running import read_again, run_with_progress
+from .running import read_again
 
 __all__ = ["CompareRuns"]
 
@@ -62,9 +62,7 @@ class CompareRuns(PseudoMaskOperator):
 
         a, b = _pair(ctx, params)
         view, field = images_of(ctx, a, b), params.field("field") or None
-        stored = yield from run_with_progress(
-            ctx, lambda progress: compare_runs(view, a, b, field, progress=progress), apart=True
-        )
+        stored = yield from self.run(ctx, lambda progress: compare_runs(view, a, b, field, progress=progress))
         summary = {
             "agreement": f"{stored.agreement:.1%}",
             "ari": round(stored.ari, 3),
@@ -79,7 +77,7 @@ class CompareRuns(PseudoMaskOperator):
             yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, view: foc.SampleCollection, a: str, b: str, field: str | None = None) -> Any:
+    def __call__(self, view: foc.SampleCollection, a: str, b: str, field: str | None = None) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, "first", "second")``.
 
         Args:

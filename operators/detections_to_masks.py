@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.operator import RiskLevel
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, detections_made
 from .forms.fields import refuse, show_name
 from .params import Params
@@ -52,21 +50,18 @@ class DetectionsToMasks(EditOperator):
 
         field = chosen_field(ctx, params)
         into = _chosen_detections(ctx, params, field)
+        done = yield from self.run(
+            ctx, lambda progress: detections_to_masks(ctx.dataset, field, into, progress=progress)
+        )
+        skipped = done.edit.summary["skipped"]
+        summary = {"field": field, "masks_changed": done.changed, "images_skipped": len(skipped)}
+        reasons = "; ".join(f"{id_}: {why}" for id_, why in list(skipped.items())[:LISTED])
+        new = ", ".join(map(show_name, done.edit.summary["new_classes"]))
+        more = {"new_classes": new, "why_images_were_skipped": reasons}
+        summary |= {name: text for name, text in more.items() if text}
+        return (yield from self.end_edit(ctx, summary))
 
-        def work(progress: Any) -> Any:
-            return detections_to_masks(ctx.dataset, field, into, progress=progress)
-
-        def summarize(done: Any) -> dict[str, Any]:
-            skipped = done.edit.summary["skipped"]
-            summary = {"field": field, "masks_changed": done.changed, "images_skipped": len(skipped)}
-            reasons = "; ".join(f"{id_}: {why}" for id_, why in list(skipped.items())[:LISTED])
-            new = ", ".join(map(show_name, done.edit.summary["new_classes"]))
-            more = {"new_classes": new, "why_images_were_skipped": reasons}
-            return {**summary, **{name: text for name, text in more.items() if text}}
-
-        return (yield from self.edit(ctx, work, summarize))
-
-    def __call__(self, samples: foc.SampleCollection, field: str, into: str | None = None) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str, into: str | None = None) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
         Args:

@@ -16,10 +16,10 @@ from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
 from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
 
-from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_images
+from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of, once, say_images
 from .forms.fields import cannot, choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
-from .running import run_with_progress, show_masks
+from .running import show_masks
 
 __all__ = ["EvaluateMasks"]
 
@@ -89,11 +89,7 @@ class EvaluateMasks(PseudoMaskOperator):
         options = _options(ctx, params)
         view = images_of(ctx, options["pred_field"], options["gt_field"])
         rename = params.flag("rename")
-
-        def work(progress: Any) -> Any:
-            return evaluate(view, **options, progress=progress)
-
-        results = yield from run_with_progress(ctx, work)
+        results = yield from self.run(ctx, lambda progress: evaluate(view, **options, progress=progress))
         named = None
         if rename and results.mapping:
             named = apply_mapping(view, options["pred_field"], results.mapping)
@@ -101,17 +97,17 @@ class EvaluateMasks(PseudoMaskOperator):
             "eval_key": options["eval_key"],
             "report": format_markdown(results.evaluation),
             "named": named,
-            **describe_left_out(getattr(results, "skipped", None)),
+            **describe_left_out(results.skipped),
         }
         if not ctx.delegated:
             yield from show_masks(ctx)  # before the window: what is drawn anew below it would bring it back
             yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
     def __call__(
         self, view: foc.SampleCollection, pred_field: str, gt_field: str, eval_key: str, **params: Any
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:

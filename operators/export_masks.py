@@ -20,10 +20,9 @@ from fiftyone_plugin.dataset.remembered import remembered
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
-from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_images
+from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of, once, say_images
 from .forms.fields import cannot, choose, first_reasons, refuse, segmentation_fields, show_name
 from .params import Params
-from .running import run_with_progress
 
 __all__ = ["ExportMasks"]
 
@@ -100,11 +99,12 @@ class ExportMasks(PseudoMaskOperator):
         options = _Options.read(ctx, params)
         view = images_of(ctx, options.field)
         view = view.match_tags(options.tag) if options.tag else view
-
-        def work(progress: Any) -> Any:
-            return export(view, options.field, out=options.folder, **options.arguments, progress=progress)
-
-        result = yield from run_with_progress(ctx, work)
+        result = yield from self.run(
+            ctx,
+            lambda progress: export(
+                view, options.field, out=options.folder, **options.arguments, progress=progress
+            ),
+        )
         summary = summarise(result)
         if not ctx.delegated:
             packed = pack_labels(result.out)
@@ -112,10 +112,10 @@ class ExportMasks(PseudoMaskOperator):
                 url = f"data:application/zip;base64,{base64.b64encode(packed).decode('ascii')}"
                 summary["download"] = f"{result.out.name}.zip"
                 yield ctx.ops.browser_download(url, filename=summary["download"])
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, view: foc.SampleCollection, field: str, out: str, **params: Any) -> Any:
+    def __call__(self, view: foc.SampleCollection, field: str, out: str, **params: Any) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:

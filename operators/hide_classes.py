@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
@@ -13,7 +12,7 @@ from fiftyone.operators import types
 from fiftyone_plugin.dataset.editing.history import run_names
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, rows_of
 from .forms.fields import count_of, refuse, show_name
 from .params import Params
@@ -53,16 +52,14 @@ class HideClasses(EditOperator):
         """Hide and show, and return what is hidden now."""
         field = chosen_field(ctx, params)
         boxes = _boxes(params, field)
-
-        def summarize(samples: int) -> dict[str, Any]:
-            hidden = ", ".join(map(show_name, run_names(ctx.dataset, field).hidden.values()))
-            return {"field": field, "hidden": hidden or "none", "images_changed": samples}
-
-        return (yield from self.edit(ctx, lambda _: _set_hidden(ctx.dataset, field, boxes), summarize))
+        samples = yield from self.run(ctx, lambda _: _set_hidden(ctx.dataset, field, boxes))
+        hidden = ", ".join(map(show_name, run_names(ctx.dataset, field).hidden.values()))
+        summary = {"field": field, "hidden": hidden or "none", "images_changed": samples}
+        return (yield from self.end_edit(ctx, summary))
 
     def __call__(
         self, samples: foc.SampleCollection, field: str, hide: Iterable[int] = (), *, show: Iterable[int] = ()
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, [3, 5])``.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
@@ -14,7 +14,7 @@ from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.formats.earlier import EarlierImport
 
-from .base import Messages, PseudoMaskOperator, entry, images_of
+from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of
 from .forms.fields import (
     ask_overwrite,
     describe_left_out,
@@ -25,7 +25,7 @@ from .forms.fields import (
     there_is,
 )
 from .params import Params
-from .running import run_with_progress, show_masks
+from .running import show_masks
 
 __all__ = ["ImportMasks"]
 
@@ -74,27 +74,22 @@ class ImportMasks(PseudoMaskOperator):
         reason = _reason_to_keep(ctx.dataset, field) if ctx.dataset.has_sample_field(field) else ""
         if reason:
             raise UsageError(reason)
-
-        def work(progress: Any) -> Any:
-            return import_masks(view, source, field, overwrite=overwrite, progress=progress)
-
-        result = yield from run_with_progress(ctx, work)
+        result = yield from self.run(
+            ctx, lambda progress: import_masks(view, source, field, overwrite=overwrite, progress=progress)
+        )
         summary = {
             "matched": result.matched,
             "skipped": len(result.skipped),
             "reasons": first_reasons(result.skipped),
             "folder": str(result.out),
-            **describe_left_out(getattr(result, "lost", None)),
+            **describe_left_out(result.lost),
         }
-        if not ctx.delegated:
-            # before the window: what is drawn anew below it would bring it back
-            yield from show_masks(ctx, field)
-            yield self.show(ctx, summary)
-        return summary
+        # masks before the window: what is drawn anew below it would bring it back
+        return (yield from self.end(ctx, summary, show_masks(ctx, field)))
 
     def __call__(
         self, view: foc.SampleCollection, source: str, field: str = DEFAULT_FIELD, *, overwrite: bool = False
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:

@@ -15,7 +15,7 @@ from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.dataset.record import RunFields, RunRecord, read_record
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, above_grid, entry
+from .base import Messages, Outcome, PseudoMaskOperator, entry
 from .forms.fields import ask_overwrite, count_of, refuse
 from .forms.lesson import add_lesson, lesson_values, read_lesson
 from .forms.machines import add_engine, engine_values, read_engine
@@ -25,13 +25,12 @@ from .forms.settings import (
     check_target,
     estimate_run,
     form_values,
-    in_a_line,
     labelled_view,
     read_settings,
-    summarise,
+    run_labelling,
 )
 from .params import Params
-from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
+from .running import DELEGATE_ABOVE_S
 
 __all__ = ["LabelDataset"]
 
@@ -43,7 +42,7 @@ class LabelDataset(PseudoMaskOperator):
     """Give every image a semantic pseudo-mask, without labels and without prompts."""
 
     listed = entry("Label dataset with pseudo-masks", "auto_awesome")
-    button = above_grid("Pseudo-masks: label these images")
+    button = "Pseudo-masks: label these images"
     title = "Label images with pseudo-masks"
     apart = True
     shown = SHOWN
@@ -84,14 +83,9 @@ class LabelDataset(PseudoMaskOperator):
         kept = _reason_to_keep(ctx.dataset, field)
         if kept:
             raise UsageError(kept)
-        result = yield from run_with_progress(
-            ctx, lambda progress: label_dataset(view, field, **settings, progress=progress), field=field
+        return run_labelling(
+            ctx, field, lambda progress: label_dataset(view, field, **settings, progress=progress)
         )
-        summary = summarise(field, result)
-        if in_app(ctx):
-            yield from show_masks(ctx, field)
-            yield ctx.ops.notify(in_a_line(summary), variant="success")
-        return summary
 
     def __call__(
         self,
@@ -108,7 +102,7 @@ class LabelDataset(PseudoMaskOperator):
         start: str | None = None,
         discover: int = 0,
         **settings: Any,
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:

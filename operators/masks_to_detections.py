@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -12,7 +10,7 @@ from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
-from .base import Messages, entry, target_view
+from .base import Messages, Outcome, entry, target_view
 from .forms.edits import EditOperator, chosen_field, detections_made
 from .forms.fields import ask_overwrite, refuse
 from .params import Params
@@ -67,25 +65,22 @@ class MasksToDetections(EditOperator):
 
         field, view = chosen_field(ctx, params), all_samples(target_view(ctx))
         into = params.field(_into(field), RunFields(field).detections)
-        settings: dict[str, Any] = {
-            "min_area": params.whole("min_area", MIN_AREA, 1, MAX_AREA),
-            "overwrite": params.flag("overwrite"),
-        }
+        min_area, overwrite = params.whole("min_area", MIN_AREA, 1, MAX_AREA), params.flag("overwrite")
         if ctx.dataset.has_sample_field(into) and into not in detections_made(ctx, field):
             raise UsageError(f"field {into!r} was not made from {field!r}: choose another name")
-
-        def work(progress: Any) -> Any:
-            return masks_to_detections(view, field, into, **settings, progress=progress)
-
-        def summarize(done: Any) -> dict[str, Any]:
-            counts = {
-                "images": done.samples,
-                "detections": done.detections,
-                "masks_not_read": len(done.unread),
-            }
-            return {"field": done.field, **counts}
-
-        return (yield from self.edit(ctx, work, summarize, into))
+        done = yield from self.run(
+            ctx,
+            lambda progress: masks_to_detections(
+                view, field, into, min_area=min_area, overwrite=overwrite, progress=progress
+            ),
+        )
+        summary = {
+            "field": done.field,
+            "images": done.samples,
+            "detections": done.detections,
+            "masks_not_read": len(done.unread),
+        }
+        return (yield from self.end_edit(ctx, summary, into))
 
     def __call__(
         self,
@@ -95,7 +90,7 @@ class MasksToDetections(EditOperator):
         *,
         min_area: int = MIN_AREA,
         overwrite: bool = False,
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, field)``.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
@@ -14,11 +14,11 @@ from fiftyone_plugin.dataset.name_drafts import drafted
 from fiftyone_plugin.dataset.record import finished_run
 from fiftyone_plugin.runs.name_sheet import BACKGROUND
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, rows_of
 from .forms.fields import count_of, refuse, show_name
 from .params import Params
-from .running import in_app, run_with_progress, show_masks
+from .running import in_app, show_masks
 
 __all__ = ["NameClasses"]
 
@@ -69,10 +69,10 @@ class NameClasses(EditOperator):
         field = chosen_field(ctx, params)
         new_field = params.field("new_field") or named_field(ctx.dataset, field)
         names = _names(params, field)
-        result = yield from run_with_progress(
+        result = yield from self.run(
             ctx,
             lambda progress: name_classes(ctx.dataset, field, names, new_field, progress=progress),
-            field=new_field,
+            new_field,
         )
         summary = {
             "field": new_field,
@@ -95,7 +95,7 @@ class NameClasses(EditOperator):
         field: str,
         names: Mapping[int, str] | None = None,
         new_field: str | None = None,
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, {1: "sky", 4: "sky"})``.
 
         Args:

@@ -9,10 +9,11 @@ import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
+from fiftyone_plugin.common.skipped import Skipped
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.estimate import format_seconds
 
-from .base import Messages, PseudoMaskOperator, above_grid, entry
+from .base import Messages, Outcome, PseudoMaskOperator, entry
 from .forms.edits import finished
 from .forms.fields import block, choose, first_reasons
 from .forms.settings import (
@@ -24,7 +25,7 @@ from .forms.settings import (
     read_settings,
 )
 from .params import Params
-from .running import in_app, run_with_progress
+from .running import in_app
 
 __all__ = ["PreviewMasks"]
 
@@ -37,7 +38,7 @@ class PreviewMasks(PseudoMaskOperator):
     """Photo and mask side by side for a few images; writes nothing to the dataset."""
 
     listed = entry("Preview pseudo-masks", "preview", allow_delegated_execution=False)
-    button = above_grid("Pseudo-masks: preview on a few images")
+    button = "Pseudo-masks: preview on a few images"
     title, submit, done = "Preview pseudo-masks", "Preview", "Preview: nothing was written"
     shown: ClassVar[dict[str, str]] = {
         "picture": "",
@@ -77,7 +78,7 @@ class PreviewMasks(PseudoMaskOperator):
         source = _source(ctx, params)
         model = None if source == FIT else _model_of(ctx, source)
         config = LabelConfig(jobs=1) if model else LabelConfig(**read_settings(params), jobs=1)
-        shown = yield from run_with_progress(
+        shown = yield from self.run(
             ctx, lambda progress: preview(items, config, model=model, progress=progress)
         )
         summary = {
@@ -85,13 +86,13 @@ class PreviewMasks(PseudoMaskOperator):
             "labelled": shown.labelled,
             "classes": shown.classes,
             "seconds": round(shown.seconds, 1),
-            "reasons": first_reasons(shown.skipped),
+            "reasons": first_reasons([Skipped(*each) for each in shown.skipped]),
         }
         if in_app(ctx):
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, view: foc.SampleCollection, *, run: str | None = None, **settings: Any) -> Any:
+    def __call__(self, view: foc.SampleCollection, *, run: str | None = None, **settings: Any) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         In a script, :func:`fiftyone_plugin.runs.preview.preview` returns the picture itself.

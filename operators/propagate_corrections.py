@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -12,7 +10,7 @@ from fiftyone.operators.operator import RiskLevel
 from fiftyone_plugin.dataset.editing.history import list_edits
 from fiftyone_plugin.images.listing import all_samples
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import SECONDS_AN_IMAGE, EditOperator, chosen_field
 from .forms.fields import refuse, show_name
 from .params import Params
@@ -65,27 +63,24 @@ class PropagateCorrections(EditOperator):
         from fiftyone_plugin.dataset.editing import propagate_corrections
 
         field, margin = chosen_field(ctx, params), params.number("margin", MARGIN, 0.0, 2.0)
+        done = yield from self.run(
+            ctx, lambda progress: propagate_corrections(ctx.dataset, field, margin=margin, progress=progress)
+        )
+        names, counts = done.edit.after.all, done.edit.summary
+        moves = [
+            f"{show_name(str(names.get(a, a)))} to {show_name(str(names.get(b, b)))}: {n}"
+            for a, b, n in counts["moves"]
+        ]
+        summary = {
+            "field": field,
+            "corrected_images": done.edit.settings["corrected_images"],
+            "masks_changed": done.changed,
+            "regions_moved": counts["regions"],
+            "moves": "; ".join(moves) or "none",
+        }
+        return (yield from self.end_edit(ctx, summary))
 
-        def work(progress: Any) -> Any:
-            return propagate_corrections(ctx.dataset, field, margin=margin, progress=progress)
-
-        def summarize(done: Any) -> dict[str, Any]:
-            names, counts = done.edit.after.all, done.edit.summary
-            moves = [
-                f"{show_name(str(names.get(a, a)))} to {show_name(str(names.get(b, b)))}: {n}"
-                for a, b, n in counts["moves"]
-            ]
-            return {
-                "field": field,
-                "corrected_images": done.edit.settings["corrected_images"],
-                "masks_changed": done.changed,
-                "regions_moved": counts["regions"],
-                "moves": "; ".join(moves) or "none",
-            }
-
-        return (yield from self.edit(ctx, work, summarize))
-
-    def __call__(self, samples: foc.SampleCollection, field: str, *, margin: float = MARGIN) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str, *, margin: float = MARGIN) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
         Args:

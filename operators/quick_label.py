@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
@@ -18,11 +17,11 @@ from fiftyone_plugin.dataset.summary import free_field
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.estimate import format_seconds
 
-from .base import Messages, PseudoMaskOperator, above_grid, entry
+from .base import Messages, Outcome, PseudoMaskOperator, entry
 from .forms.fields import show_text
-from .forms.settings import SHOWN, estimate_run, in_a_line, labelled_view, summarise
+from .forms.settings import SHOWN, estimate_run, labelled_view, run_labelling
 from .params import Params
-from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
+from .running import DELEGATE_ABOVE_S, in_app
 
 __all__ = ["QuickLabel"]
 
@@ -41,7 +40,7 @@ class QuickLabel(PseudoMaskOperator):
     """
 
     listed = entry("Label these images in one click", "bolt", dynamic=False)
-    button = above_grid("Pseudo-masks: label in one click", prompt=False)
+    button = "Pseudo-masks: label in one click"
     shown = SHOWN
 
     def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
@@ -84,14 +83,7 @@ class QuickLabel(PseudoMaskOperator):
     def _label_into(self, ctx: foo.ExecutionContext, view: foc.SampleCollection, field: str) -> Messages:
         from fiftyone_plugin.dataset.labelling import label_dataset
 
-        result = yield from run_with_progress(
-            ctx, lambda progress: label_dataset(view, field, progress=progress), field=field
-        )
-        summary = summarise(field, result)
-        if in_app(ctx):
-            yield from show_masks(ctx, field)
-            yield ctx.ops.notify(in_a_line(summary), variant="success")
-        return summary
+        return run_labelling(ctx, field, lambda progress: label_dataset(view, field, progress=progress))
 
     def _schedule(
         self, ctx: foo.ExecutionContext, view: foc.SampleCollection, work: str, origin: str
@@ -109,7 +101,7 @@ class QuickLabel(PseudoMaskOperator):
         yield ctx.ops.notify(f"{text}. A worker does it: {WORKER}", variant="info")
         return {}
 
-    def __call__(self, view: foc.SampleCollection) -> Any:
+    def __call__(self, view: foc.SampleCollection) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view)`` with a dataset or view of images."""
         return self.call(view, {})
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from .base import Result, entry
+from .base import Outcome, Result, entry
 from .forms.edits import EditOperator, add_strip, chosen_field, rows_of
 from .forms.fields import count_of, refuse
 from .params import Params
@@ -102,7 +102,7 @@ class RenameClasses(EditOperator):
         *,
         restore: bool = False,
         merge_ids: bool = False,
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, {1: "sky"})``.
 
         Args:

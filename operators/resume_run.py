@@ -10,11 +10,10 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, entry, once
+from .base import Messages, Outcome, PseudoMaskOperator, entry, once
 from .forms.fields import block, choose
-from .forms.settings import SHOWN, in_a_line, summarise
+from .forms.settings import SHOWN, run_labelling
 from .params import Params
-from .running import in_app, run_with_progress, show_masks
 
 __all__ = ["ResumeRun"]
 
@@ -62,16 +61,9 @@ class ResumeRun(PseudoMaskOperator):
         field = params.text("field") or next(iter(runs), "")
         if not field:
             raise UsageError(NOTHING)
-        result = yield from run_with_progress(
-            ctx, lambda progress: resume_run(ctx.dataset, field, progress=progress), field=field
-        )
-        summary = summarise(field, result)
-        if in_app(ctx):
-            yield from show_masks(ctx, field)
-            yield ctx.ops.notify(in_a_line(summary), variant="success")
-        return summary
+        return run_labelling(ctx, field, lambda progress: resume_run(ctx.dataset, field, progress=progress))
 
-    def __call__(self, view: foc.SampleCollection, field: str, *, delegate: bool = False) -> Any:
+    def __call__(self, view: foc.SampleCollection, field: str, *, delegate: bool = False) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)`` with the field that the run fills."""
         return self.call(view, {"field": field}, delegate=delegate)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
@@ -12,10 +12,9 @@ from fiftyone.operators import types
 from fiftyone_plugin.dataset.frames import HIGHEST_RATE, free_name
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, entry, target_view
+from .base import Messages, Outcome, PseudoMaskOperator, entry, target_view
 from .forms.fields import describe_left_out, left_out_labels, show_name
 from .params import Params
-from .running import run_with_progress
 
 __all__ = ["SampleFrames"]
 
@@ -55,9 +54,7 @@ class SampleFrames(PseudoMaskOperator):
 
         rate, name = params.number("rate", 1.0, 1e-3, HIGHEST_RATE), params.text("name") or None
         view = target_view(ctx)
-        made = yield from run_with_progress(
-            ctx, lambda progress: sample_frames(view, rate, name, progress), apart=True
-        )
+        made = yield from self.run(ctx, lambda progress: sample_frames(view, rate, name, progress))
         summary = {
             "dataset": show_name(made.dataset.name),
             "frames": len(made.dataset),
@@ -69,7 +66,7 @@ class SampleFrames(PseudoMaskOperator):
             yield ctx.ops.open_dataset(made.dataset.name)
         return summary
 
-    def __call__(self, samples: foc.SampleCollection, rate: float = 1.0, name: str = "") -> Any:
+    def __call__(self, samples: foc.SampleCollection, rate: float = 1.0, name: str = "") -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset)``.
 
         Args:

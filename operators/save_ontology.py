@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, finished, rows_of
 from .forms.fields import choose, show_name
 from .params import Params
-from .running import run_with_progress
 
 __all__ = ["SaveOntology"]
 
@@ -51,19 +50,19 @@ class SaveOntology(EditOperator):
         from fiftyone_plugin.dataset.ontology import save_ontology
 
         field, name, coarse = chosen_field(ctx, params), params.text("name") or None, _coarse(ctx, params)
-        saved = yield from run_with_progress(
-            ctx, lambda _: save_ontology(ctx.dataset, field, coarse=coarse, name=name), apart=True
+        saved = yield from self.run(
+            ctx, lambda _: save_ontology(ctx.dataset, field, coarse=coarse, name=name)
         )
         summary = {
             "ontology": show_name(saved.name.removesuffix("-classes")),
             "classes": len({row.name for row in rows_of(ctx, field)}),
             "version": saved.version,
         }
-        if not ctx.delegated:
-            yield self.tell(ctx, summary)
-        return summary
+        return (yield from self.end(ctx, summary))
 
-    def __call__(self, samples: foc.SampleCollection, field: str, name: str = "", coarse: str = NONE) -> Any:
+    def __call__(
+        self, samples: foc.SampleCollection, field: str, name: str = "", coarse: str = NONE
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
         Args:

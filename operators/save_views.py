@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 
 from fiftyone_plugin.dataset.keys import run_key
 
-from .base import Result, entry
+from .base import Outcome, Result, entry
 from .forms.edits import EditOperator, chosen_field
 from .params import Params
 from .running import read_again
@@ -42,6 +42,6 @@ class SaveViews(EditOperator):
             read_again(ctx)
         return {"field": field, "views": ", ".join(names.values())}
 
-    def __call__(self, samples: foc.SampleCollection, field: str) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)`` with the field of a finished run."""
         return self.call(samples, {"field": field})

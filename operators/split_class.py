@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -11,7 +9,7 @@ from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import SECONDS_AN_IMAGE, EditOperator, add_class, chosen_class, chosen_field, rows_of
 from .params import Params
 
@@ -56,25 +54,25 @@ class SplitClass(EditOperator):
         if class_id is None:
             raise UsageError("choose the class to split")
         parts, seed = _numbers(params)
-
-        def work(progress: Any) -> Any:
-            return split_class(ctx.dataset, field, class_id, n_parts=parts, seed=seed, progress=progress)
-
-        def summarize(done: Any) -> dict[str, Any]:
-            names, regions = done.edit.after.shown, done.edit.summary["regions"]
-            parts = {names[id_]: regions[str(id_)] for id_ in done.edit.summary["ids"]}
-            return {
-                "field": field,
-                "classes": ", ".join(f"{name} ({n} regions)" for name, n in parts.items()),
-                "masks_changed": done.changed,
-                "images_not_read": done.edit.summary["images_not_read"],
-            }
-
-        return (yield from self.edit(ctx, work, summarize))
+        done = yield from self.run(
+            ctx,
+            lambda progress: split_class(
+                ctx.dataset, field, class_id, n_parts=parts, seed=seed, progress=progress
+            ),
+        )
+        names, regions = done.edit.after.shown, done.edit.summary["regions"]
+        made = {names[id_]: regions[str(id_)] for id_ in done.edit.summary["ids"]}
+        summary = {
+            "field": field,
+            "classes": ", ".join(f"{name} ({n} regions)" for name, n in made.items()),
+            "masks_changed": done.changed,
+            "images_not_read": done.edit.summary["images_not_read"],
+        }
+        return (yield from self.end_edit(ctx, summary))
 
     def __call__(
         self, samples: foc.SampleCollection, field: str, class_id: int, *, parts: int = 2, seed: int = 0
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, 3)``.
 
         Args:

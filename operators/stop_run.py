@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
@@ -12,7 +12,7 @@ from fiftyone.operators import types
 from fiftyone_plugin.dataset.resuming import unfinished_runs
 from fiftyone_plugin.errors import UsageError
 
-from .base import PseudoMaskOperator, Result, entry
+from .base import Outcome, PseudoMaskOperator, Result, entry
 from .forms.fields import block, choose
 from .params import Params
 
@@ -53,6 +53,6 @@ class StopRun(PseudoMaskOperator):
             raise UsageError(f"no run is at work on {field!r}" if field else NOTHING)
         return {"field": field}
 
-    def __call__(self, view: foc.SampleCollection, field: str) -> Any:
+    def __call__(self, view: foc.SampleCollection, field: str) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, field)`` with the field that the run fills."""
         return self.call(view, {"field": field})

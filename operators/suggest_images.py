@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field
 from .forms.fields import choose
 from .forms.lesson import NOTHING_YET, label_fields
 from .params import Params
-from .running import run_with_progress
 
 __all__ = ["SuggestImages"]
 
@@ -48,7 +47,7 @@ class SuggestImages(EditOperator):
 
         field, count = chosen_field(ctx, params), params.whole("count", COUNT, 1, MOST)
         labels = params.one_of("labels", label_fields(ctx) or [NOTHING_YET], NOTHING_YET)
-        found = yield from run_with_progress(
+        found = yield from self.run(
             ctx,
             lambda progress: suggest_samples(
                 ctx.dataset, field, count, labels=None if labels == NOTHING_YET else labels, progress=progress
@@ -60,12 +59,12 @@ class SuggestImages(EditOperator):
             # by its stages: the App does not know the new name before the dataset is loaded anew, which would
             # in turn forget the view
             yield ctx.ops.set_view(ctx.dataset.load_saved_view(found.view))
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
     def __call__(
         self, samples: foc.SampleCollection, field: str, count: int = COUNT, labels: str | None = None
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, 5)``.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
@@ -12,11 +12,10 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, finished
 from .forms.fields import refuse, there_is
 from .params import Params
-from .running import run_with_progress
 
 __all__ = ["SuggestNames"]
 
@@ -68,14 +67,13 @@ class SuggestNames(EditOperator):
         if not model:
             raise UsageError(f"name the text model: {FORMS}")
         run = finished(ctx)[field]
-        ideas = yield from run_with_progress(ctx, lambda _: suggest_names(Path(run.out), words, model))
+        ideas = yield from self.run(ctx, lambda _: suggest_names(Path(run.out), words, model))
         keep_ideas(ctx.dataset, run, ideas)
-        summary = {"field": field, "classes": len(ideas)}
-        if not ctx.delegated:
-            yield self.tell(ctx, summary)
-        return summary
+        return (yield from self.end(ctx, {"field": field, "classes": len(ideas)}))
 
-    def __call__(self, samples: foc.SampleCollection, field: str, words: list[str] | str, model: str) -> Any:
+    def __call__(
+        self, samples: foc.SampleCollection, field: str, words: list[str] | str, model: str
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, ["sky", "wall"], "ViT-B-32=FILE")``.
 
         Args:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import fiftyone as fo
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
@@ -12,7 +10,7 @@ from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.editing.history import DONE, Edit, list_edits
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field
 from .forms.fields import refuse, show_name
 from .params import Params
@@ -59,17 +57,13 @@ class UndoEdit(EditOperator):
         from fiftyone_plugin.dataset.editing import undo_edit
 
         field = chosen_field(ctx, params)
+        edit = yield from self.run(ctx, lambda _: undo_edit(ctx.dataset, field))
+        left = len(in_force(ctx.dataset, field))
+        return (
+            yield from self.end_edit(ctx, {"field": field, "taken_back": _describe(edit), "edits_left": left})
+        )
 
-        def summarize(edit: Edit) -> dict[str, Any]:
-            return {
-                "field": field,
-                "taken_back": _describe(edit),
-                "edits_left": len(in_force(ctx.dataset, field)),
-            }
-
-        return (yield from self.edit(ctx, lambda _: undo_edit(ctx.dataset, field), summarize))
-
-    def __call__(self, samples: foc.SampleCollection, field: str) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
         Args:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -16,7 +14,7 @@ from fiftyone_plugin.runs.exemplars import exemplar_uri
 
 from ..base import Messages, PseudoMaskOperator, Result, once
 from ..params import Params
-from ..running import run_with_progress, show_masks
+from ..running import show_masks
 from .fields import cannot, choose, count_of, show_name
 
 __all__ = [
@@ -53,27 +51,17 @@ class EditOperator(PseudoMaskOperator):
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add what the edit asks about the masks of a field."""
 
-    def edit(
-        self,
-        ctx: foo.ExecutionContext,
-        work: Callable[[Any], Any],
-        summarize: Callable[[Any], Result],
-        *shown: str,
-    ) -> Messages:
-        """Do an edit with progress, then show it in the App: new masks, colours of new classes, the counts.
+    def end_edit(self, ctx: foo.ExecutionContext, summary: Result, *shown: str) -> Messages:
+        """Return the counts of an edit, and show it in the App: new masks, colours of new classes, counts.
 
         Args:
             ctx: FiftyOne's execution context.
-            work: called with a progress; does the edit.
-            summarize: turns what ``work`` returned into the operator's result.
+            summary: the operator's result.
             shown: fields that the App switches on, in place of those that are.
         """
-        summary = summarize((yield from run_with_progress(ctx, work, apart=self.apart)))
         if not ctx.delegated:
             ctx.dataset.reload()
-            yield from show_masks(ctx, *shown)
-            yield self.tell(ctx, summary)
-        return summary
+        return self.end(ctx, summary, show_masks(ctx, *shown))
 
 
 def finished(ctx: foo.ExecutionContext) -> dict[str, RunRecord]:

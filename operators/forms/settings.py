@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,15 @@ import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from fiftyone_plugin.errors import UsageError
+from fiftyone_plugin.common.progress import Progress
+from fiftyone_plugin.common.skipped import Skipped
+from fiftyone_plugin.errors import MissingDependencyError, UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.methods.registry import CATALOG
 
-from ..base import once, target_view
+from ..base import Messages, once, target_view
 from ..params import Params
+from ..running import in_app, run_with_progress, show_masks
 from .fields import choose, count_of, first_reasons, refuse, there_is
 
 if TYPE_CHECKING:
@@ -30,10 +33,9 @@ __all__ = [
     "check_target",
     "estimate_run",
     "form_values",
-    "in_a_line",
     "labelled_view",
     "read_settings",
-    "summarise",
+    "run_labelling",
 ]
 
 DEFAULT_SIZE = 448
@@ -147,7 +149,6 @@ def _add_refinement(inputs: types.Object, params: Params) -> None:
     text = "Makes the masks follow the edges of the photo"
     choose(inputs, "refine", choices, default=BY_DEFAULT, label="Refinement", description=text)
     if params.one_of("refine", choices, BY_DEFAULT) == "pydensecrf":
-        from fiftyone_plugin.errors import MissingDependencyError
         from fiftyone_plugin.masks.refine import create_refiner
 
         try:
@@ -228,21 +229,22 @@ def check_target(ctx: foo.ExecutionContext) -> str:
     return ""
 
 
-def summarise(field: str, result: LabelResult) -> dict[str, Any]:
-    """Return what an operator tells of a run."""
+def run_labelling(ctx: foo.ExecutionContext, field: str, work: Callable[[Progress], LabelResult]) -> Messages:
+    """Do a run with progress, show its masks in the App, and return what is told of it."""
+    result = yield from run_with_progress(ctx, work, field=field)
+    reasons = first_reasons([Skipped(row.image, row.error) for row in result.skipped])
+    if in_app(ctx):
+        yield from show_masks(ctx, field)
+        skipped = f", {len(result.skipped)} left out ({reasons})" if result.skipped else ""
+        text = f"{count_of(len(result.labelled))} labelled in {field!r}{skipped}"
+        yield ctx.ops.notify(text, variant="success")
     return {
         "field": field,
         "labelled": len(result.labelled),
         "skipped": len(result.skipped),
-        "reasons": first_reasons(result.skipped),
+        "reasons": reasons,
         "folder": str(result.out),
     }
-
-
-def in_a_line(summary: Mapping[str, Any]) -> str:
-    """Return what :func:`summarise` tells in a line."""
-    skipped = f", {summary['skipped']} left out ({summary['reasons']})" if summary["skipped"] else ""
-    return f"{count_of(summary['labelled'])} labelled in {summary['field']!r}{skipped}"
 
 
 # ---------------------------------------------------------------------- what it will take

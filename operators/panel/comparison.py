@@ -6,6 +6,7 @@ import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
+from fiftyone_plugin.common.skipped import Skipped
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.comparison import (
@@ -150,7 +151,8 @@ def _sentence(stored: StoredComparison) -> str:
         f"{stored.ari:.2f}, mutual information {stored.nmi:.2f}; {stored.images} images."
     )
     if stored.left_out:
-        text += f" {stored.left_out} could not be compared: {plain_markdown(first_reasons(stored.reasons))}."
+        reasons = first_reasons([Skipped(*each) for each in stored.reasons.items()])
+        text += f" {stored.left_out} could not be compared: {plain_markdown(reasons)}."
     return text
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
@@ -18,7 +17,15 @@ from fiftyone_plugin.dataset.resuming import done_of
 from fiftyone_plugin.runs.noting import Note, is_running, read_note
 from fiftyone_plugin.runs.stopping import request_stop
 
-from ..running import describe_stage, is_labelling, is_shown_here, read_again, show_colours, work_of
+from ..running import (
+    StageState,
+    describe_stage,
+    is_labelling,
+    is_shown_here,
+    read_again,
+    show_colours,
+    work_of,
+)
 from . import parts
 from .guard import WORK, GuardedPanel, text_of
 
@@ -26,7 +33,7 @@ __all__ = ["UnfinishedSection"]
 
 BUSY_MS, IDLE_MS = 1500, 4000  # between looks
 WAITS = "It was stopped or interrupted, and what is done is kept. *Go on* uses its images and settings again."
-BEGINS = {"progress": 0.0, "label": "goes on"}
+BEGINS: StageState = {"progress": 0.0, "label": "goes on"}
 
 
 class UnfinishedSection(GuardedPanel):
@@ -113,7 +120,7 @@ class UnfinishedSection(GuardedPanel):
         view = types.TimerView(interval=BUSY_MS if busy else IDLE_MS, on_interval=self.watch)
         panel.view("look_soon" if busy else "look_again", view)
 
-    def _bar(self, panel: types.Object, name: str, what: str, state: dict[str, Any]) -> None:
+    def _bar(self, panel: types.Object, name: str, what: str, state: StageState) -> None:
         text = f"**{plain_markdown(what)}** \u00b7 {plain_markdown(state['label'])}"
         share = f"{state['progress']:.1%}"
         colour = "var(--fo-palette-primary-main)"
@@ -144,7 +151,7 @@ def _runs(ctx: foo.ExecutionContext, run: RunRecord) -> bool:
     return not run.is_complete and (is_labelling(ctx.dataset, run.field) or is_running(Path(run.out)))
 
 
-def _describe(note: Note) -> dict[str, Any]:
+def _describe(note: Note) -> StageState:
     seconds = note.seconds + (max(0.0, time.time() - note.at) if note.at else 0.0)
     state = describe_stage(note.stage, note.done, note.total, note.seconds)
     if not note.done and seconds > 3:
