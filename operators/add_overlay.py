@@ -67,11 +67,7 @@ class AddOverlay(EditOperator):
     ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, "difference", "ground_truth")``.
 
-        Args:
-            samples: dataset or view.
-            field: mask field of a finished run.
-            kind: ``outlines``, ``doubt`` or ``difference``.
-            other: Segmentation field to compare with, for a difference.
+        The kind is ``outlines``, ``doubt`` or ``difference``: from another Segmentation field.
         """
         return self.call(samples, {"field": field, "kind": kind, **({"other": other} if other else {})})
 

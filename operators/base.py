@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from typing import ClassVar, TypeVar
 
 import fiftyone.core.collections as foc
@@ -18,7 +19,7 @@ from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from .database import first_line, in_words, is_database_error
 from .forms.fields import block, in_a_line, lay_out, problem_output, refuse, show_text
 from .params import Params
-from .running import end_work, execution_options, in_app, note_work, run_with_progress, stream_or_run
+from .running import DELEGATE_ABOVE_S, end_work, in_app, note_work, run_with_progress, stream_or_run
 
 __all__ = [
     "Messages",
@@ -154,12 +155,15 @@ class PseudoMaskOperator(foo.Operator):
         config = self.config
         if not (config.allow_immediate_execution and config.allow_delegated_execution):
             return super().resolve_execution_options(ctx)
-        try:
-            with in_words():
-                open_dataset(ctx)
-                return execution_options(self.seconds(ctx, Params(ctx.params, lenient=True)))
-        except PseudoMaskError:  # the form says so
-            return execution_options(0.0)
+        seconds = 0.0
+        with suppress(PseudoMaskError), in_words():  # the form says what is wrong
+            open_dataset(ctx)
+            seconds = self.seconds(ctx, Params(ctx.params, lenient=True))
+        return foo.ExecutionOptions(
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+            default_choice_to_delegated=seconds > DELEGATE_ABOVE_S,
+        )
 
     def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property | None:
         """Build the form; what cannot be done is marked, with the reason."""
@@ -239,14 +243,13 @@ def open_dataset(ctx: foo.ExecutionContext) -> None:
     Raises:
         UsageError: there is none, or none any more.
     """
-    with in_words():
-        try:
-            dataset, _ = ctx.dataset, ctx.view
-        except Exception as error:
-            if is_database_error(error):
-                raise
-            text = f"the dataset or its view cannot be opened ({first_line(error)}): open one that is there"
-            raise UsageError(text) from None
+    try:
+        dataset, _ = ctx.dataset, ctx.view
+    except Exception as error:
+        if is_database_error(error):
+            raise
+        text = f"the dataset or its view cannot be opened ({first_line(error)}): open one that is there"
+        raise UsageError(text) from None
     if dataset is None:
         raise UsageError("open a dataset first")
 

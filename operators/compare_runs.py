@@ -80,11 +80,7 @@ class CompareRuns(PseudoMaskOperator):
     def __call__(self, view: foc.SampleCollection, a: str, b: str, field: str | None = None) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, "first", "second")``.
 
-        Args:
-            view: dataset or view of images.
-            a: mask field of the first run.
-            b: mask field of the second run.
-            field: field for the agreement; ``None`` for ``<a>_vs_<b>_agreement``.
+        The field of the agreement is ``<a>_vs_<b>_agreement`` if not given.
         """
         return self.call(view, {"a": a, "b": b, "field": field or ""})
 

@@ -64,10 +64,7 @@ class DetectionsToMasks(EditOperator):
     def __call__(self, samples: foc.SampleCollection, field: str, into: str | None = None) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
-        Args:
-            samples: dataset or view; all samples with detections are put back.
-            field: mask field of a finished run.
-            into: field of the detections; ``None`` for ``<field>_detections``.
+        All samples with detections are put back; these are in ``<field>_detections`` if not given.
         """
         return self.call(samples, {"field": field, **({_into(field): into} if into else {})})
 

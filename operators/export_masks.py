@@ -21,7 +21,7 @@ from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
 from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of, once, say_images
-from .forms.fields import cannot, choose, first_reasons, refuse, segmentation_fields, show_name
+from .forms.fields import cannot, choose, choose_noted, first_reasons, refuse, segmentation_fields, show_name
 from .params import Params
 
 __all__ = ["ExportMasks"]
@@ -58,6 +58,8 @@ class ExportMasks(PseudoMaskOperator):
 
     def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
+        from fiftyone_plugin.formats.registry import formats
+
         fields = segmentation_fields(ctx.dataset)
         if not fields:
             cannot(inputs, "field", NO_FIELD)
@@ -65,7 +67,8 @@ class ExportMasks(PseudoMaskOperator):
         options = _Options.read(ctx, params)
         say_images(ctx, inputs, "Exports")
         choose(inputs, "field", fields, default=guess_field(ctx.dataset), label="Masks")
-        _format(params, inputs)
+        explained = {name: entry.description for name, entry in formats().items()}
+        choose_noted(inputs, params, "format", explained, DEFAULT_FORMAT, "Format")
         text = f"On the machine of the App's server; empty: {options.folder}"
         inputs.str("out", label="Folder", description=text)
         text = "Replace an earlier export in this folder"
@@ -105,7 +108,14 @@ class ExportMasks(PseudoMaskOperator):
                 view, options.field, out=options.folder, **options.arguments, progress=progress
             ),
         )
-        summary = summarise(result)
+        summary = {
+            "images": result.images,
+            "annotations": result.annotations,
+            "classes": len(result.categories),
+            "skipped": len(result.skipped),
+            "reasons": first_reasons(result.failed),
+            "folder": str(result.out),
+        }
         if not ctx.delegated:
             packed = pack_labels(result.out)
             if packed is not None:
@@ -115,15 +125,11 @@ class ExportMasks(PseudoMaskOperator):
             yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, view: foc.SampleCollection, field: str, out: str, **params: Any) -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(view, ...)``.
+    def __call__(self, view: foc.SampleCollection, field: str, out: str, **params: object) -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(view, field, out)`` with the folder of the export.
 
-        Args:
-            view: dataset or view of images.
-            field: Segmentation field.
-            out: folder of the export.
-            params: other values of the form: ``format``, ``overwrite``, ``images``, ``tag``, ``min_area``,
-                ``min_quality``, ``min_confidence``, ``val``, ``instances``.
+        Further values of the form: ``format``, ``overwrite``, ``images``, ``tag``, ``min_area``,
+        ``min_quality``, ``min_confidence``, ``val``, ``instances``.
         """
         return self.call(view, params | {"field": field, "out": str(out)})
 
@@ -186,18 +192,6 @@ def default_folder(dataset: fo.Dataset, field: str, kind: str) -> Path:
     return folder
 
 
-def summarise(result: Any) -> dict[str, Any]:
-    """Return the counts of an export, JSON-serialisable."""
-    return {
-        "images": result.images,
-        "annotations": result.annotations,
-        "classes": len(result.categories),
-        "skipped": len(result.skipped),
-        "reasons": first_reasons(result.failed),
-        "folder": str(result.out),
-    }
-
-
 def pack_labels(folder: Path, limit: int = DOWNLOAD_BYTES) -> bytes | None:
     """Return a ZIP of an export without its images; ``None`` if it is too large for a download."""
     files = [
@@ -218,15 +212,6 @@ def _is_media(folder: Path, parts: tuple[str, ...]) -> bool:
     """Tell whether a file of an export is an image; Hugging Face has a folder of them in every split."""
     hugging_face = parts[1:2] == ("image",) and (folder / parts[0] / "metadata.jsonl").is_file()
     return parts[0] in MEDIA_FOLDERS or hugging_face
-
-
-def _format(params: Params, inputs: types.Object) -> None:
-    from fiftyone_plugin.formats.registry import formats
-
-    known = {name: entry.description for name, entry in formats().items()}
-    chosen = known[params.one_of("format", known, DEFAULT_FORMAT)]
-    options = {"default": DEFAULT_FORMAT, "label": "Format", "description": chosen}
-    choose(inputs, "format", list(known), notes=known, **options)
 
 
 def _check_folder(inputs: types.Object, out: Path, overwrite: bool) -> None:

@@ -39,12 +39,8 @@ class HideClasses(EditOperator):
         for id_, name in names.all.items():
             hidden = id_ in names.hidden
             shown = "hidden" if hidden else f"in {count_of(images.get(id_, 0))}"
-            inputs.bool(
-                _box(field, id_),
-                default=hidden,
-                label=f"Hide {show_name(name)}",
-                description=f"class {id_}, {shown}",
-            )
+            text, label = f"class {id_}, {shown}", f"Hide {show_name(name)}"
+            inputs.bool(_box(field, id_), default=hidden, label=label, description=text)
         if names.all and all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
             refuse(inputs, _box(field, next(iter(names.all))), "at least one class has to stay visible")
 
@@ -60,13 +56,9 @@ class HideClasses(EditOperator):
     def __call__(
         self, samples: foc.SampleCollection, field: str, hide: Iterable[int] = (), *, show: Iterable[int] = ()
     ) -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(dataset, field, [3, 5])``.
+        """Run from Python: ``foo.get_operator(uri)(dataset, field, [3, 5])``, on the whole dataset.
 
-        Args:
-            samples: dataset or view; classes belong to the whole dataset.
-            field: mask field of a finished run.
-            hide: classes to hide; those that are hidden already stay hidden.
-            show: hidden classes to show again.
+        Hidden classes stay hidden unless they are to be shown again.
         """
         boxes = {**{_box(field, id_): True for id_ in hide}, **{_box(field, id_): False for id_ in show}}
         return self.call(samples, {"field": field, **boxes})

@@ -90,14 +90,7 @@ class ImportMasks(PseudoMaskOperator):
     def __call__(
         self, view: foc.SampleCollection, source: str, field: str = DEFAULT_FIELD, *, overwrite: bool = False
     ) -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(view, ...)``.
-
-        Args:
-            view: dataset or view of images.
-            source: COCO file, VOC folder or folder of masks.
-            field: field to write.
-            overwrite: write into a field that exists.
-        """
+        """Run from Python: ``foo.get_operator(uri)(view, source)`` of a COCO file, VOC folder or masks."""
         return self.call(view, {"source": str(source), "field": field, "overwrite": overwrite})
 
 

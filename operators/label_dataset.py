@@ -18,14 +18,16 @@ from fiftyone_plugin.errors import UsageError
 from .base import Messages, Outcome, PseudoMaskOperator, entry
 from .forms.fields import ask_overwrite, count_of, refuse
 from .forms.lesson import add_lesson, lesson_values, read_lesson
-from .forms.machines import add_engine, engine_values, read_engine
 from .forms.settings import (
     SHOWN,
+    add_engine,
     add_settings,
     check_target,
+    engine_values,
     estimate_run,
     form_values,
     labelled_view,
+    read_engine,
     read_settings,
     run_labelling,
 )

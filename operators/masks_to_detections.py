@@ -42,13 +42,8 @@ class MasksToDetections(EditOperator):
         inputs.view_target(ctx, action_description="Convert")
         default, key = RunFields(field).detections, _into(field)
         inputs.str(key, default=default, label="Field of the detections")
-        inputs.int(
-            "min_area",
-            default=MIN_AREA,
-            min=1,
-            label="Smallest region, pixels",
-            description="Smaller ones stay in the masks as they are",
-        )
+        text = "Smaller ones stay in the masks as they are"
+        inputs.int("min_area", default=MIN_AREA, min=1, label="Smallest region, pixels", description=text)
         name = params.field(key, default)
         params.whole("min_area", MIN_AREA, 1, MAX_AREA)
         if not ctx.dataset.has_sample_field(name):
@@ -91,19 +86,12 @@ class MasksToDetections(EditOperator):
         min_area: int = MIN_AREA,
         overwrite: bool = False,
     ) -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(view, field)``.
+        """Run from Python: ``foo.get_operator(uri)(view, field)`` with a view of the samples to correct.
 
-        Args:
-            samples: view of the samples to correct.
-            field: mask field of a finished run.
-            into: field for the detections; ``None`` for ``<field>_detections``.
-            min_area: fewest pixels of a region.
-            overwrite: replace detections made earlier.
+        Regions have ``min_area`` pixels or more; the detections go to ``<field>_detections`` if not given.
         """
-        into = into or RunFields(field).detections
-        return self.call(
-            samples, {"field": field, _into(field): into, "min_area": min_area, "overwrite": overwrite}
-        )
+        params = {"field": field, _into(field): into or RunFields(field).detections}
+        return self.call(samples, params | {"min_area": min_area, "overwrite": overwrite})
 
 
 def _into(field: str) -> str:

@@ -98,11 +98,7 @@ class NameClasses(EditOperator):
     ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, {1: "sky", 4: "sky"})``.
 
-        Args:
-            samples: the dataset, or any view of it.
-            field: mask field of a finished run.
-            names: class id -> name, beside those that were given in the panel.
-            new_field: field to fill; ``None`` for ``<field>_named``.
+        These names stand beside those given in the panel; the new field is ``<field>_named`` by default.
         """
         lines = {_line(field, id_): name for id_, name in (names or {}).items()}
         return self.call(samples, {"field": field, "new_field": new_field, **lines})

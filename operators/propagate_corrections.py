@@ -18,6 +18,7 @@ from .params import Params
 __all__ = ["PropagateCorrections"]
 
 MARGIN = 0.1
+NOTHING = "nothing was corrected yet: 'Edit pseudo-masks as detections', correct a few, and put them back"
 
 
 class PropagateCorrections(EditOperator):
@@ -37,26 +38,19 @@ class PropagateCorrections(EditOperator):
 
     def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the margin; without corrections, say how to make some."""
-        inputs.float(
-            "margin",
-            default=MARGIN,
-            min=0,
-            max=2,
-            label="Margin",
-            description="How much more similar (cosine) a region must be to a corrected one than to its "
-            "own class; larger moves fewer regions",
+        text = (
+            "How much more similar (cosine) a region must be to a corrected one than to its own class; "
+            "larger moves fewer regions"
         )
+        inputs.float("margin", default=MARGIN, min=0, max=2, label="Margin", description=text)
         params.number("margin", MARGIN, 0.0, 2.0)
         edits = [edit for edit in list_edits(ctx.dataset, field) if edit.kind == "detections"]
         masks = sum(edit.summary.get("masks", 0) for edit in edits if edit.status == "done")
         if masks:
             inputs.view("corrected", types.Notice(label=f"Corrected masks: {masks}"))
             return
-        text = (
-            "nothing was corrected yet: 'Edit pseudo-masks as detections', correct a few, and put them back"
-        )
-        inputs.view("corrected", types.Error(label=text))
-        refuse(inputs, "field", text)
+        inputs.view("corrected", types.Error(label=NOTHING))
+        refuse(inputs, "field", NOTHING)
 
     def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
         """Propagate, and return what moved."""
@@ -81,11 +75,8 @@ class PropagateCorrections(EditOperator):
         return (yield from self.end_edit(ctx, summary))
 
     def __call__(self, samples: foc.SampleCollection, field: str, *, margin: float = MARGIN) -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
+        """Run from Python: ``foo.get_operator(uri)(dataset, field)``, on the whole dataset.
 
-        Args:
-            samples: dataset or view; corrections belong to the whole dataset.
-            field: mask field of a finished run.
-            margin: by how much a region must be more similar to a corrected one than to its class.
+        By the margin, a region must be more similar to a corrected one than to its class.
         """
         return self.call(samples, {"field": field, "margin": margin})

@@ -105,12 +105,7 @@ class RenameClasses(EditOperator):
     ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, {1: "sky"})``.
 
-        Args:
-            samples: dataset or view.
-            field: mask field of a finished run.
-            names: class id -> new name.
-            restore: give back the names that the run wrote instead.
-            merge_ids: give classes of one name one id in the masks, too.
+        Or ``restore`` the names that the run wrote; ``merge_ids``: one id in the masks, too, for one name.
         """
         lines = {_line(field, id_): name for id_, name in (names or {}).items()}
         return self.call(samples, {"field": field, "restore": restore, "merge_ids": merge_ids, **lines})

@@ -30,7 +30,6 @@ __all__ = [
     "StageState",
     "describe_stage",
     "end_work",
-    "execution_options",
     "has_view",
     "in_app",
     "is_labelling",
@@ -64,15 +63,6 @@ LEAVING_TRIES, LEAVING_S = 40, 0.25
 _working: dict[str, tuple[float, str]] = {}  # dataset -> when work on it was told of last, and what was told
 BEGINS = "Begins"
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
-
-
-def execution_options(seconds: float) -> foo.ExecutionOptions:
-    """Offer both ways of execution, and first the one that fits work of so many seconds."""
-    return foo.ExecutionOptions(
-        allow_immediate_execution=True,
-        allow_delegated_execution=True,
-        default_choice_to_delegated=seconds > DELEGATE_ABOVE_S,
-    )
 
 
 def in_app(ctx: foo.ExecutionContext) -> bool:

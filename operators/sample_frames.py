@@ -67,11 +67,5 @@ class SampleFrames(PseudoMaskOperator):
         return summary
 
     def __call__(self, samples: foc.SampleCollection, rate: float = 1.0, name: str = "") -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(dataset)``.
-
-        Args:
-            samples: dataset or view of videos.
-            rate: frames a second.
-            name: of the new dataset; empty for ``<dataset>-frames``.
-        """
+        """Run from Python: ``foo.get_operator(uri)(dataset)`` of videos, into ``<dataset>-frames``."""
         return self.call(samples, {"rate": rate, "name": name})

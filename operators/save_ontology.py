@@ -65,11 +65,7 @@ class SaveOntology(EditOperator):
     ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
-        Args:
-            samples: the dataset, or any view of it.
-            field: mask field of a finished run.
-            name: of the ontology; empty for dataset and field.
-            coarse: mask field of a run with fewer classes, whose classes become groups.
+        Named after dataset and field if not given; the classes of the run ``coarse`` become groups.
         """
         return self.call(samples, {"field": field, "name": name, "coarse": coarse})
 

@@ -73,15 +73,7 @@ class SplitClass(EditOperator):
     def __call__(
         self, samples: foc.SampleCollection, field: str, class_id: int, *, parts: int = 2, seed: int = 0
     ) -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(dataset, field, 3)``.
-
-        Args:
-            samples: dataset or view; classes belong to the whole dataset.
-            field: mask field of a finished run.
-            class_id: class to split.
-            parts: number of parts.
-            seed: seed of the clustering.
-        """
+        """Run from Python: ``foo.get_operator(uri)(dataset, field, 3)``, on the whole dataset."""
         return self.call(samples, {"field": field, "class_id": str(class_id), "parts": parts, "seed": seed})
 
 

@@ -65,12 +65,5 @@ class SuggestImages(EditOperator):
     def __call__(
         self, samples: foc.SampleCollection, field: str, count: int = COUNT, labels: str | None = None
     ) -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(dataset, field, 5)``.
-
-        Args:
-            samples: the dataset, or any view of it.
-            field: mask field of a finished run.
-            count: images.
-            labels: field of the labels that are there already.
-        """
+        """Run from Python: ``foo.get_operator(uri)(dataset, field, 5)``, ``labels`` being those so far."""
         return self.call(samples, {"field": field, "count": count, "labels": labels or NOTHING_YET})

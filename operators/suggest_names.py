@@ -76,11 +76,7 @@ class SuggestNames(EditOperator):
     ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, ["sky", "wall"], "ViT-B-32=FILE")``.
 
-        Args:
-            samples: the dataset, or any view of it.
-            field: mask field of a finished run.
-            words: names to choose from, or the path of a file with one a line.
-            model: ``ARCHITECTURE=FILE`` or ``ARCHITECTURE:TAG`` of open_clip.
+        The words may be the path of a file with one a line; ``ARCHITECTURE:TAG`` is a model of open_clip's.
         """
         text = words if isinstance(words, str) else ", ".join(words)
         return self.call(samples, {"field": field, "words": text, "model": model})

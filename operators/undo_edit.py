@@ -64,12 +64,7 @@ class UndoEdit(EditOperator):
         )
 
     def __call__(self, samples: foc.SampleCollection, field: str) -> Outcome:
-        """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
-
-        Args:
-            samples: dataset or view; edits belong to the whole dataset.
-            field: mask field of a finished run.
-        """
+        """Run from Python: ``foo.get_operator(uri)(dataset, field)`` with the masks of a finished run."""
         return self.call(samples, {"field": field})
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "block",
     "cannot",
     "choose",
+    "choose_noted",
     "count_of",
     "describe_left_out",
     "first_reasons",
@@ -62,6 +63,14 @@ def choose(
         note = {} if notes is None else {"description": notes[value]}
         view.add_choice(value, label=label, **note)
     inputs.enum(name, view.values(), view=view, **options)
+
+
+def choose_noted(
+    inputs: types.Object, params: Params, name: str, notes: Mapping[str, str], default: str, label: str
+) -> None:
+    """Add a drop-down list of values with their notes, and the note of the chosen one below it."""
+    note = notes[params.one_of(name, notes, default)]
+    choose(inputs, name, list(notes), notes=notes, default=default, label=label, description=note)
 
 
 def refuse(inputs: types.Object, name: str, message: str) -> None:

@@ -14,6 +14,7 @@ from fiftyone.operators import types
 
 from fiftyone_plugin.common.progress import Progress
 from fiftyone_plugin.common.skipped import Skipped
+from fiftyone_plugin.engines.registry import engines_here
 from fiftyone_plugin.errors import MissingDependencyError, UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.methods.registry import CATALOG
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SHOWN",
+    "add_engine",
     "add_settings",
     "check_target",
+    "engine_values",
     "estimate_run",
     "form_values",
     "labelled_view",
+    "read_engine",
     "read_settings",
     "run_labelling",
 ]
@@ -48,6 +52,9 @@ REFINEMENTS = {
     "pydensecrf": "dense CRF of pydensecrf, on the CPU",
     "none": "none, quicker",
 }
+HERE = "local"
+ENGINES = {HERE: "this machine", "ray": "a Ray cluster"}
+WORKERS = (0, 10_000)
 KEPT_S = 2.0  # an estimate: a keystroke asks for it in two requests, the form's and that for where to run
 LOOKED_S = 120.0  # a look into a large view takes longer than everything else in the form
 SHOWN = {
@@ -73,14 +80,9 @@ def add_settings(ctx: foo.ExecutionContext, inputs: types.Object, params: Params
     _add_classes(ctx, inputs, params, method)
     _add_backbone(inputs, params)
     _add_refinement(inputs, params)
-    inputs.int(
-        "size",
-        default=DEFAULT_SIZE,
-        min=SIZES[0],
-        max=SIZES[1],
-        label="Input size",
-        description="Side of the network's input in pixels; twice as large: finer things, 4 x the time",
-    )
+    low, high = SIZES
+    text = "Side of the network's input in pixels; twice as large: finer things, 4 x the time"
+    inputs.int("size", default=DEFAULT_SIZE, min=low, max=high, label="Input size", description=text)
 
 
 def _add_method(inputs: types.Object, params: Params) -> str:
@@ -95,22 +97,13 @@ def _add_classes(ctx: foo.ExecutionContext, inputs: types.Object, params: Params
     from fiftyone_plugin.runs.config import default_classes
 
     if CATALOG[method].finds_classes:
-        inputs.bool(
-            "auto_classes",
-            default=False,
-            label="Find the number of classes",
-            description="Read it off the images, between 5 and 60",
-        )
+        text, label = "Read it off the images, between 5 and 60", "Find the number of classes"
+        inputs.bool("auto_classes", default=False, label=label, description=text)
         if params.flag("auto_classes"):
             return
-    inputs.int(
-        "classes",
-        default=default_classes(len(target_view(ctx))),
-        min=CLASSES[0],
-        max=CLASSES[1],
-        label="Number of classes",
-        description="Rather a few too many: classes can be merged afterwards",
-    )
+    default, (low, high) = default_classes(len(target_view(ctx))), CLASSES
+    text = "Rather a few too many: classes can be merged afterwards"
+    inputs.int("classes", default=default, min=low, max=high, label="Number of classes", description=text)
 
 
 def _add_backbone(inputs: types.Object, params: Params) -> None:
@@ -129,15 +122,13 @@ def _add_backbone(inputs: types.Object, params: Params) -> None:
     choose(inputs, "backbone", choices, default=BY_DEFAULT, label="Backbone", description=description)
     if chosen != OF_FILE:
         return
-    inputs.str(
-        "weights",
-        label="Weights file",
-        description=f"Absolute path of a {', '.join(WEIGHT_SUFFIXES)} file; or TIMM_NAME=PATH",
-    )
+    suffixes = ", ".join(WEIGHT_SUFFIXES)
+    text = f"Absolute path of a {suffixes} file; or TIMM_NAME=PATH"
+    inputs.str("weights", label="Weights file", description=text)
     named = params.text("weights")
     path = Path(named.partition("=")[2] or named)
     if path.suffix not in WEIGHT_SUFFIXES:
-        refuse(inputs, "weights", f"name a file that ends in {', '.join(WEIGHT_SUFFIXES)}")
+        refuse(inputs, "weights", f"name a file that ends in {suffixes}")
     elif not path.is_absolute():
         refuse(inputs, "weights", "an absolute path, please: the server may run anywhere")
     elif not there_is(str(path)):
@@ -290,3 +281,41 @@ def _some_paths(view: foc.SampleCollection, images: int) -> list[str]:
 
     starts = sorted({0, images // 2, max(0, images - SAMPLED)})
     return [path for start in starts for path in view.skip(start).limit(SAMPLED).values("filepath")]
+
+
+# ---------------------------------------------------------------------- where it is done
+
+
+def add_engine(inputs: types.Object, params: Params) -> None:
+    """Add the choice of an engine, and what that needs; nothing where there is no choice."""
+    names = engines_here()
+    if len(names) < 2:
+        return
+    text = "Masks are written to the run's folder, which all machines must share"
+    choices = {name: ENGINES[name] for name in names}
+    choose(inputs, "engine", choices, default=HERE, label="Where", description=text)
+    if params.one_of("engine", names, HERE) == HERE:
+        return
+    text = "HOST:PORT, or auto on a machine of it; empty: a cluster of this machine alone, for this run"
+    inputs.str("address", default="", label="Address of the cluster", description=text)
+    address = params.text("address")
+    if address and address != "auto" and ":" not in address:
+        refuse(inputs, "address", "HOST:PORT, or auto")
+    text = "Worker processes; 0: as many as there is room for"
+    low, high = WORKERS
+    inputs.int("workers", default=0, min=low, max=high, label="Workers", description=text)
+
+
+def read_engine(params: Params) -> dict[str, Any]:
+    """Return the fields of :class:`fiftyone_plugin.LabelConfig` that these values stand for."""
+    if params.one_of("engine", engines_here(), HERE) == HERE:
+        return {}
+    workers = params.whole("workers", 0, *WORKERS)
+    return {"engine": "ray", "address": params.text("address") or None, "workers": workers or None}
+
+
+def engine_values(
+    engine: str = HERE, address: str | None = None, workers: int | None = None
+) -> dict[str, Any]:
+    """Return the form's values for settings given in Python; the inverse of :func:`read_engine`."""
+    return {"engine": engine, "address": address or "", "workers": workers or 0}
