@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.overlays import DIFFERENCE, DOUBT, OUTLINES
 
@@ -37,7 +36,7 @@ class AddOverlay(EditOperator):
     seconds_an_image = 0.02
     shown: ClassVar[dict[str, str]] = {"field": "Field", "images": "Images", **left_out_labels("Images")}
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add what to show, and what to compare with."""
         say_images(ctx, inputs, "Draws")
         choose(inputs, "kind", list(KINDS), notes=KINDS, default=OUTLINES, label="Show")
@@ -50,7 +49,7 @@ class AddOverlay(EditOperator):
         text = "Of another run, classes are matched one to one; of ground truth, each has its commonest class"
         choose(inputs, "other", others, default=others[0], label="Compare with", description=text)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Draw, and show what was drawn."""
         from fiftyone_plugin.dataset.overlays import add_overlay
 
@@ -72,6 +71,6 @@ class AddOverlay(EditOperator):
         return self.call(samples, {"field": field, "kind": kind, **({"other": other} if other else {})})
 
 
-def _others(ctx: foo.ExecutionContext, field: str) -> list[str]:
+def _others(ctx: ExecutionContext, field: str) -> list[str]:
     """Return the fields to compare with: all masks but these."""
     return [name for name in segmentation_fields(ctx.dataset) if name != field]

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.executor import ExecutionResult
 from fiftyone.operators.operator import RiskLevel
 
@@ -86,36 +86,36 @@ class PseudoMaskOperator(foo.Operator):
 
     # ------------------------------------------------------------------ what a subclass fills in
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs of the form."""
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Return about how long the work takes; long work is scheduled by default."""
         return self.seconds_an_image and self.seconds_an_image * len(target_view(ctx))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Work, yielding messages for the App, and return the result."""
         raise NotImplementedError
 
-    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
+    def result(self, ctx: ExecutionContext, params: Params) -> Result:
         """Work and return the result, where ``listed`` has ``execute_as_generator=False``."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ what a subclass uses
 
     def run(
-        self, ctx: foo.ExecutionContext, work: Callable[[Progress], T], field: str = ""
+        self, ctx: ExecutionContext, work: Callable[[Progress], T], field: str = ""
     ) -> Generator[object, None, T]:
         """Work with progress, see :func:`~.running.run_with_progress`."""
         return run_with_progress(ctx, work, field=field, apart=self.apart)
 
-    def tell(self, ctx: foo.ExecutionContext, summary: Result) -> object:
+    def tell(self, ctx: ExecutionContext, summary: Result) -> object:
         """Return the message that shows a result in the App: a toast where the form has closed."""
         if not (self.apart and in_app(ctx)):
             return ctx.ops.show_output(lay_out(summary, self.shown, self.done).to_json(), summary)
         return ctx.ops.notify(f"{self.done}. {in_a_line(summary, self.shown)}", variant="success")
 
-    def end(self, ctx: foo.ExecutionContext, summary: Result, before: Iterable[object] = ()) -> Messages:
+    def end(self, ctx: ExecutionContext, summary: Result, before: Iterable[object] = ()) -> Messages:
         """Return a result, which is told after other messages unless the operation is delegated."""
         if not ctx.delegated:
             yield from before
@@ -143,14 +143,14 @@ class PseudoMaskOperator(foo.Operator):
         first, _, rest = (type(self).__doc__ or "").partition("\n")
         return first.rstrip("."), " ".join(rest.split())
 
-    def resolve_placement(self, ctx: foo.ExecutionContext) -> types.Placement | None:
+    def resolve_placement(self, ctx: ExecutionContext) -> types.Placement | None:
         """Put a button above the sample grid, if there is one."""
         if self.button is None:
             return None
         button = types.Button(label=self.button, prompt=bool(self.title), icon=self.listed["icon"])
         return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
 
-    def resolve_execution_options(self, ctx: foo.ExecutionContext) -> foo.ExecutionOptions:
+    def resolve_execution_options(self, ctx: ExecutionContext) -> foo.ExecutionOptions:
         """Offer delegation first where the work would take long."""
         config = self.config
         if not (config.allow_immediate_execution and config.allow_delegated_execution):
@@ -165,7 +165,7 @@ class PseudoMaskOperator(foo.Operator):
             default_choice_to_delegated=seconds > DELEGATE_ABOVE_S,
         )
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> types.Property | None:
+    def resolve_input(self, ctx: ExecutionContext) -> types.Property | None:
         """Build the form; what cannot be done is marked, with the reason."""
         if self.title is None:
             return None
@@ -186,7 +186,7 @@ class PseudoMaskOperator(foo.Operator):
         options = {"submit_button_label": self.submit} if self.submit else {}
         return show_text(types.Property(inputs, view=types.View(label=self.title, **options)))
 
-    def execute(self, ctx: foo.ExecutionContext) -> object:
+    def execute(self, ctx: ExecutionContext) -> object:
         """Work: a stream of messages for the App, or the result of a delegated operation or a call."""
         if self.apart and in_app(ctx) and ctx.params.get(APART) is not True:
             # the App executes this once more: its window of a form stays until an execution has ended
@@ -211,12 +211,12 @@ class PseudoMaskOperator(foo.Operator):
         finally:
             end_work(ctx.dataset_name)
 
-    def _begin(self, ctx: foo.ExecutionContext) -> Messages:
+    def _begin(self, ctx: ExecutionContext) -> Messages:
         with in_words():
             open_dataset(ctx)
             return (yield from self.steps(ctx, Params(ctx.params)))
 
-    def resolve_output(self, ctx: foo.ExecutionContext) -> types.Property | None:
+    def resolve_output(self, ctx: ExecutionContext) -> types.Property | None:
         """Show the result, or what went wrong."""
         results = ctx.results if isinstance(ctx.results, dict) else {}
         if self.apart and not results:
@@ -229,7 +229,7 @@ class PseudoMaskOperator(foo.Operator):
 # ---------------------------------------------------------------------- what a request is about
 
 
-def once(ctx: foo.ExecutionContext, name: str, find: Callable[[], T]) -> T:
+def once(ctx: ExecutionContext, name: str, find: Callable[[], T]) -> T:
     """Return what ``find`` finds, which is looked for once a request: a form asks for the same many times."""
     kept: dict[str, T] = ctx.__dict__.setdefault("_pseudomask_found", {})
     if name not in kept:
@@ -237,7 +237,7 @@ def once(ctx: foo.ExecutionContext, name: str, find: Callable[[], T]) -> T:
     return kept[name]
 
 
-def open_dataset(ctx: foo.ExecutionContext) -> None:
+def open_dataset(ctx: ExecutionContext) -> None:
     """Open the dataset and the view of a request, which FiftyOne then keeps with it.
 
     Raises:
@@ -254,7 +254,7 @@ def open_dataset(ctx: foo.ExecutionContext) -> None:
         raise UsageError("open a dataset first")
 
 
-def target_view(ctx: foo.ExecutionContext, *, require_flat: bool = False) -> foc.SampleCollection:
+def target_view(ctx: ExecutionContext, *, require_flat: bool = False) -> foc.SampleCollection:
     """Return the samples that the form is about: the view, the dataset or what is selected.
 
     Of a grouped dataset, ``require_flat`` takes the active slice.
@@ -273,7 +273,7 @@ def target_view(ctx: foo.ExecutionContext, *, require_flat: bool = False) -> foc
         ) from None
 
 
-def say_images(ctx: foo.ExecutionContext, inputs: types.Object, verb: str) -> None:
+def say_images(ctx: ExecutionContext, inputs: types.Object, verb: str) -> None:
     """Say in a form how many images the work takes; the App adds the choice: dataset, view or selection."""
     taken, total = len(target_view(ctx)), len(ctx.dataset)
     text = f"all {total:,} images" if taken == total else f"{taken:,} of {total:,} images"
@@ -281,7 +281,7 @@ def say_images(ctx: foo.ExecutionContext, inputs: types.Object, verb: str) -> No
     inputs.view("taken", kind(label=f"{verb} {text if total != 1 else 'one image'}"))
 
 
-def images_of(ctx: foo.ExecutionContext, *fields: str) -> foc.SampleCollection:
+def images_of(ctx: ExecutionContext, *fields: str) -> foc.SampleCollection:
     """Return the samples that the form is about; of groups, the slices of images that hold the fields.
 
     Slices count whether they are active or not.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.comparison import agreement_field
 from fiftyone_plugin.errors import UsageError
@@ -39,7 +38,7 @@ class CompareRuns(PseudoMaskOperator):
     seconds_an_image = 0.01
     apart = True
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add two runs, and the name of the field."""
         fields = list(finished(ctx))
         if len(fields) < 2:
@@ -56,7 +55,7 @@ class CompareRuns(PseudoMaskOperator):
         inputs.str("field", label="Field", description=text)
         params.field("field")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Compare the view, and return the scores."""
         from fiftyone_plugin.dataset.comparing import compare_runs
 
@@ -85,7 +84,7 @@ class CompareRuns(PseudoMaskOperator):
         return self.call(view, {"a": a, "b": b, "field": field or ""})
 
 
-def _pair(ctx: foo.ExecutionContext, params: Params) -> tuple[str, str]:
+def _pair(ctx: ExecutionContext, params: Params) -> tuple[str, str]:
     """Return the mask fields of the two runs."""
     fields = list(finished(ctx))
     if len(fields) < 2:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from .base import Messages, Outcome, entry
@@ -28,12 +27,12 @@ class DetectionsToMasks(EditOperator):
     listed = entry("Put edited detections back into pseudo-masks", "save_as", risk_level=RiskLevel.MEDIUM)
     title, done = "Put edited detections back", "Detections put back"
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images that have detections."""
         into = _chosen_detections(ctx, params, chosen_field(ctx, params))
         return SECONDS_AN_IMAGE * len(ctx.dataset.exists(into)) if into else 0.0
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the choice of detections."""
         made = detections_made(ctx, field)
         if made:
@@ -44,7 +43,7 @@ class DetectionsToMasks(EditOperator):
             inputs.view("none", types.Error(label=text))
             refuse(inputs, "field", text)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Put back, and return the counts."""
         from fiftyone_plugin.dataset.editing import detections_to_masks
 
@@ -74,7 +73,7 @@ def _into(field: str) -> str:
     return f"{field}__detections"
 
 
-def _chosen_detections(ctx: foo.ExecutionContext, params: Params, field: str) -> str | None:
+def _chosen_detections(ctx: ExecutionContext, params: Params, field: str) -> str | None:
     """Return the field of detections that the form has, else the newest; ``None`` if none was made."""
     made = detections_made(ctx, field)
     return params.one_of(_into(field), made, made[-1]) if made else None

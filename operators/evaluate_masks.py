@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.dataset.record import RunFields
@@ -50,7 +49,7 @@ class EvaluateMasks(PseudoMaskOperator):
         **left_out_labels("Images"),
     }
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         fields = segmentation_fields(ctx.dataset)
         if len(fields) < 2:
@@ -86,7 +85,7 @@ class EvaluateMasks(PseudoMaskOperator):
         if params.text("eval_key") in ctx.dataset.list_evaluations():
             refuse(inputs, "eval_key", "there is an evaluation of this name: choose another name")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Evaluate the view, and return the scores."""
         from fiftyone_plugin.dataset.naming import apply_mapping
         from fiftyone_plugin.evaluation import evaluate
@@ -119,7 +118,7 @@ class EvaluateMasks(PseudoMaskOperator):
         return self.call(view, params | fields | {"eval_key": eval_key})
 
 
-def _guess(ctx: foo.ExecutionContext) -> tuple[str, str]:
+def _guess(ctx: ExecutionContext) -> tuple[str, str]:
     return once(ctx, "guess", lambda: guess_fields(ctx.dataset, segmentation_fields(ctx.dataset)))
 
 
@@ -164,7 +163,7 @@ def _ignored(params: Params) -> list[int] | None:
     return None
 
 
-def _options(ctx: foo.ExecutionContext, params: Params) -> dict[str, Any]:
+def _options(ctx: ExecutionContext, params: Params) -> dict[str, Any]:
     """Return the arguments of :func:`fiftyone_plugin.evaluate`."""
     fields = segmentation_fields(ctx.dataset)
     if len(fields) < 2:

@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
@@ -56,7 +55,7 @@ class ExportMasks(PseudoMaskOperator):
         "download": "In your browser's downloads, without images",
     }
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         from fiftyone_plugin.formats.registry import formats
 
@@ -95,7 +94,7 @@ class ExportMasks(PseudoMaskOperator):
         if options.named:
             _check_folder(inputs, options.folder, options.arguments["overwrite"])
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Export the view, and return what was written."""
         from fiftyone_plugin.formats import export
 
@@ -152,7 +151,7 @@ class _Options:
     arguments: dict[str, Any]
 
     @classmethod
-    def read(cls, ctx: foo.ExecutionContext, params: Params) -> _Options:
+    def read(cls, ctx: ExecutionContext, params: Params) -> _Options:
         from fiftyone_plugin.formats.registry import formats
 
         fields = segmentation_fields(ctx.dataset)
@@ -175,7 +174,7 @@ class _Options:
         return cls(field, folder, bool(out), params.one_of("tag", _tags(ctx), ""), arguments)
 
 
-def _tags(ctx: foo.ExecutionContext) -> list[str]:
+def _tags(ctx: ExecutionContext) -> list[str]:
     def find() -> list[str]:  # looks at every sample
         return list(all_samples(ctx.dataset).distinct("tags"))
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.editing.history import run_names
 from fiftyone_plugin.errors import UsageError
@@ -31,7 +30,7 @@ class HideClasses(EditOperator):
     title, done = "Hide classes", "Classes hidden"
     seconds_an_image = 0.004  # showing a class again reads the masks
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add a check box for every class."""
         names = run_names(ctx.dataset, field)
         images = {id_: row.images for row in rows_of(ctx, field) for id_ in row.ids}
@@ -44,7 +43,7 @@ class HideClasses(EditOperator):
         if names.all and all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
             refuse(inputs, _box(field, next(iter(names.all))), "at least one class has to stay visible")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Hide and show, and return what is hidden now."""
         field = chosen_field(ctx, params)
         boxes = _boxes(params, field)

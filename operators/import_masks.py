@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
@@ -45,7 +44,7 @@ class ImportMasks(PseudoMaskOperator):
         "folder": "Masks",
     }
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add source and field; what is in the field may be replaced if an import has put it there."""
         text = "On the server: a COCO file, a VOC folder, or a folder of masks"
         inputs.str("source", label="Source", description=text)
@@ -63,7 +62,7 @@ class ImportMasks(PseudoMaskOperator):
         text = f"{field!r} exists: choose another name, or Overwrite"
         ask_overwrite(inputs, params, "field", text, "Replace an earlier import")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Import, and return what was read."""
         from fiftyone_plugin.formats import import_masks
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.database import dataset_id
 from fiftyone_plugin.dataset.keys import run_key
@@ -49,11 +48,11 @@ class LabelDataset(PseudoMaskOperator):
     apart = True
     shown = SHOWN
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """What the estimate says."""
         return estimate_run(labelled_view(ctx), params)[1].seconds
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         reason = check_target(ctx)
         text = "New field for the masks; classes, coverage, quality and confidence go beside it"
@@ -74,7 +73,7 @@ class LabelDataset(PseudoMaskOperator):
             add_settings(ctx, inputs, params)
         add_engine(inputs, params)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Label the view, and return the counts."""
         from fiftyone_plugin.dataset.labelling import label_dataset
 
@@ -127,7 +126,7 @@ class LabelDataset(PseudoMaskOperator):
         return self.call(view, params, delegate=delegate)
 
 
-def _check_field(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+def _check_field(ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
     """Mark the field where the run would be refused; offer what else can be done with an earlier one."""
     field = params.field("field", DEFAULT_FIELD)
     record = read_record(ctx.dataset, run_key(field))

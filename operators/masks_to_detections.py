@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
@@ -33,11 +32,11 @@ class MasksToDetections(EditOperator):
     listed = entry("Edit pseudo-masks as detections", "edit")
     title, done = "Edit pseudo-masks as detections", "Regions as detections"
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images."""
         return SECONDS_AN_IMAGE * len(all_samples(target_view(ctx)))
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add samples, the new field, the smallest region."""
         inputs.view_target(ctx, action_description="Convert")
         default, key = RunFields(field).detections, _into(field)
@@ -54,7 +53,7 @@ class MasksToDetections(EditOperator):
         text = f"{name!r} exists: choose another name, or Overwrite"
         ask_overwrite(inputs, params, key, text, "Replace detections made earlier")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Convert, and return the counts."""
         from fiftyone_plugin.dataset.editing import masks_to_detections
 

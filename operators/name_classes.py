@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.cluster_names import named_field
 from fiftyone_plugin.dataset.name_drafts import drafted
@@ -46,7 +45,7 @@ class NameClasses(EditOperator):
     }
     seconds_an_image = SECONDS_AN_IMAGE
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the new field, and say what the names make of the classes."""
         from fiftyone.operators import types
 
@@ -62,7 +61,7 @@ class NameClasses(EditOperator):
         described = f"{_listed(names)}. The others stay classes of their own"
         inputs.view("named", types.Notice(label=text, description=described if names else None))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Write the new field, and return the counts."""
         from fiftyone_plugin.dataset.cluster_names import name_classes
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.skipped import Skipped
 from fiftyone_plugin.errors import UsageError
@@ -48,7 +47,7 @@ class PreviewMasks(PseudoMaskOperator):
         "reasons": "Why images were left out",
     }
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         reason = check_target(ctx)
         if reason:
@@ -68,7 +67,7 @@ class PreviewMasks(PseudoMaskOperator):
         if fit:
             add_settings(ctx, inputs, params)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Label a few images, and return their picture."""
         from fiftyone_plugin.images.listing import list_view
         from fiftyone_plugin.runs.config import LabelConfig
@@ -105,7 +104,7 @@ class PreviewMasks(PseudoMaskOperator):
         return self.call(view, {**form_values(**settings), "source": run or FIT})
 
 
-def _few(ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Any:
+def _few(ctx: ExecutionContext, view: foc.SampleCollection) -> Any:
     """Return the selected samples, or else some that lie evenly over the view."""
     if ctx.selected:
         return view.select(ctx.selected).limit(AT_MOST)
@@ -114,7 +113,7 @@ def _few(ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Any:
     return view.select(ids[::step][:PREVIEW_IMAGES])
 
 
-def _shown(ctx: foo.ExecutionContext) -> str:
+def _shown(ctx: ExecutionContext) -> str:
     count = len(ctx.selected)
     if count:
         first = f"the first {AT_MOST} of " if count > AT_MOST else ""
@@ -122,14 +121,14 @@ def _shown(ctx: foo.ExecutionContext) -> str:
     return "Shows a few images of the view; select samples to choose which"
 
 
-def _source(ctx: foo.ExecutionContext, params: Params) -> str:
+def _source(ctx: ExecutionContext, params: Params) -> str:
     """Return ``fit``, or the key of the run whose model is used."""
     if not params.lenient:
         return params.text("source", FIT)  # a run that is gone has a sentence of its own
     return params.one_of("source", [FIT, *(run.key for run in finished(ctx).values())], FIT)
 
 
-def _model_of(ctx: foo.ExecutionContext, key: str) -> Path:
+def _model_of(ctx: ExecutionContext, key: str) -> Path:
     run = next((run for run in finished(ctx).values() if run.key == key), None)
     if run is None:
         raise UsageError(f"there is no finished run {key!r} on this dataset")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.editing.history import list_edits
@@ -32,11 +31,11 @@ class PropagateCorrections(EditOperator):
     listed = entry("Propagate corrections of pseudo-masks", "auto_fix_high", risk_level=RiskLevel.MEDIUM)
     title, done = "Propagate corrections", "Corrections propagated"
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images that have masks."""
         return SECONDS_AN_IMAGE * all_samples(ctx.dataset).count(chosen_field(ctx, params))
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the margin; without corrections, say how to make some."""
         text = (
             "How much more similar (cosine) a region must be to a corrected one than to its own class; "
@@ -52,7 +51,7 @@ class PropagateCorrections(EditOperator):
         inputs.view("corrected", types.Error(label=NOTHING))
         refuse(inputs, "field", NOTHING)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Propagate, and return what moved."""
         from fiftyone_plugin.dataset.editing import propagate_corrections
 

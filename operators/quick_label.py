@@ -8,8 +8,7 @@ from pathlib import Path
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.keys import reserved_fields
 from fiftyone_plugin.dataset.resuming import unfinished_runs
@@ -43,7 +42,7 @@ class QuickLabel(PseudoMaskOperator):
     button = "Pseudo-masks: label in one click"
     shown = SHOWN
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Label the view.
 
         A click has no form in which to choose: in the App, what would take too long is scheduled here, and
@@ -63,14 +62,14 @@ class QuickLabel(PseudoMaskOperator):
         finally:
             _clicked.discard(dataset)
 
-    def _label_or_schedule(self, ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Messages:
+    def _label_or_schedule(self, ctx: ExecutionContext, view: foc.SampleCollection) -> Messages:
         images, found = estimate_run(view, Params({}))
         if found.seconds > DELEGATE_ABOVE_S:
             return (yield from self._schedule(ctx, view, f"{images} images: {found}", found.origin))
         yield ctx.ops.notify(f"Labelling {images} images, about {format_seconds(found.seconds)}")
         return (yield from self._label(ctx, view))
 
-    def _label(self, ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Messages:
+    def _label(self, ctx: ExecutionContext, view: foc.SampleCollection) -> Messages:
         """Go on with a click on the same images that was interrupted, or fill a new field."""
         field = _unfinished_field(ctx.dataset, view)
         if field is not None:
@@ -80,13 +79,13 @@ class QuickLabel(PseudoMaskOperator):
                 logger.info("%s is left as it is: %s", field, error)
         return (yield from self._label_into(ctx, view, _next_field(ctx.dataset)))
 
-    def _label_into(self, ctx: foo.ExecutionContext, view: foc.SampleCollection, field: str) -> Messages:
+    def _label_into(self, ctx: ExecutionContext, view: foc.SampleCollection, field: str) -> Messages:
         from fiftyone_plugin.dataset.labelling import label_dataset
 
         return run_labelling(ctx, field, lambda progress: label_dataset(view, field, progress=progress))
 
     def _schedule(
-        self, ctx: foo.ExecutionContext, view: foc.SampleCollection, work: str, origin: str
+        self, ctx: ExecutionContext, view: foc.SampleCollection, work: str, origin: str
     ) -> Messages:
         """Queue this operator on the view, and say so where it stays to be read."""
         self.call(view, {}, delegate=True)

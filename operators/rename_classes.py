@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from .base import Outcome, Result, entry
 from .forms.edits import EditOperator, add_strip, chosen_field, rows_of
@@ -39,11 +38,11 @@ class RenameClasses(EditOperator):
         "unread": "Images whose mask could not be read",
     }
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the masks that have to be written."""
         return SECONDS_AN_IMAGE * len(ctx.view) if params.flag("merge_ids") else 0.0
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add a line for every class."""
         for name, label, text in (
             (
@@ -71,7 +70,7 @@ class RenameClasses(EditOperator):
             if params.values.get(key) is not None and not params.text(key):
                 refuse(inputs, key, f"class {id_} needs a name")
 
-    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
+    def result(self, ctx: ExecutionContext, params: Params) -> Result:
         """Rename, and return the counts."""
         from fiftyone_plugin.dataset.editing import merge_same_names
         from fiftyone_plugin.dataset.editing.names import class_names, rename_classes, restore_names

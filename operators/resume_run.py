@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.errors import UsageError
 
@@ -30,7 +29,7 @@ class ResumeRun(PseudoMaskOperator):
     apart = True
     shown = SHOWN
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images that are left."""
         from fiftyone_plugin.dataset.resuming import done_of
 
@@ -38,7 +37,7 @@ class ResumeRun(PseudoMaskOperator):
         done, images = done_of(run) if run is not None else (0, None)
         return SECONDS_AN_IMAGE * ((images or len(ctx.dataset)) - done)
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Offer the runs that wait, and say how far they are."""
         from fiftyone_plugin.dataset.resuming import done_of
 
@@ -53,7 +52,7 @@ class ResumeRun(PseudoMaskOperator):
         text = f"{done:,} of {images:,} masks are done" if images else "No mask is done yet"
         inputs.view("done", types.Notice(label=text, description="Its images and settings are used"))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Label the images that are left, and return the counts."""
         from fiftyone_plugin.dataset.resuming import resume_run
 
@@ -68,7 +67,7 @@ class ResumeRun(PseudoMaskOperator):
         return self.call(view, {"field": field}, delegate=delegate)
 
 
-def _waiting(ctx: foo.ExecutionContext) -> dict[str, Any]:
+def _waiting(ctx: ExecutionContext) -> dict[str, Any]:
     from fiftyone_plugin.dataset.resuming import unfinished_runs
 
     return once(ctx, "unfinished", lambda: unfinished_runs(ctx.dataset))

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from typing import TypedDict, TypeVar
 
 import fiftyone as fo
-import fiftyone.operators as foo
+from fiftyone.operators import ExecutionContext
 
 from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.common.progress import CallbackProgress, Progress
@@ -65,7 +65,7 @@ BEGINS = "Begins"
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
 
 
-def in_app(ctx: foo.ExecutionContext) -> bool:
+def in_app(ctx: ExecutionContext) -> bool:
     """Tell whether a person waits for this execution in the App: neither delegated nor called from Python."""
     return not ctx.delegated and "operator_uri" in ctx.request_params  # the App's requests name it
 
@@ -97,19 +97,19 @@ def end_work(dataset: str) -> None:
     _working.pop(dataset, None)
 
 
-def show_colours(ctx: foo.ExecutionContext) -> object:
+def show_colours(ctx: ExecutionContext) -> object:
     """Return the request that paints this session's masks as the dataset has it saved."""
     from fiftyone_plugin.dataset.colours import saved_scheme
 
     return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
 
 
-def has_view(ctx: foo.ExecutionContext) -> bool:
+def has_view(ctx: ExecutionContext) -> bool:
     """Tell whether the App shows a view, saved or not, instead of the whole dataset."""
     return bool(ctx.request_params.get("view_name") or ctx.request_params.get("view"))
 
 
-def show_anew(ctx: foo.ExecutionContext, *fields: str, tries: int = 0, read: bool = False) -> object:
+def show_anew(ctx: ExecutionContext, *fields: str, tries: int = 0, read: bool = False) -> object:
     """Return the request that looks whether the App shows what it was told to, see :mod:`.show_anew`.
 
     Args:
@@ -122,7 +122,7 @@ def show_anew(ctx: foo.ExecutionContext, *fields: str, tries: int = 0, read: boo
     return ctx.trigger(f"{PLUGIN_NAME}/show_anew", params)
 
 
-def read_again(ctx: foo.ExecutionContext) -> list[object]:
+def read_again(ctx: ExecutionContext) -> list[object]:
     """Return the messages that have the App read the dataset again; from a view that is gone it goes back.
 
     Loading the page of a saved view that is gone breaks the App, where there are other saved views: the
@@ -134,7 +134,7 @@ def read_again(ctx: foo.ExecutionContext) -> list[object]:
     return [ctx.ops.reload_dataset()]
 
 
-def is_view_gone(ctx: foo.ExecutionContext) -> bool:
+def is_view_gone(ctx: ExecutionContext) -> bool:
     """Tell whether the App shows a saved view that was deleted."""
     view = ctx.request_params.get("view_name")
     try:
@@ -143,7 +143,7 @@ def is_view_gone(ctx: foo.ExecutionContext) -> bool:
         return False
 
 
-def show_masks(ctx: foo.ExecutionContext, *fields: str) -> Generator[object, None, None]:
+def show_masks(ctx: ExecutionContext, *fields: str) -> Generator[object, None, None]:
     """Yield the messages that show what was just written, and masks in their colours; fields, if given."""
     for field in fields:
         _labelling[ctx.dataset.name, field] = time.monotonic()
@@ -160,7 +160,7 @@ def show_masks(ctx: foo.ExecutionContext, *fields: str) -> Generator[object, Non
 
 
 def run_with_progress(
-    ctx: foo.ExecutionContext, work: Callable[[Progress], T], *, field: str = "", apart: bool = False
+    ctx: ExecutionContext, work: Callable[[Progress], T], *, field: str = "", apart: bool = False
 ) -> Generator[object, None, T]:
     """Run ``work(progress)``; a generator that returns what ``work`` returned.
 
@@ -223,7 +223,7 @@ def run_with_progress(
     return outcome.result()
 
 
-def stream_or_run(ctx: foo.ExecutionContext, steps: Generator[object, None, T]) -> object:
+def stream_or_run(ctx: ExecutionContext, steps: Generator[object, None, T]) -> object:
     """Give FiftyOne what it can use of an operator's steps: a stream for the App, a result when delegated.
 
     The value that a generator returns would not be stored with a delegated operation. In the App an error
@@ -247,7 +247,7 @@ def stream_or_run(ctx: foo.ExecutionContext, steps: Generator[object, None, T]) 
     return result[0]
 
 
-def _told(ctx: foo.ExecutionContext, steps: Generator[object, None, object]) -> Generator[object, None, None]:
+def _told(ctx: ExecutionContext, steps: Generator[object, None, object]) -> Generator[object, None, None]:
     """Stream the steps; an exception would only cut the stream, so it is told instead."""
     try:
         yield from steps
@@ -268,7 +268,7 @@ def _told(ctx: foo.ExecutionContext, steps: Generator[object, None, object]) -> 
         end_work(ctx.dataset_name)
 
 
-def _problem(ctx: foo.ExecutionContext, title: str, text: str) -> list[object]:
+def _problem(ctx: ExecutionContext, title: str, text: str) -> list[object]:
     """Return the messages that show a problem where the result would be."""
     shown = problem_output(title, text).to_json()
     return [ctx.ops.show_output(shown, {}), ctx.ops.notify(text, variant="error")]
@@ -277,7 +277,7 @@ def _problem(ctx: foo.ExecutionContext, title: str, text: str) -> list[object]:
 # ---------------------------------------------------------------------- ending early
 
 
-def _deadline(ctx: foo.ExecutionContext) -> Callable[[], None]:
+def _deadline(ctx: ExecutionContext) -> Callable[[], None]:
     """Return what raises once the time that the App leaves an operator is nearly over; never outside it."""
     limit = fo.config.operator_timeout
     end = time.monotonic() + SAFE_SHARE * limit if in_app(ctx) and limit else math.inf
@@ -293,7 +293,7 @@ def _deadline(ctx: foo.ExecutionContext) -> Callable[[], None]:
     return check
 
 
-def _cancelled(ctx: foo.ExecutionContext) -> Callable[[], None]:
+def _cancelled(ctx: ExecutionContext) -> Callable[[], None]:
     """Return what raises once a delegated operation is unwanted: ``fiftyone delegated fail`` marks it."""
     operation, looked = ctx.request_params.get("run_doc"), time.monotonic()
 

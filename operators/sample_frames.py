@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.frames import HIGHEST_RATE, free_name
 from fiftyone_plugin.errors import UsageError
@@ -36,7 +35,7 @@ class SampleFrames(PseudoMaskOperator):
     seconds_an_image = 2.0
     apart = True
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the rate, and the name of the new dataset."""
         if target_view(ctx).media_type != "video":
             raise UsageError("these samples are no videos: they can be labelled as they are")
@@ -48,7 +47,7 @@ class SampleFrames(PseudoMaskOperator):
         if fo.dataset_exists(params.text("name") or name):
             params.problems["name"] = "There is a dataset of this name: choose another one"
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Sample, open the new dataset, and return what was made."""
         from fiftyone_plugin.dataset.frames import sample_frames
 

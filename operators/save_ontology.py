@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, finished, rows_of
@@ -30,11 +29,11 @@ class SaveOntology(EditOperator):
     submit = "Save"
     shown: ClassVar[dict[str, str]] = {"ontology": "Name", "classes": "Classes", "version": "Version"}
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the masks that groups are counted in."""
         return 0.01 * len(ctx.dataset) if _coarse(ctx, params) else 0.0
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the name, and the run of the groups."""
         text = "Letters, digits, spaces and -_; empty: dataset and masks"
         inputs.str("name", label="Name", description=text)
@@ -45,7 +44,7 @@ class SaveOntology(EditOperator):
             choose(inputs, "coarse", [NONE, *others], default=NONE, label="Groups", description=text)
             _coarse(ctx, params)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Save, and return what was saved."""
         from fiftyone_plugin.dataset.ontology import save_ontology
 
@@ -70,7 +69,7 @@ class SaveOntology(EditOperator):
         return self.call(samples, {"field": field, "name": name, "coarse": coarse})
 
 
-def _coarse(ctx: foo.ExecutionContext, params: Params) -> str | None:
+def _coarse(ctx: ExecutionContext, params: Params) -> str | None:
     """Return the mask field of the run whose classes become groups."""
     chosen = params.one_of("coarse", [NONE, *finished(ctx)], NONE)
     return None if chosen == NONE else chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
+from fiftyone.operators import ExecutionContext
 
 from fiftyone_plugin.dataset.keys import run_key
 
@@ -32,7 +32,7 @@ class SaveViews(EditOperator):
     title, done = "Save views of pseudo-masks", "Views saved"
     shown: ClassVar[dict[str, str]] = {"field": "Masks", "views": "Saved views"}
 
-    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
+    def result(self, ctx: ExecutionContext, params: Params) -> Result:
         """Save the views."""
         from fiftyone_plugin.dataset.labelling import create_views
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import fiftyone.operators as foo
+from fiftyone.operators import ExecutionContext
 
 from .base import PseudoMaskOperator, entry
 from .params import Params
@@ -31,7 +31,7 @@ class ShowAnew(PseudoMaskOperator):
         execute_as_generator=False,
     )
 
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
+    def execute(self, ctx: ExecutionContext) -> Any:
         """Do what is left to do, or look again in a moment; nothing is opened, as the view may be gone."""
         params = Params(ctx.params, lenient=True)
         tries = params.whole("tries", 0, 0, LEAVING_TRIES)
@@ -56,6 +56,6 @@ class ShowAnew(PseudoMaskOperator):
         return {}
 
 
-def _shows(ctx: foo.ExecutionContext, fields: list[str]) -> bool:
+def _shows(ctx: ExecutionContext, fields: list[str]) -> bool:
     shown = ctx.request_params.get("active_fields")
     return isinstance(shown, list) and all(field in shown for field in fields)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
@@ -30,13 +29,13 @@ class SplitClass(EditOperator):
     listed = entry("Split a class of pseudo-masks", "call_split", risk_level=RiskLevel.MEDIUM)
     title, done = "Split a class", "Class split"
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images that show the class."""
         field = chosen_field(ctx, params)
         chosen = chosen_class(ctx, params, field)
         return SECONDS_AN_IMAGE * max((r.images for r in rows_of(ctx, field) if chosen in r.ids), default=0)
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add class, number of parts and seed."""
         text = "A click on its row in the panel shows the images with the class"
         add_class(ctx, inputs, params, field, text)
@@ -45,7 +44,7 @@ class SplitClass(EditOperator):
         inputs.int("seed", default=0, min=0, max=MAX_SEED, label="Seed", description=text)
         _numbers(params)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Split, and return the parts."""
         from fiftyone_plugin.dataset.editing import split_class
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.resuming import unfinished_runs
 from fiftyone_plugin.errors import UsageError
@@ -31,7 +30,7 @@ class StopRun(PseudoMaskOperator):
     submit = "Stop"
     shown: ClassVar[dict[str, str]] = {"field": "Asked to stop within one batch"}
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Offer the runs that are at work."""
         fields = list(unfinished_runs(ctx.dataset, at_work=True))
         if not fields:
@@ -42,7 +41,7 @@ class StopRun(PseudoMaskOperator):
         choose(inputs, "field", fields, default=fields[0], label="Field", description=ends)
         params.one_of("field", fields, fields[0])
 
-    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
+    def result(self, ctx: ExecutionContext, params: Params) -> Result:
         """Ask the run to stop."""
         from fiftyone_plugin.runs.stopping import request_stop
 

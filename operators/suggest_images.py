@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field
@@ -31,7 +30,7 @@ class SuggestImages(EditOperator):
     apart = False  # why these images is more than a toast holds; nothing is drawn anew
     shown: ClassVar[dict[str, str]] = {"view": "Saved view", "images": "Images", "reasons": "Why"}
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the number of images, and the field of those that are labelled."""
         inputs.int("count", default=COUNT, min=1, max=MOST, label="Images")
         params.whole("count", COUNT, 1, MOST)
@@ -41,7 +40,7 @@ class SuggestImages(EditOperator):
             choose(inputs, "labels", fields, label="Labels so far", default=NOTHING_YET, description=text)
             params.one_of("labels", fields, NOTHING_YET)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Choose the images, save their view and show it."""
         from fiftyone_plugin.dataset.suggesting import suggest_samples
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.errors import UsageError
 
@@ -39,11 +38,11 @@ class SuggestNames(EditOperator):
     apart = False  # nothing is drawn anew, and the cards wait for the end
     shown: ClassVar[dict[str, str]] = {"classes": "Classes with suggestions"}
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Takes some seconds, whatever the number of images: a few crops a class are looked at."""
         return 0.0
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the words and the model; without open_clip, say what is missing."""
         if importlib.util.find_spec("open_clip") is None:
             inputs.view("missing", types.Error(label="This is not available yet", description=MISSING))
@@ -58,7 +57,7 @@ class SuggestNames(EditOperator):
             except UsageError as error:
                 refuse(inputs, "words", str(error))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Compare, and keep the suggestions for the cards."""
         from fiftyone_plugin.dataset.name_drafts import keep_ideas
         from fiftyone_plugin.runs.name_ideas import suggest_names

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.editing.history import DONE, Edit, list_edits
@@ -38,7 +37,7 @@ class UndoEdit(EditOperator):
     title, done = "Take the last edit back", "Edit taken back"
     seconds_an_image = 0.004
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """List the edits, last one first."""
         edits = in_force(ctx.dataset, field)
         if not edits:
@@ -52,7 +51,7 @@ class UndoEdit(EditOperator):
             text = "; ".join(_describe(edit) for edit in others[:LISTED]) + more
             inputs.view("others", types.Notice(label="Edits before it", description=text))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Take back, and return what was taken back."""
         from fiftyone_plugin.dataset.editing import undo_edit
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.overlays import list_overlays
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
@@ -23,7 +22,7 @@ KINDS = ("Segmentation", "Detections", "Polylines")
 CLUSTERS = (0, 1000)
 
 
-def label_fields(ctx: foo.ExecutionContext) -> dict[str, str]:
+def label_fields(ctx: ExecutionContext) -> dict[str, str]:
     """Return field -> label of the fields that hold a person's labels, and of none; empty without any."""
     import fiftyone as fo
 
@@ -38,7 +37,7 @@ def label_fields(ctx: foo.ExecutionContext) -> dict[str, str]:
     return once(ctx, "label fields", find)
 
 
-def _teachable(ctx: foo.ExecutionContext) -> dict[str, RunRecord]:
+def _teachable(ctx: ExecutionContext) -> dict[str, RunRecord]:
     """Return mask field -> finished run of the default method, whose model can be taught."""
 
     def find() -> dict[str, RunRecord]:
@@ -53,7 +52,7 @@ def _has_model(run: RunRecord) -> bool:
     return FittedModel.is_in(Path(run.out) / "model")
 
 
-def add_lesson(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> bool:
+def add_lesson(ctx: ExecutionContext, inputs: types.Object, params: Params) -> bool:
     """Add whose labels are learnt from, where there are any; returns whether a finished run is taught."""
     fields = label_fields(ctx)
     if not fields:
@@ -74,7 +73,7 @@ def add_lesson(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) 
     return params.one_of("start", choices, default) != ANEW
 
 
-def read_lesson(ctx: foo.ExecutionContext, params: Params) -> dict[str, Any]:
+def read_lesson(ctx: ExecutionContext, params: Params) -> dict[str, Any]:
     """Return the arguments of ``label_dataset`` that these values stand for."""
     fields = label_fields(ctx)
     labels = params.one_of("labels", fields or [NOTHING_YET], NOTHING_YET)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.progress import Progress
 from fiftyone_plugin.common.skipped import Skipped
@@ -74,7 +73,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # ---------------------------------------------------------------------- the form
 
 
-def add_settings(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+def add_settings(ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
     """Add method, classes, backbone, refinement and input size; what is impossible is marked."""
     method = _add_method(inputs, params)
     _add_classes(ctx, inputs, params, method)
@@ -93,7 +92,7 @@ def _add_method(inputs: types.Object, params: Params) -> str:
     return method
 
 
-def _add_classes(ctx: foo.ExecutionContext, inputs: types.Object, params: Params, method: str) -> None:
+def _add_classes(ctx: ExecutionContext, inputs: types.Object, params: Params, method: str) -> None:
     from fiftyone_plugin.runs.config import default_classes
 
     if CATALOG[method].finds_classes:
@@ -198,7 +197,7 @@ def form_values(
     return {**values, "backbone": OF_FILE, "weights": backbone}
 
 
-def labelled_view(ctx: foo.ExecutionContext) -> Any:
+def labelled_view(ctx: ExecutionContext) -> Any:
     """Return the view that a run or its form is about.
 
     Raises:
@@ -211,7 +210,7 @@ def labelled_view(ctx: foo.ExecutionContext) -> Any:
     return view
 
 
-def check_target(ctx: foo.ExecutionContext) -> str:
+def check_target(ctx: ExecutionContext) -> str:
     """Return why the view of a form cannot be labelled; empty if it can."""
     try:
         labelled_view(ctx)
@@ -220,7 +219,7 @@ def check_target(ctx: foo.ExecutionContext) -> str:
     return ""
 
 
-def run_labelling(ctx: foo.ExecutionContext, field: str, work: Callable[[Progress], LabelResult]) -> Messages:
+def run_labelling(ctx: ExecutionContext, field: str, work: Callable[[Progress], LabelResult]) -> Messages:
     """Do a run with progress, show its masks in the App, and return what is told of it."""
     result = yield from run_with_progress(ctx, work, field=field)
     reasons = first_reasons([Skipped(row.image, row.error) for row in result.skipped])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset import accepting
 from fiftyone_plugin.dataset.accepting import ACCEPTED, TO_REVIEW
@@ -25,26 +24,26 @@ ROUNDING = 0.001  # of the range of a slider
 class AcceptSection(GuardedPanel):
     """A threshold, what it keeps, and what is done with that; a part of the panel, whose hooks it shares."""
 
-    def move_threshold(self, ctx: foo.ExecutionContext) -> None:
+    def move_threshold(self, ctx: ExecutionContext) -> None:
         """Take another threshold; the layout says what it keeps."""
         shown = _shown(ctx)
         value = finite(ctx.params.get("value"))
         if shown and value is not None:
             ctx.panel.state.set(_key(shown.run), value)
 
-    def show_kept(self, ctx: foo.ExecutionContext) -> None:
+    def show_kept(self, ctx: ExecutionContext) -> None:
         """Show what the threshold keeps, highest score first."""
         if shown := _shown(ctx):
             kept = accepting.kept_view(ctx.dataset, shown.path, shown.threshold)
             parts.show(ctx, shown.run, kept.sort_by(shown.path, reverse=True))
 
-    def show_left(self, ctx: foo.ExecutionContext) -> None:
+    def show_left(self, ctx: ExecutionContext) -> None:
         """Show what the threshold leaves out, lowest score first."""
         if shown := _shown(ctx):
             left = accepting.kept_view(ctx.dataset, shown.path, shown.threshold, kept=False)
             parts.show(ctx, shown.run, left.sort_by(shown.path))
 
-    def accept(self, ctx: foo.ExecutionContext) -> None:
+    def accept(self, ctx: ExecutionContext) -> None:
         """Tag what is kept, and what is to be reviewed."""
         if shown := _shown(ctx):
             done = accepting.accept(ctx.dataset, shown.run.field, shown.threshold)
@@ -52,21 +51,21 @@ class AcceptSection(GuardedPanel):
             text = f"Tagged {ACCEPTED!r}: {done.kept:,}; {TO_REVIEW!r}: {done.left:,}"
             ctx.ops.notify(text, variant="success")
 
-    def take_tags_back(self, ctx: foo.ExecutionContext) -> None:
+    def take_tags_back(self, ctx: ExecutionContext) -> None:
         """Remove both tags from the images of the run."""
         if shown := _shown(ctx):
             accepting.take_back(ctx.dataset, shown.run.field)
             ctx.ops.reload_samples()
             ctx.ops.notify("The tags are taken back", variant="success")
 
-    def export_accepted(self, ctx: foo.ExecutionContext) -> None:
+    def export_accepted(self, ctx: ExecutionContext) -> None:
         """Open the form that exports the accepted images, of the whole dataset."""
         if shown := _shown(ctx):
             params = {"field": shown.run.field, "tag": ACCEPTED, "view_target": "DATASET"}
             self._prompt(ctx, "export_masks", params)
 
     def accepting_state(
-        self, ctx: foo.ExecutionContext, run: RunRecord | None, found: Histogram | None
+        self, ctx: ExecutionContext, run: RunRecord | None, found: Histogram | None
     ) -> dict[str, object]:
         """Return what the state holds of a run: the range of its scores, and the threshold so far."""
         if run is None or not run.is_complete or found is None or len(found.counts) < 2:
@@ -76,7 +75,7 @@ class AcceptSection(GuardedPanel):
         moved = {} if threshold is None else {_key(run): threshold}
         return {"scored": [found.path, found.edges[0], high], **moved}
 
-    def render_accepting(self, ctx: foo.ExecutionContext, panel: types.Object) -> None:
+    def render_accepting(self, ctx: ExecutionContext, panel: types.Object) -> None:
         """Lay the slider out, and what it keeps."""
         shown = _shown(ctx)
         if shown is None:
@@ -121,7 +120,7 @@ def _key(run: RunRecord) -> str:
     return f"threshold_{run.field}"
 
 
-def _moved(ctx: foo.ExecutionContext, run: RunRecord, low: float, high: float) -> float | None:
+def _moved(ctx: ExecutionContext, run: RunRecord, low: float, high: float) -> float | None:
     """Return where the slider of a run was moved to.
 
     Outside its range it was not: the App sends what the slider of the run before had when another one comes.
@@ -135,7 +134,7 @@ def _moved(ctx: foo.ExecutionContext, run: RunRecord, low: float, high: float) -
     return high if high - value < ROUNDING * (high - low) else value
 
 
-def _shown(ctx: foo.ExecutionContext) -> _Shown | None:
+def _shown(ctx: ExecutionContext) -> _Shown | None:
     """Return what the panel's state says, which comes from the browser; ``None`` where it does not fit."""
     run = parts.chosen(ctx)
     scored = ctx.panel.state.scored

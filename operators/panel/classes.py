@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.colours import field_colours
@@ -37,7 +36,7 @@ ACTIONS = {
 class ClassSection(GuardedPanel):
     """The table and its clicks; a part of the panel, whose state and hooks it shares."""
 
-    def click_class(self, ctx: foo.ExecutionContext) -> None:
+    def click_class(self, ctx: ExecutionContext) -> None:
         """Show the images with the class of a row, or all again; a click on a heading sorts by it."""
         run, row, column = parts.chosen(ctx), ctx.params.get("row"), ctx.params.get("column")
         if row == -1:
@@ -57,25 +56,25 @@ class ClassSection(GuardedPanel):
         ctx.panel.state.shown = name
         parts.show(ctx, run, view)
 
-    def show_all(self, ctx: foo.ExecutionContext) -> None:
+    def show_all(self, ctx: ExecutionContext) -> None:
         """Leave the view that a click has set."""
         ctx.panel.state.shown = None
         ctx.ops.clear_view()
 
-    def rename_class(self, ctx: foo.ExecutionContext) -> None:
+    def rename_class(self, ctx: ExecutionContext) -> None:
         """Open the form for the name of the class of a row."""
         self._open_for(ctx, "rename_classes", lambda field, ids: {"only": ",".join(map(str, ids))})
 
-    def split_one(self, ctx: foo.ExecutionContext) -> None:
+    def split_one(self, ctx: ExecutionContext) -> None:
         """Open the form that splits the class of a row."""
         self._open_for(ctx, "split_class", lambda field, ids: {"class_id": str(ids[0])})
 
-    def hide_one(self, ctx: foo.ExecutionContext) -> None:
+    def hide_one(self, ctx: ExecutionContext) -> None:
         """Open the form that hides the class of a row."""
         self._open_for(ctx, "hide_classes", lambda field, ids: {f"{field}__hide__{id_}": True for id_ in ids})
 
     def _open_for(
-        self, ctx: foo.ExecutionContext, operator: str, params: Callable[[str, list[int]], dict[str, object]]
+        self, ctx: ExecutionContext, operator: str, params: Callable[[str, list[int]], dict[str, object]]
     ) -> None:
         run, rows = parts.chosen(ctx), _rows(ctx)
         number = row_of(ctx.params.get("row"), rows)
@@ -83,12 +82,12 @@ class ClassSection(GuardedPanel):
             values = {"field": run.field, **params(run.field, ids)}
             self._prompt(ctx, operator, values, self.refresh)
 
-    def _sort_by(self, ctx: foo.ExecutionContext, column: str) -> None:
+    def _sort_by(self, ctx: ExecutionContext, column: str) -> None:
         by, down = _order(ctx)
         ctx.panel.state.sort = [column, not down if by == column else column in DOWN_FIRST]
         self.refresh(ctx)
 
-    def class_state(self, ctx: foo.ExecutionContext, rows: list[summary.ClassRow]) -> dict[str, object]:
+    def class_state(self, ctx: ExecutionContext, rows: list[summary.ClassRow]) -> dict[str, object]:
         """Return what the state holds of the table: its rows, their order, and the class in the grid."""
         listed = [[row.name, list(row.ids)] for row in rows]
         shown = ctx.panel.state.shown
@@ -98,7 +97,7 @@ class ClassSection(GuardedPanel):
             "shown": shown if shown in [name for name, _ in listed] else None,
         }
 
-    def class_rows(self, ctx: foo.ExecutionContext, run: RunRecord | None) -> list[summary.ClassRow]:
+    def class_rows(self, ctx: ExecutionContext, run: RunRecord | None) -> list[summary.ClassRow]:
         """Return the classes of a run, in the order that a person wants."""
         if run is None or not run.is_complete:
             return []
@@ -109,7 +108,7 @@ class ClassSection(GuardedPanel):
                           reverse=down)  # fmt: skip
         return sorted(rows, key=lambda row: getattr(row, by) or 0, reverse=down)  # stable
 
-    def render_classes(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
+    def render_classes(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Lay the table out."""
         rows, (by, down) = _rows(ctx), _order(ctx)
         view = types.TableView(
@@ -144,7 +143,7 @@ def _natural(part: str) -> tuple[int, str]:
     return (int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part.casefold())
 
 
-def _order(ctx: foo.ExecutionContext) -> tuple[str, bool]:
+def _order(ctx: ExecutionContext) -> tuple[str, bool]:
     """Return the column that the rows are sorted by, and whether the largest is on top."""
     order = ctx.panel.state.sort
     if isinstance(order, list) and len(order) == 2 and order[0] in SORTABLE:
@@ -152,7 +151,7 @@ def _order(ctx: foo.ExecutionContext) -> tuple[str, bool]:
     return "images", True
 
 
-def _rows(ctx: foo.ExecutionContext) -> list[tuple[str, list[int]]]:
+def _rows(ctx: ExecutionContext) -> list[tuple[str, list[int]]]:
     """Return name and ids of the rows of the panel's state, which comes from the browser."""
     rows = [row for row in list_of(ctx.panel.state.classes) if isinstance(row, list) and len(row) == 2]
     return [
@@ -165,7 +164,7 @@ def _rows(ctx: foo.ExecutionContext) -> list[tuple[str, list[int]]]:
 # ---------------------------------------------------------------------- looks
 
 
-def _looks(ctx: foo.ExecutionContext, run: RunRecord, rows: list[tuple[str, list[int]]]) -> dict[str, object]:
+def _looks(ctx: ExecutionContext, run: RunRecord, rows: list[tuple[str, list[int]]]) -> dict[str, object]:
     """Return the styles of the table.
 
     Cells of the App's tables hold text alone, so colours, crops and bars are backgrounds of cells.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fiftyone as fo
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.skipped import Skipped
 from fiftyone_plugin.common.text import plain_markdown
@@ -32,43 +31,43 @@ PAIRS = 20  # of classes, those that agree least
 class ComparisonSection(GuardedPanel):
     """Events and layout of the comparison; a part of the panel, whose state and hooks it shares."""
 
-    def choose_other(self, ctx: foo.ExecutionContext) -> None:
+    def choose_other(self, ctx: ExecutionContext) -> None:
         """Take another run to compare with."""
         ctx.panel.state.other = text_of(ctx.params.get("value"))
         self.refresh(ctx)
 
-    def compare(self, ctx: foo.ExecutionContext) -> None:
+    def compare(self, ctx: ExecutionContext) -> None:
         """Open the form that compares the two runs."""
         run, other = _pair(ctx)
         if run and other:
             self._prompt(ctx, "compare_runs", {"a": run.field, "b": other.field}, self.refresh)
 
-    def draw_difference(self, ctx: foo.ExecutionContext) -> None:
+    def draw_difference(self, ctx: ExecutionContext) -> None:
         """Open the form that draws where the two runs differ."""
         run, other = _pair(ctx)
         if run and other:
             params = {"field": run.field, "kind": DIFFERENCE, "other": other.field, "view_target": "DATASET"}
             self._prompt(ctx, "add_overlay", params, self.refresh)
 
-    def show_disagreement(self, ctx: foo.ExecutionContext) -> None:
+    def show_disagreement(self, ctx: ExecutionContext) -> None:
         """Show the images in which the two runs differ most."""
         run, stored = _stored(ctx)
         if run and stored:
             parts.show(ctx, run, stored.view or disagreement_view(ctx.dataset, stored))
 
-    def click_pair(self, ctx: foo.ExecutionContext) -> None:
+    def click_pair(self, ctx: ExecutionContext) -> None:
         """Show the images with two matched classes, where the runs differ most first."""
         run, stored = _stored(ctx)
         row = row_of(ctx.params.get("row"), stored.classes if stored else ())
         if run and stored and row is not None:
             parts.show(ctx, run, match_view(ctx.dataset, stored, row))
 
-    def click_agreement(self, ctx: foo.ExecutionContext) -> None:
+    def click_agreement(self, ctx: ExecutionContext) -> None:
         """Show the images that a bar of agreement counts."""
         run, stored = _stored(ctx)
         parts.show_bar(ctx, run, parts.histogram(ctx.dataset, stored.field) if stored else None)
 
-    def forget_comparison(self, ctx: foo.ExecutionContext) -> None:
+    def forget_comparison(self, ctx: ExecutionContext) -> None:
         """Delete the comparison: its field, saved view and record."""
         _, stored = _stored(ctx)
         if stored:
@@ -77,7 +76,7 @@ class ComparisonSection(GuardedPanel):
             read_again(ctx)
         self.refresh(ctx)
 
-    def comparison_data(self, ctx: foo.ExecutionContext) -> dict[str, parts.Rows]:
+    def comparison_data(self, ctx: ExecutionContext) -> dict[str, parts.Rows]:
         """Return the table and the plot of the comparison."""
         _, stored = _stored(ctx)
         found = parts.histogram(ctx.dataset, stored.field) if stored else None
@@ -86,9 +85,7 @@ class ComparisonSection(GuardedPanel):
             "pairs": _rows(ctx.dataset, stored) if stored else [],
         }
 
-    def render_comparison(
-        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord]
-    ) -> None:
+    def render_comparison(self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord]) -> None:
         """Lay the comparison out, where there are two finished runs."""
         run, other = _pair(ctx, runs)
         if run is None or other is None:
@@ -119,7 +116,7 @@ class ComparisonSection(GuardedPanel):
 
 
 def _pair(
-    ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None
+    ctx: ExecutionContext, runs: list[RunRecord] | None = None
 ) -> tuple[RunRecord | None, RunRecord | None]:
     """Return the chosen run and the one to compare it with; ``None`` for what there is not."""
     runs = parts.runs_of(ctx) if runs is None else runs
@@ -134,7 +131,7 @@ def _others(run: RunRecord, runs: list[RunRecord]) -> list[RunRecord]:
 
 
 def _stored(
-    ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None
+    ctx: ExecutionContext, runs: list[RunRecord] | None = None
 ) -> tuple[RunRecord | None, StoredComparison | None]:
     """Return the chosen run and its stored comparison with the other one."""
     run, other = _pair(ctx, runs)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sized
 from typing import ClassVar
 
 import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.busy import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 WAIT_S = 10.0  # for fields that are being written
 WORK = "work"  # the text of the panel's data that says how far work on the dataset is
-Event = Callable[[foo.ExecutionContext], object]
+Event = Callable[[ExecutionContext], object]
 TRIES = "tries"  # the value of an event that says how often it has waited for the App to leave its view
 QUIET = "watch"  # an event that says whether the panel has to be drawn anew
 
@@ -39,17 +39,17 @@ class GuardedPanel(foo.Panel):
 
     leave_for: ClassVar[tuple[str, ...]] = ()
 
-    def refresh(self, ctx: foo.ExecutionContext) -> None:
+    def refresh(self, ctx: ExecutionContext) -> None:
         """Read everything again."""
         raise NotImplementedError
 
     def _prompt(
-        self, ctx: foo.ExecutionContext, name: str, params: Mapping[str, object], then: Event | None = None
+        self, ctx: ExecutionContext, name: str, params: Mapping[str, object], then: Event | None = None
     ) -> None:
         """Open the form of an operator with some of its values; ``then`` follows when it has succeeded."""
         ctx.prompt(f"{self.plugin_name}/{name}", params=params, on_success=then)
 
-    def execute(self, ctx: foo.ExecutionContext) -> object:
+    def execute(self, ctx: ExecutionContext) -> object:
         """Do what an event asks, and lay the panel out."""
         if ctx.params.get(TRIES):
             time.sleep(LEAVING_S)  # before the dataset is held
@@ -77,7 +77,7 @@ class GuardedPanel(foo.Panel):
             self._tell(ctx, text, stays=False)
         return None
 
-    def _leaves_view(self, ctx: foo.ExecutionContext) -> bool:
+    def _leaves_view(self, ctx: ExecutionContext) -> bool:
         """Have the App leave a view that is gone or may go with this event, and send the event again.
 
         With every state that a panel is given the App loads the page of its address, see
@@ -97,7 +97,7 @@ class GuardedPanel(foo.Panel):
         ctx.trigger(self.uri, {**ctx.params, TRIES: tries + 1})
         return True
 
-    def _tell(self, ctx: foo.ExecutionContext, text: str, *, stays: bool) -> None:
+    def _tell(self, ctx: ExecutionContext, text: str, *, stays: bool) -> None:
         """Show a problem as a toast, and in place of the panel where that cannot be laid out."""
         ctx.ops.notify(text, variant="error")
         if stays:
@@ -112,7 +112,7 @@ class GuardedPanel(foo.Panel):
         ctx.ops.show_panel_output(show_text(types.Property(panel, view=types.GridView(padding=1))))
 
 
-def _check_request(panel: foo.Panel, ctx: foo.ExecutionContext) -> None:
+def _check_request(panel: foo.Panel, ctx: ExecutionContext) -> None:
     """Open the dataset of an event, and check its name.
 
     Raises:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timezone
 
 import fiftyone as fo
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.text import plain_markdown, shorten
 from fiftyone_plugin.dataset import colours
@@ -71,13 +70,13 @@ REASON = 300  # characters of what is told of files that stay
 class HeaderSection(NamingSection):
     """What can be done with a run; a part of the panel, whose state and hooks it shares."""
 
-    def choose_run(self, ctx: foo.ExecutionContext) -> None:
+    def choose_run(self, ctx: ExecutionContext) -> None:
         """Show another run."""
         ctx.panel.state.run = text_of(ctx.params.get("value"))
         ctx.panel.state.stamp = None  # even where a run has begun since
         self.refresh(ctx)
 
-    def show_saved(self, ctx: foo.ExecutionContext) -> None:
+    def show_saved(self, ctx: ExecutionContext) -> None:
         """Open a saved view of the run."""
         run, name = parts.chosen(ctx), ctx.params.get("name")
         if run and isinstance(name, str) and ctx.dataset.has_saved_view(name):
@@ -85,16 +84,16 @@ class HeaderSection(NamingSection):
         else:
             ctx.ops.notify("This view is gone: renew the saved views", variant="warning")
 
-    def ask_delete(self, ctx: foo.ExecutionContext) -> None:
+    def ask_delete(self, ctx: ExecutionContext) -> None:
         """Ask before a run is deleted."""
         run = parts.chosen(ctx)
         ctx.panel.state.confirm = run.key if run else None
 
-    def keep(self, ctx: foo.ExecutionContext) -> None:
+    def keep(self, ctx: ExecutionContext) -> None:
         """Delete nothing."""
         ctx.panel.state.confirm = None
 
-    def delete(self, ctx: foo.ExecutionContext) -> None:
+    def delete(self, ctx: ExecutionContext) -> None:
         """Delete the run that was asked about: its fields, files, views and record."""
         from fiftyone_plugin.dataset.labelling import undo
 
@@ -110,7 +109,7 @@ class HeaderSection(NamingSection):
             read_again(ctx)
         self.refresh(ctx)
 
-    def take_back(self, ctx: foo.ExecutionContext) -> None:
+    def take_back(self, ctx: ExecutionContext) -> None:
         """Take back the edit that the button named; where another one came after it, nothing."""
         from fiftyone_plugin.dataset.editing import undo_edit
 
@@ -129,7 +128,7 @@ class HeaderSection(NamingSection):
             ctx.ops.notify(text, variant="success")
         self.refresh(ctx)
 
-    def open_form(self, ctx: foo.ExecutionContext) -> None:
+    def open_form(self, ctx: ExecutionContext) -> None:
         """Open the form of an operator, with the field of the chosen run."""
         name, runs = ctx.params.get("operator"), parts.runs_of(ctx)
         if not isinstance(name, str) or name not in {each for group in FORMS.values() for each in group}:
@@ -151,7 +150,7 @@ class HeaderSection(NamingSection):
         self._prompt(ctx, name, params, self.refresh)
 
     def _label_again(
-        self, ctx: foo.ExecutionContext, runs: list[RunRecord], run: RunRecord | None, *, taught: bool
+        self, ctx: ExecutionContext, runs: list[RunRecord], run: RunRecord | None, *, taught: bool
     ) -> None:
         """Open the form that labels anew; taught: from labels of a person and what the chosen run knows."""
         if run is None:
@@ -163,23 +162,23 @@ class HeaderSection(NamingSection):
             params |= {"field": free_field(taken, f"{run.field}_taught"), "start": run.field}
         self._prompt(ctx, "label_dataset", params, self.show_newest)
 
-    def show_newest(self, ctx: foo.ExecutionContext) -> None:
+    def show_newest(self, ctx: ExecutionContext) -> None:
         """Show the newest run, and offer to compare it with the one that was shown before."""
         ctx.panel.state.other = ctx.panel.state.run
         ctx.panel.state.run = None
         self.refresh(ctx)
 
-    def label_now(self, ctx: foo.ExecutionContext) -> None:
+    def label_now(self, ctx: ExecutionContext) -> None:
         """Label in one click, as the bolt above the grid does."""
         ctx.trigger(f"{self.plugin_name}/quick_label")
 
-    def toggle(self, ctx: foo.ExecutionContext) -> None:
+    def toggle(self, ctx: ExecutionContext) -> None:
         """Open or close a part that is not always shown; asked twice for the same, nothing changes."""
         part = ctx.params.get("part")
         if part in ("more", "details"):
             ctx.panel.state.set(part, ctx.params.get("open") is True)
 
-    def choose_palette(self, ctx: foo.ExecutionContext) -> None:
+    def choose_palette(self, ctx: ExecutionContext) -> None:
         """Colour the classes of all runs by another palette."""
         palette = ctx.params.get("palette")
         if palette in PALETTES:
@@ -187,7 +186,7 @@ class HeaderSection(NamingSection):
             parts.show_colours(ctx)
             self.refresh(ctx)
 
-    def take_overlay_away(self, ctx: foo.ExecutionContext) -> None:
+    def take_overlay_away(self, ctx: ExecutionContext) -> None:
         """Delete a field that shows masks in another way."""
         name = ctx.params.get("overlay")
         if name in {each.name for each in list_overlays(ctx.dataset)}:
@@ -197,7 +196,7 @@ class HeaderSection(NamingSection):
 
     # ------------------------------------------------------------------ layout
 
-    def render_no_run(self, ctx: foo.ExecutionContext, panel: types.Object) -> None:
+    def render_no_run(self, ctx: ExecutionContext, panel: types.Object) -> None:
         """Offer what can be done with images without masks, or with videos."""
         videos = ctx.dataset is not None and ctx.dataset.media_type == "video"
         panel.md(VIDEOS if videos else NO_RUN, name="none")
@@ -214,7 +213,7 @@ class HeaderSection(NamingSection):
             self._form(row, name, label)
 
     def render_head(
-        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
+        self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
     ) -> None:
         """Say which run it is, and offer the next steps."""
         if len(runs) > 1:
@@ -240,9 +239,7 @@ class HeaderSection(NamingSection):
         if more:
             self._more(ctx, panel, run)
 
-    def _undo(
-        self, ctx: foo.ExecutionContext, row: types.Object, runs: list[RunRecord], run: RunRecord
-    ) -> None:
+    def _undo(self, ctx: ExecutionContext, row: types.Object, runs: list[RunRecord], run: RunRecord) -> None:
         """Offer to take back the last edit, or the newest run as long as nothing was done with it."""
         edits = in_force(ctx.dataset, run.field)
         if edits:
@@ -251,7 +248,7 @@ class HeaderSection(NamingSection):
         elif run.key == runs[0].key and not is_tagged(ctx.dataset):
             parts.button(row, "undo_run", "Undo this run", self.ask_delete)
 
-    def _more(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
+    def _more(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Add a button for everything else, in groups."""
         for number, (group, forms) in enumerate(FORMS.items()):
             row = parts.flow(panel, f"more_{number}")

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset.cluster_names import cards, names_used
@@ -43,7 +42,7 @@ HINTS = (
 class NamingSection(GuardedPanel):
     """Events and layout of the cards; a part of the panel, whose state and hooks it shares."""
 
-    def start_naming(self, ctx: foo.ExecutionContext) -> None:
+    def start_naming(self, ctx: ExecutionContext) -> None:
         """Show the cards of the chosen run, from the first one without a name on."""
         run = parts.chosen(ctx)
         if run is None or not run.is_complete:
@@ -57,22 +56,22 @@ class NamingSection(GuardedPanel):
         first = next((number for number, card in enumerate(found) if not card.name), len(found))
         self._show(ctx, run, sit(Naming(run.key, found, first, names_used(ctx.dataset)[:SUGGESTED])).naming)
 
-    def leave_naming(self, ctx: foo.ExecutionContext) -> None:
+    def leave_naming(self, ctx: ExecutionContext) -> None:
         """Go back to the figures of the run; the names so far are kept."""
         self.refresh(ctx)
 
-    def name_card(self, ctx: foo.ExecutionContext) -> None:
+    def name_card(self, ctx: ExecutionContext) -> None:
         """Take what was typed, one word a card."""
         told, value = Naming.of_state(ctx.panel.state.naming), ctx.params.get("value")
         words = [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
         self._take(ctx, lambda person: person.typed(words, told.turn if told else 0))
 
-    def press(self, ctx: foo.ExecutionContext) -> None:
+    def press(self, ctx: ExecutionContext) -> None:
         """Do what the button of a sign does."""
         word = ctx.params.get("word")
         self._take(ctx, lambda person: [person.step(word, typed=False)] if word in SIGNS else [])
 
-    def take_idea(self, ctx: foo.ExecutionContext) -> None:
+    def take_idea(self, ctx: ExecutionContext) -> None:
         """Take a name that a model has suggested for the card on which it stands."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
@@ -82,13 +81,13 @@ class NamingSection(GuardedPanel):
             known = known and name not in SIGNS
             self._take(ctx, lambda person: [person.step(name, typed=False)] if known else [])
 
-    def ask_ideas(self, ctx: foo.ExecutionContext) -> None:
+    def ask_ideas(self, ctx: ExecutionContext) -> None:
         """Open the form that lets a model suggest names."""
         run, _ = _naming(ctx)
         if run:
             self._prompt(ctx, "suggest_names", {"field": run.field}, self.start_naming)
 
-    def go_to_card(self, ctx: foo.ExecutionContext) -> None:
+    def go_to_card(self, ctx: ExecutionContext) -> None:
         """Go to another card."""
         run, naming = _naming(ctx)
         number = row_of(ctx.params.get("card"), naming.cards if naming else ())
@@ -96,7 +95,7 @@ class NamingSection(GuardedPanel):
             sitting(naming).go_to(number)
             self._show(ctx, run, naming)
 
-    def show_card(self, ctx: foo.ExecutionContext) -> None:
+    def show_card(self, ctx: ExecutionContext) -> None:
         """Show the images of the class of this card in the grid."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
@@ -104,25 +103,25 @@ class NamingSection(GuardedPanel):
             name = str(targets.get(naming.cards[naming.at].cluster, ""))
             parts.show(ctx, run, class_view(ctx.dataset, run.field, name))
 
-    def split_card(self, ctx: foo.ExecutionContext) -> None:
+    def split_card(self, ctx: ExecutionContext) -> None:
         """Open the form that splits the class of this card."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
             params = {"field": run.field, "class_id": str(naming.cards[naming.at].cluster)}
             self._prompt(ctx, "split_class", params, self.start_naming)
 
-    def write_names(self, ctx: foo.ExecutionContext) -> None:
+    def write_names(self, ctx: ExecutionContext) -> None:
         """Open the form that writes the masks with names."""
         run, _ = _naming(ctx)
         if run:
             self._prompt(ctx, "name_classes", {"field": run.field}, self.show_named)
 
-    def show_named(self, ctx: foo.ExecutionContext) -> None:
+    def show_named(self, ctx: ExecutionContext) -> None:
         """Show the run that has been made of the names, the newest one."""
         ctx.panel.state.run = None
         self.refresh(ctx)
 
-    def _take(self, ctx: foo.ExecutionContext, step: Callable[[Sitting], list[str | None]]) -> None:
+    def _take(self, ctx: ExecutionContext, step: Callable[[Sitting], list[str | None]]) -> None:
         """Take a step, which returns what is wrong with each of its words, and show where that leads."""
         run, naming = _naming(ctx)
         if run is None or naming is None:
@@ -137,7 +136,7 @@ class NamingSection(GuardedPanel):
             ctx.ops.notify(problem.capitalize(), variant="warning")
         self._show(ctx, run, naming)
 
-    def _show(self, ctx: foo.ExecutionContext, run: RunRecord, naming: Naming) -> None:
+    def _show(self, ctx: ExecutionContext, run: RunRecord, naming: Naming) -> None:
         """Send the state and the pictures of the cards in sight, each in one message."""
         # without what was typed, which ends it; with what was seen, so that a run that appears is shown
         stamp = ctx.panel.state.stamp
@@ -156,7 +155,7 @@ class NamingSection(GuardedPanel):
 
     # ------------------------------------------------------------------ layout
 
-    def render_naming(self, ctx: foo.ExecutionContext, panel: types.Object) -> bool:
+    def render_naming(self, ctx: ExecutionContext, panel: types.Object) -> bool:
         """Lay the cards out, if a person is naming; returns whether that is so."""
         run, naming = _naming(ctx)
         if run is None or naming is None:
@@ -215,7 +214,7 @@ class NamingSection(GuardedPanel):
             if near.name:
                 self._sign(row, ALIKE, "The same name")
 
-    def _ideas(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord, naming: Naming) -> None:
+    def _ideas(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord, naming: Naming) -> None:
         """Offer what a model suggests for this card; nothing of it is taken unasked."""
         row = parts.flow(panel, "ideas")
         known = ideas_of(ctx.dataset, run)
@@ -259,7 +258,7 @@ def _in_sight(naming: Naming) -> dict[str, int]:
     return {keys[number]: number for number in numbers if 0 <= number < len(naming.cards)}
 
 
-def _naming(ctx: foo.ExecutionContext) -> tuple[RunRecord | None, Naming | None]:
+def _naming(ctx: ExecutionContext) -> tuple[RunRecord | None, Naming | None]:
     """Return the run whose classes are being named, and where the person is, as the server has it."""
     told = Naming.of_state(ctx.panel.state.naming)
     naming = sitting(told).naming if told is not None else None

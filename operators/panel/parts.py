@@ -10,8 +10,7 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.collections as foc
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.text import plain_plot_label, shorten
 from fiftyone_plugin.common.untrusted import read_bytes
@@ -56,7 +55,7 @@ ITEM = {"componentsProps": {"item": {"sx": {"width": "auto"}}}}
 """What a part of a :func:`flow` is made with, to be as wide as it is."""
 
 
-def show(ctx: foo.ExecutionContext, run: RunRecord, view: foc.SampleCollection | str) -> None:
+def show(ctx: ExecutionContext, run: RunRecord, view: foc.SampleCollection | str) -> None:
     """Show a view, or the saved one of a name, with the masks of a run switched on and coloured by class."""
     if isinstance(view, str):
         ctx.ops.set_view(name=view)
@@ -66,17 +65,17 @@ def show(ctx: foo.ExecutionContext, run: RunRecord, view: foc.SampleCollection |
     show_colours(ctx)
 
 
-def runs_of(ctx: foo.ExecutionContext) -> list[RunRecord]:
+def runs_of(ctx: ExecutionContext) -> list[RunRecord]:
     """Return the runs of the dataset, newest first; none where no dataset is open."""
     return list_runs(ctx.dataset) if ctx.dataset else []
 
 
-def chosen(ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None) -> RunRecord | None:
+def chosen(ctx: ExecutionContext, runs: list[RunRecord] | None = None) -> RunRecord | None:
     """Return the run that the state names, else the newest, else ``None``."""
     return summary.choose_run(runs_of(ctx) if runs is None else runs, ctx.panel.state.run)
 
 
-def send_state(ctx: foo.ExecutionContext, state: dict[str, object]) -> None:
+def send_state(ctx: ExecutionContext, state: dict[str, object]) -> None:
     """Send the whole state, of which the layout is made next."""
     ctx.panel_state.clear()
     ctx.panel_state.update(state)
@@ -92,7 +91,7 @@ def choose_run(
     panel.enum(name, view.values(), default=run.key, view=view, on_change=event)
 
 
-def show_bar(ctx: foo.ExecutionContext, run: RunRecord | None, found: summary.Histogram | None) -> None:
+def show_bar(ctx: ExecutionContext, run: RunRecord | None, found: summary.Histogram | None) -> None:
     """Show the images that the bar of an event counts."""
     bar = row_of(ctx.params.get("idx"), found.counts if found else ())
     if run and found and bar is not None:
@@ -167,13 +166,13 @@ def size_of(rows: Rows) -> int:
     return len(rows[0]["x"]) if rows and "x" in rows[0] else len(rows)
 
 
-def sizes(ctx: foo.ExecutionContext) -> dict[str, int]:
+def sizes(ctx: ExecutionContext) -> dict[str, int]:
     """Return what the panel's state says of the sizes of tables and plots; it comes from the browser."""
     known = ctx.panel.state.sizes
     return {k: v for k, v in known.items() if type(v) is int} if isinstance(known, dict) else {}
 
 
-def sized(ctx: foo.ExecutionContext, name: str) -> str:
+def sized(ctx: ExecutionContext, name: str) -> str:
     """Return the key of a table or plot in the panel's data: another one for another number of rows.
 
     The App copies data into the state when an input of the panel changes, and shows both merged, row by row:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import fiftyone as fo
 import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.text import printable
 from fiftyone_plugin.dataset import summary
@@ -53,21 +53,21 @@ class PseudoMasksPanel(
 
     # ------------------------------------------------------------------ events
 
-    def on_load(self, ctx: foo.ExecutionContext) -> None:
+    def on_load(self, ctx: ExecutionContext) -> None:
         """Fill the plots of the newest run."""
         self.refresh(ctx)
 
-    def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
+    def on_change_dataset(self, ctx: ExecutionContext) -> None:
         """Start over with the runs of another dataset."""
         ctx.panel.state.stamp = None
         self.refresh(ctx)
 
-    def click_bar(self, ctx: foo.ExecutionContext) -> None:
+    def click_bar(self, ctx: ExecutionContext) -> None:
         """Show the images that a bar counts."""
         run = parts.chosen(ctx)
         parts.show_bar(ctx, run, _histogram(ctx.dataset, run))
 
-    def refresh(self, ctx: foo.ExecutionContext) -> None:
+    def refresh(self, ctx: ExecutionContext) -> None:
         """Read everything again.
 
         State and data are sent whole, in a message each.
@@ -103,7 +103,7 @@ class PseudoMasksPanel(
 
     # ------------------------------------------------------------------ layout
 
-    def render(self, ctx: foo.ExecutionContext) -> types.Property:
+    def render(self, ctx: ExecutionContext) -> types.Property:
         """Lay the panel out for the chosen run."""
         panel = types.Object()
         view = types.GridView(align_x="left", gap=2, pad_x=1, pad_b=2, orientation="vertical")
@@ -123,7 +123,7 @@ class PseudoMasksPanel(
         return show_text(types.Property(panel, view=view))
 
     def _results(
-        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
+        self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
     ) -> None:
         if ctx.panel.state.details is True:
             stages = parts.sizes(ctx).get("seconds", 0)

@@ -6,8 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset.comparison import COMPARISON_METHOD
@@ -39,7 +38,7 @@ BEGINS: StageState = {"progress": 0.0, "label": "goes on"}
 class UnfinishedSection(GuardedPanel):
     """How far work is, and buttons to stop it or to go on; a part of the panel, whose hooks it shares."""
 
-    def watch(self, ctx: foo.ExecutionContext) -> bool:
+    def watch(self, ctx: ExecutionContext) -> bool:
         """Look whether anything is new; the panel stays as it is where nothing is.
 
         Returns:
@@ -69,41 +68,41 @@ class UnfinishedSection(GuardedPanel):
         ctx.panel.state.moved = moved
         return True
 
-    def stop_now(self, ctx: foo.ExecutionContext) -> None:
+    def stop_now(self, ctx: ExecutionContext) -> None:
         """Ask a run to end within one batch."""
         run = self._named(ctx)
         if run and request_stop(Path(run.out)):
             ctx.ops.notify(f"{run.field!r} ends within one batch; what is done is kept", variant="info")
 
-    def show_run(self, ctx: foo.ExecutionContext) -> None:
+    def show_run(self, ctx: ExecutionContext) -> None:
         """Show another run."""
         if run := self._named(ctx):
             ctx.panel.state.run = run.key
             self.refresh(ctx)
 
-    def go_on(self, ctx: foo.ExecutionContext) -> None:
+    def go_on(self, ctx: ExecutionContext) -> None:
         """Open the form that goes on with a run."""
         run = self._named(ctx)
         if run and not run.is_complete:
             self._prompt(ctx, "resume_run", {"field": run.field}, self.refresh)
 
-    def _named(self, ctx: foo.ExecutionContext) -> RunRecord | None:
+    def _named(self, ctx: ExecutionContext) -> RunRecord | None:
         return next((run for run in parts.runs_of(ctx) if run.key == ctx.params.get("key")), None)
 
-    def turn_to_new(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> None:
+    def turn_to_new(self, ctx: ExecutionContext, runs: list[RunRecord]) -> None:
         """Choose the newest of the runs that were not there when the panel last looked, if there are any."""
         before = ctx.panel.state.stamp
         new = [run.key for run in runs if run.key not in before] if isinstance(before, dict) else []
         if new:
             ctx.panel.state.run = new[0]
 
-    def watch_state(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, object]:
+    def watch_state(self, ctx: ExecutionContext, runs: list[RunRecord]) -> dict[str, object]:
         """Return what the state holds of what was seen."""
         return {"stamp": _stamp(ctx, runs), "moved": _moved(ctx, runs)}
 
     # ------------------------------------------------------------------ layout
 
-    def render_watch(self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord]) -> None:
+    def render_watch(self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord]) -> None:
         """Show how far everything is that is at work, and look again soon."""
         running = [run for run in runs if _runs(ctx, run)]
         for number, run in enumerate(running):
@@ -133,7 +132,7 @@ class UnfinishedSection(GuardedPanel):
         }
         panel.md(text, name=name, componentsProps={"container": {"sx": style}})
 
-    def render_unfinished(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
+    def render_unfinished(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Say what there is of a run that is not complete, in place of plots of what is not there yet."""
         if _runs(ctx, run):
             return  # its progress is above
@@ -146,7 +145,7 @@ class UnfinishedSection(GuardedPanel):
         parts.button(row, "go_on", "Go on", self.go_on, {"key": run.key}, first=True)
 
 
-def _runs(ctx: foo.ExecutionContext, run: RunRecord) -> bool:
+def _runs(ctx: ExecutionContext, run: RunRecord) -> bool:
     """Tell whether a run is at work, here or in another process."""
     return not run.is_complete and (is_labelling(ctx.dataset, run.field) or is_running(Path(run.out)))
 
@@ -159,7 +158,7 @@ def _describe(note: Note) -> StageState:
     return state
 
 
-def _stamp(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, list[object]]:
+def _stamp(ctx: ExecutionContext, runs: list[RunRecord]) -> dict[str, list[object]]:
     """Return what changes where a table or a plot does: key of a run -> whether it is done, edits, run.
 
     Edits are those in force; comparisons of the dataset belong to every run.
@@ -175,7 +174,7 @@ def _in_force(run: RunRecord) -> int:
     return sum(isinstance(edit, Mapping) and edit.get("status") == DONE for edit in run.edits)
 
 
-def _moved(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> list[object]:
+def _moved(ctx: ExecutionContext, runs: list[RunRecord]) -> list[object]:
     """Return what changes where only progress does."""
     found: list[object] = [work_of(ctx.dataset_name) is not None]
     for run in runs:
