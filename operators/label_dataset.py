@@ -16,13 +16,12 @@ from fiftyone_plugin.errors import UsageError
 
 from .base import Messages, Outcome, PseudoMaskOperator, entry
 from .forms.fields import ask_overwrite, count_of, refuse
-from .forms.lesson import add_lesson, lesson_values, read_lesson
+from .forms.lesson import ANEW, add_lesson, read_lesson
 from .forms.settings import (
     SHOWN,
     add_engine,
     add_settings,
-    check_target,
-    engine_values,
+    describe_unfit,
     estimate_run,
     form_values,
     labelled_view,
@@ -54,11 +53,9 @@ class LabelDataset(PseudoMaskOperator):
 
     def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
-        reason = check_target(ctx)
         text = "New field for the masks; classes, coverage, quality and confidence go beside it"
         inputs.str("field", default=DEFAULT_FIELD, label="Field", description=text)
-        if reason:
-            inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
+        if reason := describe_unfit(ctx, inputs):
             refuse(inputs, "field", reason)
             return
         _check_field(ctx, inputs, params)
@@ -120,9 +117,9 @@ class LabelDataset(PseudoMaskOperator):
             discover: clusters that no labelled image shows and that stay, at most.
             settings: see :func:`~.forms.settings.form_values`.
         """
-        params = form_values(**settings) | engine_values(engine, address, workers)
-        params |= {"field": field, "overwrite": overwrite, "restart": restart}
-        params |= lesson_values(labels, start, discover)
+        params = form_values(**settings) | {"field": field, "overwrite": overwrite, "restart": restart}
+        params |= {"engine": engine, "address": address, "workers": workers}
+        params |= {"labels": labels, "start": start or ANEW, "discover": discover}
         return self.call(view, params, delegate=delegate)
 
 

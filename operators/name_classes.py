@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -47,8 +48,6 @@ class NameClasses(EditOperator):
 
     def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the new field, and say what the names make of the classes."""
-        from fiftyone.operators import types
-
         text = "The masks with names; deleting it takes them back"
         default = named_field(ctx.dataset, field)
         inputs.str("new_field", default=default, label="New field", description=text)
@@ -82,9 +81,8 @@ class NameClasses(EditOperator):
         }
         if in_app(ctx):
             yield from show_masks(ctx, new_field)
-            text = (
-                f"{summary['classes']} classes with names in {new_field!r}, {count_of(len(result.labelled))}"
-            )
+            images = count_of(len(result.labelled))
+            text = f"{summary['classes']} classes with names in {new_field!r}, {images}"
             yield ctx.ops.notify(text, variant="success")
         return summary
 
@@ -113,9 +111,6 @@ def _names(params: Params, field: str) -> dict[int, str]:
 
 def _listed(names: Mapping[int, str]) -> str:
     """Return the names with the number of their classes."""
-    counts: dict[str, int] = {}
-    for name in names.values():
-        name = "background" if name.casefold() in BACKGROUND else name
-        counts[name] = counts.get(name, 0) + 1
+    counts = Counter("background" if each.casefold() in BACKGROUND else each for each in names.values())
     shown = [f"{show_name(name)} ({count})" for name, count in sorted(counts.items())]
     return ", ".join(shown[:LISTED]) + (", ..." if len(shown) > LISTED else "")

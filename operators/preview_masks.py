@@ -17,7 +17,7 @@ from .forms.edits import finished
 from .forms.fields import block, choose, first_reasons
 from .forms.settings import (
     add_settings,
-    check_target,
+    describe_unfit,
     estimate_run,
     form_values,
     labelled_view,
@@ -49,20 +49,18 @@ class PreviewMasks(PseudoMaskOperator):
 
     def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
-        reason = check_target(ctx)
-        if reason:
-            inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
+        if reason := describe_unfit(ctx, inputs):
             block(inputs, "source", reason)
             return
-        fit = _source(ctx, params) == FIT
+        runs = {run.key: run for run in finished(ctx).values()}
+        fit = params.one_of("source", [FIT, *runs], FIT) == FIT
         few = labelled_view(ctx).limit(min(len(ctx.selected), AT_MOST) or PREVIEW_IMAGES)
         seconds = estimate_run(few, params, fitted=not fit)[1].seconds
         text = f"About {format_seconds(seconds)}, less from the second time on. Nothing is written"
         inputs.view("shown", types.Notice(label=_shown(ctx), description=text))
-        runs = finished(ctx).values()
         if runs:
             choices = {FIT: "new settings, fitted to these images alone"}
-            choices |= {run.key: f"the model of {run.title}" for run in runs}
+            choices |= {key: f"the model of {run.title}" for key, run in runs.items()}
             choose(inputs, "source", choices, default=FIT, label="By")
         if fit:
             add_settings(ctx, inputs, params)
@@ -74,8 +72,10 @@ class PreviewMasks(PseudoMaskOperator):
         from fiftyone_plugin.runs.preview import preview
 
         items = [each.item for each in list_view(_few(ctx, labelled_view(ctx)))]
-        source = _source(ctx, params)
-        model = None if source == FIT else _model_of(ctx, source)
+        source, runs = params.text("source", FIT), {run.key: run for run in finished(ctx).values()}
+        if source not in (FIT, *runs):
+            raise UsageError(f"there is no finished run {source!r} on this dataset")
+        model = Path(runs[source].out) / "model" if source != FIT else None
         config = LabelConfig(jobs=1) if model else LabelConfig(**read_settings(params), jobs=1)
         shown = yield from self.run(
             ctx, lambda progress: preview(items, config, model=model, progress=progress)
@@ -104,7 +104,7 @@ class PreviewMasks(PseudoMaskOperator):
         return self.call(view, {**form_values(**settings), "source": run or FIT})
 
 
-def _few(ctx: ExecutionContext, view: foc.SampleCollection) -> Any:
+def _few(ctx: ExecutionContext, view: foc.SampleCollection) -> foc.SampleCollection:
     """Return the selected samples, or else some that lie evenly over the view."""
     if ctx.selected:
         return view.select(ctx.selected).limit(AT_MOST)
@@ -119,17 +119,3 @@ def _shown(ctx: ExecutionContext) -> str:
         first = f"the first {AT_MOST} of " if count > AT_MOST else ""
         return f"Shows {first}the {count} selected sample{'' if count == 1 else 's'}"
     return "Shows a few images of the view; select samples to choose which"
-
-
-def _source(ctx: ExecutionContext, params: Params) -> str:
-    """Return ``fit``, or the key of the run whose model is used."""
-    if not params.lenient:
-        return params.text("source", FIT)  # a run that is gone has a sentence of its own
-    return params.one_of("source", [FIT, *(run.key for run in finished(ctx).values())], FIT)
-
-
-def _model_of(ctx: ExecutionContext, key: str) -> Path:
-    run = next((run for run in finished(ctx).values() if run.key == key), None)
-    if run is None:
-        raise UsageError(f"there is no finished run {key!r} on this dataset")
-    return Path(run.out) / "model"

@@ -77,7 +77,8 @@ class QuickLabel(PseudoMaskOperator):
                 return (yield from self._label_into(ctx, view, field))
             except UsageError as error:  # it had other settings than a click has now
                 logger.info("%s is left as it is: %s", field, error)
-        return (yield from self._label_into(ctx, view, _next_field(ctx.dataset)))
+        taken = [*ctx.dataset.get_field_schema(), *reserved_fields(ctx.dataset.list_runs())]
+        return (yield from self._label_into(ctx, view, free_field(taken, STEM)))  # nothing is overwritten
 
     def _label_into(self, ctx: ExecutionContext, view: foc.SampleCollection, field: str) -> Messages:
         from fiftyone_plugin.dataset.labelling import label_dataset
@@ -103,11 +104,6 @@ class QuickLabel(PseudoMaskOperator):
     def __call__(self, view: foc.SampleCollection) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view)`` with a dataset or view of images."""
         return self.call(view, {})
-
-
-def _next_field(dataset: fo.Dataset) -> str:
-    """Return the name of the next field that a click fills, so that nothing is ever overwritten."""
-    return free_field([*dataset.get_field_schema(), *reserved_fields(dataset.list_runs())], STEM)
 
 
 def _unfinished_field(dataset: fo.Dataset, view: foc.SampleCollection) -> str | None:

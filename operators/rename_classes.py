@@ -44,19 +44,10 @@ class RenameClasses(EditOperator):
 
     def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add a line for every class."""
-        for name, label, text in (
-            (
-                "restore",
-                "Restore original names",
-                "Gives all classes the names that the run wrote; merged names come apart",
-            ),
-            (
-                "merge_ids",
-                "Merge in the masks too",
-                "Classes of one name also get one id in the masks, for whoever reads these",
-            ),
-        ):
-            inputs.bool(name, default=False, label=label, description=text)
+        text = "Gives all classes the names that the run wrote; merged names come apart"
+        inputs.bool("restore", default=False, label="Restore original names", description=text)
+        text = "Classes of one name also get one id in the masks, for whoever reads these"
+        inputs.bool("merge_ids", default=False, label="Merge in the masks too", description=text)
         if params.flag("restore"):
             return
         only = set(params.text("only").split(","))  # ids of the classes that the panel asks about

@@ -110,13 +110,9 @@ def has_view(ctx: ExecutionContext) -> bool:
 
 
 def show_anew(ctx: ExecutionContext, *fields: str, tries: int = 0, read: bool = False) -> object:
-    """Return the request that looks whether the App shows what it was told to, see :mod:`.show_anew`.
+    """Return the request that looks whether the App shows these fields, see :mod:`.show_anew`.
 
-    Args:
-        ctx: FiftyOne's execution context.
-        fields: those to be shown.
-        tries: how often it was looked.
-        read: read the dataset again once the App shows all of it.
+    ``tries`` is how often it was looked; with ``read``, the App reads the dataset again once it shows it all.
     """
     params = {"fields": list(fields), "tries": tries, "read": read}
     return ctx.trigger(f"{PLUGIN_NAME}/show_anew", params)
@@ -223,7 +219,7 @@ def run_with_progress(
     return outcome.result()
 
 
-def stream_or_run(ctx: ExecutionContext, steps: Generator[object, None, T]) -> object:
+def stream_or_run(ctx: ExecutionContext, steps: Generator[object, None, object]) -> object:
     """Give FiftyOne what it can use of an operator's steps: a stream for the App, a result when delegated.
 
     The value that a generator returns would not be stored with a delegated operation. In the App an error
@@ -237,14 +233,11 @@ def stream_or_run(ctx: ExecutionContext, steps: Generator[object, None, T]) -> o
         return _told(ctx, steps)
     if not ctx.delegated:
         return steps
-    result: list[T] = []
-
-    def collect() -> Generator[object, None, None]:
-        result.append((yield from steps))
-
-    for _ in collect():
-        pass
-    return result[0]
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value
 
 
 def _told(ctx: ExecutionContext, steps: Generator[object, None, object]) -> Generator[object, None, None]:

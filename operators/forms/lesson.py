@@ -15,7 +15,7 @@ from ..base import once
 from ..params import Params
 from .fields import choose, show_name
 
-__all__ = ["NOTHING_YET", "add_lesson", "label_fields", "lesson_values", "read_lesson"]
+__all__ = ["ANEW", "NOTHING_YET", "add_lesson", "label_fields", "read_lesson"]
 
 NOTHING_YET, ANEW = "-", "-"
 KINDS = ("Segmentation", "Detections", "Polylines")
@@ -83,10 +83,3 @@ def read_lesson(ctx: ExecutionContext, params: Params) -> dict[str, Any]:
     start = params.one_of("start", [ANEW, *runs], next(iter(runs), ANEW))
     model = Path(runs[start].out) / "model" if start in runs else None
     return {"labels": labels, "discover": params.whole("discover", 0, *CLUSTERS), "model": model}
-
-
-def lesson_values(labels: str | None = None, start: str | None = None, discover: int = 0) -> dict[str, Any]:
-    """Return the form's values for settings given in Python; the inverse of :func:`read_lesson`."""
-    if labels is None:
-        return {}
-    return {"labels": labels, "start": start or ANEW, "discover": discover}

@@ -31,8 +31,7 @@ __all__ = [
     "SHOWN",
     "add_engine",
     "add_settings",
-    "check_target",
-    "engine_values",
+    "describe_unfit",
     "estimate_run",
     "form_values",
     "labelled_view",
@@ -178,26 +177,22 @@ def form_values(
     backbone: str | None = None,
     refine: str | None = None,
     size: int = DEFAULT_SIZE,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the form's values for settings given in Python; the inverse of :func:`read_settings`.
 
-    Args:
-        classes: number of classes, or ``auto`` where the method can find it; ``None`` for the default.
-        method: name of the method.
-        backbone: backbone name or checkpoint path, ``None`` for the default.
-        refine: a refinement, ``None`` for the default.
-        size: side of the network input in pixels.
+    ``None`` stands for the default. ``classes`` is ``auto`` where the method can find it; ``backbone`` may be
+    the path of a checkpoint; ``size`` is the side of the network's input in pixels.
     """
     from fiftyone_plugin.features.backbones.registry import BACKBONES
 
-    values: dict[str, Any] = {"method": method, "size": size, "refine": refine or BY_DEFAULT}
+    values: dict[str, object] = {"method": method, "size": size, "refine": refine or BY_DEFAULT}
     values |= {"auto_classes": True} if classes == "auto" else {"classes": classes}
     if backbone is None or backbone in BACKBONES:
         return {**values, "backbone": backbone or BY_DEFAULT}
     return {**values, "backbone": OF_FILE, "weights": backbone}
 
 
-def labelled_view(ctx: ExecutionContext) -> Any:
+def labelled_view(ctx: ExecutionContext) -> foc.SampleCollection:
     """Return the view that a run or its form is about.
 
     Raises:
@@ -210,11 +205,12 @@ def labelled_view(ctx: ExecutionContext) -> Any:
     return view
 
 
-def check_target(ctx: ExecutionContext) -> str:
-    """Return why the view of a form cannot be labelled; empty if it can."""
+def describe_unfit(ctx: ExecutionContext, inputs: types.Object) -> str:
+    """Say in a form why its view cannot be labelled, and return that; empty if it can."""
     try:
         labelled_view(ctx)
     except UsageError as error:
+        inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=str(error)))
         return str(error)
     return ""
 
@@ -311,10 +307,3 @@ def read_engine(params: Params) -> dict[str, Any]:
         return {}
     workers = params.whole("workers", 0, *WORKERS)
     return {"engine": "ray", "address": params.text("address") or None, "workers": workers or None}
-
-
-def engine_values(
-    engine: str = HERE, address: str | None = None, workers: int | None = None
-) -> dict[str, Any]:
-    """Return the form's values for settings given in Python; the inverse of :func:`read_engine`."""
-    return {"engine": engine, "address": address or "", "workers": workers or 0}

@@ -71,14 +71,7 @@ class Naming:
 
     def to_state(self) -> dict[str, object]:
         """Return what :meth:`of_state` takes."""
-        return {
-            "run": self.run,
-            "cards": [astuple(c) for c in self.cards],
-            "at": self.at,
-            "known": self.known,
-            "sitting": self.sitting,
-            "turn": self.turn,
-        }
+        return vars(self) | {"cards": [astuple(card) for card in self.cards]}
 
     @property
     def names(self) -> dict[int, str]:
