@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
-from typing import ClassVar, TypeVar
+from functools import wraps
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
@@ -34,6 +35,7 @@ __all__ = [
     "target_view",
 ]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Result = dict[str, object]  # JSON-serialisable; FiftyOne stores it with a delegated operation
 Messages = Generator[object, None, Result]
@@ -229,12 +231,19 @@ class PseudoMaskOperator(foo.Operator):
 # ---------------------------------------------------------------------- what a request is about
 
 
-def once(ctx: ExecutionContext, name: str, find: Callable[[], T]) -> T:
-    """Return what ``find`` finds, which is looked for once a request: a form asks for the same many times."""
-    kept: dict[str, T] = ctx.__dict__.setdefault("_pseudomask_found", {})
-    if name not in kept:
-        kept[name] = find()
-    return kept[name]
+def once(
+    find: Callable[Concatenate[ExecutionContext, P], T],
+) -> Callable[Concatenate[ExecutionContext, P], T]:
+    """Have ``find`` look once a request: a form asks for the same many times."""
+
+    @wraps(find)
+    def found(ctx: ExecutionContext, *args: P.args, **kwargs: P.kwargs) -> T:
+        kept: dict[object, T] = ctx.__dict__.setdefault("_pseudomask_found", {})
+        if (find, args) not in kept:
+            kept[find, args] = find(ctx, *args, **kwargs)
+        return kept[find, args]
+
+    return found
 
 
 def open_dataset(ctx: ExecutionContext) -> None:

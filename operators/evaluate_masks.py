@@ -118,8 +118,9 @@ class EvaluateMasks(PseudoMaskOperator):
         return self.call(view, params | fields | {"eval_key": eval_key})
 
 
+@once
 def _guess(ctx: ExecutionContext) -> tuple[str, str]:
-    return once(ctx, "guess", lambda: guess_fields(ctx.dataset, segmentation_fields(ctx.dataset)))
+    return guess_fields(ctx.dataset, segmentation_fields(ctx.dataset))
 
 
 def guess_fields(dataset: fo.Dataset, fields: list[str]) -> tuple[str, str]:

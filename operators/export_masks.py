@@ -174,11 +174,10 @@ class _Options:
         return cls(field, folder, bool(out), params.one_of("tag", _tags(ctx), ""), arguments)
 
 
+@once
 def _tags(ctx: ExecutionContext) -> list[str]:
-    def find() -> list[str]:  # looks at every sample
-        return list(all_samples(ctx.dataset).distinct("tags"))
-
-    return once(ctx, "tags", lambda: remembered(ctx.dataset, "tags", find))
+    find = all_samples(ctx.dataset).distinct  # looks at every sample
+    return remembered(ctx.dataset, "tags", lambda: list(find("tags")))
 
 
 def default_folder(dataset: fo.Dataset, field: str, kind: str) -> Path:

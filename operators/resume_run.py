@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import fiftyone.core.collections as foc
 from fiftyone.operators import ExecutionContext, types
 
+from fiftyone_plugin.dataset.record import RunRecord
+from fiftyone_plugin.dataset.resuming import done_of, unfinished_runs
 from fiftyone_plugin.errors import UsageError
 
 from .base import Messages, Outcome, PseudoMaskOperator, entry, once
@@ -31,16 +31,12 @@ class ResumeRun(PseudoMaskOperator):
 
     def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images that are left."""
-        from fiftyone_plugin.dataset.resuming import done_of
-
         run = _waiting(ctx).get(params.text("field"))
         done, images = done_of(run) if run is not None else (0, None)
         return SECONDS_AN_IMAGE * ((images or len(ctx.dataset)) - done)
 
     def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Offer the runs that wait, and say how far they are."""
-        from fiftyone_plugin.dataset.resuming import done_of
-
         runs = _waiting(ctx)
         if not runs:
             inputs.view("none", types.Notice(label=NOTHING.capitalize()))
@@ -67,7 +63,6 @@ class ResumeRun(PseudoMaskOperator):
         return self.call(view, {"field": field}, delegate=delegate)
 
 
-def _waiting(ctx: ExecutionContext) -> dict[str, Any]:
-    from fiftyone_plugin.dataset.resuming import unfinished_runs
-
-    return once(ctx, "unfinished", lambda: unfinished_runs(ctx.dataset))
+@once
+def _waiting(ctx: ExecutionContext) -> dict[str, RunRecord]:
+    return unfinished_runs(ctx.dataset)

@@ -69,12 +69,8 @@ class UndoEdit(EditOperator):
 
 def _describe(edit: Edit) -> str:
     """Say in a line what an edit did, and when."""
-    masks = edit.summary.get("masks", 0)
-    return (
-        f"{edit.number}: {describe_edit(edit)}"
-        + (f", {masks} masks" if masks else "")
-        + f", {edit.time[:16]}Z"
-    )
+    masks = f", {edit.summary['masks']} masks" if edit.summary.get("masks") else ""
+    return f"{edit.number}: {describe_edit(edit)}{masks}, {edit.time[:16]}Z"
 
 
 def in_force(dataset: fo.Dataset, field: str) -> list[Edit]:

@@ -63,10 +63,10 @@ class EditOperator(PseudoMaskOperator):
         return self.end(ctx, summary, show_masks(ctx, *shown))
 
 
+@once
 def finished(ctx: ExecutionContext) -> dict[str, RunRecord]:
     """Return mask field -> run, of finished runs, newest first."""
-    runs = once(ctx, "runs", lambda: list_runs(ctx.dataset))
-    return {run.field: run for run in runs if run.is_complete}
+    return {run.field: run for run in list_runs(ctx.dataset) if run.is_complete}
 
 
 def chosen_field(ctx: ExecutionContext, params: Params) -> str:
@@ -81,9 +81,10 @@ def chosen_field(ctx: ExecutionContext, params: Params) -> str:
     return params.one_of("field", fields, fields[0])
 
 
+@once
 def rows_of(ctx: ExecutionContext, field: str) -> list[ClassRow]:
     """Return the classes of a mask field."""
-    return once(ctx, f"classes of {field}", lambda: class_rows(ctx.dataset, field))
+    return class_rows(ctx.dataset, field)
 
 
 def add_class(

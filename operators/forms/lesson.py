@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fiftyone as fo
 from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.overlays import list_overlays
@@ -18,38 +19,26 @@ from .fields import choose, show_name
 __all__ = ["ANEW", "NOTHING_YET", "add_lesson", "label_fields", "read_lesson"]
 
 NOTHING_YET, ANEW = "-", "-"
-KINDS = ("Segmentation", "Detections", "Polylines")
+KINDS = [fo.Segmentation, fo.Detections, fo.Polylines]
 CLUSTERS = (0, 1000)
 
 
+@once
 def label_fields(ctx: ExecutionContext) -> dict[str, str]:
     """Return field -> label of the fields that hold a person's labels, and of none; empty without any."""
-    import fiftyone as fo
-
-    def find() -> dict[str, str]:
-        kinds = [getattr(fo, kind) for kind in KINDS]
-        made = {name for run in list_runs(ctx.dataset) for name in run.fields}
-        made |= {each.name for each in list_overlays(ctx.dataset)}
-        fields = ctx.dataset.get_field_schema(embedded_doc_type=kinds)
-        given = {name: show_name(name) for name in fields if name not in made}
-        return {NOTHING_YET: "none", **given} if given else {}
-
-    return once(ctx, "label fields", find)
+    made = {name for run in list_runs(ctx.dataset) for name in run.fields}
+    made |= {each.name for each in list_overlays(ctx.dataset)}
+    fields = ctx.dataset.get_field_schema(embedded_doc_type=KINDS)
+    given = {name: show_name(name) for name in fields if name not in made}
+    return {NOTHING_YET: "none", **given} if given else {}
 
 
+@once
 def _teachable(ctx: ExecutionContext) -> dict[str, RunRecord]:
     """Return mask field -> finished run of the default method, whose model can be taught."""
-
-    def find() -> dict[str, RunRecord]:
-        runs = (run for run in list_runs(ctx.dataset) if run.is_complete)
-        methods = ("mosaic", "taught")
-        return {run.field: run for run in runs if run.settings.get("method") in methods and _has_model(run)}
-
-    return once(ctx, "teachable", find)
-
-
-def _has_model(run: RunRecord) -> bool:
-    return FittedModel.is_in(Path(run.out) / "model")
+    runs = (run for run in list_runs(ctx.dataset) if run.is_complete)
+    runs = (run for run in runs if run.settings.get("method") in ("mosaic", "taught"))
+    return {run.field: run for run in runs if FittedModel.is_in(Path(run.out) / "model")}
 
 
 def add_lesson(ctx: ExecutionContext, inputs: types.Object, params: Params) -> bool:

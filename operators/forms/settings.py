@@ -192,6 +192,7 @@ def form_values(
     return {**values, "backbone": OF_FILE, "weights": backbone}
 
 
+@once
 def labelled_view(ctx: ExecutionContext) -> foc.SampleCollection:
     """Return the view that a run or its form is about.
 
@@ -201,7 +202,7 @@ def labelled_view(ctx: ExecutionContext) -> foc.SampleCollection:
     from fiftyone_plugin.images.listing import check_view
 
     view = target_view(ctx, require_flat=True)
-    once(ctx, "checked view", lambda: check_view(view))
+    check_view(view)
     return view
 
 

@@ -40,9 +40,12 @@ class ClassSection(GuardedPanel):
         """Show the images with the class of a row, or all again; a click on a heading sorts by it."""
         run, row, column = parts.chosen(ctx), ctx.params.get("row"), ctx.params.get("column")
         if row == -1:
-            key = row_of(column, COLUMNS)
-            if key is not None and list(COLUMNS)[key] in SORTABLE:
-                self._sort_by(ctx, list(COLUMNS)[key])
+            heading = row_of(column, COLUMNS)
+            name = "" if heading is None else list(COLUMNS)[heading]
+            if name in SORTABLE:
+                by, down = _order(ctx)
+                ctx.panel.state.sort = [name, not down if by == name else name in DOWN_FIRST]
+                self.refresh(ctx)
             return
         rows = _rows(ctx)
         number = row_of(row, rows)  # the event may be of an earlier state
@@ -82,11 +85,6 @@ class ClassSection(GuardedPanel):
             values = {"field": run.field, **params(run.field, ids)}
             self._prompt(ctx, operator, values, self.refresh)
 
-    def _sort_by(self, ctx: ExecutionContext, column: str) -> None:
-        by, down = _order(ctx)
-        ctx.panel.state.sort = [column, not down if by == column else column in DOWN_FIRST]
-        self.refresh(ctx)
-
     def class_state(self, ctx: ExecutionContext, rows: list[summary.ClassRow]) -> dict[str, object]:
         """Return what the state holds of the table: its rows, their order, and the class in the grid."""
         listed = [[row.name, list(row.ids)] for row in rows]
@@ -104,8 +102,7 @@ class ClassSection(GuardedPanel):
         rows = summary.class_rows(ctx.dataset, run.field, run.areas)
         by, down = _order(ctx)
         if by == "name":
-            return sorted(rows, key=lambda row: [_natural(part) for part in re.split(r"(\d+)", row.name)],
-                          reverse=down)  # fmt: skip
+            return sorted(rows, key=lambda row: _natural(row.name), reverse=down)
         return sorted(rows, key=lambda row: getattr(row, by) or 0, reverse=down)  # stable
 
     def render_classes(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord) -> None:
@@ -139,8 +136,12 @@ def class_row(row: summary.ClassRow) -> dict[str, object]:
     }
 
 
-def _natural(part: str) -> tuple[int, str]:
-    return (int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part.casefold())
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return what sorts names with numbers in them as a person does."""
+    return [
+        (int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part.casefold())
+        for part in re.split(r"(\d+)", name)
+    ]
 
 
 def _order(ctx: ExecutionContext) -> tuple[str, bool]:
