@@ -17,15 +17,6 @@ def two(dataset):
     return dataset.limit(2)
 
 
-def field_of_form(foo, dataset, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    context = ExecutionContext(
-        request_params={"dataset_name": dataset.name, "params": params}, operator_uri=URI, required_secrets=[]
-    )
-    return foo.get_operator(URI).resolve_input(context).type.properties["field"]
-
-
 def test_python_call_labels_the_view_and_nothing_else(foo, dataset, two):
     foo.get_operator(URI)(two, "auto", classes=2)
     assert dataset.exists("auto").values("id") == two.values("id")
@@ -51,11 +42,11 @@ def test_delegated_run_stores_its_result(foo, dataset, two):
     undo(dataset, "pseudomask_auto")
 
 
-def test_the_form_names_the_field_at_fault(fo, foo, dataset):
-    assert not field_of_form(foo, dataset).invalid
+def test_the_form_names_the_field_at_fault(form, fo, dataset):
+    assert not form(URI, dataset)["field"].invalid
     dataset.add_sample_field("pseudo_mask", fo.StringField)
-    prop = field_of_form(foo, dataset)
+    prop = form(URI, dataset)["field"]
     assert prop.invalid
     assert "pseudo_mask" in prop.error_message
-    assert not field_of_form(foo, dataset, field="other").invalid
-    assert field_of_form(foo, dataset, overwrite=True).invalid
+    assert not form(URI, dataset, field="other")["field"].invalid
+    assert form(URI, dataset, overwrite=True)["field"].invalid

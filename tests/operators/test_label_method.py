@@ -13,13 +13,8 @@ URI = f"{PLUGIN_NAME}/label_dataset"
 pytestmark = pytest.mark.usefixtures("backbone")
 
 
-def test_the_form_offers_every_method(foo, dataset):
-    from fiftyone.operators.executor import ExecutionContext
-
-    context = ExecutionContext(
-        request_params={"dataset_name": dataset.name, "params": {}}, operator_uri=URI, required_secrets=[]
-    )
-    method = foo.get_operator(URI).resolve_input(context).type.properties["method"]
+def test_the_form_offers_every_method(form, dataset):
+    method = form(URI, dataset)["method"]
     assert method.type.values == list_methods()
     assert method.default == "mosaic"
 
