@@ -72,5 +72,4 @@ class AddOverlay(EditOperator):
 
 
 def _others(ctx: ExecutionContext, field: str) -> list[str]:
-    """Return the fields to compare with: all masks but these."""
     return [name for name in segmentation_fields(ctx.dataset) if name != field]

@@ -13,11 +13,12 @@ import fiftyone.operators as foo
 from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.executor import ExecutionResult
 from fiftyone.operators.operator import RiskLevel
+from pymongo.errors import PyMongoError
 
 from fiftyone_plugin.common.progress import Progress
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
-from .database import first_line, in_words, is_database_error
+from .database import first_line, in_words
 from .forms.fields import block, in_a_line, lay_out, problem_output, refuse, show_text
 from .params import Params
 from .running import DELEGATE_ABOVE_S, end_work, in_app, note_work, run_with_progress, stream_or_run
@@ -254,9 +255,9 @@ def open_dataset(ctx: ExecutionContext) -> None:
     """
     try:
         dataset, _ = ctx.dataset, ctx.view
+    except PyMongoError:
+        raise
     except Exception as error:
-        if is_database_error(error):
-            raise
         text = f"the dataset or its view cannot be opened ({first_line(error)}): open one that is there"
         raise UsageError(text) from None
     if dataset is None:
@@ -274,12 +275,11 @@ def target_view(ctx: ExecutionContext, *, require_flat: bool = False) -> foc.Sam
     try:
         flat = require_flat and not ctx.view._is_dynamic_groups  # those have no slices; the listing says so
         return ctx.target_view(require_flat=flat)
+    except PyMongoError:
+        raise
     except Exception as error:
-        if is_database_error(error):
-            raise
-        raise UsageError(
-            f"the samples cannot be told from the selection ({first_line(error)}): select anew"
-        ) from None
+        text = f"the samples cannot be told from the selection ({first_line(error)}): select anew"
+        raise UsageError(text) from None
 
 
 def say_images(ctx: ExecutionContext, inputs: types.Object, verb: str) -> None:

@@ -85,7 +85,6 @@ class CompareRuns(PseudoMaskOperator):
 
 
 def _pair(ctx: ExecutionContext, params: Params) -> tuple[str, str]:
-    """Return the mask fields of the two runs."""
     fields = list(finished(ctx))
     if len(fields) < 2:
         raise UsageError(TOO_FEW)

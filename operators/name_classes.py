@@ -110,7 +110,6 @@ def _names(params: Params, field: str) -> dict[int, str]:
 
 
 def _listed(names: Mapping[int, str]) -> str:
-    """Return the names with the number of their classes."""
     counts = Counter("background" if each.casefold() in BACKGROUND else each for each in names.values())
     shown = [f"{show_name(name)} ({count})" for name, count in sorted(counts.items())]
     return ", ".join(shown[:LISTED]) + (", ..." if len(shown) > LISTED else "")

@@ -77,5 +77,4 @@ class SplitClass(EditOperator):
 
 
 def _numbers(params: Params) -> tuple[int, int]:
-    """Return number of parts and seed."""
     return params.whole("parts", 2, 2, MAX_PARTS), params.whole("seed", 0, 0, MAX_SEED)

@@ -98,9 +98,9 @@ def add_class(
     }
     first = next(iter(choices), None)
     choose(inputs, "class_id", choices, default=first, label="Class", description=description)
-    chosen = chosen_class(ctx, params, field) or (int(first) if first else None)
+    chosen = chosen_class(ctx, params, field) or first
     if chosen is not None:
-        add_strip(ctx, inputs, f"look_{chosen}", field, chosen)
+        add_strip(ctx, inputs, f"look_{chosen}", field, int(chosen))
 
 
 def add_strip(ctx: ExecutionContext, inputs: types.Object, name: str, field: str, id_: int) -> None:

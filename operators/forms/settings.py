@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fiftyone.core.collections as foc
 from fiftyone.operators import ExecutionContext, types
@@ -17,15 +17,13 @@ from fiftyone_plugin.engines.registry import engines_here
 from fiftyone_plugin.errors import MissingDependencyError, UsageError
 from fiftyone_plugin.methods import DEFAULT_METHOD
 from fiftyone_plugin.methods.registry import CATALOG
+from fiftyone_plugin.runs.estimate import Estimate
+from fiftyone_plugin.runs.result import LabelResult
 
 from ..base import Messages, once, target_view
 from ..params import Params
 from ..running import in_app, run_with_progress, show_masks
 from .fields import choose, count_of, first_reasons, refuse, there_is
-
-if TYPE_CHECKING:
-    from fiftyone_plugin.runs.estimate import Estimate
-    from fiftyone_plugin.runs.result import LabelResult
 
 __all__ = [
     "SHOWN",

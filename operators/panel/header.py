@@ -140,11 +140,9 @@ class HeaderSection(NamingSection):
             self._label_again(ctx, runs, run, taught=name == "label_taught")
             return
         waits = run is not None and not run.is_complete
-        params: dict[str, object] = (
-            {}
-            if run is None or name in NO_FIELD or (name in UNFINISHED) != waits
-            else {FIELD.get(name, "field"): run.field}
-        )
+        params = {}
+        if run is not None and name not in NO_FIELD and (name in UNFINISHED) == waits:
+            params[FIELD.get(name, "field")] = run.field
         if name in WHOLE:
             params["view_target"] = "DATASET"
         self._prompt(ctx, name, params, self.refresh)
@@ -205,12 +203,9 @@ class HeaderSection(NamingSection):
             self._form(row, "sample_frames", "Sample frames", first=True)
             return
         parts.button(row, "label_now", "Label in one click", self.label_now, first=True)
-        for name, label in (
-            ("label_dataset", "Choose the settings"),
-            ("preview_masks", "Preview on a few images"),
-            ("import_masks", "Import masks"),
-        ):
-            self._form(row, name, label)
+        self._form(row, "label_dataset", "Choose the settings")
+        self._form(row, "preview_masks", "Preview on a few images")
+        self._form(row, "import_masks", "Import masks")
 
     def render_head(
         self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord

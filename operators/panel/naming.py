@@ -142,16 +142,12 @@ class NamingSection(GuardedPanel):
         stamp = ctx.panel.state.stamp
         parts.send_state(ctx, {"run": run.key, "naming": naming.to_state(), "stamp": stamp})
         out = Path(run.out)
-        data: dict[str, object] = {}
-        for key, number in _in_sight(naming).items():
-            uri = exemplar_uri(out, naming.cards[number].cluster)
-            if uri:
-                data[key] = {"picture": uri}
+        classes = {key: naming.cards[number].cluster for key, number in _in_sight(naming).items()}
         if naming.at < len(naming.cards):
-            uri = exemplar_uri(out, naming.cards[naming.at].nearest)
-            data |= {"nearest": {"picture": uri}} if uri else {}
-        data["tree"] = parts.picture_uri(out / DENDROGRAM) or ""
-        ctx.ops.set_panel_data(data)
+            classes["nearest"] = naming.cards[naming.at].nearest
+        uris = {key: exemplar_uri(out, id_) for key, id_ in classes.items()}
+        data = {key: {"picture": uri} for key, uri in uris.items() if uri}
+        ctx.ops.set_panel_data({**data, "tree": parts.picture_uri(out / DENDROGRAM) or ""})
 
     # ------------------------------------------------------------------ layout
 
@@ -177,9 +173,8 @@ class NamingSection(GuardedPanel):
                 self._neighbour(panel, key, naming.cards[number], number)
         row = panel.h_stack("naming_end", gap=2, align_y="center")
         row.btn("write_names", label="Write the names", on_click=self.write_names, variant="contained")
-        row.btn(
-            "leave_naming", label="Leave (names are kept)", on_click=self.leave_naming, variant="outlined"
-        )
+        label = "Leave (names are kept)"
+        row.btn("leave_naming", label=label, on_click=self.leave_naming, variant="outlined")
         if (Path(run.out) / DENDROGRAM).is_file():
             panel.img("tree", alt_text="Dendrogram: which classes are alike", width="100%")
         return True
@@ -207,10 +202,8 @@ class NamingSection(GuardedPanel):
             row = panel.h_stack("nearest", gap=2, align_y="center")
             row.img("picture", height="60px", alt_text=f"Crops of class {near.cluster}")
             name = plain_markdown(show_name(near.name)) if near.name else "no name yet"
-            row.md(
-                f"Most like it: class {near.cluster}, **{name}**, similarity {card.similarity:.2f}",
-                name="who",
-            )
+            text = f"Most like it: class {near.cluster}, **{name}**, similarity {card.similarity:.2f}"
+            row.md(text, name="who")
             if near.name:
                 self._sign(row, ALIKE, "The same name")
 
@@ -236,9 +229,8 @@ class NamingSection(GuardedPanel):
 
     def _sign(self, row: types.Object, word: str, label: str) -> None:
         name = {SAME: "same", ALIKE: "alike", NOTHING: "nothing", SKIP: "skip", BACK: "back"}[word]
-        row.btn(
-            name, label=f"{label} ({word})", on_click=self.press, params={"word": word}, variant="outlined"
-        )
+        label, params = f"{label} ({word})", {"word": word}
+        row.btn(name, label=label, on_click=self.press, params=params, variant="outlined")
 
     def _neighbour(self, panel: types.Object, key: str, card: ClusterCard, number: int) -> None:
         row = panel.h_stack(key, gap=2, align_y="center")
@@ -250,18 +242,16 @@ class NamingSection(GuardedPanel):
 
 def _in_sight(naming: Naming) -> dict[str, int]:
     """Return the key of a card in the panel's data -> its number, of those that are shown."""
-    numbers = range(naming.at - AROUND, naming.at + AROUND + 1)
-    keys = {
-        number: "card" if number == naming.at else f"around_{number - naming.at + AROUND}"
-        for number in numbers
-    }
-    return {keys[number]: number for number in numbers if 0 <= number < len(naming.cards)}
+    first = naming.at - AROUND
+    numbers = range(max(0, first), min(len(naming.cards), naming.at + AROUND + 1))
+    return {"card" if number == naming.at else f"around_{number - first}": number for number in numbers}
 
 
 def _naming(ctx: ExecutionContext) -> tuple[RunRecord | None, Naming | None]:
     """Return the run whose classes are being named, and where the person is, as the server has it."""
     told = Naming.of_state(ctx.panel.state.naming)
-    naming = sitting(told).naming if told is not None else None
-    runs = parts.runs_of(ctx) if naming is not None else []
-    run = next((each for each in runs if naming is not None and each.key == naming.run), None)
+    if told is None:
+        return None, None
+    naming = sitting(told).naming
+    run = next((each for each in parts.runs_of(ctx) if each.key == naming.run), None)
     return (run, naming) if run is not None and run.is_complete else (None, None)

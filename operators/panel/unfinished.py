@@ -121,8 +121,7 @@ class UnfinishedSection(GuardedPanel):
 
     def _bar(self, panel: types.Object, name: str, what: str, state: StageState) -> None:
         text = f"**{plain_markdown(what)}** \u00b7 {plain_markdown(state['label'])}"
-        share = f"{state['progress']:.1%}"
-        colour = "var(--fo-palette-primary-main)"
+        share, colour = f"{state['progress']:.1%}", "var(--fo-palette-primary-main)"
         track = "rgba(128,128,128,.25)"
         style = {
             "paddingBottom": "6px",
