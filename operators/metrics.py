@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 
@@ -18,7 +16,7 @@ class ScoreMetric(foo.EvaluationMetric):
     metric: SegmentationMetric
 
     @property
-    def config(self) -> Any:
+    def config(self) -> foo.EvaluationMetricConfig:
         """Name, label and direction."""
         config = foo.EvaluationMetricConfig(
             name=self.metric.name,
@@ -33,7 +31,7 @@ class ScoreMetric(foo.EvaluationMetric):
         config.kwargs["lower_is_better"] = self.metric.lower_is_better
         return config
 
-    def compute(self, samples: foc.SampleCollection, results: Any, **kwargs: Any) -> float | None:
+    def compute(self, samples: foc.SampleCollection, results: object, **kwargs: object) -> float | None:
         """Return the score, ``None`` where these results do not hold it."""
         return score_of(self.metric, results)
 

@@ -93,12 +93,12 @@ class Params:
             return self._wrong(name, f"has to be a number from {low:g} to {high:g}", default)
         return float(number)
 
-    def flag(self, name: str, default: bool = False) -> bool:
-        """Return true or false."""
+    def flag(self, name: str) -> bool:
+        """Return true or false; false where there is none."""
         value = self.values.get(name)
-        if value is None:
-            return default
-        return value if isinstance(value, bool) else self._wrong(name, "has to be true or false", default)
+        if value is None or isinstance(value, bool):
+            return value is True
+        return self._wrong(name, "has to be true or false", False)
 
     def numbered(self, start: str) -> dict[int, str]:
         """Return number -> name of the values whose name is ``start`` and a number: a line a class."""

@@ -158,19 +158,16 @@ def show_masks(ctx: ExecutionContext, *fields: str) -> Generator[object, None, N
 def run_with_progress(
     ctx: ExecutionContext, work: Callable[[Progress], T], *, field: str = "", apart: bool = False
 ) -> Generator[object, None, T]:
-    """Run ``work(progress)``; a generator that returns what ``work`` returned.
+    """Run ``work(progress)``; a generator that returns what it returned.
 
     In an immediate run the work goes on in a thread. The panel shows how far a run of masks is: the App's own
     window would come back with every message and take the keyboard; it is left to work that has its form
     open. A delegated run has no App, its progress is stored with the operation. Work in the App ends with
-    :class:`RunStopped` before the App's limit is reached, a delegated run when its
-    operation is marked as failed (``fiftyone delegated fail``).
+    :class:`RunStopped` before the App's limit is reached, a delegated run when its operation is marked as
+    failed (``fiftyone delegated fail``).
 
-    Args:
-        ctx: FiftyOne's execution context.
-        work: does what takes long.
-        field: mask field of a run, which notes in its own folder how far it is: the panel looks there.
-        apart: the form has closed; the panel is told how far it is, see :func:`work_of`.
+    A run that fills a ``field`` of masks notes in its own folder how far it is: the panel looks there. Of
+    work ``apart`` from a form, which has closed, the panel is told, see :func:`work_of`.
     """
     describe, apart = _describer(), apart and in_app(ctx)
     check = _cancelled(ctx) if ctx.delegated else _deadline(ctx)
@@ -224,10 +221,6 @@ def stream_or_run(ctx: ExecutionContext, steps: Generator[object, None, object])
 
     The value that a generator returns would not be stored with a delegated operation. In the App an error
     ends the stream with its message; from Python and in a delegated operation it is raised.
-
-    Args:
-        ctx: FiftyOne's execution context.
-        steps: yields messages for the App and returns the operator's result.
     """
     if in_app(ctx):
         return _told(ctx, steps)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from fiftyone.operators import ExecutionContext
 
-from .base import PseudoMaskOperator, entry
+from .base import PseudoMaskOperator, Result, entry
 from .params import Params
 from .running import LEAVING_S, LEAVING_TRIES, has_view, show_anew, show_colours
 
@@ -31,7 +30,7 @@ class ShowAnew(PseudoMaskOperator):
         execute_as_generator=False,
     )
 
-    def execute(self, ctx: ExecutionContext) -> Any:
+    def execute(self, ctx: ExecutionContext) -> Result:
         """Do what is left to do, or look again in a moment; nothing is opened, as the view may be gone."""
         params = Params(ctx.params, lenient=True)
         tries = params.whole("tries", 0, 0, LEAVING_TRIES)

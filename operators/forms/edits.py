@@ -53,10 +53,7 @@ class EditOperator(PseudoMaskOperator):
     def end_edit(self, ctx: ExecutionContext, summary: Result, *shown: str) -> Messages:
         """Return the counts of an edit, and show it in the App: new masks, colours of new classes, counts.
 
-        Args:
-            ctx: FiftyOne's execution context.
-            summary: the operator's result.
-            shown: fields that the App switches on, in place of those that are.
+        The fields that are ``shown`` are switched on, in place of those that are.
         """
         if not ctx.delegated:
             ctx.dataset.reload()

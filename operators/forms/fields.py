@@ -99,13 +99,9 @@ def ask_overwrite(inputs: types.Object, params: Params, name: str, message: str,
 
 
 def lay_out(results: Mapping[str, object], labels: Mapping[str, str], heading: str) -> types.Property:
-    """Lay an operator's result out, a line an entry.
+    """Lay an operator's result out, a line an entry; without any labels, all are shown under their names.
 
-    Args:
-        results: entry -> value.
-        labels: entry -> label; without any, all entries are shown under their names. Entries without a value
-            are left out, and counts of what went wrong where there are none.
-        heading: above all.
+    Entries without a value are left out, and counts of what went wrong where there are none.
     """
     outputs = types.Object()
     for name, label in _told(results, labels).items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fiftyone.core.collections as foc
 from fiftyone.operators import ExecutionContext, types
@@ -61,6 +62,7 @@ SHOWN = {
     "folder": "Masks and records",
 }
 """What labelling shows of its result."""
+T = TypeVar("T")
 _estimated: dict[str, tuple[float, tuple[int, Estimate]]] = {}
 _looked_at: dict[str, tuple[float, tuple[int, list[str]]]] = {}
 
@@ -236,45 +238,39 @@ def run_labelling(ctx: ExecutionContext, field: str, work: Callable[[Progress], 
 
 
 def estimate_run(view: foc.SampleCollection, params: Params, *, fitted: bool = False) -> tuple[int, Estimate]:
-    """Count the images of a view and estimate a run on them; asked again at once, it answers the same.
+    """Count the images of a view and estimate a run on them, ``fitted`` if with a model that is there.
 
-    Args:
-        view: dataset or view of images.
-        params: the form's values.
-        fitted: a fitted model is used.
+    Asked again at once, it answers the same.
     """
     from fiftyone_plugin.runs.estimate import estimate
-    from fiftyone_plugin.runs.planning import plan_run
+    from fiftyone_plugin.runs.planning import SAMPLED, plan_run
 
     settings = read_settings(params)
     del settings["classes"]  # hardly matters
     stages = view.view()._serialize(include_uuids=False)
     of_view = json.dumps([str(view._dataset._doc.id), len(view._dataset), stages], default=str)
-    key = json.dumps([of_view, settings, fitted], default=str)
-    now = time.monotonic()
-    known = _estimated.get(key)
-    if known is None or now - known[0] > KEPT_S:
-        images, paths = _images_and_paths(view, of_view, now)
-        _estimated.clear()
-        known = _estimated[key] = now, (images, estimate(plan_run(images, paths, **settings, fitted=fitted)))
-    return known[1]
 
-
-def _images_and_paths(view: foc.SampleCollection, key: str, now: float) -> tuple[int, list[str]]:
-    """Return how many images a view has and the paths of some; no setting changes them."""
-    known = _looked_at.get(key)
-    if known is None or now - known[0] > LOOKED_S:
+    def look() -> tuple[int, list[str]]:
         images = len(view)
-        _looked_at.clear()
-        known = _looked_at[key] = now, (images, _some_paths(view, images))
+        starts = sorted({0, images // 2, max(0, images - SAMPLED)})
+        paths = [view.skip(start).limit(SAMPLED).values("filepath") for start in starts]
+        return images, list(chain.from_iterable(paths))
+
+    def find() -> tuple[int, Estimate]:
+        images, paths = _recent(_looked_at, of_view, LOOKED_S, look)  # no setting changes them
+        return images, estimate(plan_run(images, paths, **settings, fitted=fitted))
+
+    return _recent(_estimated, json.dumps([of_view, settings, fitted], default=str), KEPT_S, find)
+
+
+def _recent(kept: dict[str, tuple[float, T]], key: str, seconds: float, find: Callable[[], T]) -> T:
+    """Return what was kept last, if it is of this key and no older than this, else what is found now."""
+    now, known = time.monotonic(), kept.get(key)
+    if known is None or now - known[0] > seconds:
+        found = find()
+        kept.clear()
+        known = kept[key] = now, found
     return known[1]
-
-
-def _some_paths(view: foc.SampleCollection, images: int) -> list[str]:
-    from fiftyone_plugin.runs.planning import SAMPLED
-
-    starts = sorted({0, images // 2, max(0, images - SAMPLED)})
-    return [path for start in starts for path in view.skip(start).limit(SAMPLED).values("filepath")]
 
 
 # ---------------------------------------------------------------------- where it is done

@@ -123,11 +123,10 @@ class Sitting:
     since: int = 0
 
     def typed(self, words: Sequence[str], told: int) -> list[str | None]:
-        """Take the words of the input that are new; returns what is wrong with each of these.
+        """Take the words of the input that are new since the turn that the browser was told of.
 
-        Args:
-            words: since the browser emptied the input.
-            told: the turn that the browser knew of.
+        Returns:
+            What is wrong with each of these.
         """
         new = new_words(words, self.taken, max(0, told - self.since))
         return [self.step(word) for word in new]

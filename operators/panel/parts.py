@@ -33,7 +33,6 @@ __all__ = [
     "histogram",
     "picture_uri",
     "plot",
-    "plot_labels",
     "runs_of",
     "send_state",
     "show",
@@ -137,11 +136,11 @@ def bars(found: summary.Histogram) -> Rows:
 def stage_bars(run: RunRecord) -> Rows:
     """Return the seconds of a run's stages for the plot, longest on top."""
     seconds = summary.stage_seconds(run)
-    names, values = plot_labels(list(seconds)[::-1]), list(seconds.values())[::-1]
+    names, values = _plot_labels(list(seconds)[::-1]), list(seconds.values())[::-1]
     return [{"type": "bar", "orientation": "h", "x": values, "y": names, "name": "seconds"}]
 
 
-def plot_labels(names: list[str]) -> list[str]:
+def _plot_labels(names: list[str]) -> list[str]:
     """Return labels of bars: names as text, cut to what fits; no two alike, as these would share a bar."""
     labels: list[str] = []
     for name in names:

@@ -1,11 +1,13 @@
-"""Operator ``label_dataset``: form, Python call, delegated run."""
+"""Operator ``label_dataset``: form, choice of the method, Python call, delegated run."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fiftyone_plugin import undo
 from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.methods.registry import list_methods
 
 URI = f"{PLUGIN_NAME}/label_dataset"
 
@@ -50,3 +52,20 @@ def test_the_form_names_the_field_at_fault(form, fo, dataset):
     assert "pseudo_mask" in prop.error_message
     assert not form(URI, dataset, field="other")["field"].invalid
     assert form(URI, dataset, overwrite=True)["field"].invalid
+
+
+def test_the_form_offers_every_method(form, dataset):
+    method = form(URI, dataset)["method"]
+    assert method.type.values == list_methods()
+    assert method.default == "mosaic"
+
+
+def test_the_chosen_method_labels_the_view(foo, dataset):
+    view = dataset.limit(2)
+    foo.get_operator(URI)(view, "segments", classes=3, method="datus")
+    record = dataset.get_run_info("pseudomask_segments").config.serialize()
+    assert "datus" in str(record)
+    for sample in view:
+        mask = sample["segments"].get_mask()
+        assert mask.min() >= 1  # this method leaves no pixel without a class
+        assert len(np.unique(mask)) <= 3
