@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fiftyone.plugins.context import PluginContext
 
 __all__ = ["operator_classes", "register"]
 
@@ -69,7 +69,7 @@ def operator_classes() -> tuple[type, ...]:
     )
 
 
-def register(plugin: Any) -> None:
+def register(plugin: PluginContext) -> None:
     """Register all classes with FiftyOne's plugin context."""
     for cls in operator_classes():
         plugin.register(cls)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.overlays import DIFFERENCE, DOUBT, OUTLINES
 
-from .base import Messages, entry, images_of, say_images
+from .base import Messages, Outcome, entry, images_of, say_images
 from .forms.edits import EditOperator, chosen_field
 from .forms.fields import choose, describe_left_out, left_out_labels, refuse, segmentation_fields
 from .params import Params
-from .running import run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["AddOverlay"]
 
@@ -41,7 +36,7 @@ class AddOverlay(EditOperator):
     seconds_an_image = 0.02
     shown: ClassVar[dict[str, str]] = {"field": "Field", "images": "Images", **left_out_labels("Images")}
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add what to show, and what to compare with."""
         say_images(ctx, inputs, "Draws")
         choose(inputs, "kind", list(KINDS), notes=KINDS, default=OUTLINES, label="Show")
@@ -54,7 +49,7 @@ class AddOverlay(EditOperator):
         text = "Of another run, classes are matched one to one; of ground truth, each has its commonest class"
         choose(inputs, "other", others, default=others[0], label="Compare with", description=text)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Draw, and show what was drawn."""
         from fiftyone_plugin.dataset.overlays import add_overlay
 
@@ -62,30 +57,19 @@ class AddOverlay(EditOperator):
         others = _others(ctx, field)
         other = params.one_of("other", others, others[0] if others else None) if kind == DIFFERENCE else None
         view = images_of(ctx, field)
-        made = yield from run_with_progress(
-            ctx, lambda progress: add_overlay(view, field, kind, other, progress), apart=True
-        )
+        made = yield from self.run(ctx, lambda progress: add_overlay(view, field, kind, other, progress))
         summary = {"field": made.name, "images": made.images, **describe_left_out(made.left_out)}
-        if not ctx.delegated:
-            ctx.dataset.reload()
-            yield from show_masks(ctx, made.name)
-            yield self.tell(ctx, summary)
-        return summary
+        return (yield from self.end_edit(ctx, summary, made.name))
 
     def __call__(
         self, samples: foc.SampleCollection, field: str, kind: str = OUTLINES, other: str | None = None
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, "difference", "ground_truth")``.
 
-        Args:
-            samples: dataset or view.
-            field: mask field of a finished run.
-            kind: ``outlines``, ``doubt`` or ``difference``.
-            other: Segmentation field to compare with, for a difference.
+        The kind is ``outlines``, ``doubt`` or ``difference``: from another Segmentation field.
         """
         return self.call(samples, {"field": field, "kind": kind, **({"other": other} if other else {})})
 
 
-def _others(ctx: foo.ExecutionContext, field: str) -> list[str]:
-    """Return the fields to compare with: all masks but these."""
+def _others(ctx: ExecutionContext, field: str) -> list[str]:
     return [name for name in segmentation_fields(ctx.dataset) if name != field]

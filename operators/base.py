@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
+from functools import wraps
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
+from fiftyone.operators.executor import ExecutionResult
 from fiftyone.operators.operator import RiskLevel
+from pymongo.errors import PyMongoError
 
+from fiftyone_plugin.common.progress import Progress
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
-from .database import first_line, in_words, is_database_error
-from .forms.fields import block, in_a_line, lay_out, refuse, show_text
+from .database import first_line, in_words
+from .forms.fields import block, in_a_line, lay_out, problem_output, refuse, show_text
 from .params import Params
-from .running import end_work, execution_options, in_app, note_work, stream_or_run
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
+from .running import DELEGATE_ABOVE_S, end_work, in_app, note_work, run_with_progress, stream_or_run
 
 __all__ = [
     "Messages",
+    "Outcome",
     "PseudoMaskOperator",
     "Result",
-    "above_grid",
     "entry",
     "images_of",
     "once",
@@ -34,9 +36,11 @@ __all__ = [
     "target_view",
 ]
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Result = dict[str, Any]  # JSON-serialisable; FiftyOne stores it with a delegated operation
-Messages = Generator[Any, None, Result]
+Result = dict[str, object]  # JSON-serialisable; FiftyOne stores it with a delegated operation
+Messages = Generator[object, None, Result]
+Outcome = ExecutionResult  # of a call from Python
 
 APART = "apart"  # the value that says that the form has closed
 PROBLEM = "problem"  # the entry of a result that holds what went wrong, where nothing can be raised
@@ -49,14 +53,9 @@ DEFAULTS = {
 }
 
 
-def entry(label: str, icon: str, **options: Any) -> dict[str, Any]:
+def entry(label: str, icon: str, **options: object) -> dict[str, object]:
     """Return how an operator is listed and run: arguments of ``foo.OperatorConfig``."""
     return DEFAULTS | {"label": label, "icon": icon, **options}
-
-
-def above_grid(label: str, *, prompt: bool = True) -> dict[str, Any]:
-    """Return what a button above the sample grid says, and whether it opens the form."""
-    return {"label": label, "prompt": prompt}
 
 
 class PseudoMaskOperator(foo.Operator):
@@ -71,7 +70,7 @@ class PseudoMaskOperator(foo.Operator):
         listed: how it is listed and run, see :func:`entry`.
         title: heading of the form; ``None`` for an operator without one.
         submit: label of the button that submits the form; ``None`` for the App's own.
-        button: what a button above the sample grid says; ``None`` for an operator without one.
+        button: label of a button above the sample grid; ``None`` for an operator without one.
         done: heading of the result.
         shown: entry of the result -> its label; see :func:`~.forms.fields.lay_out`.
         seconds_an_image: what work that grows with the view takes, on two cores.
@@ -79,10 +78,10 @@ class PseudoMaskOperator(foo.Operator):
             stays while the App is drawn anew comes back after it was closed.
     """
 
-    listed: ClassVar[dict[str, Any]]
+    listed: ClassVar[dict[str, object]]
     title: ClassVar[str | None] = None
     submit: ClassVar[str | None] = None
-    button: ClassVar[dict[str, Any] | None] = None
+    button: ClassVar[str | None] = None
     done: ClassVar[str] = "Pseudo-masks"
     shown: ClassVar[dict[str, str]] = {}
     seconds_an_image: ClassVar[float] = 0.0
@@ -90,34 +89,45 @@ class PseudoMaskOperator(foo.Operator):
 
     # ------------------------------------------------------------------ what a subclass fills in
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs of the form."""
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Return about how long the work takes; long work is scheduled by default."""
         return self.seconds_an_image and self.seconds_an_image * len(target_view(ctx))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Work, yielding messages for the App, and return the result."""
         raise NotImplementedError
 
-    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
+    def result(self, ctx: ExecutionContext, params: Params) -> Result:
         """Work and return the result, where ``listed`` has ``execute_as_generator=False``."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ what a subclass uses
 
-    def show(self, ctx: foo.ExecutionContext, summary: Result) -> Any:
-        """Return the message that shows a result in the App."""
-        return ctx.ops.show_output(lay_out(summary, self.shown, self.done).to_json(), summary)
+    def run(
+        self, ctx: ExecutionContext, work: Callable[[Progress], T], field: str = ""
+    ) -> Generator[object, None, T]:
+        """Work with progress, see :func:`~.running.run_with_progress`."""
+        return run_with_progress(ctx, work, field=field, apart=self.apart)
 
-    def tell(self, ctx: foo.ExecutionContext, summary: Result) -> Any:
-        """Return the message that tells a result in the App: a toast where the form has closed."""
+    def tell(self, ctx: ExecutionContext, summary: Result) -> object:
+        """Return the message that shows a result in the App: a toast where the form has closed."""
         if not (self.apart and in_app(ctx)):
-            return self.show(ctx, summary)
+            return ctx.ops.show_output(lay_out(summary, self.shown, self.done).to_json(), summary)
         return ctx.ops.notify(f"{self.done}. {in_a_line(summary, self.shown)}", variant="success")
 
-    def call(self, samples: foc.SampleCollection, params: dict[str, Any], *, delegate: bool = False) -> Any:
+    def end(self, ctx: ExecutionContext, summary: Result, before: Iterable[object] = ()) -> Messages:
+        """Return a result, which is told after other messages unless the operation is delegated."""
+        if not ctx.delegated:
+            yield from before
+            yield self.tell(ctx, summary)
+        return summary
+
+    def call(
+        self, samples: foc.SampleCollection, params: Mapping[str, object], *, delegate: bool = False
+    ) -> Outcome:
         """Execute on a dataset or view with the values of a form, and return FiftyOne's execution result."""
         context = {"view": samples.view()}
         return foo.execute_operator(self.uri, context, params=params, request_delegation=delegate)
@@ -125,7 +135,7 @@ class PseudoMaskOperator(foo.Operator):
     # ------------------------------------------------------------------ what FiftyOne calls
 
     @property
-    def config(self) -> Any:
+    def config(self) -> foo.OperatorConfig:
         """How the App shows and runs the operator."""
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
         return foo.OperatorConfig(name=name, description=self.text[0], **self.listed)
@@ -136,26 +146,29 @@ class PseudoMaskOperator(foo.Operator):
         first, _, rest = (type(self).__doc__ or "").partition("\n")
         return first.rstrip("."), " ".join(rest.split())
 
-    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
+    def resolve_placement(self, ctx: ExecutionContext) -> types.Placement | None:
         """Put a button above the sample grid, if there is one."""
         if self.button is None:
             return None
-        button = types.Button(icon=self.listed["icon"], **self.button)
+        button = types.Button(label=self.button, prompt=bool(self.title), icon=self.listed["icon"])
         return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
 
-    def resolve_execution_options(self, ctx: foo.ExecutionContext) -> Any:
+    def resolve_execution_options(self, ctx: ExecutionContext) -> foo.ExecutionOptions:
         """Offer delegation first where the work would take long."""
         config = self.config
         if not (config.allow_immediate_execution and config.allow_delegated_execution):
             return super().resolve_execution_options(ctx)
-        try:
-            with in_words():
-                open_dataset(ctx)
-                return execution_options(self.seconds(ctx, Params(ctx.params, lenient=True)))
-        except PseudoMaskError:  # the form says so
-            return execution_options(0.0)
+        seconds = 0.0
+        with suppress(PseudoMaskError), in_words():  # the form says what is wrong
+            open_dataset(ctx)
+            seconds = self.seconds(ctx, Params(ctx.params, lenient=True))
+        return foo.ExecutionOptions(
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+            default_choice_to_delegated=seconds > DELEGATE_ABOVE_S,
+        )
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
+    def resolve_input(self, ctx: ExecutionContext) -> types.Property | None:
         """Build the form; what cannot be done is marked, with the reason."""
         if self.title is None:
             return None
@@ -176,20 +189,23 @@ class PseudoMaskOperator(foo.Operator):
         options = {"submit_button_label": self.submit} if self.submit else {}
         return show_text(types.Property(inputs, view=types.View(label=self.title, **options)))
 
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
+    def execute(self, ctx: ExecutionContext) -> object:
         """Work: a stream of messages for the App, or the result of a delegated operation or a call."""
         if self.apart and in_app(ctx) and ctx.params.get(APART) is not True:
+            # the App executes this once more: its window of a form stays until an execution has ended
             note_work(ctx.dataset_name)
-            if self.config.execute_as_generator:
-                return self._begin_apart(ctx)
-            self._trigger_apart(ctx)
-            return {}
+            target = {"view_target": ctx.request_params.get("view_target")}
+            begun = ctx.trigger(self.uri, {**ctx.params, **target, APART: True})
+            return (each for each in [begun]) if self.config.execute_as_generator else {}
         if self.config.execute_as_generator:
             return stream_or_run(ctx, self._begin(ctx))
         try:
             with in_words():
                 open_dataset(ctx)
-                return self._result(ctx)
+                summary = self.result(ctx, Params(ctx.params))
+                if self.apart and in_app(ctx):
+                    self.tell(ctx, summary)
+                return summary
         except PseudoMaskError as error:
             if not in_app(ctx):
                 raise
@@ -198,68 +214,57 @@ class PseudoMaskOperator(foo.Operator):
         finally:
             end_work(ctx.dataset_name)
 
-    def _result(self, ctx: foo.ExecutionContext) -> Result:
-        summary = self.result(ctx, Params(ctx.params))
-        if self.apart and in_app(ctx):
-            self.tell(ctx, summary)
-        return summary
-
-    def _begin_apart(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
-        yield self._trigger_apart(ctx)
-
-    def _trigger_apart(self, ctx: foo.ExecutionContext) -> Any:
-        """Let the App execute this once more: its window of a form stays until an execution has ended."""
-        target = {"view_target": ctx.request_params.get("view_target")}
-        return ctx.trigger(self.uri, {**ctx.params, **target, APART: True})
-
-    def _begin(self, ctx: foo.ExecutionContext) -> Messages:
+    def _begin(self, ctx: ExecutionContext) -> Messages:
         with in_words():
             open_dataset(ctx)
             return (yield from self.steps(ctx, Params(ctx.params)))
 
-    def resolve_output(self, ctx: foo.ExecutionContext) -> Any:
+    def resolve_output(self, ctx: ExecutionContext) -> types.Property | None:
         """Show the result, or what went wrong."""
         results = ctx.results if isinstance(ctx.results, dict) else {}
         if self.apart and not results:
             return None  # the work has only begun; a window would stay
         if PROBLEM not in results:
             return show_text(lay_out(results, self.shown, self.done))
-        outputs = types.Object()
-        label = "This cannot be done"
-        outputs.view(PROBLEM, types.Warning(label=label, description=str(results[PROBLEM])))
-        return show_text(types.Property(outputs, view=types.View(label="Pseudo-masks")))
+        return problem_output("This cannot be done", str(results[PROBLEM]))
 
 
 # ---------------------------------------------------------------------- what a request is about
 
 
-def once(ctx: foo.ExecutionContext, name: str, find: Callable[[], T]) -> T:
-    """Return what ``find`` finds, which is looked for once a request: a form asks for the same many times."""
-    kept: dict[str, T] = ctx.__dict__.setdefault("_pseudomask_found", {})
-    if name not in kept:
-        kept[name] = find()
-    return kept[name]
+def once(
+    find: Callable[Concatenate[ExecutionContext, P], T],
+) -> Callable[Concatenate[ExecutionContext, P], T]:
+    """Have ``find`` look once a request: a form asks for the same many times."""
+
+    @wraps(find)
+    def found(ctx: ExecutionContext, *args: P.args, **kwargs: P.kwargs) -> T:
+        kept: dict[object, T] = ctx.__dict__.setdefault("_pseudomask_found", {})
+        if (find, args) not in kept:
+            kept[find, args] = find(ctx, *args, **kwargs)
+        return kept[find, args]
+
+    return found
 
 
-def open_dataset(ctx: foo.ExecutionContext) -> None:
+def open_dataset(ctx: ExecutionContext) -> None:
     """Open the dataset and the view of a request, which FiftyOne then keeps with it.
 
     Raises:
         UsageError: there is none, or none any more.
     """
-    with in_words():
-        try:
-            dataset, _ = ctx.dataset, ctx.view
-        except Exception as error:
-            if is_database_error(error):
-                raise
-            text = f"the dataset or its view cannot be opened ({first_line(error)}): open one that is there"
-            raise UsageError(text) from None
+    try:
+        dataset, _ = ctx.dataset, ctx.view
+    except PyMongoError:
+        raise
+    except Exception as error:
+        text = f"the dataset or its view cannot be opened ({first_line(error)}): open one that is there"
+        raise UsageError(text) from None
     if dataset is None:
         raise UsageError("open a dataset first")
 
 
-def target_view(ctx: foo.ExecutionContext, *, require_flat: bool = False) -> Any:
+def target_view(ctx: ExecutionContext, *, require_flat: bool = False) -> foc.SampleCollection:
     """Return the samples that the form is about: the view, the dataset or what is selected.
 
     Of a grouped dataset, ``require_flat`` takes the active slice.
@@ -270,15 +275,14 @@ def target_view(ctx: foo.ExecutionContext, *, require_flat: bool = False) -> Any
     try:
         flat = require_flat and not ctx.view._is_dynamic_groups  # those have no slices; the listing says so
         return ctx.target_view(require_flat=flat)
+    except PyMongoError:
+        raise
     except Exception as error:
-        if is_database_error(error):
-            raise
-        raise UsageError(
-            f"the samples cannot be told from the selection ({first_line(error)}): select anew"
-        ) from None
+        text = f"the samples cannot be told from the selection ({first_line(error)}): select anew"
+        raise UsageError(text) from None
 
 
-def say_images(ctx: foo.ExecutionContext, inputs: types.Object, verb: str) -> None:
+def say_images(ctx: ExecutionContext, inputs: types.Object, verb: str) -> None:
     """Say in a form how many images the work takes; the App adds the choice: dataset, view or selection."""
     taken, total = len(target_view(ctx)), len(ctx.dataset)
     text = f"all {total:,} images" if taken == total else f"{taken:,} of {total:,} images"
@@ -286,7 +290,7 @@ def say_images(ctx: foo.ExecutionContext, inputs: types.Object, verb: str) -> No
     inputs.view("taken", kind(label=f"{verb} {text if total != 1 else 'one image'}"))
 
 
-def images_of(ctx: foo.ExecutionContext, *fields: str) -> Any:
+def images_of(ctx: ExecutionContext, *fields: str) -> foc.SampleCollection:
     """Return the samples that the form is about; of groups, the slices of images that hold the fields.
 
     Slices count whether they are active or not.

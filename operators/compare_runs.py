@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.comparison import agreement_field
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, entry, images_of, say_images
+from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of, say_images
 from .forms.edits import finished
 from .forms.fields import cannot, choose, refuse
 from .params import Params
-from .running import read_again, run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
+from .running import read_again
 
 __all__ = ["CompareRuns"]
 
@@ -42,7 +38,7 @@ class CompareRuns(PseudoMaskOperator):
     seconds_an_image = 0.01
     apart = True
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add two runs, and the name of the field."""
         fields = list(finished(ctx))
         if len(fields) < 2:
@@ -59,15 +55,13 @@ class CompareRuns(PseudoMaskOperator):
         inputs.str("field", label="Field", description=text)
         params.field("field")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Compare the view, and return the scores."""
         from fiftyone_plugin.dataset.comparing import compare_runs
 
         a, b = _pair(ctx, params)
         view, field = images_of(ctx, a, b), params.field("field") or None
-        stored = yield from run_with_progress(
-            ctx, lambda progress: compare_runs(view, a, b, field, progress=progress), apart=True
-        )
+        stored = yield from self.run(ctx, lambda progress: compare_runs(view, a, b, field, progress=progress))
         summary = {
             "agreement": f"{stored.agreement:.1%}",
             "ari": round(stored.ari, 3),
@@ -82,20 +76,15 @@ class CompareRuns(PseudoMaskOperator):
             yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, view: foc.SampleCollection, a: str, b: str, field: str | None = None) -> Any:
+    def __call__(self, view: foc.SampleCollection, a: str, b: str, field: str | None = None) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, "first", "second")``.
 
-        Args:
-            view: dataset or view of images.
-            a: mask field of the first run.
-            b: mask field of the second run.
-            field: field for the agreement; ``None`` for ``<a>_vs_<b>_agreement``.
+        The field of the agreement is ``<a>_vs_<b>_agreement`` if not given.
         """
         return self.call(view, {"a": a, "b": b, "field": field or ""})
 
 
-def _pair(ctx: foo.ExecutionContext, params: Params) -> tuple[str, str]:
-    """Return the mask fields of the two runs."""
+def _pair(ctx: ExecutionContext, params: Params) -> tuple[str, str]:
     fields = list(finished(ctx))
     if len(fields) < 2:
         raise UsageError(TOO_FEW)

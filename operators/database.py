@@ -6,14 +6,21 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from pymongo.errors import ConnectionFailure, PyMongoError
+
 from fiftyone_plugin.common.text import shorten
 from fiftyone_plugin.errors import PseudoMaskError
 
-__all__ = ["DatabaseLost", "first_line", "in_words", "is_database_error"]
+__all__ = ["DatabaseLost", "first_line", "in_words"]
 
 logger = logging.getLogger(__name__)
 
 LINE = 200  # characters of another program's error
+SILENT = (
+    "FiftyOne's database does not answer. Masks that are done are safe in the folder of their run: start the "
+    "database (pseudomask doctor helps), reload this page, and do the same again"
+)
+REFUSED = "FiftyOne's database refused this ({}); masks that are done are safe in the folder of their run"
 
 
 class DatabaseLost(PseudoMaskError):
@@ -25,33 +32,11 @@ def in_words() -> Iterator[None]:
     """Turn errors of the database's client into one sentence; the log of the App's server has the rest."""
     try:
         yield
-    except Exception as error:
-        if not is_database_error(error):
-            raise
+    except PyMongoError as error:
         logger.warning("the database failed", exc_info=error)
+        lost = isinstance(error, ConnectionFailure)
         # without the chain: FiftyOne shows a person the whole of it
-        raise DatabaseLost(_database_sentence(error)) from None
-
-
-def is_database_error(error: BaseException) -> bool:
-    """Tell whether an error comes from the database's client."""
-    from pymongo.errors import PyMongoError
-
-    return isinstance(error, PyMongoError)
-
-
-def _database_sentence(error: BaseException) -> str:
-    from pymongo.errors import ConnectionFailure
-
-    if isinstance(error, ConnectionFailure):
-        return (
-            "FiftyOne's database does not answer. Masks that are done are safe in the folder of their run: "
-            "start the database (pseudomask doctor helps), reload this page, and do the same again"
-        )
-    return (
-        f"FiftyOne's database refused this ({first_line(error)}); masks that are done are safe in the folder "
-        "of their run"
-    )
+        raise DatabaseLost(SILENT if lost else REFUSED.format(first_line(error))) from None
 
 
 def first_line(error: BaseException) -> str:

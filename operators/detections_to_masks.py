@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, detections_made
 from .forms.fields import refuse, show_name
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["DetectionsToMasks"]
 
@@ -33,12 +27,12 @@ class DetectionsToMasks(EditOperator):
     listed = entry("Put edited detections back into pseudo-masks", "save_as", risk_level=RiskLevel.MEDIUM)
     title, done = "Put edited detections back", "Detections put back"
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images that have detections."""
         into = _chosen_detections(ctx, params, chosen_field(ctx, params))
         return SECONDS_AN_IMAGE * len(ctx.dataset.exists(into)) if into else 0.0
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the choice of detections."""
         made = detections_made(ctx, field)
         if made:
@@ -49,33 +43,27 @@ class DetectionsToMasks(EditOperator):
             inputs.view("none", types.Error(label=text))
             refuse(inputs, "field", text)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Put back, and return the counts."""
         from fiftyone_plugin.dataset.editing import detections_to_masks
 
         field = chosen_field(ctx, params)
         into = _chosen_detections(ctx, params, field)
+        done = yield from self.run(
+            ctx, lambda progress: detections_to_masks(ctx.dataset, field, into, progress=progress)
+        )
+        skipped = done.edit.summary["skipped"]
+        summary = {"field": field, "masks_changed": done.changed, "images_skipped": len(skipped)}
+        reasons = "; ".join(f"{id_}: {why}" for id_, why in list(skipped.items())[:LISTED])
+        new = ", ".join(map(show_name, done.edit.summary["new_classes"]))
+        more = {"new_classes": new, "why_images_were_skipped": reasons}
+        summary |= {name: text for name, text in more.items() if text}
+        return (yield from self.end_edit(ctx, summary))
 
-        def work(progress: Any) -> Any:
-            return detections_to_masks(ctx.dataset, field, into, progress=progress)
-
-        def summarize(done: Any) -> dict[str, Any]:
-            skipped = done.edit.summary["skipped"]
-            summary = {"field": field, "masks_changed": done.changed, "images_skipped": len(skipped)}
-            reasons = "; ".join(f"{id_}: {why}" for id_, why in list(skipped.items())[:LISTED])
-            new = ", ".join(map(show_name, done.edit.summary["new_classes"]))
-            more = {"new_classes": new, "why_images_were_skipped": reasons}
-            return {**summary, **{name: text for name, text in more.items() if text}}
-
-        return (yield from self.edit(ctx, work, summarize))
-
-    def __call__(self, samples: foc.SampleCollection, field: str, into: str | None = None) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str, into: str | None = None) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
-        Args:
-            samples: dataset or view; all samples with detections are put back.
-            field: mask field of a finished run.
-            into: field of the detections; ``None`` for ``<field>_detections``.
+        All samples with detections are put back; these are in ``<field>_detections`` if not given.
         """
         return self.call(samples, {"field": field, **({_into(field): into} if into else {})})
 
@@ -85,7 +73,7 @@ def _into(field: str) -> str:
     return f"{field}__detections"
 
 
-def _chosen_detections(ctx: foo.ExecutionContext, params: Params, field: str) -> str | None:
+def _chosen_detections(ctx: ExecutionContext, params: Params, field: str) -> str | None:
     """Return the field of detections that the form has, else the newest; ``None`` if none was made."""
     made = detections_made(ctx, field)
     return params.one_of(_into(field), made, made[-1]) if made else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone as fo
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.dataset.record import RunFields
@@ -14,15 +15,18 @@ from fiftyone_plugin.evaluation.geometry import BOUNDARY_TOLERANCE
 from fiftyone_plugin.evaluation.protocols import DEFAULT, PROTOCOLS
 from fiftyone_plugin.evaluation.report import format_markdown
 
-from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_images
-from .forms.fields import cannot, choose, describe_left_out, left_out_labels, refuse, segmentation_fields
+from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of, once, say_images
+from .forms.fields import (
+    cannot,
+    choose,
+    choose_noted,
+    describe_left_out,
+    left_out_labels,
+    refuse,
+    segmentation_fields,
+)
 from .params import Params
-from .running import run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
+from .running import show_masks
 
 __all__ = ["EvaluateMasks"]
 
@@ -45,7 +49,7 @@ class EvaluateMasks(PseudoMaskOperator):
         **left_out_labels("Images"),
     }
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
         fields = segmentation_fields(ctx.dataset)
         if len(fields) < 2:
@@ -58,33 +62,30 @@ class EvaluateMasks(PseudoMaskOperator):
         choose(inputs, "pred_field", fields, default=pred_field, label="Masks", description=what)
         choose(inputs, "gt_field", fields, default=gt_field, label="Ground truth", description=right)
         pred_field = params.one_of("pred_field", fields, pred_field)
-        _protocol(params, inputs)
-        inputs.str(
-            "eval_key",
-            default=free_key(ctx.dataset, pred_field),
-            label="Name",
-            description="The evaluation is kept under this name, and writes <name>_iou, _accuracy, _coverage",
+        explained = {protocol.name: protocol.explanation for protocol in PROTOCOLS.values()}
+        choose_noted(inputs, params, "protocol", explained, DEFAULT, "Protocol")
+        key = free_key(ctx.dataset, pred_field)
+        text = "The evaluation is kept under this name, and writes <name>_iou, _accuracy, _coverage"
+        inputs.str("eval_key", default=key, label="Name", description=text)
+        text = "Ground-truth ids to leave out, e.g. 255; empty: those without a name, if any has"
+        inputs.str("ignore", label="Ignored ids", description=text)
+        renamed = (
+            f"Adds {RunFields(pred_field).named}, the same masks under the names of the classes they match"
         )
-        inputs.str(
-            "ignore",
-            label="Ignored ids",
-            description="Ground-truth ids to leave out, e.g. 255; empty: those without a name, if any has",
-        )
-        named = RunFields(pred_field).named
         for name, label, text in (
             ("zero_is_class", "0 is a class", "Otherwise a predicted 0 means no label, and is an error"),
             ("resize", "Resize masks", "Bring masks of another size to the size of the ground truth"),
             ("boundary", "Boundary F", "Also score boundaries; slower"),
-            (
-                "rename",
-                "Rename classes by this matching",
-                f"Adds {named}, the same masks under the names of the classes they match",
-            ),
+            ("rename", "Rename classes by this matching", renamed),
         ):
             inputs.bool(name, default=False, label=label, description=text)
-        _check(ctx, inputs, params)
+        options = _options(ctx, params)
+        if options["pred_field"] == options["gt_field"]:
+            refuse(inputs, "gt_field", "this is the field that is evaluated: choose another one")
+        if params.text("eval_key") in ctx.dataset.list_evaluations():
+            refuse(inputs, "eval_key", "there is an evaluation of this name: choose another name")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Evaluate the view, and return the scores."""
         from fiftyone_plugin.dataset.naming import apply_mapping
         from fiftyone_plugin.evaluation import evaluate
@@ -92,46 +93,34 @@ class EvaluateMasks(PseudoMaskOperator):
         options = _options(ctx, params)
         view = images_of(ctx, options["pred_field"], options["gt_field"])
         rename = params.flag("rename")
-
-        def work(progress: Any) -> Any:
-            return evaluate(view, **options, progress=progress)
-
-        results = yield from run_with_progress(ctx, work)
-        named = None
-        if rename and results.mapping:
-            named = apply_mapping(view, options["pred_field"], results.mapping)
+        results = yield from self.run(ctx, lambda progress: evaluate(view, **options, progress=progress))
+        mapping = results.mapping if rename else None
         summary = {
             "eval_key": options["eval_key"],
             "report": format_markdown(results.evaluation),
-            "named": named,
-            **describe_left_out(getattr(results, "skipped", None)),
+            "named": apply_mapping(view, options["pred_field"], mapping) if mapping else None,
+            **describe_left_out(results.skipped),
         }
         if not ctx.delegated:
             yield from show_masks(ctx)  # before the window: what is drawn anew below it would bring it back
             yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
     def __call__(
-        self, view: foc.SampleCollection, pred_field: str, gt_field: str, eval_key: str, **params: Any
-    ) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(view, ...)``.
+        self, view: foc.SampleCollection, pred_field: str, gt_field: str, eval_key: str, **params: object
+    ) -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(view, ...)`` on two Segmentation fields.
 
-        Args:
-            view: dataset or view of images.
-            pred_field: Segmentation field that is evaluated.
-            gt_field: Segmentation field of ground truth.
-            eval_key: name of the evaluation.
-            params: other values of the form: ``protocol``, ``ignore``, ``zero_is_class``, ``resize``,
-                ``boundary``, ``rename``.
+        Values of the form: ``protocol``, ``ignore``, ``zero_is_class``, ``resize``, ``boundary``, ``rename``.
         """
-        return self.call(
-            view, params | {"pred_field": pred_field, "gt_field": gt_field, "eval_key": eval_key}
-        )
+        fields = {"pred_field": pred_field, "gt_field": gt_field}
+        return self.call(view, params | fields | {"eval_key": eval_key})
 
 
-def _guess(ctx: foo.ExecutionContext) -> tuple[str, str]:
-    return once(ctx, "guess", lambda: guess_fields(ctx.dataset, segmentation_fields(ctx.dataset)))
+@once
+def _guess(ctx: ExecutionContext) -> tuple[str, str]:
+    return guess_fields(ctx.dataset, segmentation_fields(ctx.dataset))
 
 
 def guess_fields(dataset: fo.Dataset, fields: list[str]) -> tuple[str, str]:
@@ -160,41 +149,23 @@ def free_key(dataset: fo.Dataset, field: str) -> str:
     return next(key for key in (stem, *(f"{stem}_{i}" for i in range(2, len(taken) + 3))) if key not in taken)
 
 
-def _protocol(params: Params, inputs: types.Object) -> None:
-    notes = {protocol.name: protocol.explanation for protocol in PROTOCOLS.values()}
-    chosen = PROTOCOLS[params.one_of("protocol", PROTOCOLS, DEFAULT)]
-    options = {"default": DEFAULT, "label": "Protocol", "description": chosen.explanation}
-    choose(inputs, "protocol", list(notes), notes=notes, **options)
-
-
-def _ignored(text: str) -> list[int] | None:
+def _ignored(params: Params) -> list[int] | None:
     """Return the ids of a text like ``0, 255``; ``None`` if it is empty.
 
     Raises:
-        UsageError: something else than ids.
+        UsageError: something else than ids; in a form this is noted.
     """
-    parts = text.replace(",", " ").split()
-    if not all(part.isascii() and part.isdigit() and len(part) <= ID_DIGITS for part in parts):
-        raise UsageError("ids are whole numbers from 0 on, separated by spaces")
-    return [int(part) for part in parts] or None
+    parts = params.text("ignore").replace(",", " ").split()
+    if all(part.isascii() and part.isdigit() and len(part) <= ID_DIGITS for part in parts):
+        return [int(part) for part in parts] or None
+    params.problems["ignore"] = "ids are whole numbers from 0 on, separated by spaces"
+    if not params.lenient:
+        raise UsageError(params.problems["ignore"])
+    return None
 
 
-def _check(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
-    """Mark inputs as invalid, with the reason, where the run would be refused."""
-    options = _options(ctx, params, checked=False)
-    if options["pred_field"] == options["gt_field"]:
-        refuse(inputs, "gt_field", "this is the field that is evaluated: choose another one")
-    key = params.text("eval_key")
-    if key and key in ctx.dataset.list_evaluations():
-        refuse(inputs, "eval_key", "there is an evaluation of this name: choose another name")
-    try:
-        _ignored(params.text("ignore"))
-    except UsageError as error:
-        refuse(inputs, "ignore", str(error))
-
-
-def _options(ctx: foo.ExecutionContext, params: Params, *, checked: bool = True) -> dict[str, Any]:
-    """Return the arguments of :func:`fiftyone_plugin.evaluate`; ``checked`` raises for ids that are none."""
+def _options(ctx: ExecutionContext, params: Params) -> dict[str, Any]:
+    """Return the arguments of :func:`fiftyone_plugin.evaluate`."""
     fields = segmentation_fields(ctx.dataset)
     if len(fields) < 2:
         raise UsageError(TOO_FEW)
@@ -205,7 +176,7 @@ def _options(ctx: foo.ExecutionContext, params: Params, *, checked: bool = True)
         "gt_field": params.one_of("gt_field", fields, gt_field),
         "eval_key": params.field("eval_key") or free_key(ctx.dataset, pred_field),
         "protocol": params.one_of("protocol", PROTOCOLS, DEFAULT),
-        "ignore": _ignored(params.text("ignore")) if checked else None,
+        "ignore": _ignored(params),
         "unlabelled": None if params.flag("zero_is_class") else 0,
         "resize": params.flag("resize"),
         "boundary": BOUNDARY_TOLERANCE if params.flag("boundary") else None,

@@ -7,11 +7,11 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import fiftyone as fo
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
@@ -19,14 +19,9 @@ from fiftyone_plugin.dataset.remembered import remembered
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
-from .base import Messages, PseudoMaskOperator, entry, images_of, once, say_images
-from .forms.fields import cannot, choose, first_reasons, refuse, segmentation_fields, show_name
+from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of, once, say_images
+from .forms.fields import cannot, choose, choose_noted, first_reasons, refuse, segmentation_fields, show_name
 from .params import Params
-from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["ExportMasks"]
 
@@ -60,8 +55,10 @@ class ExportMasks(PseudoMaskOperator):
         "download": "In your browser's downloads, without images",
     }
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
+        from fiftyone_plugin.formats.registry import formats
+
         fields = segmentation_fields(ctx.dataset)
         if not fields:
             cannot(inputs, "field", NO_FIELD)
@@ -69,7 +66,8 @@ class ExportMasks(PseudoMaskOperator):
         options = _Options.read(ctx, params)
         say_images(ctx, inputs, "Exports")
         choose(inputs, "field", fields, default=guess_field(ctx.dataset), label="Masks")
-        _format(params, inputs)
+        explained = {name: entry.description for name, entry in formats().items()}
+        choose_noted(inputs, params, "format", explained, DEFAULT_FORMAT, "Format")
         text = f"On the machine of the App's server; empty: {options.folder}"
         inputs.str("out", label="Folder", description=text)
         text = "Replace an earlier export in this folder"
@@ -96,37 +94,41 @@ class ExportMasks(PseudoMaskOperator):
         if options.named:
             _check_folder(inputs, options.folder, options.arguments["overwrite"])
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Export the view, and return what was written."""
         from fiftyone_plugin.formats import export
 
         options = _Options.read(ctx, params)
         view = images_of(ctx, options.field)
         view = view.match_tags(options.tag) if options.tag else view
-
-        def work(progress: Any) -> Any:
-            return export(view, options.field, out=options.folder, **options.arguments, progress=progress)
-
-        result = yield from run_with_progress(ctx, work)
-        summary = summarise(result)
+        result = yield from self.run(
+            ctx,
+            lambda progress: export(
+                view, options.field, out=options.folder, **options.arguments, progress=progress
+            ),
+        )
+        summary = {
+            "images": result.images,
+            "annotations": result.annotations,
+            "classes": len(result.categories),
+            "skipped": len(result.skipped),
+            "reasons": first_reasons(result.failed),
+            "folder": str(result.out),
+        }
         if not ctx.delegated:
             packed = pack_labels(result.out)
             if packed is not None:
                 url = f"data:application/zip;base64,{base64.b64encode(packed).decode('ascii')}"
                 summary["download"] = f"{result.out.name}.zip"
                 yield ctx.ops.browser_download(url, filename=summary["download"])
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, view: foc.SampleCollection, field: str, out: str, **params: Any) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(view, ...)``.
+    def __call__(self, view: foc.SampleCollection, field: str, out: str, **params: object) -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(view, field, out)`` with the folder of the export.
 
-        Args:
-            view: dataset or view of images.
-            field: Segmentation field.
-            out: folder of the export.
-            params: other values of the form: ``format``, ``overwrite``, ``images``, ``tag``, ``min_area``,
-                ``min_quality``, ``min_confidence``, ``val``, ``instances``.
+        Further values of the form: ``format``, ``overwrite``, ``images``, ``tag``, ``min_area``,
+        ``min_quality``, ``min_confidence``, ``val``, ``instances``.
         """
         return self.call(view, params | {"field": field, "out": str(out)})
 
@@ -149,7 +151,7 @@ class _Options:
     arguments: dict[str, Any]
 
     @classmethod
-    def read(cls, ctx: foo.ExecutionContext, params: Params) -> _Options:
+    def read(cls, ctx: ExecutionContext, params: Params) -> _Options:
         from fiftyone_plugin.formats.registry import formats
 
         fields = segmentation_fields(ctx.dataset)
@@ -172,11 +174,10 @@ class _Options:
         return cls(field, folder, bool(out), params.one_of("tag", _tags(ctx), ""), arguments)
 
 
-def _tags(ctx: foo.ExecutionContext) -> list[str]:
-    def find() -> list[str]:  # looks at every sample
-        return list(all_samples(ctx.dataset).distinct("tags"))
-
-    return once(ctx, "tags", lambda: remembered(ctx.dataset, "tags", find))
+@once
+def _tags(ctx: ExecutionContext) -> list[str]:
+    find = all_samples(ctx.dataset).distinct  # looks at every sample
+    return remembered(ctx.dataset, "tags", lambda: list(find("tags")))
 
 
 def default_folder(dataset: fo.Dataset, field: str, kind: str) -> Path:
@@ -187,18 +188,6 @@ def default_folder(dataset: fo.Dataset, field: str, kind: str) -> Path:
         folder = parent / f"{field}-{kind}-{number}"
         number += 1
     return folder
-
-
-def summarise(result: Any) -> dict[str, Any]:
-    """Return the counts of an export, JSON-serialisable."""
-    return {
-        "images": result.images,
-        "annotations": result.annotations,
-        "classes": len(result.categories),
-        "skipped": len(result.skipped),
-        "reasons": first_reasons(result.failed),
-        "folder": str(result.out),
-    }
 
 
 def pack_labels(folder: Path, limit: int = DOWNLOAD_BYTES) -> bytes | None:
@@ -221,15 +210,6 @@ def _is_media(folder: Path, parts: tuple[str, ...]) -> bool:
     """Tell whether a file of an export is an image; Hugging Face has a folder of them in every split."""
     hugging_face = parts[1:2] == ("image",) and (folder / parts[0] / "metadata.jsonl").is_file()
     return parts[0] in MEDIA_FOLDERS or hugging_face
-
-
-def _format(params: Params, inputs: types.Object) -> None:
-    from fiftyone_plugin.formats.registry import formats
-
-    known = {name: entry.description for name, entry in formats().items()}
-    chosen = known[params.one_of("format", known, DEFAULT_FORMAT)]
-    options = {"default": DEFAULT_FORMAT, "label": "Format", "description": chosen}
-    choose(inputs, "format", list(known), notes=known, **options)
 
 
 def _check_folder(inputs: types.Object, out: Path, overwrite: bool) -> None:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone as fo
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.editing.history import run_names
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, rows_of
 from .forms.fields import count_of, refuse, show_name
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["HideClasses"]
 
@@ -35,7 +30,7 @@ class HideClasses(EditOperator):
     title, done = "Hide classes", "Classes hidden"
     seconds_an_image = 0.004  # showing a class again reads the masks
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add a check box for every class."""
         names = run_names(ctx.dataset, field)
         images = {id_: row.images for row in rows_of(ctx, field) for id_ in row.ids}
@@ -43,36 +38,26 @@ class HideClasses(EditOperator):
         for id_, name in names.all.items():
             hidden = id_ in names.hidden
             shown = "hidden" if hidden else f"in {count_of(images.get(id_, 0))}"
-            inputs.bool(
-                _box(field, id_),
-                default=hidden,
-                label=f"Hide {show_name(name)}",
-                description=f"class {id_}, {shown}",
-            )
+            text, label = f"class {id_}, {shown}", f"Hide {show_name(name)}"
+            inputs.bool(_box(field, id_), default=hidden, label=label, description=text)
         if names.all and all(chosen.get(id_, id_ in names.hidden) for id_ in names.all):
             refuse(inputs, _box(field, next(iter(names.all))), "at least one class has to stay visible")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Hide and show, and return what is hidden now."""
         field = chosen_field(ctx, params)
         boxes = _boxes(params, field)
-
-        def summarize(samples: int) -> dict[str, Any]:
-            hidden = ", ".join(map(show_name, run_names(ctx.dataset, field).hidden.values()))
-            return {"field": field, "hidden": hidden or "none", "images_changed": samples}
-
-        return (yield from self.edit(ctx, lambda _: _set_hidden(ctx.dataset, field, boxes), summarize))
+        samples = yield from self.run(ctx, lambda _: _set_hidden(ctx.dataset, field, boxes))
+        hidden = ", ".join(map(show_name, run_names(ctx.dataset, field).hidden.values()))
+        summary = {"field": field, "hidden": hidden or "none", "images_changed": samples}
+        return (yield from self.end_edit(ctx, summary))
 
     def __call__(
         self, samples: foc.SampleCollection, field: str, hide: Iterable[int] = (), *, show: Iterable[int] = ()
-    ) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(dataset, field, [3, 5])``.
+    ) -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(dataset, field, [3, 5])``, on the whole dataset.
 
-        Args:
-            samples: dataset or view; classes belong to the whole dataset.
-            field: mask field of a finished run.
-            hide: classes to hide; those that are hidden already stay hidden.
-            show: hidden classes to show again.
+        Hidden classes stay hidden unless they are to be shown again.
         """
         boxes = {**{_box(field, id_): True for id_ in hide}, **{_box(field, id_): False for id_ in show}}
         return self.call(samples, {"field": field, **boxes})

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone as fo
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.formats.earlier import EarlierImport
 
-from .base import Messages, PseudoMaskOperator, entry, images_of
+from .base import Messages, Outcome, PseudoMaskOperator, entry, images_of
 from .forms.fields import (
     ask_overwrite,
     describe_left_out,
@@ -23,12 +24,7 @@ from .forms.fields import (
     there_is,
 )
 from .params import Params
-from .running import run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
+from .running import show_masks
 
 __all__ = ["ImportMasks"]
 
@@ -48,7 +44,7 @@ class ImportMasks(PseudoMaskOperator):
         "folder": "Masks",
     }
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add source and field; what is in the field may be replaced if an import has put it there."""
         text = "On the server: a COCO file, a VOC folder, or a folder of masks"
         inputs.str("source", label="Source", description=text)
@@ -66,7 +62,7 @@ class ImportMasks(PseudoMaskOperator):
         text = f"{field!r} exists: choose another name, or Overwrite"
         ask_overwrite(inputs, params, "field", text, "Replace an earlier import")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Import, and return what was read."""
         from fiftyone_plugin.formats import import_masks
 
@@ -77,35 +73,23 @@ class ImportMasks(PseudoMaskOperator):
         reason = _reason_to_keep(ctx.dataset, field) if ctx.dataset.has_sample_field(field) else ""
         if reason:
             raise UsageError(reason)
-
-        def work(progress: Any) -> Any:
-            return import_masks(view, source, field, overwrite=overwrite, progress=progress)
-
-        result = yield from run_with_progress(ctx, work)
+        result = yield from self.run(
+            ctx, lambda progress: import_masks(view, source, field, overwrite=overwrite, progress=progress)
+        )
         summary = {
             "matched": result.matched,
             "skipped": len(result.skipped),
             "reasons": first_reasons(result.skipped),
             "folder": str(result.out),
-            **describe_left_out(getattr(result, "lost", None)),
+            **describe_left_out(result.lost),
         }
-        if not ctx.delegated:
-            # before the window: what is drawn anew below it would bring it back
-            yield from show_masks(ctx, field)
-            yield self.show(ctx, summary)
-        return summary
+        # masks before the window: what is drawn anew below it would bring it back
+        return (yield from self.end(ctx, summary, show_masks(ctx, field)))
 
     def __call__(
         self, view: foc.SampleCollection, source: str, field: str = DEFAULT_FIELD, *, overwrite: bool = False
-    ) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(view, ...)``.
-
-        Args:
-            view: dataset or view of images.
-            source: COCO file, VOC folder or folder of masks.
-            field: field to write.
-            overwrite: write into a field that exists.
-        """
+    ) -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(view, source)`` of a COCO file, VOC folder or masks."""
         return self.call(view, {"source": str(source), "field": field, "overwrite": overwrite})
 
 

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone as fo
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.database import dataset_id
 from fiftyone_plugin.dataset.keys import run_key
 from fiftyone_plugin.dataset.record import RunFields, RunRecord, read_record
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, above_grid, entry
+from .base import Messages, Outcome, PseudoMaskOperator, entry
 from .forms.fields import ask_overwrite, count_of, refuse
-from .forms.lesson import add_lesson, lesson_values, read_lesson
-from .forms.machines import add_engine, engine_values, read_engine
+from .forms.lesson import ANEW, add_lesson, read_lesson
 from .forms.settings import (
     SHOWN,
+    add_engine,
     add_settings,
-    check_target,
+    describe_unfit,
     estimate_run,
     form_values,
-    in_a_line,
     labelled_view,
+    read_engine,
     read_settings,
-    summarise,
+    run_labelling,
 )
 from .params import Params
-from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
+from .running import DELEGATE_ABOVE_S
 
 __all__ = ["LabelDataset"]
 
@@ -46,22 +42,20 @@ class LabelDataset(PseudoMaskOperator):
     """Give every image a semantic pseudo-mask, without labels and without prompts."""
 
     listed = entry("Label dataset with pseudo-masks", "auto_awesome")
-    button = above_grid("Pseudo-masks: label these images")
+    button = "Pseudo-masks: label these images"
     title = "Label images with pseudo-masks"
     apart = True
     shown = SHOWN
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """What the estimate says."""
         return estimate_run(labelled_view(ctx), params)[1].seconds
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
-        reason = check_target(ctx)
         text = "New field for the masks; classes, coverage, quality and confidence go beside it"
         inputs.str("field", default=DEFAULT_FIELD, label="Field", description=text)
-        if reason:
-            inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
+        if reason := describe_unfit(ctx, inputs):
             refuse(inputs, "field", reason)
             return
         _check_field(ctx, inputs, params)
@@ -76,7 +70,7 @@ class LabelDataset(PseudoMaskOperator):
             add_settings(ctx, inputs, params)
         add_engine(inputs, params)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Label the view, and return the counts."""
         from fiftyone_plugin.dataset.labelling import label_dataset
 
@@ -87,14 +81,9 @@ class LabelDataset(PseudoMaskOperator):
         kept = _reason_to_keep(ctx.dataset, field)
         if kept:
             raise UsageError(kept)
-        result = yield from run_with_progress(
-            ctx, lambda progress: label_dataset(view, field, **settings, progress=progress), field=field
+        return run_labelling(
+            ctx, field, lambda progress: label_dataset(view, field, **settings, progress=progress)
         )
-        summary = summarise(field, result)
-        if in_app(ctx):
-            yield from show_masks(ctx, field)
-            yield ctx.ops.notify(in_a_line(summary), variant="success")
-        return summary
 
     def __call__(
         self,
@@ -111,7 +100,7 @@ class LabelDataset(PseudoMaskOperator):
         start: str | None = None,
         discover: int = 0,
         **settings: Any,
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         Args:
@@ -128,13 +117,13 @@ class LabelDataset(PseudoMaskOperator):
             discover: clusters that no labelled image shows and that stay, at most.
             settings: see :func:`~.forms.settings.form_values`.
         """
-        params = form_values(**settings) | engine_values(engine, address, workers)
-        params |= {"field": field, "overwrite": overwrite, "restart": restart}
-        params |= lesson_values(labels, start, discover)
+        params = form_values(**settings) | {"field": field, "overwrite": overwrite, "restart": restart}
+        params |= {"engine": engine, "address": address, "workers": workers}
+        params |= {"labels": labels, "start": start or ANEW, "discover": discover}
         return self.call(view, params, delegate=delegate)
 
 
-def _check_field(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+def _check_field(ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
     """Mark the field where the run would be refused; offer what else can be done with an earlier one."""
     field = params.field("field", DEFAULT_FIELD)
     record = read_record(ctx.dataset, run_key(field))

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.record import RunFields
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.images.listing import all_samples
 
-from .base import Messages, entry, target_view
+from .base import Messages, Outcome, entry, target_view
 from .forms.edits import EditOperator, chosen_field, detections_made
 from .forms.fields import ask_overwrite, refuse
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["MasksToDetections"]
 
@@ -38,22 +32,17 @@ class MasksToDetections(EditOperator):
     listed = entry("Edit pseudo-masks as detections", "edit")
     title, done = "Edit pseudo-masks as detections", "Regions as detections"
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images."""
         return SECONDS_AN_IMAGE * len(all_samples(target_view(ctx)))
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add samples, the new field, the smallest region."""
         inputs.view_target(ctx, action_description="Convert")
         default, key = RunFields(field).detections, _into(field)
         inputs.str(key, default=default, label="Field of the detections")
-        inputs.int(
-            "min_area",
-            default=MIN_AREA,
-            min=1,
-            label="Smallest region, pixels",
-            description="Smaller ones stay in the masks as they are",
-        )
+        text = "Smaller ones stay in the masks as they are"
+        inputs.int("min_area", default=MIN_AREA, min=1, label="Smallest region, pixels", description=text)
         name = params.field(key, default)
         params.whole("min_area", MIN_AREA, 1, MAX_AREA)
         if not ctx.dataset.has_sample_field(name):
@@ -64,31 +53,28 @@ class MasksToDetections(EditOperator):
         text = f"{name!r} exists: choose another name, or Overwrite"
         ask_overwrite(inputs, params, key, text, "Replace detections made earlier")
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Convert, and return the counts."""
         from fiftyone_plugin.dataset.editing import masks_to_detections
 
         field, view = chosen_field(ctx, params), all_samples(target_view(ctx))
         into = params.field(_into(field), RunFields(field).detections)
-        settings: dict[str, Any] = {
-            "min_area": params.whole("min_area", MIN_AREA, 1, MAX_AREA),
-            "overwrite": params.flag("overwrite"),
-        }
+        min_area, overwrite = params.whole("min_area", MIN_AREA, 1, MAX_AREA), params.flag("overwrite")
         if ctx.dataset.has_sample_field(into) and into not in detections_made(ctx, field):
             raise UsageError(f"field {into!r} was not made from {field!r}: choose another name")
-
-        def work(progress: Any) -> Any:
-            return masks_to_detections(view, field, into, **settings, progress=progress)
-
-        def summarize(done: Any) -> dict[str, Any]:
-            counts = {
-                "images": done.samples,
-                "detections": done.detections,
-                "masks_not_read": len(done.unread),
-            }
-            return {"field": done.field, **counts}
-
-        return (yield from self.edit(ctx, work, summarize, into))
+        done = yield from self.run(
+            ctx,
+            lambda progress: masks_to_detections(
+                view, field, into, min_area=min_area, overwrite=overwrite, progress=progress
+            ),
+        )
+        summary = {
+            "field": done.field,
+            "images": done.samples,
+            "detections": done.detections,
+            "masks_not_read": len(done.unread),
+        }
+        return (yield from self.end_edit(ctx, summary, into))
 
     def __call__(
         self,
@@ -98,20 +84,13 @@ class MasksToDetections(EditOperator):
         *,
         min_area: int = MIN_AREA,
         overwrite: bool = False,
-    ) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(view, field)``.
+    ) -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(view, field)`` with a view of the samples to correct.
 
-        Args:
-            samples: view of the samples to correct.
-            field: mask field of a finished run.
-            into: field for the detections; ``None`` for ``<field>_detections``.
-            min_area: fewest pixels of a region.
-            overwrite: replace detections made earlier.
+        Regions have ``min_area`` pixels or more; the detections go to ``<field>_detections`` if not given.
         """
-        into = into or RunFields(field).detections
-        return self.call(
-            samples, {"field": field, _into(field): into, "min_area": min_area, "overwrite": overwrite}
-        )
+        params = {"field": field, _into(field): into or RunFields(field).detections}
+        return self.call(samples, params | {"min_area": min_area, "overwrite": overwrite})
 
 
 def _into(field: str) -> str:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+import fiftyone.core.collections as foc
 import fiftyone.operators as foo
 
 from fiftyone_plugin.evaluation.fiftyone_metrics import METRICS, SegmentationMetric, score_of
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["METRIC_CLASSES", "ScoreMetric"]
 
@@ -21,7 +16,7 @@ class ScoreMetric(foo.EvaluationMetric):
     metric: SegmentationMetric
 
     @property
-    def config(self) -> Any:
+    def config(self) -> foo.EvaluationMetricConfig:
         """Name, label and direction."""
         config = foo.EvaluationMetricConfig(
             name=self.metric.name,
@@ -36,7 +31,7 @@ class ScoreMetric(foo.EvaluationMetric):
         config.kwargs["lower_is_better"] = self.metric.lower_is_better
         return config
 
-    def compute(self, samples: foc.SampleCollection, results: Any, **kwargs: Any) -> float | None:
+    def compute(self, samples: foc.SampleCollection, results: object, **kwargs: object) -> float | None:
         """Return the score, ``None`` where these results do not hold it."""
         return score_of(self.metric, results)
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.cluster_names import named_field
 from fiftyone_plugin.dataset.name_drafts import drafted
 from fiftyone_plugin.dataset.record import finished_run
 from fiftyone_plugin.runs.name_sheet import BACKGROUND
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, rows_of
 from .forms.fields import count_of, refuse, show_name
 from .params import Params
-from .running import in_app, run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
+from .running import in_app, show_masks
 
 __all__ = ["NameClasses"]
 
@@ -49,10 +46,8 @@ class NameClasses(EditOperator):
     }
     seconds_an_image = SECONDS_AN_IMAGE
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the new field, and say what the names make of the classes."""
-        from fiftyone.operators import types
-
         text = "The masks with names; deleting it takes them back"
         default = named_field(ctx.dataset, field)
         inputs.str("new_field", default=default, label="New field", description=text)
@@ -65,17 +60,17 @@ class NameClasses(EditOperator):
         described = f"{_listed(names)}. The others stay classes of their own"
         inputs.view("named", types.Notice(label=text, description=described if names else None))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Write the new field, and return the counts."""
         from fiftyone_plugin.dataset.cluster_names import name_classes
 
         field = chosen_field(ctx, params)
         new_field = params.field("new_field") or named_field(ctx.dataset, field)
         names = _names(params, field)
-        result = yield from run_with_progress(
+        result = yield from self.run(
             ctx,
             lambda progress: name_classes(ctx.dataset, field, names, new_field, progress=progress),
-            field=new_field,
+            new_field,
         )
         summary = {
             "field": new_field,
@@ -86,9 +81,8 @@ class NameClasses(EditOperator):
         }
         if in_app(ctx):
             yield from show_masks(ctx, new_field)
-            text = (
-                f"{summary['classes']} classes with names in {new_field!r}, {count_of(len(result.labelled))}"
-            )
+            images = count_of(len(result.labelled))
+            text = f"{summary['classes']} classes with names in {new_field!r}, {images}"
             yield ctx.ops.notify(text, variant="success")
         return summary
 
@@ -98,14 +92,10 @@ class NameClasses(EditOperator):
         field: str,
         names: Mapping[int, str] | None = None,
         new_field: str | None = None,
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, {1: "sky", 4: "sky"})``.
 
-        Args:
-            samples: the dataset, or any view of it.
-            field: mask field of a finished run.
-            names: class id -> name, beside those that were given in the panel.
-            new_field: field to fill; ``None`` for ``<field>_named``.
+        These names stand beside those given in the panel; the new field is ``<field>_named`` by default.
         """
         lines = {_line(field, id_): name for id_, name in (names or {}).items()}
         return self.call(samples, {"field": field, "new_field": new_field, **lines})
@@ -120,10 +110,6 @@ def _names(params: Params, field: str) -> dict[int, str]:
 
 
 def _listed(names: Mapping[int, str]) -> str:
-    """Return the names with the number of their classes."""
-    counts: dict[str, int] = {}
-    for name in names.values():
-        name = "background" if name.casefold() in BACKGROUND else name
-        counts[name] = counts.get(name, 0) + 1
+    counts = Counter("background" if each.casefold() in BACKGROUND else each for each in names.values())
     shown = [f"{show_name(name)} ({count})" for name, count in sorted(counts.items())]
     return ", ".join(shown[:LISTED]) + (", ..." if len(shown) > LISTED else "")

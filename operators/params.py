@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fiftyone_plugin.common.text import printable, shorten
 from fiftyone_plugin.dataset.keys import is_field_name
 from fiftyone_plugin.errors import UsageError
 
-__all__ = ["Params"]
+__all__ = ["Params", "finite"]
 
 LONGEST_TEXT = 4096  # characters of a text; no path may be longer
 LONGEST_FIELD = 100  # characters of a field's name; folders and further fields are named after it
@@ -36,8 +36,8 @@ class Params:
         problems: name -> what is wrong with its value.
     """
 
-    def __init__(self, values: Any, *, lenient: bool = False) -> None:
-        self.values: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
+    def __init__(self, values: object, *, lenient: bool = False) -> None:
+        self.values: Mapping[str, object] = values if isinstance(values, Mapping) else {}
         self.lenient = lenient
         self.problems: dict[str, str] = {}
 
@@ -78,7 +78,7 @@ class Params:
         value = self.values.get(name)
         if value is None:
             return default
-        number = self._finite(value)
+        number = finite(value)
         if number is None or number != int(number) or not low <= number <= high:
             return self._wrong(name, f"has to be a whole number from {low} to {high}", default)
         return int(number)
@@ -88,30 +88,23 @@ class Params:
         value = self.values.get(name)
         if value is None:
             return default
-        number = self._finite(value)
+        number = finite(value)
         if number is None or not low <= number <= high:
             return self._wrong(name, f"has to be a number from {low:g} to {high:g}", default)
         return float(number)
 
-    def flag(self, name: str, default: bool = False) -> bool:
-        """Return true or false."""
+    def flag(self, name: str) -> bool:
+        """Return true or false; false where there is none."""
         value = self.values.get(name)
-        if value is None:
-            return default
-        return value if isinstance(value, bool) else self._wrong(name, "has to be true or false", default)
+        if value is None or isinstance(value, bool):
+            return value is True
+        return self._wrong(name, "has to be true or false", False)
 
     def numbered(self, start: str) -> dict[int, str]:
         """Return number -> name of the values whose name is ``start`` and a number: a line a class."""
         names = [name for name in self.values if isinstance(name, str) and name.startswith(start)]
         ends = {name.removeprefix(start): name for name in names}
         return {int(end): name for end, name in ends.items() if end.isascii() and end.isdigit()}
-
-    @staticmethod
-    def _finite(value: Any) -> int | float | None:
-        """Return the value if it is a finite number; true and false are none."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        return value if isinstance(value, int) or math.isfinite(value) else None
 
     def _wrong(self, name: str, what: str, default: T) -> T:
         message = f"{printable(name)!r} {what}, not {_describe(self.values.get(name))}"
@@ -121,7 +114,14 @@ class Params:
         return default
 
 
-def _describe(value: Any) -> str:
+def finite(value: object) -> int | float | None:
+    """Return the value if it is a finite number; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def _describe(value: object) -> str:
     """Return a value as it is told in an error, in bounded length."""
     if isinstance(value, str):
         return repr(shorten(value, SHOWN))

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
+from fiftyone_plugin.common.skipped import Skipped
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.estimate import format_seconds
 
-from .base import Messages, PseudoMaskOperator, above_grid, entry
+from .base import Messages, Outcome, PseudoMaskOperator, entry
 from .forms.edits import finished
 from .forms.fields import block, choose, first_reasons
 from .forms.settings import (
     add_settings,
-    check_target,
+    describe_unfit,
     estimate_run,
     form_values,
     labelled_view,
     read_settings,
 )
 from .params import Params
-from .running import in_app, run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
+from .running import in_app
 
 __all__ = ["PreviewMasks"]
 
@@ -40,7 +37,7 @@ class PreviewMasks(PseudoMaskOperator):
     """Photo and mask side by side for a few images; writes nothing to the dataset."""
 
     listed = entry("Preview pseudo-masks", "preview", allow_delegated_execution=False)
-    button = above_grid("Pseudo-masks: preview on a few images")
+    button = "Pseudo-masks: preview on a few images"
     title, submit, done = "Preview pseudo-masks", "Preview", "Preview: nothing was written"
     shown: ClassVar[dict[str, str]] = {
         "picture": "",
@@ -50,37 +47,37 @@ class PreviewMasks(PseudoMaskOperator):
         "reasons": "Why images were left out",
     }
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the inputs; every value has a default."""
-        reason = check_target(ctx)
-        if reason:
-            inputs.view("unfit", types.Error(label="These samples cannot be labelled", description=reason))
+        if reason := describe_unfit(ctx, inputs):
             block(inputs, "source", reason)
             return
-        fit = _source(ctx, params) == FIT
+        runs = {run.key: run for run in finished(ctx).values()}
+        fit = params.one_of("source", [FIT, *runs], FIT) == FIT
         few = labelled_view(ctx).limit(min(len(ctx.selected), AT_MOST) or PREVIEW_IMAGES)
         seconds = estimate_run(few, params, fitted=not fit)[1].seconds
         text = f"About {format_seconds(seconds)}, less from the second time on. Nothing is written"
         inputs.view("shown", types.Notice(label=_shown(ctx), description=text))
-        runs = finished(ctx).values()
         if runs:
             choices = {FIT: "new settings, fitted to these images alone"}
-            choices |= {run.key: f"the model of {run.title}" for run in runs}
+            choices |= {key: f"the model of {run.title}" for key, run in runs.items()}
             choose(inputs, "source", choices, default=FIT, label="By")
         if fit:
             add_settings(ctx, inputs, params)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Label a few images, and return their picture."""
         from fiftyone_plugin.images.listing import list_view
         from fiftyone_plugin.runs.config import LabelConfig
         from fiftyone_plugin.runs.preview import preview
 
         items = [each.item for each in list_view(_few(ctx, labelled_view(ctx)))]
-        source = _source(ctx, params)
-        model = None if source == FIT else _model_of(ctx, source)
+        source, runs = params.text("source", FIT), {run.key: run for run in finished(ctx).values()}
+        if source not in (FIT, *runs):
+            raise UsageError(f"there is no finished run {source!r} on this dataset")
+        model = Path(runs[source].out) / "model" if source != FIT else None
         config = LabelConfig(jobs=1) if model else LabelConfig(**read_settings(params), jobs=1)
-        shown = yield from run_with_progress(
+        shown = yield from self.run(
             ctx, lambda progress: preview(items, config, model=model, progress=progress)
         )
         summary = {
@@ -88,13 +85,13 @@ class PreviewMasks(PseudoMaskOperator):
             "labelled": shown.labelled,
             "classes": shown.classes,
             "seconds": round(shown.seconds, 1),
-            "reasons": first_reasons(shown.skipped),
+            "reasons": first_reasons([Skipped(*each) for each in shown.skipped]),
         }
         if in_app(ctx):
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
-    def __call__(self, view: foc.SampleCollection, *, run: str | None = None, **settings: Any) -> Any:
+    def __call__(self, view: foc.SampleCollection, *, run: str | None = None, **settings: Any) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, ...)``.
 
         In a script, :func:`fiftyone_plugin.runs.preview.preview` returns the picture itself.
@@ -107,7 +104,7 @@ class PreviewMasks(PseudoMaskOperator):
         return self.call(view, {**form_values(**settings), "source": run or FIT})
 
 
-def _few(ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Any:
+def _few(ctx: ExecutionContext, view: foc.SampleCollection) -> foc.SampleCollection:
     """Return the selected samples, or else some that lie evenly over the view."""
     if ctx.selected:
         return view.select(ctx.selected).limit(AT_MOST)
@@ -116,23 +113,9 @@ def _few(ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Any:
     return view.select(ids[::step][:PREVIEW_IMAGES])
 
 
-def _shown(ctx: foo.ExecutionContext) -> str:
+def _shown(ctx: ExecutionContext) -> str:
     count = len(ctx.selected)
     if count:
         first = f"the first {AT_MOST} of " if count > AT_MOST else ""
         return f"Shows {first}the {count} selected sample{'' if count == 1 else 's'}"
     return "Shows a few images of the view; select samples to choose which"
-
-
-def _source(ctx: foo.ExecutionContext, params: Params) -> str:
-    """Return ``fit``, or the key of the run whose model is used."""
-    if not params.lenient:
-        return params.text("source", FIT)  # a run that is gone has a sentence of its own
-    return params.one_of("source", [FIT, *(run.key for run in finished(ctx).values())], FIT)
-
-
-def _model_of(ctx: foo.ExecutionContext, key: str) -> Path:
-    run = next((run for run in finished(ctx).values() if run.key == key), None)
-    if run is None:
-        raise UsageError(f"there is no finished run {key!r} on this dataset")
-    return Path(run.out) / "model"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone as fo
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.keys import reserved_fields
 from fiftyone_plugin.dataset.resuming import unfinished_runs
@@ -16,16 +16,11 @@ from fiftyone_plugin.dataset.summary import free_field
 from fiftyone_plugin.errors import UsageError
 from fiftyone_plugin.runs.estimate import format_seconds
 
-from .base import Messages, PseudoMaskOperator, above_grid, entry
+from .base import Messages, Outcome, PseudoMaskOperator, entry
 from .forms.fields import show_text
-from .forms.settings import SHOWN, estimate_run, in_a_line, labelled_view, summarise
+from .forms.settings import SHOWN, estimate_run, labelled_view, run_labelling
 from .params import Params
-from .running import DELEGATE_ABOVE_S, in_app, run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-    import fiftyone.core.collections as foc
-
+from .running import DELEGATE_ABOVE_S, in_app
 
 __all__ = ["QuickLabel"]
 
@@ -44,10 +39,10 @@ class QuickLabel(PseudoMaskOperator):
     """
 
     listed = entry("Label these images in one click", "bolt", dynamic=False)
-    button = above_grid("Pseudo-masks: label in one click", prompt=False)
+    button = "Pseudo-masks: label in one click"
     shown = SHOWN
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Label the view.
 
         A click has no form in which to choose: in the App, what would take too long is scheduled here, and
@@ -67,14 +62,14 @@ class QuickLabel(PseudoMaskOperator):
         finally:
             _clicked.discard(dataset)
 
-    def _label_or_schedule(self, ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Messages:
+    def _label_or_schedule(self, ctx: ExecutionContext, view: foc.SampleCollection) -> Messages:
         images, found = estimate_run(view, Params({}))
         if found.seconds > DELEGATE_ABOVE_S:
             return (yield from self._schedule(ctx, view, f"{images} images: {found}", found.origin))
         yield ctx.ops.notify(f"Labelling {images} images, about {format_seconds(found.seconds)}")
         return (yield from self._label(ctx, view))
 
-    def _label(self, ctx: foo.ExecutionContext, view: foc.SampleCollection) -> Messages:
+    def _label(self, ctx: ExecutionContext, view: foc.SampleCollection) -> Messages:
         """Go on with a click on the same images that was interrupted, or fill a new field."""
         field = _unfinished_field(ctx.dataset, view)
         if field is not None:
@@ -82,22 +77,16 @@ class QuickLabel(PseudoMaskOperator):
                 return (yield from self._label_into(ctx, view, field))
             except UsageError as error:  # it had other settings than a click has now
                 logger.info("%s is left as it is: %s", field, error)
-        return (yield from self._label_into(ctx, view, _next_field(ctx.dataset)))
+        taken = [*ctx.dataset.get_field_schema(), *reserved_fields(ctx.dataset.list_runs())]
+        return (yield from self._label_into(ctx, view, free_field(taken, STEM)))  # nothing is overwritten
 
-    def _label_into(self, ctx: foo.ExecutionContext, view: foc.SampleCollection, field: str) -> Messages:
+    def _label_into(self, ctx: ExecutionContext, view: foc.SampleCollection, field: str) -> Messages:
         from fiftyone_plugin.dataset.labelling import label_dataset
 
-        result = yield from run_with_progress(
-            ctx, lambda progress: label_dataset(view, field, progress=progress), field=field
-        )
-        summary = summarise(field, result)
-        if in_app(ctx):
-            yield from show_masks(ctx, field)
-            yield ctx.ops.notify(in_a_line(summary), variant="success")
-        return summary
+        return run_labelling(ctx, field, lambda progress: label_dataset(view, field, progress=progress))
 
     def _schedule(
-        self, ctx: foo.ExecutionContext, view: foc.SampleCollection, work: str, origin: str
+        self, ctx: ExecutionContext, view: foc.SampleCollection, work: str, origin: str
     ) -> Messages:
         """Queue this operator on the view, and say so where it stays to be read."""
         self.call(view, {}, delegate=True)
@@ -112,14 +101,9 @@ class QuickLabel(PseudoMaskOperator):
         yield ctx.ops.notify(f"{text}. A worker does it: {WORKER}", variant="info")
         return {}
 
-    def __call__(self, view: foc.SampleCollection) -> Any:
+    def __call__(self, view: foc.SampleCollection) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view)`` with a dataset or view of images."""
         return self.call(view, {})
-
-
-def _next_field(dataset: fo.Dataset) -> str:
-    """Return the name of the next field that a click fills, so that nothing is ever overwritten."""
-    return free_field([*dataset.get_field_schema(), *reserved_fields(dataset.list_runs())], STEM)
 
 
 def _unfinished_field(dataset: fo.Dataset, view: foc.SampleCollection) -> str | None:

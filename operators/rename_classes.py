@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
-from .base import Result, entry
+from .base import Outcome, Result, entry
 from .forms.edits import EditOperator, add_strip, chosen_field, rows_of
 from .forms.fields import count_of, refuse
 from .params import Params
 from .running import read_again
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["RenameClasses"]
 
@@ -42,25 +38,16 @@ class RenameClasses(EditOperator):
         "unread": "Images whose mask could not be read",
     }
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the masks that have to be written."""
         return SECONDS_AN_IMAGE * len(ctx.view) if params.flag("merge_ids") else 0.0
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add a line for every class."""
-        for name, label, text in (
-            (
-                "restore",
-                "Restore original names",
-                "Gives all classes the names that the run wrote; merged names come apart",
-            ),
-            (
-                "merge_ids",
-                "Merge in the masks too",
-                "Classes of one name also get one id in the masks, for whoever reads these",
-            ),
-        ):
-            inputs.bool(name, default=False, label=label, description=text)
+        text = "Gives all classes the names that the run wrote; merged names come apart"
+        inputs.bool("restore", default=False, label="Restore original names", description=text)
+        text = "Classes of one name also get one id in the masks, for whoever reads these"
+        inputs.bool("merge_ids", default=False, label="Merge in the masks too", description=text)
         if params.flag("restore"):
             return
         only = set(params.text("only").split(","))  # ids of the classes that the panel asks about
@@ -74,7 +61,7 @@ class RenameClasses(EditOperator):
             if params.values.get(key) is not None and not params.text(key):
                 refuse(inputs, key, f"class {id_} needs a name")
 
-    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
+    def result(self, ctx: ExecutionContext, params: Params) -> Result:
         """Rename, and return the counts."""
         from fiftyone_plugin.dataset.editing import merge_same_names
         from fiftyone_plugin.dataset.editing.names import class_names, rename_classes, restore_names
@@ -105,15 +92,10 @@ class RenameClasses(EditOperator):
         *,
         restore: bool = False,
         merge_ids: bool = False,
-    ) -> Any:
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, {1: "sky"})``.
 
-        Args:
-            samples: dataset or view.
-            field: mask field of a finished run.
-            names: class id -> new name.
-            restore: give back the names that the run wrote instead.
-            merge_ids: give classes of one name one id in the masks, too.
+        Or ``restore`` the names that the run wrote; ``merge_ids``: one id in the masks, too, for one name.
         """
         lines = {_line(field, id_): name for id_, name in (names or {}).items()}
         return self.call(samples, {"field": field, "restore": restore, "merge_ids": merge_ids, **lines})

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
-
+from fiftyone_plugin.dataset.record import RunRecord
+from fiftyone_plugin.dataset.resuming import done_of, unfinished_runs
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, entry, once
+from .base import Messages, Outcome, PseudoMaskOperator, entry, once
 from .forms.fields import block, choose
-from .forms.settings import SHOWN, in_a_line, summarise
+from .forms.settings import SHOWN, run_labelling
 from .params import Params
-from .running import in_app, run_with_progress, show_masks
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["ResumeRun"]
 
@@ -34,18 +29,14 @@ class ResumeRun(PseudoMaskOperator):
     apart = True
     shown = SHOWN
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images that are left."""
-        from fiftyone_plugin.dataset.resuming import done_of
-
         run = _waiting(ctx).get(params.text("field"))
         done, images = done_of(run) if run is not None else (0, None)
         return SECONDS_AN_IMAGE * ((images or len(ctx.dataset)) - done)
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Offer the runs that wait, and say how far they are."""
-        from fiftyone_plugin.dataset.resuming import done_of
-
         runs = _waiting(ctx)
         if not runs:
             inputs.view("none", types.Notice(label=NOTHING.capitalize()))
@@ -57,7 +48,7 @@ class ResumeRun(PseudoMaskOperator):
         text = f"{done:,} of {images:,} masks are done" if images else "No mask is done yet"
         inputs.view("done", types.Notice(label=text, description="Its images and settings are used"))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Label the images that are left, and return the counts."""
         from fiftyone_plugin.dataset.resuming import resume_run
 
@@ -65,21 +56,13 @@ class ResumeRun(PseudoMaskOperator):
         field = params.text("field") or next(iter(runs), "")
         if not field:
             raise UsageError(NOTHING)
-        result = yield from run_with_progress(
-            ctx, lambda progress: resume_run(ctx.dataset, field, progress=progress), field=field
-        )
-        summary = summarise(field, result)
-        if in_app(ctx):
-            yield from show_masks(ctx, field)
-            yield ctx.ops.notify(in_a_line(summary), variant="success")
-        return summary
+        return run_labelling(ctx, field, lambda progress: resume_run(ctx.dataset, field, progress=progress))
 
-    def __call__(self, view: foc.SampleCollection, field: str, *, delegate: bool = False) -> Any:
+    def __call__(self, view: foc.SampleCollection, field: str, *, delegate: bool = False) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)`` with the field that the run fills."""
         return self.call(view, {"field": field}, delegate=delegate)
 
 
-def _waiting(ctx: foo.ExecutionContext) -> dict[str, Any]:
-    from fiftyone_plugin.dataset.resuming import unfinished_runs
-
-    return once(ctx, "unfinished", lambda: unfinished_runs(ctx.dataset))
+@once
+def _waiting(ctx: ExecutionContext) -> dict[str, RunRecord]:
+    return unfinished_runs(ctx.dataset)

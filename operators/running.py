@@ -8,30 +8,28 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TypedDict, TypeVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone as fo
+from fiftyone.operators import ExecutionContext
 
 from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.common.progress import CallbackProgress, Progress
 from fiftyone_plugin.dataset.busy import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import DatabaseLost
-from .forms.fields import show_text
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-
+from .forms.fields import problem_output
 
 __all__ = [
     "DELEGATE_ABOVE_S",
     "LEAVING_S",
     "LEAVING_TRIES",
+    "StageState",
     "describe_stage",
     "end_work",
-    "execution_options",
     "has_view",
     "in_app",
     "is_labelling",
@@ -48,6 +46,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DELEGATE_ABOVE_S = 300.0
 """Work of more seconds than this is scheduled unless a person wants it otherwise: half the App's limit."""
@@ -66,16 +65,7 @@ BEGINS = "Begins"
 REFUSED, STOPPED, FAILED = "This cannot be done", "Stopped, and kept what is done", "This failed"
 
 
-def execution_options(seconds: float) -> Any:
-    """Offer both ways of execution, and first the one that fits work of so many seconds."""
-    return foo.ExecutionOptions(
-        allow_immediate_execution=True,
-        allow_delegated_execution=True,
-        default_choice_to_delegated=seconds > DELEGATE_ABOVE_S,
-    )
-
-
-def in_app(ctx: foo.ExecutionContext) -> bool:
+def in_app(ctx: ExecutionContext) -> bool:
     """Tell whether a person waits for this execution in the App: neither delegated nor called from Python."""
     return not ctx.delegated and "operator_uri" in ctx.request_params  # the App's requests name it
 
@@ -107,32 +97,28 @@ def end_work(dataset: str) -> None:
     _working.pop(dataset, None)
 
 
-def show_colours(ctx: foo.ExecutionContext) -> Any:
+def show_colours(ctx: ExecutionContext) -> object:
     """Return the request that paints this session's masks as the dataset has it saved."""
     from fiftyone_plugin.dataset.colours import saved_scheme
 
     return ctx.trigger("set_color_scheme", saved_scheme(ctx.dataset))
 
 
-def has_view(ctx: foo.ExecutionContext) -> bool:
+def has_view(ctx: ExecutionContext) -> bool:
     """Tell whether the App shows a view, saved or not, instead of the whole dataset."""
     return bool(ctx.request_params.get("view_name") or ctx.request_params.get("view"))
 
 
-def show_anew(ctx: foo.ExecutionContext, *fields: str, tries: int = 0, read: bool = False) -> Any:
-    """Return the request that looks whether the App shows what it was told to, see :mod:`.show_anew`.
+def show_anew(ctx: ExecutionContext, *fields: str, tries: int = 0, read: bool = False) -> object:
+    """Return the request that looks whether the App shows these fields, see :mod:`.show_anew`.
 
-    Args:
-        ctx: FiftyOne's execution context.
-        fields: those to be shown.
-        tries: how often it was looked.
-        read: read the dataset again once the App shows all of it.
+    ``tries`` is how often it was looked; with ``read``, the App reads the dataset again once it shows it all.
     """
     params = {"fields": list(fields), "tries": tries, "read": read}
     return ctx.trigger(f"{PLUGIN_NAME}/show_anew", params)
 
 
-def read_again(ctx: foo.ExecutionContext) -> list[Any]:
+def read_again(ctx: ExecutionContext) -> list[object]:
     """Return the messages that have the App read the dataset again; from a view that is gone it goes back.
 
     Loading the page of a saved view that is gone breaks the App, where there are other saved views: the
@@ -144,7 +130,7 @@ def read_again(ctx: foo.ExecutionContext) -> list[Any]:
     return [ctx.ops.reload_dataset()]
 
 
-def is_view_gone(ctx: foo.ExecutionContext) -> bool:
+def is_view_gone(ctx: ExecutionContext) -> bool:
     """Tell whether the App shows a saved view that was deleted."""
     view = ctx.request_params.get("view_name")
     try:
@@ -153,7 +139,7 @@ def is_view_gone(ctx: foo.ExecutionContext) -> bool:
         return False
 
 
-def show_masks(ctx: foo.ExecutionContext, *fields: str) -> Generator[Any, None, None]:
+def show_masks(ctx: ExecutionContext, *fields: str) -> Generator[object, None, None]:
     """Yield the messages that show what was just written, and masks in their colours; fields, if given."""
     for field in fields:
         _labelling[ctx.dataset.name, field] = time.monotonic()
@@ -170,55 +156,50 @@ def show_masks(ctx: foo.ExecutionContext, *fields: str) -> Generator[Any, None, 
 
 
 def run_with_progress(
-    ctx: foo.ExecutionContext, work: Callable[[Any], Any], *, field: str = "", apart: bool = False
-) -> Generator[Any, None, Any]:
-    """Run ``work(progress)``; a generator that returns what ``work`` returned.
+    ctx: ExecutionContext, work: Callable[[Progress], T], *, field: str = "", apart: bool = False
+) -> Generator[object, None, T]:
+    """Run ``work(progress)``; a generator that returns what it returned.
 
     In an immediate run the work goes on in a thread. The panel shows how far a run of masks is: the App's own
     window would come back with every message and take the keyboard; it is left to work that has its form
     open. A delegated run has no App, its progress is stored with the operation. Work in the App ends with
-    :class:`RunStopped` before the App's limit is reached, a delegated run when its
-    operation is marked as failed (``fiftyone delegated fail``).
+    :class:`RunStopped` before the App's limit is reached, a delegated run when its operation is marked as
+    failed (``fiftyone delegated fail``).
 
-    Args:
-        ctx: FiftyOne's execution context.
-        work: called with a :class:`fiftyone_plugin.common.progress.CallbackProgress`.
-        field: mask field of a run, which notes in its own folder how far it is: the panel looks there.
-        apart: the form has closed; the panel is told how far it is, see :func:`work_of`.
+    A run that fills a ``field`` of masks notes in its own folder how far it is: the panel looks there. Of
+    work ``apart`` from a form, which has closed, the panel is told, see :func:`work_of`.
     """
-    from fiftyone_plugin.common.progress import CallbackProgress
+    describe, apart = _describer(), apart and in_app(ctx)
+    check = _cancelled(ctx) if ctx.delegated else _deadline(ctx)
+    states: queue.Queue[StageState | None] = queue.Queue()
+    outcome: Future[T] = Future()
 
-    describe, apart = _Describer(), apart and in_app(ctx)
+    def tell(stage: str, done: int, total: int | None) -> None:
+        check()
+        state = describe(stage, done, total)
+        if ctx.delegated:
+            ctx.set_progress(**state)
+        else:
+            states.put(state)
+
     if ctx.delegated:
-        check = _Cancelled(ctx)
-
-        def store(*state: Any) -> None:
-            check()
-            ctx.set_progress(**describe(*state))
-
-        return work(CallbackProgress(store, INTERVAL_S))
+        return work(CallbackProgress(tell, INTERVAL_S))
         yield  # a generator in both modes
-    check_time = _Deadline(ctx)
-    states: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    outcome: dict[str, Any] = {}
-
-    def tell(*state: Any) -> None:
-        check_time()
-        states.put(describe(*state))
 
     def target() -> None:
         try:
             with nullcontext() if field else alone(ctx.dataset.name):
-                outcome["result"] = work(CallbackProgress(tell, INTERVAL_S))
+                result = work(CallbackProgress(tell, INTERVAL_S))
+            outcome.set_result(result)
         except BaseException as error:  # handed over to the operator's own thread below
-            outcome["error"] = error
+            outcome.set_exception(error)
         finally:
             states.put(None)
 
     thread = threading.Thread(target=target, name="pseudomask", daemon=True)
     begun, mine = False, (ctx.dataset.name, field)
     if field:
-        _working.pop(ctx.dataset.name, None)
+        end_work(ctx.dataset.name)
     _labelling[mine] = math.inf
     thread.start()
     try:
@@ -232,139 +213,125 @@ def run_with_progress(
                 yield ctx.ops.open_panel(PANEL, is_active=True, layout="horizontal")
     finally:
         _labelling[mine] = time.monotonic()
-    thread.join()
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["result"]
+    return outcome.result()
 
 
-def stream_or_run(ctx: foo.ExecutionContext, steps: Generator[Any, None, dict[str, Any]]) -> Any:
+def stream_or_run(ctx: ExecutionContext, steps: Generator[object, None, object]) -> object:
     """Give FiftyOne what it can use of an operator's steps: a stream for the App, a result when delegated.
 
     The value that a generator returns would not be stored with a delegated operation. In the App an error
     ends the stream with its message; from Python and in a delegated operation it is raised.
-
-    Args:
-        ctx: FiftyOne's execution context.
-        steps: yields messages for the App and returns the operator's result.
     """
     if in_app(ctx):
         return _told(ctx, steps)
     if not ctx.delegated:
         return steps
-    result: list[dict[str, Any]] = []
-
-    def collect() -> Generator[Any, None, None]:
-        result.append((yield from steps))
-
-    for _ in collect():
-        pass
-    return result[0]
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value
 
 
-def _told(
-    ctx: foo.ExecutionContext, steps: Generator[Any, None, dict[str, Any]]
-) -> Generator[Any, None, None]:
+def _told(ctx: ExecutionContext, steps: Generator[object, None, object]) -> Generator[object, None, None]:
     """Stream the steps; an exception would only cut the stream, so it is told instead."""
     try:
         yield from steps
     except UsageError as error:  # nothing has begun
-        yield from tell_problem(ctx, REFUSED, str(error))
+        yield from _problem(ctx, REFUSED, str(error))
     except PseudoMaskError as error:
         from fiftyone_plugin.runs.stopping import RunStopped
 
-        yield from tell_problem(ctx, STOPPED if isinstance(error, RunStopped) else REFUSED, str(error))
+        yield from _problem(ctx, STOPPED if isinstance(error, RunStopped) else REFUSED, str(error))
         if not isinstance(error, DatabaseLost):  # it would show the App's own page of errors
             yield from read_again(ctx)
     except Exception as error:
         logger.exception("%s failed", ctx.operator_uri)
         text = f"{type(error).__name__}: {error}. The log of the App's server has more"
-        yield from tell_problem(ctx, FAILED, text)
+        yield from _problem(ctx, FAILED, text)
         yield from read_again(ctx)
     finally:
         end_work(ctx.dataset_name)
 
 
-def tell_problem(ctx: foo.ExecutionContext, title: str, text: str) -> Generator[Any, None, None]:
-    """Show a problem where the result would be."""
-    outputs = types.Object()
-    outputs.view("problem", types.Warning(label=title, description=text))
-    shown = show_text(types.Property(outputs, view=types.View(label="Pseudo-masks")))
-    yield ctx.ops.show_output(shown.to_json(), {})
-    yield ctx.ops.notify(text, variant="error")
+def _problem(ctx: ExecutionContext, title: str, text: str) -> list[object]:
+    """Return the messages that show a problem where the result would be."""
+    shown = problem_output(title, text).to_json()
+    return [ctx.ops.show_output(shown, {}), ctx.ops.notify(text, variant="error")]
 
 
 # ---------------------------------------------------------------------- ending early
 
 
-class _Deadline:
-    """Raises once the time that the App leaves an operator is nearly over; never outside the App."""
+def _deadline(ctx: ExecutionContext) -> Callable[[], None]:
+    """Return what raises once the time that the App leaves an operator is nearly over; never outside it."""
+    limit = fo.config.operator_timeout
+    end = time.monotonic() + SAFE_SHARE * limit if in_app(ctx) and limit else math.inf
 
-    def __init__(self, ctx: foo.ExecutionContext) -> None:
-        import fiftyone as fo
-
-        limit = fo.config.operator_timeout
-        self.limit = limit
-        self.end = time.monotonic() + SAFE_SHARE * limit if in_app(ctx) and limit else float("inf")
-
-    def __call__(self) -> None:
-        if time.monotonic() > self.end:
+    def check() -> None:
+        if time.monotonic() > end:
             from fiftyone_plugin.runs.stopping import RunStopped
 
             raise RunStopped(
-                f"stopped ahead of the App's limit of {self.limit:.0f} s for work that is not scheduled"
+                f"stopped ahead of the App's limit of {limit:.0f} s for work that is not scheduled"
             )
 
+    return check
 
-class _Cancelled:
-    """Raises once a delegated operation is no longer wanted: ``fiftyone delegated fail`` marks it."""
 
-    def __init__(self, ctx: foo.ExecutionContext) -> None:
-        self.operation = ctx.request_params.get("run_doc")
-        self.looked = time.monotonic()
+def _cancelled(ctx: ExecutionContext) -> Callable[[], None]:
+    """Return what raises once a delegated operation is unwanted: ``fiftyone delegated fail`` marks it."""
+    operation, looked = ctx.request_params.get("run_doc"), time.monotonic()
 
-    def __call__(self) -> None:
-        if self.operation is None or time.monotonic() - self.looked < INTERVAL_S:
+    def check() -> None:
+        nonlocal looked
+        if operation is None or time.monotonic() - looked < INTERVAL_S:
             return
         from fiftyone.operators.delegated import DelegatedOperationService
         from fiftyone.operators.executor import ExecutionRunState
 
-        self.looked = time.monotonic()
-        document = DelegatedOperationService().get(self.operation)
+        looked = time.monotonic()
+        document = DelegatedOperationService().get(operation)
         if document is None or document.run_state == ExecutionRunState.FAILED:
             from fiftyone_plugin.runs.stopping import RunStopped
 
             raise RunStopped("the operation was marked as failed, or deleted")
 
+    return check
+
 
 # ---------------------------------------------------------------------- describing
 
 
-class _Describer:
-    """Turns a stage's counts into a share and a line with rate and time left."""
+class StageState(TypedDict):
+    """The share of a stage that is done, and a line with its rate and the time left."""
 
-    def __init__(self) -> None:
-        self.stage = ""
-        self.start = 0.0
+    progress: float
+    label: str
 
-    def __call__(self, stage: str, done: int, total: int | None) -> dict[str, Any]:
+
+def _describer() -> Callable[[str, int, int | None], StageState]:
+    """Return what turns a stage's counts into its state."""
+    begun = "", 0.0
+
+    def describe(stage: str, done: int, total: int | None) -> StageState:
+        nonlocal begun
         now = time.monotonic()
-        if stage != self.stage or not done:
-            self.stage, self.start = stage, now
-        return describe_stage(stage, done, total, now - self.start)
+        if stage != begun[0] or not done:
+            begun = stage, now
+        return describe_stage(stage, done, total, now - begun[1])
+
+    return describe
 
 
-def describe_stage(stage: str, done: int, total: int | None, seconds: float) -> dict[str, Any]:
-    """Return the share of a stage that is done, and a line with its rate and the time left."""
+def describe_stage(stage: str, done: int, total: int | None, seconds: float) -> StageState:
+    """Describe a stage that has run for so many seconds."""
     label = f"{stage}: {done:,}" + (f" of {total:,}" if total else "")
     if done and seconds >= RATE_AFTER_S:
-        label += f", {_rate(done / seconds)}"
+        rate = done / seconds
+        label += f", {rate:.1f} a second" if rate >= 1 else f", {1 / rate:.1f} s each"
         if total and done < total:
             from fiftyone_plugin.runs.estimate import format_seconds
 
             label += f", {format_seconds(seconds / done * (total - done))} left"
     return {"progress": min(1.0, done / total) if total else 0.0, "label": label}
-
-
-def _rate(per_second: float) -> str:
-    return f"{per_second:.1f} a second" if per_second >= 1 else f"{1 / per_second:.1f} s each"

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import fiftyone as fo
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.frames import HIGHEST_RATE, free_name
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, PseudoMaskOperator, entry, target_view
+from .base import Messages, Outcome, PseudoMaskOperator, entry, target_view
 from .forms.fields import describe_left_out, left_out_labels, show_name
 from .params import Params
-from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SampleFrames"]
 
@@ -40,7 +35,7 @@ class SampleFrames(PseudoMaskOperator):
     seconds_an_image = 2.0
     apart = True
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the rate, and the name of the new dataset."""
         if target_view(ctx).media_type != "video":
             raise UsageError("these samples are no videos: they can be labelled as they are")
@@ -52,15 +47,13 @@ class SampleFrames(PseudoMaskOperator):
         if fo.dataset_exists(params.text("name") or name):
             params.problems["name"] = "There is a dataset of this name: choose another one"
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Sample, open the new dataset, and return what was made."""
         from fiftyone_plugin.dataset.frames import sample_frames
 
         rate, name = params.number("rate", 1.0, 1e-3, HIGHEST_RATE), params.text("name") or None
         view = target_view(ctx)
-        made = yield from run_with_progress(
-            ctx, lambda progress: sample_frames(view, rate, name, progress), apart=True
-        )
+        made = yield from self.run(ctx, lambda progress: sample_frames(view, rate, name, progress))
         summary = {
             "dataset": show_name(made.dataset.name),
             "frames": len(made.dataset),
@@ -72,12 +65,6 @@ class SampleFrames(PseudoMaskOperator):
             yield ctx.ops.open_dataset(made.dataset.name)
         return summary
 
-    def __call__(self, samples: foc.SampleCollection, rate: float = 1.0, name: str = "") -> Any:
-        """Run from Python: ``foo.get_operator(uri)(dataset)``.
-
-        Args:
-            samples: dataset or view of videos.
-            rate: frames a second.
-            name: of the new dataset; empty for ``<dataset>-frames``.
-        """
+    def __call__(self, samples: foc.SampleCollection, rate: float = 1.0, name: str = "") -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(dataset)`` of videos, into ``<dataset>-frames``."""
         return self.call(samples, {"rate": rate, "name": name})

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, finished, rows_of
 from .forms.fields import choose, show_name
 from .params import Params
-from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SaveOntology"]
 
@@ -34,11 +29,11 @@ class SaveOntology(EditOperator):
     submit = "Save"
     shown: ClassVar[dict[str, str]] = {"ontology": "Name", "classes": "Classes", "version": "Version"}
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the masks that groups are counted in."""
         return 0.01 * len(ctx.dataset) if _coarse(ctx, params) else 0.0
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the name, and the run of the groups."""
         text = "Letters, digits, spaces and -_; empty: dataset and masks"
         inputs.str("name", label="Name", description=text)
@@ -49,36 +44,32 @@ class SaveOntology(EditOperator):
             choose(inputs, "coarse", [NONE, *others], default=NONE, label="Groups", description=text)
             _coarse(ctx, params)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Save, and return what was saved."""
         from fiftyone_plugin.dataset.ontology import save_ontology
 
         field, name, coarse = chosen_field(ctx, params), params.text("name") or None, _coarse(ctx, params)
-        saved = yield from run_with_progress(
-            ctx, lambda _: save_ontology(ctx.dataset, field, coarse=coarse, name=name), apart=True
+        saved = yield from self.run(
+            ctx, lambda _: save_ontology(ctx.dataset, field, coarse=coarse, name=name)
         )
         summary = {
             "ontology": show_name(saved.name.removesuffix("-classes")),
             "classes": len({row.name for row in rows_of(ctx, field)}),
             "version": saved.version,
         }
-        if not ctx.delegated:
-            yield self.tell(ctx, summary)
-        return summary
+        return (yield from self.end(ctx, summary))
 
-    def __call__(self, samples: foc.SampleCollection, field: str, name: str = "", coarse: str = NONE) -> Any:
+    def __call__(
+        self, samples: foc.SampleCollection, field: str, name: str = "", coarse: str = NONE
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
-        Args:
-            samples: the dataset, or any view of it.
-            field: mask field of a finished run.
-            name: of the ontology; empty for dataset and field.
-            coarse: mask field of a run with fewer classes, whose classes become groups.
+        Named after dataset and field if not given; the classes of the run ``coarse`` become groups.
         """
         return self.call(samples, {"field": field, "name": name, "coarse": coarse})
 
 
-def _coarse(ctx: foo.ExecutionContext, params: Params) -> str | None:
+def _coarse(ctx: ExecutionContext, params: Params) -> str | None:
     """Return the mask field of the run whose classes become groups."""
     chosen = params.one_of("coarse", [NONE, *finished(ctx)], NONE)
     return None if chosen == NONE else chosen

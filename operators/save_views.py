@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext
 
 from fiftyone_plugin.dataset.keys import run_key
 
-from .base import Result, entry
+from .base import Outcome, Result, entry
 from .forms.edits import EditOperator, chosen_field
 from .params import Params
 from .running import read_again
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SaveViews"]
 
@@ -35,7 +32,7 @@ class SaveViews(EditOperator):
     title, done = "Save views of pseudo-masks", "Views saved"
     shown: ClassVar[dict[str, str]] = {"field": "Masks", "views": "Saved views"}
 
-    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
+    def result(self, ctx: ExecutionContext, params: Params) -> Result:
         """Save the views."""
         from fiftyone_plugin.dataset.labelling import create_views
 
@@ -45,6 +42,6 @@ class SaveViews(EditOperator):
             read_again(ctx)
         return {"field": field, "views": ", ".join(names.values())}
 
-    def __call__(self, samples: foc.SampleCollection, field: str) -> Any:
+    def __call__(self, samples: foc.SampleCollection, field: str) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)`` with the field of a finished run."""
         return self.call(samples, {"field": field})

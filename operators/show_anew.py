@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-import fiftyone.operators as foo
+from fiftyone.operators import ExecutionContext
 
-from .base import PseudoMaskOperator, entry
+from .base import PseudoMaskOperator, Result, entry
 from .params import Params
 from .running import LEAVING_S, LEAVING_TRIES, has_view, show_anew, show_colours
 
@@ -31,7 +30,7 @@ class ShowAnew(PseudoMaskOperator):
         execute_as_generator=False,
     )
 
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
+    def execute(self, ctx: ExecutionContext) -> Result:
         """Do what is left to do, or look again in a moment; nothing is opened, as the view may be gone."""
         params = Params(ctx.params, lenient=True)
         tries = params.whole("tries", 0, 0, LEAVING_TRIES)
@@ -56,6 +55,6 @@ class ShowAnew(PseudoMaskOperator):
         return {}
 
 
-def _shows(ctx: foo.ExecutionContext, fields: list[str]) -> bool:
+def _shows(ctx: ExecutionContext, fields: list[str]) -> bool:
     shown = ctx.request_params.get("active_fields")
     return isinstance(shown, list) and all(field in shown for field in fields)

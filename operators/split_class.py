@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 from fiftyone.operators.operator import RiskLevel
 
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import SECONDS_AN_IMAGE, EditOperator, add_class, chosen_class, chosen_field, rows_of
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SplitClass"]
 
@@ -35,13 +29,13 @@ class SplitClass(EditOperator):
     listed = entry("Split a class of pseudo-masks", "call_split", risk_level=RiskLevel.MEDIUM)
     title, done = "Split a class", "Class split"
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Grows with the images that show the class."""
         field = chosen_field(ctx, params)
         chosen = chosen_class(ctx, params, field)
         return SECONDS_AN_IMAGE * max((r.images for r in rows_of(ctx, field) if chosen in r.ids), default=0)
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add class, number of parts and seed."""
         text = "A click on its row in the panel shows the images with the class"
         add_class(ctx, inputs, params, field, text)
@@ -50,7 +44,7 @@ class SplitClass(EditOperator):
         inputs.int("seed", default=0, min=0, max=MAX_SEED, label="Seed", description=text)
         _numbers(params)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Split, and return the parts."""
         from fiftyone_plugin.dataset.editing import split_class
 
@@ -59,37 +53,28 @@ class SplitClass(EditOperator):
         if class_id is None:
             raise UsageError("choose the class to split")
         parts, seed = _numbers(params)
-
-        def work(progress: Any) -> Any:
-            return split_class(ctx.dataset, field, class_id, n_parts=parts, seed=seed, progress=progress)
-
-        def summarize(done: Any) -> dict[str, Any]:
-            names, regions = done.edit.after.shown, done.edit.summary["regions"]
-            parts = {names[id_]: regions[str(id_)] for id_ in done.edit.summary["ids"]}
-            return {
-                "field": field,
-                "classes": ", ".join(f"{name} ({n} regions)" for name, n in parts.items()),
-                "masks_changed": done.changed,
-                "images_not_read": done.edit.summary["images_not_read"],
-            }
-
-        return (yield from self.edit(ctx, work, summarize))
+        done = yield from self.run(
+            ctx,
+            lambda progress: split_class(
+                ctx.dataset, field, class_id, n_parts=parts, seed=seed, progress=progress
+            ),
+        )
+        names, regions = done.edit.after.shown, done.edit.summary["regions"]
+        made = {names[id_]: regions[str(id_)] for id_ in done.edit.summary["ids"]}
+        summary = {
+            "field": field,
+            "classes": ", ".join(f"{name} ({n} regions)" for name, n in made.items()),
+            "masks_changed": done.changed,
+            "images_not_read": done.edit.summary["images_not_read"],
+        }
+        return (yield from self.end_edit(ctx, summary))
 
     def __call__(
         self, samples: foc.SampleCollection, field: str, class_id: int, *, parts: int = 2, seed: int = 0
-    ) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(dataset, field, 3)``.
-
-        Args:
-            samples: dataset or view; classes belong to the whole dataset.
-            field: mask field of a finished run.
-            class_id: class to split.
-            parts: number of parts.
-            seed: seed of the clustering.
-        """
+    ) -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(dataset, field, 3)``, on the whole dataset."""
         return self.call(samples, {"field": field, "class_id": str(class_id), "parts": parts, "seed": seed})
 
 
 def _numbers(params: Params) -> tuple[int, int]:
-    """Return number of parts and seed."""
     return params.whole("parts", 2, 2, MAX_PARTS), params.whole("seed", 0, 0, MAX_SEED)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.resuming import unfinished_runs
 from fiftyone_plugin.errors import UsageError
 
-from .base import PseudoMaskOperator, Result, entry
+from .base import Outcome, PseudoMaskOperator, Result, entry
 from .forms.fields import block, choose
 from .params import Params
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["StopRun"]
 
@@ -34,7 +30,7 @@ class StopRun(PseudoMaskOperator):
     submit = "Stop"
     shown: ClassVar[dict[str, str]] = {"field": "Asked to stop within one batch"}
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Offer the runs that are at work."""
         fields = list(unfinished_runs(ctx.dataset, at_work=True))
         if not fields:
@@ -45,7 +41,7 @@ class StopRun(PseudoMaskOperator):
         choose(inputs, "field", fields, default=fields[0], label="Field", description=ends)
         params.one_of("field", fields, fields[0])
 
-    def result(self, ctx: foo.ExecutionContext, params: Params) -> Result:
+    def result(self, ctx: ExecutionContext, params: Params) -> Result:
         """Ask the run to stop."""
         from fiftyone_plugin.runs.stopping import request_stop
 
@@ -56,6 +52,6 @@ class StopRun(PseudoMaskOperator):
             raise UsageError(f"no run is at work on {field!r}" if field else NOTHING)
         return {"field": field}
 
-    def __call__(self, view: foc.SampleCollection, field: str) -> Any:
+    def __call__(self, view: foc.SampleCollection, field: str) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(view, field)`` with the field that the run fills."""
         return self.call(view, {"field": field})

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field
 from .forms.fields import choose
 from .forms.lesson import NOTHING_YET, label_fields
 from .params import Params
-from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SuggestImages"]
 
@@ -35,7 +30,7 @@ class SuggestImages(EditOperator):
     apart = False  # why these images is more than a toast holds; nothing is drawn anew
     shown: ClassVar[dict[str, str]] = {"view": "Saved view", "images": "Images", "reasons": "Why"}
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the number of images, and the field of those that are labelled."""
         inputs.int("count", default=COUNT, min=1, max=MOST, label="Images")
         params.whole("count", COUNT, 1, MOST)
@@ -45,13 +40,13 @@ class SuggestImages(EditOperator):
             choose(inputs, "labels", fields, label="Labels so far", default=NOTHING_YET, description=text)
             params.one_of("labels", fields, NOTHING_YET)
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Choose the images, save their view and show it."""
         from fiftyone_plugin.dataset.suggesting import suggest_samples
 
         field, count = chosen_field(ctx, params), params.whole("count", COUNT, 1, MOST)
         labels = params.one_of("labels", label_fields(ctx) or [NOTHING_YET], NOTHING_YET)
-        found = yield from run_with_progress(
+        found = yield from self.run(
             ctx,
             lambda progress: suggest_samples(
                 ctx.dataset, field, count, labels=None if labels == NOTHING_YET else labels, progress=progress
@@ -63,18 +58,11 @@ class SuggestImages(EditOperator):
             # by its stages: the App does not know the new name before the dataset is loaded anew, which would
             # in turn forget the view
             yield ctx.ops.set_view(ctx.dataset.load_saved_view(found.view))
-            yield self.show(ctx, summary)
+            yield self.tell(ctx, summary)
         return summary
 
     def __call__(
         self, samples: foc.SampleCollection, field: str, count: int = COUNT, labels: str | None = None
-    ) -> Any:
-        """Run from Python: ``foo.get_operator(uri)(dataset, field, 5)``.
-
-        Args:
-            samples: the dataset, or any view of it.
-            field: mask field of a finished run.
-            count: images.
-            labels: field of the labels that are there already.
-        """
+    ) -> Outcome:
+        """Run from Python: ``foo.get_operator(uri)(dataset, field, 5)``, ``labels`` being those so far."""
         return self.call(samples, {"field": field, "count": count, "labels": labels or NOTHING_YET})

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone.core.collections as foc
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.errors import UsageError
 
-from .base import Messages, entry
+from .base import Messages, Outcome, entry
 from .forms.edits import EditOperator, chosen_field, finished
 from .forms.fields import refuse, there_is
 from .params import Params
-from .running import run_with_progress
-
-if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
 
 __all__ = ["SuggestNames"]
 
@@ -43,11 +38,11 @@ class SuggestNames(EditOperator):
     apart = False  # nothing is drawn anew, and the cards wait for the end
     shown: ClassVar[dict[str, str]] = {"classes": "Classes with suggestions"}
 
-    def seconds(self, ctx: foo.ExecutionContext, params: Params) -> float:
+    def seconds(self, ctx: ExecutionContext, params: Params) -> float:
         """Takes some seconds, whatever the number of images: a few crops a class are looked at."""
         return 0.0
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add the words and the model; without open_clip, say what is missing."""
         if importlib.util.find_spec("open_clip") is None:
             inputs.view("missing", types.Error(label="This is not available yet", description=MISSING))
@@ -62,7 +57,7 @@ class SuggestNames(EditOperator):
             except UsageError as error:
                 refuse(inputs, "words", str(error))
 
-    def steps(self, ctx: foo.ExecutionContext, params: Params) -> Messages:
+    def steps(self, ctx: ExecutionContext, params: Params) -> Messages:
         """Compare, and keep the suggestions for the cards."""
         from fiftyone_plugin.dataset.name_drafts import keep_ideas
         from fiftyone_plugin.runs.name_ideas import suggest_names
@@ -71,21 +66,16 @@ class SuggestNames(EditOperator):
         if not model:
             raise UsageError(f"name the text model: {FORMS}")
         run = finished(ctx)[field]
-        ideas = yield from run_with_progress(ctx, lambda _: suggest_names(Path(run.out), words, model))
+        ideas = yield from self.run(ctx, lambda _: suggest_names(Path(run.out), words, model))
         keep_ideas(ctx.dataset, run, ideas)
-        summary = {"field": field, "classes": len(ideas)}
-        if not ctx.delegated:
-            yield self.tell(ctx, summary)
-        return summary
+        return (yield from self.end(ctx, {"field": field, "classes": len(ideas)}))
 
-    def __call__(self, samples: foc.SampleCollection, field: str, words: list[str] | str, model: str) -> Any:
+    def __call__(
+        self, samples: foc.SampleCollection, field: str, words: list[str] | str, model: str
+    ) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field, ["sky", "wall"], "ViT-B-32=FILE")``.
 
-        Args:
-            samples: the dataset, or any view of it.
-            field: mask field of a finished run.
-            words: names to choose from, or the path of a file with one a line.
-            model: ``ARCHITECTURE=FILE`` or ``ARCHITECTURE:TAG`` of open_clip.
+        The words may be the path of a file with one a line; ``ARCHITECTURE:TAG`` is a model of open_clip's.
         """
         text = words if isinstance(words, str) else ", ".join(words)
         return self.call(samples, {"field": field, "words": text, "model": model})

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
 from fiftyone_plugin.dataset.summary import ClassRow, class_rows
@@ -16,7 +13,7 @@ from fiftyone_plugin.runs.exemplars import exemplar_uri
 
 from ..base import Messages, PseudoMaskOperator, Result, once
 from ..params import Params
-from ..running import run_with_progress, show_masks
+from ..running import show_masks
 from .fields import cannot, choose, count_of, show_name
 
 __all__ = [
@@ -41,7 +38,7 @@ class EditOperator(PseudoMaskOperator):
 
     apart = True
 
-    def form(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> None:
+    def form(self, ctx: ExecutionContext, inputs: types.Object, params: Params) -> None:
         """Add the choice of masks, and what the edit asks about them."""
         fields = list(finished(ctx))
         if not fields:
@@ -50,39 +47,26 @@ class EditOperator(PseudoMaskOperator):
         choose(inputs, "field", fields, default=fields[0], label="Masks", description=self.text[1])
         self.add_inputs(ctx, inputs, params, chosen_field(ctx, params))
 
-    def add_inputs(self, ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
+    def add_inputs(self, ctx: ExecutionContext, inputs: types.Object, params: Params, field: str) -> None:
         """Add what the edit asks about the masks of a field."""
 
-    def edit(
-        self,
-        ctx: foo.ExecutionContext,
-        work: Callable[[Any], Any],
-        summarize: Callable[[Any], Result],
-        *shown: str,
-    ) -> Messages:
-        """Do an edit with progress, then show it in the App: new masks, colours of new classes, the counts.
+    def end_edit(self, ctx: ExecutionContext, summary: Result, *shown: str) -> Messages:
+        """Return the counts of an edit, and show it in the App: new masks, colours of new classes, counts.
 
-        Args:
-            ctx: FiftyOne's execution context.
-            work: called with a progress; does the edit.
-            summarize: turns what ``work`` returned into the operator's result.
-            shown: fields that the App switches on, in place of those that are.
+        The fields that are ``shown`` are switched on, in place of those that are.
         """
-        summary = summarize((yield from run_with_progress(ctx, work, apart=self.apart)))
         if not ctx.delegated:
             ctx.dataset.reload()
-            yield from show_masks(ctx, *shown)
-            yield self.tell(ctx, summary)
-        return summary
+        return self.end(ctx, summary, show_masks(ctx, *shown))
 
 
-def finished(ctx: foo.ExecutionContext) -> dict[str, RunRecord]:
+@once
+def finished(ctx: ExecutionContext) -> dict[str, RunRecord]:
     """Return mask field -> run, of finished runs, newest first."""
-    runs = once(ctx, "runs", lambda: list_runs(ctx.dataset))
-    return {run.field: run for run in runs if run.is_complete}
+    return {run.field: run for run in list_runs(ctx.dataset) if run.is_complete}
 
 
-def chosen_field(ctx: foo.ExecutionContext, params: Params) -> str:
+def chosen_field(ctx: ExecutionContext, params: Params) -> str:
     """Return the mask field that the form has, else that of the newest finished run.
 
     Raises:
@@ -94,13 +78,14 @@ def chosen_field(ctx: foo.ExecutionContext, params: Params) -> str:
     return params.one_of("field", fields, fields[0])
 
 
-def rows_of(ctx: foo.ExecutionContext, field: str) -> list[ClassRow]:
+@once
+def rows_of(ctx: ExecutionContext, field: str) -> list[ClassRow]:
     """Return the classes of a mask field."""
-    return once(ctx, f"classes of {field}", lambda: class_rows(ctx.dataset, field))
+    return class_rows(ctx.dataset, field)
 
 
 def add_class(
-    ctx: foo.ExecutionContext, inputs: types.Object, params: Params, field: str, description: str
+    ctx: ExecutionContext, inputs: types.Object, params: Params, field: str, description: str
 ) -> None:
     """Add the choice of one class, with crops of the one that is chosen."""
     choices = {
@@ -110,25 +95,25 @@ def add_class(
     }
     first = next(iter(choices), None)
     choose(inputs, "class_id", choices, default=first, label="Class", description=description)
-    chosen = chosen_class(ctx, params, field) or (int(first) if first else None)
+    chosen = chosen_class(ctx, params, field) or first
     if chosen is not None:
-        add_strip(ctx, inputs, f"look_{chosen}", field, chosen)
+        add_strip(ctx, inputs, f"look_{chosen}", field, int(chosen))
 
 
-def add_strip(ctx: foo.ExecutionContext, inputs: types.Object, name: str, field: str, id_: int) -> None:
+def add_strip(ctx: ExecutionContext, inputs: types.Object, name: str, field: str, id_: int) -> None:
     """Show crops of a class, where the run has some."""
     strip = exemplar_uri(Path(finished(ctx)[field].out), id_)
     if strip:
         inputs.view(name, types.ImageView(height=STRIP_HEIGHT), default=strip)
 
 
-def chosen_class(ctx: foo.ExecutionContext, params: Params, field: str) -> int | None:
+def chosen_class(ctx: ExecutionContext, params: Params, field: str) -> int | None:
     """Return the class that the form has, ``None`` if none is chosen yet."""
     known = [str(id_) for row in rows_of(ctx, field) for id_ in row.ids]
     chosen = params.one_of("class_id", known, "")
     return int(chosen) if chosen else None
 
 
-def detections_made(ctx: foo.ExecutionContext, field: str) -> list[str]:
+def detections_made(ctx: ExecutionContext, field: str) -> list[str]:
     """Return the fields of detections that were made from a mask field, oldest first."""
     return [name for name in finished(ctx)[field].detections if ctx.dataset.has_sample_field(name)]

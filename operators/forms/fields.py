@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import fiftyone as fo
 from fiftyone.operators import types
 
+from fiftyone_plugin.common.skipped import Skipped
 from fiftyone_plugin.common.text import plain_markdown, shorten
 from fiftyone_plugin.dataset.overlays import list_overlays
 
@@ -19,12 +19,14 @@ __all__ = [
     "block",
     "cannot",
     "choose",
+    "choose_noted",
     "count_of",
     "describe_left_out",
     "first_reasons",
     "in_a_line",
     "lay_out",
     "left_out_labels",
+    "problem_output",
     "refuse",
     "segmentation_fields",
     "show_name",
@@ -52,7 +54,7 @@ def choose(
     choices: Iterable[str],
     *,
     notes: Mapping[str, str] | None = None,
-    **options: Any,
+    **options: object,
 ) -> None:
     """Add a drop-down list of values, or of what a mapping shows for them; ``notes`` explain them."""
     view = types.Dropdown()
@@ -61,6 +63,14 @@ def choose(
         note = {} if notes is None else {"description": notes[value]}
         view.add_choice(value, label=label, **note)
     inputs.enum(name, view.values(), view=view, **options)
+
+
+def choose_noted(
+    inputs: types.Object, params: Params, name: str, notes: Mapping[str, str], default: str, label: str
+) -> None:
+    """Add a drop-down list of values with their notes, and the note of the chosen one below it."""
+    note = notes[params.one_of(name, notes, default)]
+    choose(inputs, name, list(notes), notes=notes, default=default, label=label, description=note)
 
 
 def refuse(inputs: types.Object, name: str, message: str) -> None:
@@ -88,14 +98,10 @@ def ask_overwrite(inputs: types.Object, params: Params, name: str, message: str,
         refuse(inputs, name, message)
 
 
-def lay_out(results: Mapping[str, Any], labels: Mapping[str, str], heading: str) -> Any:
-    """Lay an operator's result out, a line an entry.
+def lay_out(results: Mapping[str, object], labels: Mapping[str, str], heading: str) -> types.Property:
+    """Lay an operator's result out, a line an entry; without any labels, all are shown under their names.
 
-    Args:
-        results: entry -> value.
-        labels: entry -> label; without any, all entries are shown under their names. Entries without a value
-            are left out, and counts of what went wrong where there are none.
-        heading: above all.
+    Entries without a value are left out, and counts of what went wrong where there are none.
     """
     outputs = types.Object()
     for name, label in _told(results, labels).items():
@@ -107,7 +113,7 @@ def lay_out(results: Mapping[str, Any], labels: Mapping[str, str], heading: str)
     return types.Property(outputs, view=types.View(label=heading))
 
 
-def in_a_line(results: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+def in_a_line(results: Mapping[str, object], labels: Mapping[str, str]) -> str:
     """Return what :func:`lay_out` shows as a line."""
     parts = (
         f"{label}: {shorten(str(results[name]), REASON)}" for name, label in _told(results, labels).items()
@@ -115,7 +121,7 @@ def in_a_line(results: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     return "; ".join(parts)
 
 
-def _told(results: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, str]:
+def _told(results: Mapping[str, object], labels: Mapping[str, str]) -> dict[str, str]:
     """Return entry -> label, of those that are shown."""
     named = labels or {name: name.replace("_", " ").capitalize() for name in results}
     return {
@@ -123,6 +129,13 @@ def _told(results: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, st
         for name, label in named.items()
         if results.get(name) not in (None, "") and not (name in IF_ANY and not results[name])
     }
+
+
+def problem_output(title: str, text: str) -> types.Property:
+    """Lay a problem out where the result would be."""
+    outputs = types.Object()
+    outputs.view("problem", types.Warning(label=title, description=text))
+    return show_text(types.Property(outputs, view=types.View(label="Pseudo-masks")))
 
 
 def there_is(path: str) -> bool:
@@ -138,7 +151,7 @@ def show_name(name: str) -> str:
     return shorten(name, NAME_LENGTH)
 
 
-def show_text(prop: Any) -> Any:
+def show_text(prop: types.Property) -> types.Property:
     """Let the App show the labels and descriptions of a form, a result or a panel as the text they are.
 
     It takes those of inputs and alerts for Markdown, also where they hold names and file names; it shows
@@ -154,36 +167,21 @@ def show_text(prop: Any) -> Any:
     return prop
 
 
-def _markdown(view: Any, part: str) -> str | None:
+def _markdown(view: types.View, part: str) -> str | None:
     text = getattr(view, part, None)
     return plain_markdown(str(text)) if text else text
 
 
-def describe_left_out(skipped: Any) -> dict[str, Any]:
+def describe_left_out(skipped: Sequence[Skipped]) -> dict[str, object]:
     """Return the entries of a result for what was left out: how many, and :func:`first_reasons`."""
-    return {"left_out": len(skipped or ()), "left_out_reasons": first_reasons(skipped)}
+    return {"left_out": len(skipped), "left_out_reasons": first_reasons(skipped)}
 
 
-def first_reasons(skipped: Any) -> str:
-    """Return in a line what was left out first, and why.
-
-    Each of ``skipped`` has ``key`` (or ``image``) and ``reason`` (or ``error``), or is a name, or a pair of
-    name and reason; or it is a mapping, or ``None`` for nothing.
-    """
-    items = list(skipped.items()) if isinstance(skipped, Mapping) else list(skipped or ())
-    more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return "; ".join(_name_and_reason(item) for item in items[:LISTED]) + more
-
-
-def _name_and_reason(item: Any) -> str:
-    if isinstance(item, str):
-        return show_name(item)
-    if isinstance(item, tuple | list):
-        name, reason = item[0], item[-1]
-    else:
-        name = getattr(item, "key", None) or getattr(item, "image", "")
-        reason = getattr(item, "reason", None) or getattr(item, "error", "")
-    return f"{show_name(str(name))}: {shorten(str(reason), REASON)}"
+def first_reasons(skipped: Sequence[Skipped]) -> str:
+    """Return in a line what was left out first, and why."""
+    more = f"; and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+    first = skipped[:LISTED]
+    return "; ".join(f"{show_name(str(e.key))}: {shorten(str(e.reason), REASON)}" for e in first) + more
 
 
 def left_out_labels(what: str) -> dict[str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone as fo
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.overlays import list_overlays
 from fiftyone_plugin.dataset.record import RunRecord, list_runs
@@ -16,44 +16,32 @@ from ..base import once
 from ..params import Params
 from .fields import choose, show_name
 
-__all__ = ["NOTHING_YET", "add_lesson", "label_fields", "lesson_values", "read_lesson"]
+__all__ = ["ANEW", "NOTHING_YET", "add_lesson", "label_fields", "read_lesson"]
 
 NOTHING_YET, ANEW = "-", "-"
-KINDS = ("Segmentation", "Detections", "Polylines")
+KINDS = [fo.Segmentation, fo.Detections, fo.Polylines]
 CLUSTERS = (0, 1000)
 
 
-def label_fields(ctx: foo.ExecutionContext) -> dict[str, str]:
+@once
+def label_fields(ctx: ExecutionContext) -> dict[str, str]:
     """Return field -> label of the fields that hold a person's labels, and of none; empty without any."""
-    import fiftyone as fo
-
-    def find() -> dict[str, str]:
-        kinds = [getattr(fo, kind) for kind in KINDS]
-        made = {name for run in list_runs(ctx.dataset) for name in run.fields}
-        made |= {each.name for each in list_overlays(ctx.dataset)}
-        fields = ctx.dataset.get_field_schema(embedded_doc_type=kinds)
-        given = {name: show_name(name) for name in fields if name not in made}
-        return {NOTHING_YET: "none", **given} if given else {}
-
-    return once(ctx, "label fields", find)
+    made = {name for run in list_runs(ctx.dataset) for name in run.fields}
+    made |= {each.name for each in list_overlays(ctx.dataset)}
+    fields = ctx.dataset.get_field_schema(embedded_doc_type=KINDS)
+    given = {name: show_name(name) for name in fields if name not in made}
+    return {NOTHING_YET: "none", **given} if given else {}
 
 
-def _teachable(ctx: foo.ExecutionContext) -> dict[str, RunRecord]:
+@once
+def _teachable(ctx: ExecutionContext) -> dict[str, RunRecord]:
     """Return mask field -> finished run of the default method, whose model can be taught."""
-
-    def find() -> dict[str, RunRecord]:
-        runs = (run for run in list_runs(ctx.dataset) if run.is_complete)
-        methods = ("mosaic", "taught")
-        return {run.field: run for run in runs if run.settings.get("method") in methods and _has_model(run)}
-
-    return once(ctx, "teachable", find)
+    runs = (run for run in list_runs(ctx.dataset) if run.is_complete)
+    runs = (run for run in runs if run.settings.get("method") in ("mosaic", "taught"))
+    return {run.field: run for run in runs if FittedModel.is_in(Path(run.out) / "model")}
 
 
-def _has_model(run: RunRecord) -> bool:
-    return FittedModel.is_in(Path(run.out) / "model")
-
-
-def add_lesson(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) -> bool:
+def add_lesson(ctx: ExecutionContext, inputs: types.Object, params: Params) -> bool:
     """Add whose labels are learnt from, where there are any; returns whether a finished run is taught."""
     fields = label_fields(ctx)
     if not fields:
@@ -74,7 +62,7 @@ def add_lesson(ctx: foo.ExecutionContext, inputs: types.Object, params: Params) 
     return params.one_of("start", choices, default) != ANEW
 
 
-def read_lesson(ctx: foo.ExecutionContext, params: Params) -> dict[str, Any]:
+def read_lesson(ctx: ExecutionContext, params: Params) -> dict[str, Any]:
     """Return the arguments of ``label_dataset`` that these values stand for."""
     fields = label_fields(ctx)
     labels = params.one_of("labels", fields or [NOTHING_YET], NOTHING_YET)
@@ -84,10 +72,3 @@ def read_lesson(ctx: foo.ExecutionContext, params: Params) -> dict[str, Any]:
     start = params.one_of("start", [ANEW, *runs], next(iter(runs), ANEW))
     model = Path(runs[start].out) / "model" if start in runs else None
     return {"labels": labels, "discover": params.whole("discover", 0, *CLUSTERS), "model": model}
-
-
-def lesson_values(labels: str | None = None, start: str | None = None, discover: int = 0) -> dict[str, Any]:
-    """Return the form's values for settings given in Python; the inverse of :func:`read_lesson`."""
-    if labels is None:
-        return {}
-    return {"labels": labels, "start": start or ANEW, "discover": discover}

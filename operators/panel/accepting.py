@@ -4,46 +4,46 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset import accepting
 from fiftyone_plugin.dataset.accepting import ACCEPTED, TO_REVIEW
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.summary import Histogram, choose_run, score_field
+from fiftyone_plugin.dataset.record import RunRecord
+from fiftyone_plugin.dataset.summary import Histogram, score_field
 
+from ..params import finite
 from . import parts
+from .guard import GuardedPanel
 
 __all__ = ["AcceptSection"]
 
 ROUNDING = 0.001  # of the range of a slider
 
 
-class AcceptSection:
+class AcceptSection(GuardedPanel):
     """A threshold, what it keeps, and what is done with that; a part of the panel, whose hooks it shares."""
 
-    def move_threshold(self, ctx: foo.ExecutionContext) -> None:
+    def move_threshold(self, ctx: ExecutionContext) -> None:
         """Take another threshold; the layout says what it keeps."""
         shown = _shown(ctx)
-        value = _number(ctx.params.get("value"))
+        value = finite(ctx.params.get("value"))
         if shown and value is not None:
             ctx.panel.state.set(_key(shown.run), value)
 
-    def show_kept(self, ctx: foo.ExecutionContext) -> None:
+    def show_kept(self, ctx: ExecutionContext) -> None:
         """Show what the threshold keeps, highest score first."""
         if shown := _shown(ctx):
             kept = accepting.kept_view(ctx.dataset, shown.path, shown.threshold)
             parts.show(ctx, shown.run, kept.sort_by(shown.path, reverse=True))
 
-    def show_left(self, ctx: foo.ExecutionContext) -> None:
+    def show_left(self, ctx: ExecutionContext) -> None:
         """Show what the threshold leaves out, lowest score first."""
         if shown := _shown(ctx):
             left = accepting.kept_view(ctx.dataset, shown.path, shown.threshold, kept=False)
             parts.show(ctx, shown.run, left.sort_by(shown.path))
 
-    def accept(self, ctx: foo.ExecutionContext) -> None:
+    def accept(self, ctx: ExecutionContext) -> None:
         """Tag what is kept, and what is to be reviewed."""
         if shown := _shown(ctx):
             done = accepting.accept(ctx.dataset, shown.run.field, shown.threshold)
@@ -51,22 +51,22 @@ class AcceptSection:
             text = f"Tagged {ACCEPTED!r}: {done.kept:,}; {TO_REVIEW!r}: {done.left:,}"
             ctx.ops.notify(text, variant="success")
 
-    def take_tags_back(self, ctx: foo.ExecutionContext) -> None:
+    def take_tags_back(self, ctx: ExecutionContext) -> None:
         """Remove both tags from the images of the run."""
         if shown := _shown(ctx):
             accepting.take_back(ctx.dataset, shown.run.field)
             ctx.ops.reload_samples()
             ctx.ops.notify("The tags are taken back", variant="success")
 
-    def export_accepted(self, ctx: foo.ExecutionContext) -> None:
+    def export_accepted(self, ctx: ExecutionContext) -> None:
         """Open the form that exports the accepted images, of the whole dataset."""
         if shown := _shown(ctx):
             params = {"field": shown.run.field, "tag": ACCEPTED, "view_target": "DATASET"}
-            ctx.prompt(f"{self.plugin_name}/export_masks", params=params)  # type: ignore[attr-defined]
+            self._prompt(ctx, "export_masks", params)
 
     def accepting_state(
-        self, ctx: foo.ExecutionContext, run: RunRecord | None, found: Histogram | None
-    ) -> dict[str, Any]:
+        self, ctx: ExecutionContext, run: RunRecord | None, found: Histogram | None
+    ) -> dict[str, object]:
         """Return what the state holds of a run: the range of its scores, and the threshold so far."""
         if run is None or not run.is_complete or found is None or len(found.counts) < 2:
             return {"scored": None}
@@ -75,7 +75,7 @@ class AcceptSection:
         moved = {} if threshold is None else {_key(run): threshold}
         return {"scored": [found.path, found.edges[0], high], **moved}
 
-    def render_accepting(self, ctx: foo.ExecutionContext, panel: types.Object) -> None:
+    def render_accepting(self, ctx: ExecutionContext, panel: types.Object) -> None:
         """Lay the slider out, and what it keeps."""
         shown = _shown(ctx)
         if shown is None:
@@ -115,23 +115,18 @@ class _Shown:
     threshold: float
 
 
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
-
-
 def _key(run: RunRecord) -> str:
     """Return the name of the slider of a run: the App keeps the value of an input by its name."""
     return f"threshold_{run.field}"
 
 
-def _moved(ctx: foo.ExecutionContext, run: RunRecord, low: float, high: float) -> float | None:
+def _moved(ctx: ExecutionContext, run: RunRecord, low: float, high: float) -> float | None:
     """Return where the slider of a run was moved to.
 
     Outside its range it was not: the App sends what the slider of the run before had when another one comes.
     It rounds, so that at an end it would leave out the image whose score that end is.
     """
-    value, rounding = _number(ctx.panel.state.get(_key(run))), 0.01 * (high - low)
+    value, rounding = finite(ctx.panel.state.get(_key(run))), 0.01 * (high - low)
     if value is None or not low - rounding <= value <= high + rounding:
         return None
     if value - low < ROUNDING * (high - low):
@@ -139,13 +134,13 @@ def _moved(ctx: foo.ExecutionContext, run: RunRecord, low: float, high: float) -
     return high if high - value < ROUNDING * (high - low) else value
 
 
-def _shown(ctx: foo.ExecutionContext) -> _Shown | None:
+def _shown(ctx: ExecutionContext) -> _Shown | None:
     """Return what the panel's state says, which comes from the browser; ``None`` where it does not fit."""
-    run = choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
+    run = parts.chosen(ctx)
     scored = ctx.panel.state.scored
     if run is None or not isinstance(scored, list) or len(scored) != 3:
         return None
-    path, low, high = scored[0], _number(scored[1]), _number(scored[2])
+    path, low, high = scored[0], finite(scored[1]), finite(scored[2])
     if low is None or high is None or path != score_field(ctx.dataset, run.field):
         return None
     threshold = _moved(ctx, run, low, high)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.colours import field_colours
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.runs.exemplars import thumbnail_uri
 
 from ..forms.fields import show_name
 from . import parts
-from .guard import list_of, row_of
+from .guard import GuardedPanel, list_of, row_of
 
 __all__ = ["ClassSection", "class_row"]
 
@@ -34,20 +33,25 @@ ACTIONS = {
 }
 
 
-class ClassSection:
+class ClassSection(GuardedPanel):
     """The table and its clicks; a part of the panel, whose state and hooks it shares."""
 
-    def click_class(self, ctx: foo.ExecutionContext) -> None:
+    def click_class(self, ctx: ExecutionContext) -> None:
         """Show the images with the class of a row, or all again; a click on a heading sorts by it."""
-        run, row, column = _run(ctx), ctx.params.get("row"), ctx.params.get("column")
+        run, row, column = parts.chosen(ctx), ctx.params.get("row"), ctx.params.get("column")
         if row == -1:
-            key = row_of(column, COLUMNS)
-            if key is not None and list(COLUMNS)[key] in SORTABLE:
-                self._sort_by(ctx, list(COLUMNS)[key])
+            heading = row_of(column, COLUMNS)
+            name = "" if heading is None else list(COLUMNS)[heading]
+            if name in SORTABLE:
+                by, down = _order(ctx)
+                ctx.panel.state.sort = [name, not down if by == name else name in DOWN_FIRST]
+                self.refresh(ctx)
             return
-        name = _name(ctx, row)
-        if run is None or name is None:
+        rows = _rows(ctx)
+        number = row_of(row, rows)  # the event may be of an earlier state
+        if run is None or number is None:
             return
+        name = rows[number][0]
         view = summary.class_view(ctx.dataset, run.field, name)
         if ctx.view is not None and ctx.view == view:
             self.show_all(ctx)
@@ -55,37 +59,33 @@ class ClassSection:
         ctx.panel.state.shown = name
         parts.show(ctx, run, view)
 
-    def show_all(self, ctx: foo.ExecutionContext) -> None:
+    def show_all(self, ctx: ExecutionContext) -> None:
         """Leave the view that a click has set."""
         ctx.panel.state.shown = None
         ctx.ops.clear_view()
 
-    def rename_class(self, ctx: foo.ExecutionContext) -> None:
+    def rename_class(self, ctx: ExecutionContext) -> None:
         """Open the form for the name of the class of a row."""
         self._open_for(ctx, "rename_classes", lambda field, ids: {"only": ",".join(map(str, ids))})
 
-    def split_one(self, ctx: foo.ExecutionContext) -> None:
+    def split_one(self, ctx: ExecutionContext) -> None:
         """Open the form that splits the class of a row."""
         self._open_for(ctx, "split_class", lambda field, ids: {"class_id": str(ids[0])})
 
-    def hide_one(self, ctx: foo.ExecutionContext) -> None:
+    def hide_one(self, ctx: ExecutionContext) -> None:
         """Open the form that hides the class of a row."""
         self._open_for(ctx, "hide_classes", lambda field, ids: {f"{field}__hide__{id_}": True for id_ in ids})
 
-    def _open_for(self, ctx: foo.ExecutionContext, operator: str, params: Any) -> None:
-        run, rows = _run(ctx), _rows(ctx)
+    def _open_for(
+        self, ctx: ExecutionContext, operator: str, params: Callable[[str, list[int]], dict[str, object]]
+    ) -> None:
+        run, rows = parts.chosen(ctx), _rows(ctx)
         number = row_of(ctx.params.get("row"), rows)
         if run and number is not None and (ids := rows[number][1]):
             values = {"field": run.field, **params(run.field, ids)}
-            uri = f"{self.plugin_name}/{operator}"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params=values, on_success=self.refresh)  # type: ignore[attr-defined]
+            self._prompt(ctx, operator, values, self.refresh)
 
-    def _sort_by(self, ctx: foo.ExecutionContext, column: str) -> None:
-        by, down = _order(ctx)
-        ctx.panel.state.sort = [column, not down if by == column else column in DOWN_FIRST]
-        self.refresh(ctx)  # type: ignore[attr-defined]
-
-    def class_state(self, ctx: foo.ExecutionContext, rows: list[summary.ClassRow]) -> dict[str, Any]:
+    def class_state(self, ctx: ExecutionContext, rows: list[summary.ClassRow]) -> dict[str, object]:
         """Return what the state holds of the table: its rows, their order, and the class in the grid."""
         listed = [[row.name, list(row.ids)] for row in rows]
         shown = ctx.panel.state.shown
@@ -95,18 +95,17 @@ class ClassSection:
             "shown": shown if shown in [name for name, _ in listed] else None,
         }
 
-    def class_rows(self, ctx: foo.ExecutionContext, run: RunRecord | None) -> list[summary.ClassRow]:
+    def class_rows(self, ctx: ExecutionContext, run: RunRecord | None) -> list[summary.ClassRow]:
         """Return the classes of a run, in the order that a person wants."""
         if run is None or not run.is_complete:
             return []
         rows = summary.class_rows(ctx.dataset, run.field, run.areas)
         by, down = _order(ctx)
         if by == "name":
-            return sorted(rows, key=lambda row: [_natural(part) for part in re.split(r"(\d+)", row.name)],
-                          reverse=down)  # fmt: skip
+            return sorted(rows, key=lambda row: _natural(row.name), reverse=down)
         return sorted(rows, key=lambda row: getattr(row, by) or 0, reverse=down)  # stable
 
-    def render_classes(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
+    def render_classes(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Lay the table out."""
         rows, (by, down) = _rows(ctx), _order(ctx)
         view = types.TableView(
@@ -126,7 +125,7 @@ class ClassSection:
         panel.list(parts.sized(ctx, "classes"), types.Object(), view=view)
 
 
-def class_row(row: summary.ClassRow) -> dict[str, Any]:
+def class_row(row: summary.ClassRow) -> dict[str, object]:
     """Return the cells of a class."""
     return {
         "name": show_name(row.name),
@@ -137,15 +136,15 @@ def class_row(row: summary.ClassRow) -> dict[str, Any]:
     }
 
 
-def _natural(part: str) -> tuple[int, str]:
-    return (int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part.casefold())
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return what sorts names with numbers in them as a person does."""
+    return [
+        (int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part.casefold())
+        for part in re.split(r"(\d+)", name)
+    ]
 
 
-def _run(ctx: foo.ExecutionContext) -> RunRecord | None:
-    return summary.choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
-
-
-def _order(ctx: foo.ExecutionContext) -> tuple[str, bool]:
+def _order(ctx: ExecutionContext) -> tuple[str, bool]:
     """Return the column that the rows are sorted by, and whether the largest is on top."""
     order = ctx.panel.state.sort
     if isinstance(order, list) and len(order) == 2 and order[0] in SORTABLE:
@@ -153,7 +152,7 @@ def _order(ctx: foo.ExecutionContext) -> tuple[str, bool]:
     return "images", True
 
 
-def _rows(ctx: foo.ExecutionContext) -> list[tuple[str, list[int]]]:
+def _rows(ctx: ExecutionContext) -> list[tuple[str, list[int]]]:
     """Return name and ids of the rows of the panel's state, which comes from the browser."""
     rows = [row for row in list_of(ctx.panel.state.classes) if isinstance(row, list) and len(row) == 2]
     return [
@@ -163,23 +162,16 @@ def _rows(ctx: foo.ExecutionContext) -> list[tuple[str, list[int]]]:
     ]
 
 
-def _name(ctx: foo.ExecutionContext, number: Any) -> str | None:
-    """Return the name in a row that an event speaks of, which may be of an earlier state."""
-    rows = _rows(ctx)
-    row = row_of(number, rows)
-    return None if row is None else rows[row][0]
-
-
 # ---------------------------------------------------------------------- looks
 
 
-def _looks(ctx: foo.ExecutionContext, run: RunRecord, rows: list[tuple[str, list[int]]]) -> dict[str, Any]:
+def _looks(ctx: ExecutionContext, run: RunRecord, rows: list[tuple[str, list[int]]]) -> dict[str, object]:
     """Return the styles of the table.
 
     Cells of the App's tables hold text alone, so colours, crops and bars are backgrounds of cells.
     """
     colours, folder = field_colours(ctx.dataset, run.field), Path(run.out)
-    style: dict[str, Any] = {
+    style: dict[str, object] = {
         "minWidth": 0,
         "& th": {
             "cursor": "pointer", "whiteSpace": "nowrap", "position": "sticky", "top": 0, "zIndex": 1,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import fiftyone as fo
+from fiftyone.operators import ExecutionContext, types
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
-
+from fiftyone_plugin.common.skipped import Skipped
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset import summary
 from fiftyone_plugin.dataset.comparison import (
@@ -17,77 +16,67 @@ from fiftyone_plugin.dataset.comparison import (
     undo_comparison,
 )
 from fiftyone_plugin.dataset.overlays import DIFFERENCE
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.record import RunRecord
 
 from ..forms.fields import first_reasons, show_name
 from ..running import read_again
 from . import parts
-from .guard import row_of, text_of
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-
+from .guard import GuardedPanel, row_of, text_of
 
 __all__ = ["ComparisonSection"]
 
 PAIRS = 20  # of classes, those that agree least
 
 
-class ComparisonSection:
+class ComparisonSection(GuardedPanel):
     """Events and layout of the comparison; a part of the panel, whose state and hooks it shares."""
 
-    def choose_other(self, ctx: foo.ExecutionContext) -> None:
+    def choose_other(self, ctx: ExecutionContext) -> None:
         """Take another run to compare with."""
         ctx.panel.state.other = text_of(ctx.params.get("value"))
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
-    def compare(self, ctx: foo.ExecutionContext) -> None:
+    def compare(self, ctx: ExecutionContext) -> None:
         """Open the form that compares the two runs."""
         run, other = _pair(ctx)
         if run and other:
-            uri = f"{self.plugin_name}/compare_runs"  # type: ignore[attr-defined]
-            params = {"a": run.field, "b": other.field}
-            ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
+            self._prompt(ctx, "compare_runs", {"a": run.field, "b": other.field}, self.refresh)
 
-    def draw_difference(self, ctx: foo.ExecutionContext) -> None:
+    def draw_difference(self, ctx: ExecutionContext) -> None:
         """Open the form that draws where the two runs differ."""
         run, other = _pair(ctx)
         if run and other:
-            uri = f"{self.plugin_name}/add_overlay"  # type: ignore[attr-defined]
             params = {"field": run.field, "kind": DIFFERENCE, "other": other.field, "view_target": "DATASET"}
-            ctx.prompt(uri, params=params, on_success=self.refresh)  # type: ignore[attr-defined]
+            self._prompt(ctx, "add_overlay", params, self.refresh)
 
-    def show_disagreement(self, ctx: foo.ExecutionContext) -> None:
+    def show_disagreement(self, ctx: ExecutionContext) -> None:
         """Show the images in which the two runs differ most."""
         run, stored = _stored(ctx)
         if run and stored:
             parts.show(ctx, run, stored.view or disagreement_view(ctx.dataset, stored))
 
-    def click_pair(self, ctx: foo.ExecutionContext) -> None:
+    def click_pair(self, ctx: ExecutionContext) -> None:
         """Show the images with two matched classes, where the runs differ most first."""
         run, stored = _stored(ctx)
         row = row_of(ctx.params.get("row"), stored.classes if stored else ())
         if run and stored and row is not None:
             parts.show(ctx, run, match_view(ctx.dataset, stored, row))
 
-    def click_agreement(self, ctx: foo.ExecutionContext) -> None:
+    def click_agreement(self, ctx: ExecutionContext) -> None:
         """Show the images that a bar of agreement counts."""
         run, stored = _stored(ctx)
-        found = parts.histogram(ctx.dataset, stored.field) if stored else None
-        bar = row_of(ctx.params.get("idx"), found.counts if found else ())
-        if run and found and bar is not None:
-            parts.show(ctx, run, summary.bar_view(ctx.dataset, found, bar))
+        parts.show_bar(ctx, run, parts.histogram(ctx.dataset, stored.field) if stored else None)
 
-    def forget_comparison(self, ctx: foo.ExecutionContext) -> None:
+    def forget_comparison(self, ctx: ExecutionContext) -> None:
         """Delete the comparison: its field, saved view and record."""
         _, stored = _stored(ctx)
         if stored:
             undo_comparison(ctx.dataset, stored.key)
             ctx.ops.notify(f"The comparison of {stored.a!r} and {stored.b!r} is deleted", variant="success")
             read_again(ctx)
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
-    def comparison_data(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+    def comparison_data(self, ctx: ExecutionContext) -> dict[str, parts.Rows]:
         """Return the table and the plot of the comparison."""
         _, stored = _stored(ctx)
         found = parts.histogram(ctx.dataset, stored.field) if stored else None
@@ -96,25 +85,13 @@ class ComparisonSection:
             "pairs": _rows(ctx.dataset, stored) if stored else [],
         }
 
-    def render_comparison(
-        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord]
-    ) -> None:
+    def render_comparison(self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord]) -> None:
         """Lay the comparison out, where there are two finished runs."""
         run, other = _pair(ctx, runs)
         if run is None or other is None:
             return
-        choices = types.DropdownView()
-        for each in runs:
-            if each.key != run.key and each.is_complete:
-                choices.add_choice(each.key, label=show_name(each.title))
-        panel.enum(
-            "other",
-            choices.values(),
-            default=other.key,
-            label="Compare with",
-            view=choices,
-            on_change=self.choose_other,
-        )
+        view = types.DropdownView(label="Compare with")
+        parts.choose_run(panel, "other", _others(run, runs), other, self.choose_other, view)
         _, stored = _stored(ctx, runs)
         head = parts.flow(panel, "compare_head")
         parts.button(head, "compare", "Compare again" if stored else "Compare", self.compare)
@@ -139,20 +116,22 @@ class ComparisonSection:
 
 
 def _pair(
-    ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None
+    ctx: ExecutionContext, runs: list[RunRecord] | None = None
 ) -> tuple[RunRecord | None, RunRecord | None]:
     """Return the chosen run and the one to compare it with; ``None`` for what there is not."""
-    if runs is None:
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
-    run = summary.choose_run(runs, ctx.panel.state.run)
+    runs = parts.runs_of(ctx) if runs is None else runs
+    run = parts.chosen(ctx, runs)
     if run is None or not run.is_complete:
         return None, None
-    others = [each for each in runs if each.key != run.key and each.is_complete]
-    return run, summary.choose_run(others, ctx.panel.state.other)
+    return run, summary.choose_run(_others(run, runs), ctx.panel.state.other)
+
+
+def _others(run: RunRecord, runs: list[RunRecord]) -> list[RunRecord]:
+    return [each for each in runs if each.key != run.key and each.is_complete]
 
 
 def _stored(
-    ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None
+    ctx: ExecutionContext, runs: list[RunRecord] | None = None
 ) -> tuple[RunRecord | None, StoredComparison | None]:
     """Return the chosen run and its stored comparison with the other one."""
     run, other = _pair(ctx, runs)
@@ -169,11 +148,12 @@ def _sentence(stored: StoredComparison) -> str:
         f"{stored.ari:.2f}, mutual information {stored.nmi:.2f}; {stored.images} images."
     )
     if stored.left_out:
-        text += f" {stored.left_out} could not be compared: {plain_markdown(first_reasons(stored.reasons))}."
+        reasons = first_reasons([Skipped(*each) for each in stored.reasons.items()])
+        text += f" {stored.left_out} could not be compared: {plain_markdown(reasons)}."
     return text
 
 
-def _rows(dataset: fo.Dataset, stored: StoredComparison) -> list[dict[str, Any]]:
+def _rows(dataset: fo.Dataset, stored: StoredComparison) -> parts.Rows:
     names = {field: dataset.mask_targets.get(field) or {} for field in (stored.a, stored.b)}
 
     def name(field: str, id_: int | None) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sized
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sized
+from typing import ClassVar
 
 import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.dataset.busy import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
@@ -16,14 +16,16 @@ from fiftyone_plugin.errors import PseudoMaskError, UsageError
 from ..base import open_dataset
 from ..database import DatabaseLost, in_words
 from ..forms.fields import show_text
+from ..params import finite
 from ..running import LEAVING_S, LEAVING_TRIES, has_view, is_view_gone, work_of
 
-__all__ = ["WORK", "GuardedPanel", "list_of", "row_of", "text_of"]
+__all__ = ["WORK", "Event", "GuardedPanel", "list_of", "row_of", "text_of"]
 
 logger = logging.getLogger(__name__)
 
 WAIT_S = 10.0  # for fields that are being written
 WORK = "work"  # the text of the panel's data that says how far work on the dataset is
+Event = Callable[[ExecutionContext], object]
 TRIES = "tries"  # the value of an event that says how often it has waited for the App to leave its view
 QUIET = "watch"  # an event that says whether the panel has to be drawn anew
 
@@ -37,7 +39,17 @@ class GuardedPanel(foo.Panel):
 
     leave_for: ClassVar[tuple[str, ...]] = ()
 
-    def execute(self, ctx: foo.ExecutionContext) -> Any:
+    def refresh(self, ctx: ExecutionContext) -> None:
+        """Read everything again."""
+        raise NotImplementedError
+
+    def _prompt(
+        self, ctx: ExecutionContext, name: str, params: Mapping[str, object], then: Event | None = None
+    ) -> None:
+        """Open the form of an operator with some of its values; ``then`` follows when it has succeeded."""
+        ctx.prompt(f"{self.plugin_name}/{name}", params=params, on_success=then)
+
+    def execute(self, ctx: ExecutionContext) -> object:
         """Do what an event asks, and lay the panel out."""
         if ctx.params.get(TRIES):
             time.sleep(LEAVING_S)  # before the dataset is held
@@ -65,7 +77,7 @@ class GuardedPanel(foo.Panel):
             self._tell(ctx, text, stays=False)
         return None
 
-    def _leaves_view(self, ctx: foo.ExecutionContext) -> bool:
+    def _leaves_view(self, ctx: ExecutionContext) -> bool:
         """Have the App leave a view that is gone or may go with this event, and send the event again.
 
         With every state that a panel is given the App loads the page of its address, see
@@ -85,7 +97,7 @@ class GuardedPanel(foo.Panel):
         ctx.trigger(self.uri, {**ctx.params, TRIES: tries + 1})
         return True
 
-    def _tell(self, ctx: foo.ExecutionContext, text: str, *, stays: bool) -> None:
+    def _tell(self, ctx: ExecutionContext, text: str, *, stays: bool) -> None:
         """Show a problem as a toast, and in place of the panel where that cannot be laid out."""
         ctx.ops.notify(text, variant="error")
         if stays:
@@ -100,7 +112,7 @@ class GuardedPanel(foo.Panel):
         ctx.ops.show_panel_output(show_text(types.Property(panel, view=types.GridView(padding=1))))
 
 
-def _check_request(panel: foo.Panel, ctx: foo.ExecutionContext) -> None:
+def _check_request(panel: foo.Panel, ctx: ExecutionContext) -> None:
     """Open the dataset of an event, and check its name.
 
     Raises:
@@ -117,18 +129,17 @@ def _check_request(panel: foo.Panel, ctx: foo.ExecutionContext) -> None:
         open_dataset(ctx)
 
 
-def row_of(number: Any, rows: Any) -> int | None:
+def row_of(number: object, rows: object) -> int | None:
     """Return the number of a row that an event speaks of; ``None`` if there is none (any more)."""
-    if isinstance(number, bool) or not isinstance(number, int | float) or not isinstance(rows, Sized):
-        return None
-    return int(number) if 0 <= number < len(rows) and number == int(number) else None
+    number, count = finite(number), len(rows) if isinstance(rows, Sized) else 0
+    return int(number) if number is not None and 0 <= number < count and number == int(number) else None
 
 
-def list_of(value: Any) -> list[Any]:
+def list_of(value: object) -> list[object]:
     """Return a value of the state that is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
-def text_of(value: Any) -> str | None:
+def text_of(value: object) -> str | None:
     """Return a value of an event that is a text, else ``None``."""
     return value if isinstance(value, str) else None

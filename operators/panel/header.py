@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from datetime import timezone
-from typing import TYPE_CHECKING, Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+import fiftyone as fo
+from fiftyone.operators import ExecutionContext, types
 
-from fiftyone_plugin.common.text import plain_markdown
+from fiftyone_plugin.common.text import plain_markdown, shorten
 from fiftyone_plugin.dataset import colours
 from fiftyone_plugin.dataset.accepting import is_tagged
 from fiftyone_plugin.dataset.cluster_names import is_named
 from fiftyone_plugin.dataset.overlays import list_overlays, remove_overlay
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.summary import choose_run, free_field
+from fiftyone_plugin.dataset.record import RunRecord
+from fiftyone_plugin.dataset.summary import free_field
 from fiftyone_plugin.dataset.views import list_views
 from fiftyone_plugin.images.palette import COLOUR_BLIND, USUAL
 
 from ..forms.fields import count_of, show_name
 from ..running import read_again
+from ..undo_edit import UndoEdit, describe_edit, in_force
 from . import parts
-from .guard import list_of
-
-if TYPE_CHECKING:
-    import fiftyone as fo
-
+from .guard import list_of, text_of
+from .naming import NamingSection
 
 __all__ = ["FORMS", "HeaderSection"]
 
@@ -65,33 +62,93 @@ UNFINISHED = ("resume_run", "stop_run")  # those of runs that are not complete
 FIELD = {"evaluate_masks": "pred_field", "compare_runs": "a"}  # what the form calls the masks, if not "field"
 WHOLE = ("evaluate_masks", "export_masks")  # not the images that a click on a class has left
 
+SHOWN = 48  # characters of what is taken back
+AT_ONCE_S = 4.0  # what takes longer is done by the form, which shows how far it is
+REASON = 300  # characters of what is told of files that stay
 
-class HeaderSection:
+
+class HeaderSection(NamingSection):
     """What can be done with a run; a part of the panel, whose state and hooks it shares."""
 
-    def open_form(self, ctx: foo.ExecutionContext) -> None:
+    def choose_run(self, ctx: ExecutionContext) -> None:
+        """Show another run."""
+        ctx.panel.state.run = text_of(ctx.params.get("value"))
+        ctx.panel.state.stamp = None  # even where a run has begun since
+        self.refresh(ctx)
+
+    def show_saved(self, ctx: ExecutionContext) -> None:
+        """Open a saved view of the run."""
+        run, name = parts.chosen(ctx), ctx.params.get("name")
+        if run and isinstance(name, str) and ctx.dataset.has_saved_view(name):
+            parts.show(ctx, run, name)
+        else:
+            ctx.ops.notify("This view is gone: renew the saved views", variant="warning")
+
+    def ask_delete(self, ctx: ExecutionContext) -> None:
+        """Ask before a run is deleted."""
+        run = parts.chosen(ctx)
+        ctx.panel.state.confirm = run.key if run else None
+
+    def keep(self, ctx: ExecutionContext) -> None:
+        """Delete nothing."""
+        ctx.panel.state.confirm = None
+
+    def delete(self, ctx: ExecutionContext) -> None:
+        """Delete the run that was asked about: its fields, files, views and record."""
+        from fiftyone_plugin.dataset.labelling import undo
+
+        key = ctx.panel.state.confirm
+        ctx.panel.state.confirm = None
+        if not isinstance(key, str) or not ctx.dataset.has_run(key):
+            ctx.ops.notify("This run is gone already", variant="warning")
+        else:
+            kept = undo(ctx.dataset, key).kept
+            ctx.panel.state.run = None
+            left = f", but {shorten('; '.join(kept), REASON)}" if kept else ", with its fields and files"
+            ctx.ops.notify(f"Run {key!r} is deleted{left}", variant="warning" if kept else "success")
+            read_again(ctx)
+        self.refresh(ctx)
+
+    def take_back(self, ctx: ExecutionContext) -> None:
+        """Take back the edit that the button named; where another one came after it, nothing."""
+        from fiftyone_plugin.dataset.editing import undo_edit
+
+        run = parts.chosen(ctx)
+        edits = in_force(ctx.dataset, run.field) if run else []
+        if run is None or not edits or edits[-1].number != ctx.params.get("number"):
+            ctx.ops.notify("There was another change since: look at what Undo says now", variant="warning")
+        elif UndoEdit.seconds_an_image * run.counts.get("labelled", 0) > AT_ONCE_S:
+            self._prompt(ctx, "undo_edit", {"field": run.field}, self.refresh)
+            return
+        else:
+            text = f"Taken back: {describe_edit(undo_edit(ctx.dataset, run.field))}"
+            ctx.dataset.reload()
+            read_again(ctx)
+            parts.show_colours(ctx)
+            ctx.ops.notify(text, variant="success")
+        self.refresh(ctx)
+
+    def open_form(self, ctx: ExecutionContext) -> None:
         """Open the form of an operator, with the field of the chosen run."""
-        name, runs = ctx.params.get("operator"), list_runs(ctx.dataset) if ctx.dataset else []
+        name, runs = ctx.params.get("operator"), parts.runs_of(ctx)
         if not isinstance(name, str) or name not in {each for group in FORMS.values() for each in group}:
             if name == "sample_frames":  # about no run
-                self._prompt(ctx, name, {}, self.refresh)  # type: ignore[attr-defined]
+                self._prompt(ctx, name, {}, self.refresh)
             return
-        run = choose_run(runs, ctx.panel.state.run)
+        run = parts.chosen(ctx, runs)
         if name == "label_taught" or (name == "label_dataset" and run):
             self._label_again(ctx, runs, run, taught=name == "label_taught")
             return
         waits = run is not None and not run.is_complete
-        params: dict[str, Any] = (
-            {}
-            if run is None or name in NO_FIELD or (name in UNFINISHED) != waits
-            else {FIELD.get(name, "field"): run.field}
-        )
+        params = {}
+        if run is not None and name not in NO_FIELD and (name in UNFINISHED) == waits:
+            params[FIELD.get(name, "field")] = run.field
         if name in WHOLE:
             params["view_target"] = "DATASET"
-        self._prompt(ctx, name, params, self.refresh)  # type: ignore[attr-defined]
+        self._prompt(ctx, name, params, self.refresh)
 
     def _label_again(
-        self, ctx: foo.ExecutionContext, runs: list[RunRecord], run: RunRecord | None, *, taught: bool
+        self, ctx: ExecutionContext, runs: list[RunRecord], run: RunRecord | None, *, taught: bool
     ) -> None:
         """Open the form that labels anew; taught: from labels of a person and what the chosen run knows."""
         if run is None:
@@ -103,44 +160,41 @@ class HeaderSection:
             params |= {"field": free_field(taken, f"{run.field}_taught"), "start": run.field}
         self._prompt(ctx, "label_dataset", params, self.show_newest)
 
-    def _prompt(self, ctx: foo.ExecutionContext, name: str, params: dict[str, Any], then: Any) -> None:
-        ctx.prompt(f"{self.plugin_name}/{name}", params=params, on_success=then)  # type: ignore[attr-defined]
-
-    def show_newest(self, ctx: foo.ExecutionContext) -> None:
+    def show_newest(self, ctx: ExecutionContext) -> None:
         """Show the newest run, and offer to compare it with the one that was shown before."""
         ctx.panel.state.other = ctx.panel.state.run
         ctx.panel.state.run = None
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
-    def label_now(self, ctx: foo.ExecutionContext) -> None:
+    def label_now(self, ctx: ExecutionContext) -> None:
         """Label in one click, as the bolt above the grid does."""
-        ctx.trigger(f"{self.plugin_name}/quick_label")  # type: ignore[attr-defined]
+        ctx.trigger(f"{self.plugin_name}/quick_label")
 
-    def toggle(self, ctx: foo.ExecutionContext) -> None:
+    def toggle(self, ctx: ExecutionContext) -> None:
         """Open or close a part that is not always shown; asked twice for the same, nothing changes."""
         part = ctx.params.get("part")
         if part in ("more", "details"):
             ctx.panel.state.set(part, ctx.params.get("open") is True)
 
-    def choose_palette(self, ctx: foo.ExecutionContext) -> None:
+    def choose_palette(self, ctx: ExecutionContext) -> None:
         """Colour the classes of all runs by another palette."""
         palette = ctx.params.get("palette")
         if palette in PALETTES:
             colours.use_palette(ctx.dataset, palette)
             parts.show_colours(ctx)
-            self.refresh(ctx)  # type: ignore[attr-defined]
+            self.refresh(ctx)
 
-    def take_overlay_away(self, ctx: foo.ExecutionContext) -> None:
+    def take_overlay_away(self, ctx: ExecutionContext) -> None:
         """Delete a field that shows masks in another way."""
         name = ctx.params.get("overlay")
         if name in {each.name for each in list_overlays(ctx.dataset)}:
             remove_overlay(ctx.dataset, name)
             read_again(ctx)
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
     # ------------------------------------------------------------------ layout
 
-    def render_no_run(self, ctx: foo.ExecutionContext, panel: types.Object) -> None:
+    def render_no_run(self, ctx: ExecutionContext, panel: types.Object) -> None:
         """Offer what can be done with images without masks, or with videos."""
         videos = ctx.dataset is not None and ctx.dataset.media_type == "video"
         panel.md(VIDEOS if videos else NO_RUN, name="none")
@@ -149,22 +203,16 @@ class HeaderSection:
             self._form(row, "sample_frames", "Sample frames", first=True)
             return
         parts.button(row, "label_now", "Label in one click", self.label_now, first=True)
-        for name, label in (
-            ("label_dataset", "Choose the settings"),
-            ("preview_masks", "Preview on a few images"),
-            ("import_masks", "Import masks"),
-        ):
-            self._form(row, name, label)
+        self._form(row, "label_dataset", "Choose the settings")
+        self._form(row, "preview_masks", "Preview on a few images")
+        self._form(row, "import_masks", "Import masks")
 
     def render_head(
-        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
+        self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
     ) -> None:
         """Say which run it is, and offer the next steps."""
         if len(runs) > 1:
-            choices = types.DropdownView(compact=True)
-            for each in runs:
-                choices.add_choice(each.key, label=show_name(each.title))
-            panel.enum("run", choices.values(), default=run.key, view=choices, on_change=self.choose_run)  # type: ignore[attr-defined]
+            parts.choose_run(panel, "run", runs, run, self.choose_run, types.DropdownView(compact=True))
         panel.md(describe(ctx.dataset, run, len(list_of(ctx.panel.state.classes))), name="about")
         if ctx.panel.state.confirm == run.key:
             self._ask(panel, run)
@@ -173,20 +221,29 @@ class HeaderSection:
         if run.is_complete:
             named = is_named(ctx.dataset, run.field)
             reviewed = is_tagged(ctx.dataset)
-            parts.button(row, "name", "Name classes", self.start_naming, first=not named)  # type: ignore[attr-defined]
+            parts.button(row, "name", "Name classes", self.start_naming, first=not named)
             own = {each.purpose: each.name for each in list_views(ctx.dataset, run.key)}
             review = {"name": own.get("review first", "")}
-            parts.button(row, "review", "Review first", self.show_saved, review, first=named and not reviewed)  # type: ignore[attr-defined]
+            parts.button(row, "review", "Review first", self.show_saved, review, first=named and not reviewed)
             self._form(row, "evaluate_masks", "Compare with truth")
             self._form(row, "export_masks", "Export", first=named and reviewed)
-            self.render_undo(ctx, row, runs, run)  # type: ignore[attr-defined]
+            self._undo(ctx, row, runs, run)
         more = ctx.panel.state.more is True
         label = "More \u25b4" if more else "More \u25be"
         parts.button(row, "more", label, self.toggle, {"part": "more", "open": not more})
         if more:
             self._more(ctx, panel, run)
 
-    def _more(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
+    def _undo(self, ctx: ExecutionContext, row: types.Object, runs: list[RunRecord], run: RunRecord) -> None:
+        """Offer to take back the last edit, or the newest run as long as nothing was done with it."""
+        edits = in_force(ctx.dataset, run.field)
+        if edits:
+            label = f"Undo: {shorten(describe_edit(edits[-1]), SHOWN)}"
+            parts.button(row, "undo", label, self.take_back, {"number": edits[-1].number})
+        elif run.key == runs[0].key and not is_tagged(ctx.dataset):
+            parts.button(row, "undo_run", "Undo this run", self.ask_delete)
+
+    def _more(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Add a button for everything else, in groups."""
         for number, (group, forms) in enumerate(FORMS.items()):
             row = parts.flow(panel, f"more_{number}")
@@ -198,7 +255,7 @@ class HeaderSection:
             if run.is_complete and each.purpose != "review first":
                 name = each.purpose.replace(" ", "_")
                 label = f"Show: {show_name(each.purpose)}"
-                parts.button(row, f"view_{name}", label, self.show_saved, {"name": each.name})  # type: ignore[attr-defined]
+                parts.button(row, f"view_{name}", label, self.show_saved, {"name": each.name})
         details = {"part": "details", "open": ctx.panel.state.details is not True}
         parts.button(row, "details", "Settings and timings", self.toggle, details)
         for number, overlay in enumerate(list_overlays(ctx.dataset, run.field)):
@@ -206,10 +263,10 @@ class HeaderSection:
             parts.button(row, f"overlay_{number}", label, self.take_overlay_away, params)
         other = next(name for name in PALETTES if name != colours.palette_of(ctx.dataset))
         parts.button(row, "palette", PALETTES[other], self.choose_palette, {"palette": other})
-        parts.button(row, "refresh", "Refresh", self.refresh)  # type: ignore[attr-defined]
-        parts.button(row, "ask_delete", "Delete this run", self.ask_delete, color="error")  # type: ignore[attr-defined]
+        parts.button(row, "refresh", "Refresh", self.refresh)
+        parts.button(row, "ask_delete", "Delete this run", self.ask_delete, color="error")
 
-    def _form(self, row: Any, name: str, label: str, *, first: bool = False) -> None:
+    def _form(self, row: types.Object, name: str, label: str, *, first: bool = False) -> None:
         parts.button(row, f"open_{name}", label, self.open_form, {"operator": name}, first=first)
 
     def _ask(self, panel: types.Object, run: RunRecord) -> None:
@@ -221,8 +278,8 @@ class HeaderSection:
             warning += " It is not complete: make sure that it is not still at work."
         panel.view("sure", types.Warning(label="Delete this run?", description=warning))
         row = parts.flow(panel, "asked")
-        parts.button(row, "keep", "Keep it", self.keep)  # type: ignore[attr-defined]
-        parts.button(row, "delete", "Delete it", self.delete, first=True, color="error")  # type: ignore[attr-defined]
+        parts.button(row, "keep", "Keep it", self.keep)
+        parts.button(row, "delete", "Delete it", self.delete, first=True, color="error")
 
 
 def describe(dataset: fo.Dataset, run: RunRecord, classes: int) -> str:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset.cluster_names import cards, names_used
 from fiftyone_plugin.dataset.name_drafts import ideas_of, keep_draft
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
-from fiftyone_plugin.dataset.summary import choose_run, class_view
+from fiftyone_plugin.dataset.record import RunRecord
+from fiftyone_plugin.dataset.summary import class_view
 from fiftyone_plugin.runs.exemplars import exemplar_uri
 from fiftyone_plugin.runs.likeness import DENDROGRAM
 from fiftyone_plugin.runs.name_sheet import ClusterCard
@@ -27,7 +25,7 @@ from fiftyone_plugin.runs.name_sheet import ClusterCard
 from ..forms.fields import count_of, show_name
 from ..running import show_colours
 from . import parts
-from .guard import row_of
+from .guard import GuardedPanel, row_of
 from .naming_state import ALIKE, BACK, NOTHING, SAME, SIGNS, SKIP, Naming, Sitting, sit, sitting
 
 __all__ = ["NamingSection"]
@@ -41,12 +39,12 @@ HINTS = (
 )
 
 
-class NamingSection:
+class NamingSection(GuardedPanel):
     """Events and layout of the cards; a part of the panel, whose state and hooks it shares."""
 
-    def start_naming(self, ctx: foo.ExecutionContext) -> None:
+    def start_naming(self, ctx: ExecutionContext) -> None:
         """Show the cards of the chosen run, from the first one without a name on."""
-        run = _chosen(ctx)
+        run = parts.chosen(ctx)
         if run is None or not run.is_complete:
             return
         found = cards(ctx.dataset, run.field)
@@ -58,22 +56,22 @@ class NamingSection:
         first = next((number for number, card in enumerate(found) if not card.name), len(found))
         self._show(ctx, run, sit(Naming(run.key, found, first, names_used(ctx.dataset)[:SUGGESTED])).naming)
 
-    def leave_naming(self, ctx: foo.ExecutionContext) -> None:
+    def leave_naming(self, ctx: ExecutionContext) -> None:
         """Go back to the figures of the run; the names so far are kept."""
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
-    def name_card(self, ctx: foo.ExecutionContext) -> None:
+    def name_card(self, ctx: ExecutionContext) -> None:
         """Take what was typed, one word a card."""
         told, value = Naming.of_state(ctx.panel.state.naming), ctx.params.get("value")
         words = [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
         self._take(ctx, lambda person: person.typed(words, told.turn if told else 0))
 
-    def press(self, ctx: foo.ExecutionContext) -> None:
+    def press(self, ctx: ExecutionContext) -> None:
         """Do what the button of a sign does."""
         word = ctx.params.get("word")
         self._take(ctx, lambda person: [person.step(word, typed=False)] if word in SIGNS else [])
 
-    def take_idea(self, ctx: foo.ExecutionContext) -> None:
+    def take_idea(self, ctx: ExecutionContext) -> None:
         """Take a name that a model has suggested for the card on which it stands."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
@@ -83,14 +81,13 @@ class NamingSection:
             known = known and name not in SIGNS
             self._take(ctx, lambda person: [person.step(name, typed=False)] if known else [])
 
-    def ask_ideas(self, ctx: foo.ExecutionContext) -> None:
+    def ask_ideas(self, ctx: ExecutionContext) -> None:
         """Open the form that lets a model suggest names."""
         run, _ = _naming(ctx)
         if run:
-            uri = f"{self.plugin_name}/suggest_names"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params={"field": run.field}, on_success=self.start_naming)
+            self._prompt(ctx, "suggest_names", {"field": run.field}, self.start_naming)
 
-    def go_to_card(self, ctx: foo.ExecutionContext) -> None:
+    def go_to_card(self, ctx: ExecutionContext) -> None:
         """Go to another card."""
         run, naming = _naming(ctx)
         number = row_of(ctx.params.get("card"), naming.cards if naming else ())
@@ -98,7 +95,7 @@ class NamingSection:
             sitting(naming).go_to(number)
             self._show(ctx, run, naming)
 
-    def show_card(self, ctx: foo.ExecutionContext) -> None:
+    def show_card(self, ctx: ExecutionContext) -> None:
         """Show the images of the class of this card in the grid."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
@@ -106,31 +103,29 @@ class NamingSection:
             name = str(targets.get(naming.cards[naming.at].cluster, ""))
             parts.show(ctx, run, class_view(ctx.dataset, run.field, name))
 
-    def split_card(self, ctx: foo.ExecutionContext) -> None:
+    def split_card(self, ctx: ExecutionContext) -> None:
         """Open the form that splits the class of this card."""
         run, naming = _naming(ctx)
         if run and naming and naming.at < len(naming.cards):
             params = {"field": run.field, "class_id": str(naming.cards[naming.at].cluster)}
-            uri = f"{self.plugin_name}/split_class"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params=params, on_success=self.start_naming)
+            self._prompt(ctx, "split_class", params, self.start_naming)
 
-    def write_names(self, ctx: foo.ExecutionContext) -> None:
+    def write_names(self, ctx: ExecutionContext) -> None:
         """Open the form that writes the masks with names."""
         run, _ = _naming(ctx)
         if run:
-            uri = f"{self.plugin_name}/name_classes"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params={"field": run.field}, on_success=self.show_named)
+            self._prompt(ctx, "name_classes", {"field": run.field}, self.show_named)
 
-    def show_named(self, ctx: foo.ExecutionContext) -> None:
+    def show_named(self, ctx: ExecutionContext) -> None:
         """Show the run that has been made of the names, the newest one."""
         ctx.panel.state.run = None
-        self.refresh(ctx)  # type: ignore[attr-defined]
+        self.refresh(ctx)
 
-    def _take(self, ctx: foo.ExecutionContext, step: Callable[[Sitting], list[str | None]]) -> None:
+    def _take(self, ctx: ExecutionContext, step: Callable[[Sitting], list[str | None]]) -> None:
         """Take a step, which returns what is wrong with each of its words, and show where that leads."""
         run, naming = _naming(ctx)
         if run is None or naming is None:
-            self.refresh(ctx)  # type: ignore[attr-defined]
+            self.refresh(ctx)
             return
         old = naming.names
         problems = [problem for problem in step(sitting(naming)) if problem]
@@ -141,28 +136,22 @@ class NamingSection:
             ctx.ops.notify(problem.capitalize(), variant="warning")
         self._show(ctx, run, naming)
 
-    def _show(self, ctx: foo.ExecutionContext, run: RunRecord, naming: Naming) -> None:
+    def _show(self, ctx: ExecutionContext, run: RunRecord, naming: Naming) -> None:
         """Send the state and the pictures of the cards in sight, each in one message."""
         # without what was typed, which ends it; with what was seen, so that a run that appears is shown
-        state = {"run": run.key, "naming": naming.to_state(), "stamp": ctx.panel.state.stamp}
-        ctx.panel_state.clear()
-        ctx.panel_state.update(state)  # of which the layout is made next
-        ctx.ops.set_panel_state(state)
+        stamp = ctx.panel.state.stamp
+        parts.send_state(ctx, {"run": run.key, "naming": naming.to_state(), "stamp": stamp})
         out = Path(run.out)
-        data: dict[str, Any] = {}
-        for key, number in _in_sight(naming).items():
-            uri = exemplar_uri(out, naming.cards[number].cluster)
-            if uri:
-                data[key] = {"picture": uri}
+        classes = {key: naming.cards[number].cluster for key, number in _in_sight(naming).items()}
         if naming.at < len(naming.cards):
-            uri = exemplar_uri(out, naming.cards[naming.at].nearest)
-            data |= {"nearest": {"picture": uri}} if uri else {}
-        data["tree"] = parts.picture_uri(out / DENDROGRAM) or ""
-        ctx.ops.set_panel_data(data)
+            classes["nearest"] = naming.cards[naming.at].nearest
+        uris = {key: exemplar_uri(out, id_) for key, id_ in classes.items()}
+        data = {key: {"picture": uri} for key, uri in uris.items() if uri}
+        ctx.ops.set_panel_data({**data, "tree": parts.picture_uri(out / DENDROGRAM) or ""})
 
     # ------------------------------------------------------------------ layout
 
-    def render_naming(self, ctx: foo.ExecutionContext, panel: types.Object) -> bool:
+    def render_naming(self, ctx: ExecutionContext, panel: types.Object) -> bool:
         """Lay the cards out, if a person is naming; returns whether that is so."""
         run, naming = _naming(ctx)
         if run is None or naming is None:
@@ -184,9 +173,8 @@ class NamingSection:
                 self._neighbour(panel, key, naming.cards[number], number)
         row = panel.h_stack("naming_end", gap=2, align_y="center")
         row.btn("write_names", label="Write the names", on_click=self.write_names, variant="contained")
-        row.btn(
-            "leave_naming", label="Leave (names are kept)", on_click=self.leave_naming, variant="outlined"
-        )
+        label = "Leave (names are kept)"
+        row.btn("leave_naming", label=label, on_click=self.leave_naming, variant="outlined")
         if (Path(run.out) / DENDROGRAM).is_file():
             panel.img("tree", alt_text="Dendrogram: which classes are alike", width="100%")
         return True
@@ -214,14 +202,12 @@ class NamingSection:
             row = panel.h_stack("nearest", gap=2, align_y="center")
             row.img("picture", height="60px", alt_text=f"Crops of class {near.cluster}")
             name = plain_markdown(show_name(near.name)) if near.name else "no name yet"
-            row.md(
-                f"Most like it: class {near.cluster}, **{name}**, similarity {card.similarity:.2f}",
-                name="who",
-            )
+            text = f"Most like it: class {near.cluster}, **{name}**, similarity {card.similarity:.2f}"
+            row.md(text, name="who")
             if near.name:
                 self._sign(row, ALIKE, "The same name")
 
-    def _ideas(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord, naming: Naming) -> None:
+    def _ideas(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord, naming: Naming) -> None:
         """Offer what a model suggests for this card; nothing of it is taken unasked."""
         row = parts.flow(panel, "ideas")
         known = ideas_of(ctx.dataset, run)
@@ -241,11 +227,10 @@ class NamingSection:
             self._sign(row, BACK, "Back")
         row.btn("split_card", label="Split it", on_click=self.split_card, variant="outlined")
 
-    def _sign(self, row: Any, word: str, label: str) -> None:
+    def _sign(self, row: types.Object, word: str, label: str) -> None:
         name = {SAME: "same", ALIKE: "alike", NOTHING: "nothing", SKIP: "skip", BACK: "back"}[word]
-        row.btn(
-            name, label=f"{label} ({word})", on_click=self.press, params={"word": word}, variant="outlined"
-        )
+        label, params = f"{label} ({word})", {"word": word}
+        row.btn(name, label=label, on_click=self.press, params=params, variant="outlined")
 
     def _neighbour(self, panel: types.Object, key: str, card: ClusterCard, number: int) -> None:
         row = panel.h_stack(key, gap=2, align_y="center")
@@ -257,22 +242,16 @@ class NamingSection:
 
 def _in_sight(naming: Naming) -> dict[str, int]:
     """Return the key of a card in the panel's data -> its number, of those that are shown."""
-    numbers = range(naming.at - AROUND, naming.at + AROUND + 1)
-    keys = {
-        number: "card" if number == naming.at else f"around_{number - naming.at + AROUND}"
-        for number in numbers
-    }
-    return {keys[number]: number for number in numbers if 0 <= number < len(naming.cards)}
+    first = naming.at - AROUND
+    numbers = range(max(0, first), min(len(naming.cards), naming.at + AROUND + 1))
+    return {"card" if number == naming.at else f"around_{number - first}": number for number in numbers}
 
 
-def _chosen(ctx: foo.ExecutionContext) -> RunRecord | None:
-    return choose_run(list_runs(ctx.dataset) if ctx.dataset else [], ctx.panel.state.run)
-
-
-def _naming(ctx: foo.ExecutionContext) -> tuple[RunRecord | None, Naming | None]:
+def _naming(ctx: ExecutionContext) -> tuple[RunRecord | None, Naming | None]:
     """Return the run whose classes are being named, and where the person is, as the server has it."""
     told = Naming.of_state(ctx.panel.state.naming)
-    naming = sitting(told).naming if told is not None else None
-    runs = list_runs(ctx.dataset) if naming is not None and ctx.dataset else []
-    run = next((each for each in runs if naming is not None and each.key == naming.run), None)
+    if told is None:
+        return None, None
+    naming = sitting(told).naming
+    run = next((each for each in parts.runs_of(ctx) if each.key == naming.run), None)
     return (run, naming) if run is not None and run.is_complete else (None, None)

@@ -69,16 +69,9 @@ class Naming:
         sound = all(type(card.cluster) is int and isinstance(card.name, str) for card in made.cards)
         return made if sound and made.cards and 0 <= made.at <= len(made.cards) and turn >= 0 else None
 
-    def to_state(self) -> dict[str, Any]:
+    def to_state(self) -> dict[str, object]:
         """Return what :meth:`of_state` takes."""
-        return {
-            "run": self.run,
-            "cards": [astuple(c) for c in self.cards],
-            "at": self.at,
-            "known": self.known,
-            "sitting": self.sitting,
-            "turn": self.turn,
-        }
+        return vars(self) | {"cards": [astuple(card) for card in self.cards]}
 
     @property
     def names(self) -> dict[int, str]:
@@ -130,11 +123,10 @@ class Sitting:
     since: int = 0
 
     def typed(self, words: Sequence[str], told: int) -> list[str | None]:
-        """Take the words of the input that are new; returns what is wrong with each of these.
+        """Take the words of the input that are new since the turn that the browser was told of.
 
-        Args:
-            words: since the browser emptied the input.
-            told: the turn that the browser knew of.
+        Returns:
+            What is wrong with each of these.
         """
         new = new_words(words, self.taken, max(0, told - self.since))
         return [self.step(word) for word in new]

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
 
+import fiftyone as fo
 import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
-from fiftyone_plugin.common.text import printable, shorten
+from fiftyone_plugin.common.text import printable
 from fiftyone_plugin.dataset import summary
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.record import RunRecord
 
 from ..forms.fields import show_text
-from ..running import read_again
 from . import parts
 from .accepting import AcceptSection
 from .classes import ClassSection, class_row
 from .comparison import ComparisonSection
-from .guard import GuardedPanel, row_of, text_of
+from .guard import text_of
 from .header import HeaderSection
-from .naming import NamingSection
-from .undoing import UndoSection
 from .unfinished import UnfinishedSection
 
-if TYPE_CHECKING:
-    import fiftyone as fo
-
-
 __all__ = ["PseudoMasksPanel"]
-
-REASON = 300  # characters of what is told of files that stay
 
 
 class PseudoMasksPanel(
@@ -38,10 +29,7 @@ class PseudoMasksPanel(
     ClassSection,
     AcceptSection,
     ComparisonSection,
-    NamingSection,
-    UndoSection,
     UnfinishedSection,
-    GuardedPanel,
 ):
     """What :mod:`fiftyone_plugin.dataset.summary` says of the dataset's runs.
 
@@ -52,7 +40,7 @@ class PseudoMasksPanel(
     leave_for = ("delete", "forget_comparison")
 
     @property
-    def config(self) -> Any:
+    def config(self) -> foo.PanelConfig:
         """How the App lists the panel."""
         return foo.PanelConfig(
             name="pseudomasks",
@@ -65,75 +53,33 @@ class PseudoMasksPanel(
 
     # ------------------------------------------------------------------ events
 
-    def on_load(self, ctx: foo.ExecutionContext) -> None:
+    def on_load(self, ctx: ExecutionContext) -> None:
         """Fill the plots of the newest run."""
         self.refresh(ctx)
 
-    def on_change_dataset(self, ctx: foo.ExecutionContext) -> None:
+    def on_change_dataset(self, ctx: ExecutionContext) -> None:
         """Start over with the runs of another dataset."""
         ctx.panel.state.stamp = None
         self.refresh(ctx)
 
-    def choose_run(self, ctx: foo.ExecutionContext) -> None:
-        """Show another run."""
-        ctx.panel.state.run = text_of(ctx.params.get("value"))
-        ctx.panel.state.stamp = None  # even where a run has begun since
-        self.refresh(ctx)
-
-    def click_bar(self, ctx: foo.ExecutionContext) -> None:
+    def click_bar(self, ctx: ExecutionContext) -> None:
         """Show the images that a bar counts."""
-        run = _chosen(ctx)
-        found = _histogram(ctx.dataset, run)
-        bar = row_of(ctx.params.get("idx"), found.counts if found else ())
-        if run and found and bar is not None:
-            parts.show(ctx, run, summary.bar_view(ctx.dataset, found, bar))
+        run = parts.chosen(ctx)
+        parts.show_bar(ctx, run, _histogram(ctx.dataset, run))
 
-    def show_saved(self, ctx: foo.ExecutionContext) -> None:
-        """Open a saved view of the run."""
-        run, name = _chosen(ctx), ctx.params.get("name")
-        if run and isinstance(name, str) and ctx.dataset.has_saved_view(name):
-            parts.show(ctx, run, name)
-        else:
-            ctx.ops.notify("This view is gone: renew the saved views", variant="warning")
-
-    def ask_delete(self, ctx: foo.ExecutionContext) -> None:
-        """Ask before a run is deleted."""
-        run = _chosen(ctx)
-        ctx.panel.state.confirm = run.key if run else None
-
-    def keep(self, ctx: foo.ExecutionContext) -> None:
-        """Delete nothing."""
-        ctx.panel.state.confirm = None
-
-    def delete(self, ctx: foo.ExecutionContext) -> None:
-        """Delete the run that was asked about: its fields, files, views and record."""
-        from fiftyone_plugin.dataset.labelling import undo
-
-        key = ctx.panel.state.confirm
-        ctx.panel.state.confirm = None
-        if not isinstance(key, str) or not ctx.dataset.has_run(key):
-            ctx.ops.notify("This run is gone already", variant="warning")
-        else:
-            kept = undo(ctx.dataset, key).kept
-            ctx.panel.state.run = None
-            left = f", but {shorten('; '.join(kept), REASON)}" if kept else ", with its fields and files"
-            ctx.ops.notify(f"Run {key!r} is deleted{left}", variant="warning" if kept else "success")
-            read_again(ctx)
-        self.refresh(ctx)
-
-    def refresh(self, ctx: foo.ExecutionContext) -> None:
+    def refresh(self, ctx: ExecutionContext) -> None:
         """Read everything again.
 
         State and data are sent whole, in a message each.
         """
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
+        runs = parts.runs_of(ctx)
         self.turn_to_new(ctx, runs)
-        run = _chosen(ctx, runs)
+        run = parts.chosen(ctx, runs)
         with ThreadPoolExecutor() as pool:  # the database looks at all samples for each
             table, scores = pool.submit(self.class_rows, ctx, run), pool.submit(_histogram, ctx.dataset, run)
             compared = self.comparison_data(ctx)
         rows, found = table.result(), scores.result()
-        state: dict[str, Any] = {
+        state: dict[str, object] = {
             "run": run.key if run else None,
             "other": text_of(ctx.panel.state.other),
             "confirm": None,
@@ -144,7 +90,7 @@ class PseudoMasksPanel(
             **self.watch_state(ctx, runs),
         }
         settings = summary.setting_rows(run) if run else []
-        lists = {
+        lists: dict[str, parts.Rows] = {
             "classes": [class_row(row) for row in rows],
             "settings": [{"name": name, "value": printable(value)} for name, value in settings],
             "scores": parts.bars(found) if found else [],
@@ -152,19 +98,17 @@ class PseudoMasksPanel(
             **compared,
         }
         state["sizes"] = {name: parts.size_of(rows) for name, rows in lists.items()}
-        ctx.panel_state.clear()
-        ctx.panel_state.update(state)  # of which the layout is made next
-        ctx.ops.set_panel_state(state)
+        parts.send_state(ctx, state)
         ctx.ops.set_panel_data({parts.sized(ctx, name): rows for name, rows in lists.items()})
 
     # ------------------------------------------------------------------ layout
 
-    def render(self, ctx: foo.ExecutionContext) -> Any:
+    def render(self, ctx: ExecutionContext) -> types.Property:
         """Lay the panel out for the chosen run."""
         panel = types.Object()
         view = types.GridView(align_x="left", gap=2, pad_x=1, pad_b=2, orientation="vertical")
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
-        run = _chosen(ctx, runs)
+        runs = parts.runs_of(ctx)
+        run = parts.chosen(ctx, runs)
         if self.render_naming(ctx, panel):
             return show_text(types.Property(panel, view=view))
         self.render_watch(ctx, panel, runs)
@@ -179,7 +123,7 @@ class PseudoMasksPanel(
         return show_text(types.Property(panel, view=view))
 
     def _results(
-        self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
+        self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord], run: RunRecord
     ) -> None:
         if ctx.panel.state.details is True:
             stages = parts.sizes(ctx).get("seconds", 0)
@@ -196,13 +140,6 @@ class PseudoMasksPanel(
             parts.plot(panel, parts.sized(ctx, "scores"), title, y="images", on_click=self.click_bar)
             self.render_accepting(ctx, panel)
         self.render_comparison(ctx, panel, runs)
-
-
-def _chosen(ctx: foo.ExecutionContext, runs: list[RunRecord] | None = None) -> RunRecord | None:
-    """Return the run that the state names, else the newest, else ``None``."""
-    if runs is None:
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
-    return summary.choose_run(runs, ctx.panel.state.run)
 
 
 def _histogram(dataset: fo.Dataset, run: RunRecord | None) -> summary.Histogram | None:

@@ -5,46 +5,52 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from fiftyone_plugin.common.text import plain_markdown
 from fiftyone_plugin.dataset.comparison import COMPARISON_METHOD
 from fiftyone_plugin.dataset.editing.history import DONE
-from fiftyone_plugin.dataset.record import RunRecord, list_runs
+from fiftyone_plugin.dataset.record import RunRecord
 from fiftyone_plugin.dataset.resuming import done_of
 from fiftyone_plugin.runs.noting import Note, is_running, read_note
 from fiftyone_plugin.runs.stopping import request_stop
 
-from ..running import describe_stage, is_labelling, is_shown_here, read_again, show_colours, work_of
+from ..running import (
+    StageState,
+    describe_stage,
+    is_labelling,
+    is_shown_here,
+    read_again,
+    show_colours,
+    work_of,
+)
 from . import parts
-from .guard import WORK, text_of
+from .guard import WORK, GuardedPanel, text_of
 
 __all__ = ["UnfinishedSection"]
 
 BUSY_MS, IDLE_MS = 1500, 4000  # between looks
 WAITS = "It was stopped or interrupted, and what is done is kept. *Go on* uses its images and settings again."
-BEGINS = {"progress": 0.0, "label": "goes on"}
+BEGINS: StageState = {"progress": 0.0, "label": "goes on"}
 
 
-class UnfinishedSection:
+class UnfinishedSection(GuardedPanel):
     """How far work is, and buttons to stop it or to go on; a part of the panel, whose hooks it shares."""
 
-    def watch(self, ctx: foo.ExecutionContext) -> bool:
+    def watch(self, ctx: ExecutionContext) -> bool:
         """Look whether anything is new; the panel stays as it is where nothing is.
 
         Returns:
             Whether the panel has to be drawn anew.
         """
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
+        runs = parts.runs_of(ctx)
         if ctx.panel.state.naming is not None or ctx.panel.state.confirm is not None:
             return False
         now, before = _stamp(ctx, runs), ctx.panel.state.stamp
         if now != before and isinstance(before, dict):
             done = [run for run in runs if run.is_complete and before.get(run.key, [True])[0] is False]
-            self.refresh(ctx)  # type: ignore[attr-defined]
+            self.refresh(ctx)
             for run in done[:1]:
                 if not is_shown_here(ctx.dataset, run.field):  # else its operator shows them
                     read_again(ctx)
@@ -62,43 +68,41 @@ class UnfinishedSection:
         ctx.panel.state.moved = moved
         return True
 
-    def stop_now(self, ctx: foo.ExecutionContext) -> None:
+    def stop_now(self, ctx: ExecutionContext) -> None:
         """Ask a run to end within one batch."""
         run = self._named(ctx)
         if run and request_stop(Path(run.out)):
             ctx.ops.notify(f"{run.field!r} ends within one batch; what is done is kept", variant="info")
 
-    def show_run(self, ctx: foo.ExecutionContext) -> None:
+    def show_run(self, ctx: ExecutionContext) -> None:
         """Show another run."""
         if run := self._named(ctx):
             ctx.panel.state.run = run.key
-            self.refresh(ctx)  # type: ignore[attr-defined]
+            self.refresh(ctx)
 
-    def go_on(self, ctx: foo.ExecutionContext) -> None:
+    def go_on(self, ctx: ExecutionContext) -> None:
         """Open the form that goes on with a run."""
         run = self._named(ctx)
         if run and not run.is_complete:
-            uri = f"{self.plugin_name}/resume_run"  # type: ignore[attr-defined]
-            ctx.prompt(uri, params={"field": run.field}, on_success=self.refresh)  # type: ignore[attr-defined]
+            self._prompt(ctx, "resume_run", {"field": run.field}, self.refresh)
 
-    def _named(self, ctx: foo.ExecutionContext) -> RunRecord | None:
-        runs = list_runs(ctx.dataset) if ctx.dataset else []
-        return next((run for run in runs if run.key == ctx.params.get("key")), None)
+    def _named(self, ctx: ExecutionContext) -> RunRecord | None:
+        return next((run for run in parts.runs_of(ctx) if run.key == ctx.params.get("key")), None)
 
-    def turn_to_new(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> None:
+    def turn_to_new(self, ctx: ExecutionContext, runs: list[RunRecord]) -> None:
         """Choose the newest of the runs that were not there when the panel last looked, if there are any."""
         before = ctx.panel.state.stamp
         new = [run.key for run in runs if run.key not in before] if isinstance(before, dict) else []
         if new:
             ctx.panel.state.run = new[0]
 
-    def watch_state(self, ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, Any]:
+    def watch_state(self, ctx: ExecutionContext, runs: list[RunRecord]) -> dict[str, object]:
         """Return what the state holds of what was seen."""
         return {"stamp": _stamp(ctx, runs), "moved": _moved(ctx, runs)}
 
     # ------------------------------------------------------------------ layout
 
-    def render_watch(self, ctx: foo.ExecutionContext, panel: types.Object, runs: list[RunRecord]) -> None:
+    def render_watch(self, ctx: ExecutionContext, panel: types.Object, runs: list[RunRecord]) -> None:
         """Show how far everything is that is at work, and look again soon."""
         running = [run for run in runs if _runs(ctx, run)]
         for number, run in enumerate(running):
@@ -115,10 +119,9 @@ class UnfinishedSection:
         view = types.TimerView(interval=BUSY_MS if busy else IDLE_MS, on_interval=self.watch)
         panel.view("look_soon" if busy else "look_again", view)
 
-    def _bar(self, panel: types.Object, name: str, what: str, state: dict[str, Any]) -> None:
+    def _bar(self, panel: types.Object, name: str, what: str, state: StageState) -> None:
         text = f"**{plain_markdown(what)}** \u00b7 {plain_markdown(state['label'])}"
-        share = f"{state['progress']:.1%}"
-        colour = "var(--fo-palette-primary-main)"
+        share, colour = f"{state['progress']:.1%}", "var(--fo-palette-primary-main)"
         track = "rgba(128,128,128,.25)"
         style = {
             "paddingBottom": "6px",
@@ -128,7 +131,7 @@ class UnfinishedSection:
         }
         panel.md(text, name=name, componentsProps={"container": {"sx": style}})
 
-    def render_unfinished(self, ctx: foo.ExecutionContext, panel: types.Object, run: RunRecord) -> None:
+    def render_unfinished(self, ctx: ExecutionContext, panel: types.Object, run: RunRecord) -> None:
         """Say what there is of a run that is not complete, in place of plots of what is not there yet."""
         if _runs(ctx, run):
             return  # its progress is above
@@ -141,12 +144,12 @@ class UnfinishedSection:
         parts.button(row, "go_on", "Go on", self.go_on, {"key": run.key}, first=True)
 
 
-def _runs(ctx: foo.ExecutionContext, run: RunRecord) -> bool:
+def _runs(ctx: ExecutionContext, run: RunRecord) -> bool:
     """Tell whether a run is at work, here or in another process."""
     return not run.is_complete and (is_labelling(ctx.dataset, run.field) or is_running(Path(run.out)))
 
 
-def _describe(note: Note) -> dict[str, Any]:
+def _describe(note: Note) -> StageState:
     seconds = note.seconds + (max(0.0, time.time() - note.at) if note.at else 0.0)
     state = describe_stage(note.stage, note.done, note.total, note.seconds)
     if not note.done and seconds > 3:
@@ -154,7 +157,7 @@ def _describe(note: Note) -> dict[str, Any]:
     return state
 
 
-def _stamp(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, list[Any]]:
+def _stamp(ctx: ExecutionContext, runs: list[RunRecord]) -> dict[str, list[object]]:
     """Return what changes where a table or a plot does: key of a run -> whether it is done, edits, run.
 
     Edits are those in force; comparisons of the dataset belong to every run.
@@ -162,20 +165,17 @@ def _stamp(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> dict[str, list[A
     dataset = ctx.dataset
     keys = dataset.list_runs(method=COMPARISON_METHOD) if runs else []
     compared = " ".join(f"{key} {dataset.get_run_info(key).timestamp}" for key in keys)
-    return {
-        run.key: [run.is_complete, [_status(edit) for edit in run.edits].count(DONE), run.run_id, compared]
-        for run in runs
-    }
+    return {run.key: [run.is_complete, _in_force(run), run.run_id, compared] for run in runs}
 
 
-def _status(edit: Any) -> Any:
-    """Return the status of an edit in a record, which may come from anybody."""
-    return edit.get("status") if isinstance(edit, Mapping) else None
+def _in_force(run: RunRecord) -> int:
+    """Count the edits that were not taken back, in a record that may come from anybody."""
+    return sum(isinstance(edit, Mapping) and edit.get("status") == DONE for edit in run.edits)
 
 
-def _moved(ctx: foo.ExecutionContext, runs: list[RunRecord]) -> list[Any]:
+def _moved(ctx: ExecutionContext, runs: list[RunRecord]) -> list[object]:
     """Return what changes where only progress does."""
-    found: list[Any] = [work_of(ctx.dataset_name) is not None]
+    found: list[object] = [work_of(ctx.dataset_name) is not None]
     for run in runs:
         if not run.is_complete:
             note = read_note(Path(run.out))

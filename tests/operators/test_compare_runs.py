@@ -19,25 +19,17 @@ def twice(dataset, fill):
     return dataset
 
 
-def form(foo, dataset, uri, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    request = {"dataset_name": dataset.name, "params": params}
-    context = ExecutionContext(request_params=request, operator_uri=uri, required_secrets=[])
-    return foo.get_operator(uri).resolve_input(context).type.properties
+def test_forms_without_enough_runs_say_so(form, dataset):
+    assert form(COMPARE, dataset)["a"].invalid
+    assert form(SAVE, dataset)["field"].invalid
 
 
-def test_forms_without_enough_runs_say_so(foo, dataset):
-    assert form(foo, dataset, COMPARE)["a"].invalid
-    assert form(foo, dataset, SAVE)["field"].invalid
-
-
-def test_forms(foo, twice):
-    found = form(foo, twice, COMPARE)
+def test_forms(form, twice):
+    found = form(COMPARE, twice)
     assert (found["a"].default, found["b"].default) == ("second", "first")  # the newest first
     assert not found["b"].invalid
-    assert form(foo, twice, COMPARE, a="first", b="first")["b"].invalid
-    assert form(foo, twice, SAVE)["field"].default == "second"
+    assert form(COMPARE, twice, a="first", b="first")["b"].invalid
+    assert form(SAVE, twice)["field"].default == "second"
 
 
 def test_compare_from_python(foo, twice):

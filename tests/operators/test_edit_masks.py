@@ -52,67 +52,56 @@ def uri(name):
     return f"{PLUGIN_NAME}/{name}"
 
 
-def context(name, dataset, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    request = {"dataset_name": dataset.name, "params": params}
-    return ExecutionContext(request_params=request, operator_uri=uri(name), required_secrets=[])
-
-
-def form(foo, name, dataset, **params):
-    return foo.get_operator(uri(name)).resolve_input(context(name, dataset, **params)).type.properties
-
-
 def targets(dataset):
     dataset.reload()
     return dict(dataset.mask_targets["auto"])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_operators_explain_themselves(foo, labelled, name):
+def test_operators_explain_themselves(form, foo, labelled, name):
     config = foo.get_operator(uri(name)).config
     assert config.label
     assert config.description
     assert config.icon
     assert config.allow_delegated_execution
-    properties = form(foo, name, labelled)
+    properties = form(name, labelled)
     assert properties["field"].view.description
     assert properties["field"].default == "auto"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_run_the_form_says_so(foo, dataset, name):
-    properties = form(foo, name, dataset)
+def test_without_a_run_the_form_says_so(form, dataset, name):
+    properties = form(name, dataset)
     assert properties["field"].invalid
     assert "label it first" in properties["field"].error_message
 
 
-def test_hide_and_show(foo, labelled):
+def test_hide_and_show(form, foo, labelled):
     before = targets(labelled)
     operator = foo.get_operator(uri("hide_classes"))
     operator(labelled, "auto", [2, 3])
     assert targets(labelled) == {1: "class 1", 4: "class 4"}
-    boxes = form(foo, "hide_classes", labelled)
+    boxes = form("hide_classes", labelled)
     assert [boxes[f"auto__hide__{id_}"].default for id_ in (1, 2, 3, 4)] == [False, True, True, False]
     all_hidden = {f"auto__hide__{id_}": True for id_ in (1, 4)}
-    assert form(foo, "hide_classes", labelled, **all_hidden)["auto__hide__1"].invalid
+    assert form("hide_classes", labelled, **all_hidden)["auto__hide__1"].invalid
     operator(labelled, "auto", [1], show=[2, 3])
     assert targets(labelled) == {2: "class 2", 3: "class 3", 4: "class 4"}
     operator(labelled, "auto", show=[1])
     assert targets(labelled) == before
 
 
-def test_split_and_take_back(foo, labelled):
+def test_split_and_take_back(form, foo, labelled):
     before = targets(labelled)
-    choices = form(foo, "split_class", labelled)["class_id"].type.values
+    choices = form("split_class", labelled)["class_id"].type.values
     assert sorted(choices) == ["1", "2", "3", "4"]
     foo.get_operator(uri("split_class"))(labelled, "auto", 2, seed=1)
     assert targets(labelled) == {**before, 2: "class 2 a", 5: "class 2 b"}
     undo = foo.get_operator(uri("undo_edit"))
-    assert "class split 'class 2'" in form(foo, "undo_edit", labelled)["last"].view.description
+    assert "class split 'class 2'" in form("undo_edit", labelled)["last"].view.description
     undo(labelled, "auto")
     assert targets(labelled) == before
-    assert form(foo, "undo_edit", labelled)["field"].invalid
+    assert form("undo_edit", labelled)["field"].invalid
 
 
 def test_split_as_a_delegated_operation_keeps_its_result(foo, labelled):
@@ -131,27 +120,27 @@ def test_split_as_a_delegated_operation_keeps_its_result(foo, labelled):
     assert operation.result.result["classes"].startswith("class 1 a (")
 
 
-def test_the_round_trip_and_propagation(foo, labelled):
+def test_the_round_trip_and_propagation(form, foo, labelled):
     view = labelled.limit(2)
     for name in ("detections_to_masks", "propagate_corrections"):
-        assert form(foo, name, labelled)["field"].invalid
+        assert form(name, labelled)["field"].invalid
     foo.get_operator(uri("masks_to_detections"))(view, "auto", min_area=100)
     labelled.reload()
     assert labelled.count("auto_detections") == 2
-    made = form(foo, "masks_to_detections", labelled)["auto__into"]
+    made = form("masks_to_detections", labelled)["auto__into"]
     assert made.invalid
-    assert not form(foo, "masks_to_detections", labelled, overwrite=True)["auto__into"].invalid
-    assert not form(foo, "masks_to_detections", labelled, auto__into="few")["auto__into"].invalid
+    assert not form("masks_to_detections", labelled, overwrite=True)["auto__into"].invalid
+    assert not form("masks_to_detections", labelled, auto__into="few")["auto__into"].invalid
     sample = labelled.first()
     region = max(sample.auto_detections.detections, key=lambda detection: detection.mask.sum())
     region.label = "found"
     sample.save()
-    choice = form(foo, "detections_to_masks", labelled)["auto__detections"]
+    choice = form("detections_to_masks", labelled)["auto__detections"]
     assert choice.type.values == ["auto_detections"]
     foo.get_operator(uri("detections_to_masks"))(labelled, "auto")
     labelled.reload()
     assert (labelled.first().auto.get_mask() == 5).sum() == region.mask.sum()
-    properties = form(foo, "propagate_corrections", labelled)
+    properties = form("propagate_corrections", labelled)
     assert not properties["field"].invalid
     assert properties["corrected"].view.label == "Corrected masks: 1"
     foo.get_operator(uri("propagate_corrections"))(labelled, "auto", margin=0.0)

@@ -37,15 +37,6 @@ def masks(fo, tmp_path):
     fo.delete_dataset(dataset.name)
 
 
-def form(operator, dataset, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    context = ExecutionContext(
-        request_params={"dataset_name": dataset.name, "params": params}, operator_uri=URI, required_secrets=[]
-    )
-    return operator.resolve_input(context).type.properties
-
-
 def defaults(properties):
     return {name: prop.default for name, prop in properties.items() if prop.default is not None}
 
@@ -54,8 +45,8 @@ def refused(properties):
     return {name: prop.error_message for name, prop in properties.items() if prop.invalid}
 
 
-def test_the_defaults_of_the_form_work_as_they_are(foo, operator, masks):
-    properties = form(operator, masks)
+def test_the_defaults_of_the_form_work_as_they_are(form, foo, masks):
+    properties = form(URI, masks)
     values = defaults(properties)
     assert (values["pred_field"], values["gt_field"]) == ("pseudo_mask", "ground_truth")
     assert (values["protocol"], values["eval_key"]) == ("iou-hungarian", "eval_pseudo_mask")
@@ -85,13 +76,13 @@ def test_a_view_is_evaluated_and_classes_are_renamed(foo, operator, masks):
     assert masks.count("pseudo_mask_named") == 3
 
 
-def test_every_protocol_is_explained_in_the_form(operator, masks):
+def test_every_protocol_is_explained_in_the_form(form, masks):
     from fiftyone_plugin.common.text import plain_markdown
     from fiftyone_plugin.evaluation import PROTOCOLS
 
-    choices = {choice.value: choice.description for choice in form(operator, masks)["protocol"].view.choices}
+    choices = {choice.value: choice.description for choice in form(URI, masks)["protocol"].view.choices}
     assert choices == {name: protocol.explanation for name, protocol in PROTOCOLS.items()}
-    shown = form(operator, masks, protocol="majority")["protocol"].view.description
+    shown = form(URI, masks, protocol="majority")["protocol"].view.description
     assert shown == plain_markdown(PROTOCOLS["majority"].explanation)
 
 
@@ -114,22 +105,22 @@ def test_options_reach_the_evaluation(foo, masks):
         ({"ignore": "all"}, "ignore", "whole numbers"),
     ],
 )
-def test_what_would_be_refused_is_said_in_the_form(operator, masks, params, field, message):
+def test_what_would_be_refused_is_said_in_the_form(form, operator, masks, params, field, message):
     operator(masks, "pseudo_mask", "ground_truth", "taken")
-    found = refused(form(operator, masks, **params))
+    found = refused(form(URI, masks, **params))
     assert list(found) == [field]
     assert message in found[field]
 
 
-def test_a_taken_name_is_not_proposed_again(operator, masks):
+def test_a_taken_name_is_not_proposed_again(form, operator, masks):
     for expected in ("eval_pseudo_mask", "eval_pseudo_mask_2", "eval_pseudo_mask_3"):
-        assert defaults(form(operator, masks))["eval_key"] == expected
+        assert defaults(form(URI, masks))["eval_key"] == expected
         operator(masks, "pseudo_mask", "ground_truth", expected)
 
 
-def test_one_field_is_not_enough(foo, operator, dataset, fo):
+def test_one_field_is_not_enough(form, foo, dataset, fo):
     dataset.add_sample_field("gt", fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
-    properties = form(operator, dataset)
+    properties = form(URI, dataset)
     assert properties["nothing"].view.label == refused(properties)["pred_field"]
     with pytest.raises(Exception, match="two segmentation fields are needed"):
         foo.execute_operator(URI, {"dataset": dataset, "params": {}})

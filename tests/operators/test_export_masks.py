@@ -43,17 +43,6 @@ def masks(fo, tmp_path):
     fo.delete_dataset(dataset.name)
 
 
-def form(operator, dataset, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    context = ExecutionContext(
-        request_params={"dataset_name": dataset.name, "params": params},
-        operator_uri=operator.uri,
-        required_secrets=[],
-    )
-    return operator.resolve_input(context).type.properties
-
-
 def defaults(properties):
     return {name: prop.default for name, prop in properties.items() if prop.default is not None}
 
@@ -67,32 +56,13 @@ def refused(properties):
     return {name: prop.error_message for name, prop in properties.items() if prop.invalid}
 
 
-def run(operator, dataset, **params):
-    """Run the operator's own generator: its messages to the App, and its result."""
-    from fiftyone.operators.executor import ExecutionContext, Executor
-
-    context = ExecutionContext(
-        request_params={"dataset_name": dataset.name, "params": params},
-        operator_uri=operator.uri,
-        required_secrets=[],
-        executor=Executor(),
-    )
-    result = []
-
-    def steps():
-        result.append((yield from operator.execute(context)))
-
-    messages = [message.body for message in steps()]
-    return messages, result[0]
-
-
-def test_the_defaults_of_the_form_work_as_they_are(operator, masks):
-    properties = form(operator, masks)
+def test_the_defaults_of_the_form_work_as_they_are(run, form, masks):
+    properties = form(EXPORT, masks)
     assert refused(properties) == {}
     offered = folder_offered(properties)
     values = defaults(properties)
     assert (values["field"], values["format"], values["images"]) == ("pseudo_mask", "coco-instances", "copy")
-    _, summary = run(operator, masks, **values)
+    _, summary = run(EXPORT, masks, values)
     assert Path(summary["folder"]) == offered
     assert (summary["images"], summary["annotations"], summary["classes"], summary["skipped"]) == (
         6,
@@ -103,13 +73,13 @@ def test_the_defaults_of_the_form_work_as_they_are(operator, masks):
     document = json.loads((offered / "annotations" / "instances.json").read_text())
     assert [c["name"] for c in document["categories"]] == ["sky", "sea"]
     # the next export is offered another folder
-    assert folder_offered(form(operator, masks)) == offered.with_name(f"{offered.name}-2")
+    assert folder_offered(form(EXPORT, masks)) == offered.with_name(f"{offered.name}-2")
     json.dumps(summary)
 
 
-def test_small_exports_are_downloaded_without_images(operator, masks, tmp_path):
+def test_small_exports_are_downloaded_without_images(run, masks, tmp_path):
     out = tmp_path / "o"
-    messages, summary = run(operator, masks, out=str(out), format="voc")
+    messages, summary = run(EXPORT, masks, {"out": str(out), "format": "voc"})
     (download,) = [m for m in messages if m.operator_uri == "browser_download"]
     assert summary["download"] == "o.zip"
     assert download.params["filename"] == "o.zip"
@@ -132,7 +102,7 @@ def test_large_exports_are_not_downloaded(module, tmp_path):
     assert module.pack_labels(tmp_path, limit=1000) is not None
 
 
-def test_options_reach_the_export(foo, operator, masks, tmp_path):
+def test_options_reach_the_export(run, foo, operator, masks, tmp_path):
     out = tmp_path / "o"
     result = operator(
         masks.match_tags("accepted"), "pseudo_mask", out, format="masks", images="symlink", min_quality=0.45
@@ -140,7 +110,7 @@ def test_options_reach_the_export(foo, operator, masks, tmp_path):
     assert result.error is None
     assert [p.name for p in (out / "masks").iterdir()] == ["5.png"]
     assert (out / "images" / "5.jpg").is_symlink()
-    _, summary = run(operator, masks, out=str(out), overwrite=True, tag="accepted", min_area=200)
+    _, summary = run(EXPORT, masks, {"out": str(out), "overwrite": True, "tag": "accepted", "min_area": 200})
     assert summary["images"] == 2
     document = json.loads((out / "annotations" / "instances.json").read_text())
     assert [a["area"] for a in document["annotations"]] == [14 * 18, 16 * 18, 15 * 18, 15 * 18]
@@ -157,27 +127,27 @@ def test_masks_to_train_on_are_split_and_downloaded_without_images(foo, module, 
     assert not any("/image/" in name for name in names)
 
 
-def test_every_format_is_explained_in_the_form(operator, masks):
+def test_every_format_is_explained_in_the_form(form, masks):
     from fiftyone_plugin.formats.registry import formats
 
-    choices = {choice.value: choice.description for choice in form(operator, masks)["format"].view.choices}
+    choices = {choice.value: choice.description for choice in form(EXPORT, masks)["format"].view.choices}
     assert choices == {name: entry.description for name, entry in formats().items()}
-    assert form(operator, masks, format="voc")["format"].view.description == formats()["voc"].description
-    assert folder_offered(form(operator, masks, format="voc")).name == "pseudo_mask-voc"
+    assert form(EXPORT, masks, format="voc")["format"].view.description == formats()["voc"].description
+    assert folder_offered(form(EXPORT, masks, format="voc")).name == "pseudo_mask-voc"
 
 
-def test_what_would_be_refused_is_said_in_the_form(operator, masks, tmp_path):
+def test_what_would_be_refused_is_said_in_the_form(run, form, masks, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_text("")
-    assert "no export wrote" in refused(form(operator, masks, out=str(tmp_path / "mine")))["out"]
-    assert "absolute path" in refused(form(operator, masks, out="here"))["out"]
-    run(operator, masks, out=str(tmp_path / "o"))
-    assert "holds an export" in refused(form(operator, masks, out=str(tmp_path / "o")))["out"]
-    assert refused(form(operator, masks, out=str(tmp_path / "o"), overwrite=True)) == {}
+    assert "no export wrote" in refused(form(EXPORT, masks, out=str(tmp_path / "mine")))["out"]
+    assert "absolute path" in refused(form(EXPORT, masks, out="here"))["out"]
+    run(EXPORT, masks, {"out": str(tmp_path / "o")})
+    assert "holds an export" in refused(form(EXPORT, masks, out=str(tmp_path / "o")))["out"]
+    assert refused(form(EXPORT, masks, out=str(tmp_path / "o"), overwrite=True)) == {}
 
 
-def test_a_dataset_without_masks(operator, dataset):
-    properties = form(operator, dataset)
+def test_a_dataset_without_masks(form, dataset):
+    properties = form(EXPORT, dataset)
     assert refused(properties) == {"field": "this dataset has no segmentation field: label it first"}
 
 
@@ -197,47 +167,40 @@ def test_a_delegated_run_does_the_same(foo, masks, tmp_path):
 # --- import ----------------------------------------------------------------------------------------
 
 
-def test_an_export_comes_back_as_a_field(foo, operator, masks, tmp_path):
-    run(operator, masks, out=str(tmp_path / "o"))
+def test_an_export_comes_back_as_a_field(run, form, foo, masks, tmp_path):
+    run(EXPORT, masks, {"out": str(tmp_path / "o")})
     importer = foo.get_operator(IMPORT)
-    assert set(refused(form(importer, masks, source=str(tmp_path / "none")))) == {"source"}
-    assert set(refused(form(importer, masks, source=str(tmp_path), field="pseudo_mask"))) == {"field"}
-    mine = form(importer, masks, source=str(tmp_path), field="pseudo_mask", overwrite=True)
+    assert set(refused(form(IMPORT, masks, source=str(tmp_path / "none")))) == {"source"}
+    assert set(refused(form(IMPORT, masks, source=str(tmp_path), field="pseudo_mask"))) == {"field"}
+    mine = form(IMPORT, masks, source=str(tmp_path), field="pseudo_mask", overwrite=True)
     assert "not filled by an import" in refused(mine)["field"]
     assert "overwrite" not in mine
-    messages, summary = run(importer, masks, source=str(tmp_path / "o"), field="again")
+    messages, summary = run(IMPORT, masks, {"source": str(tmp_path / "o"), "field": "again"})
     assert (summary["matched"], summary["skipped"]) == (6, 0)
     assert "reload_dataset" in [m.operator_uri for m in messages]
     masks.reload()
     for sample in masks:
         assert np.array_equal(sample.again.get_mask(), sample.pseudo_mask.mask)
-    assert "Overwrite" in refused(form(importer, masks, source=str(tmp_path), field="again"))["field"]
-    assert refused(form(importer, masks, source=str(tmp_path), field="again", overwrite=True)) == {}
+    assert "Overwrite" in refused(form(IMPORT, masks, source=str(tmp_path), field="again"))["field"]
+    assert refused(form(IMPORT, masks, source=str(tmp_path), field="again", overwrite=True)) == {}
     result = importer(masks.limit(2), tmp_path / "o", "two")
     assert result.error is None
     assert masks.count("two") == 2
 
 
-def test_the_form_says_which_images_and_a_selection_is_exported_alone(foo, operator, masks, tmp_path):
-    from fiftyone.operators.executor import ExecutionContext, Executor
-
+def test_the_form_says_which_images_and_a_selection_is_exported_alone(
+    operator, masks, context, run, tmp_path
+):
     ids = masks.values("id")
 
-    def context(params=None, **request):
-        return ExecutionContext(
-            request_params={"dataset_name": masks.name, "params": params or {}, **request},
-            executor=Executor(),
-            operator_uri=operator.uri,
-            required_secrets=[],
-        )
-
     def said(**request):
-        return operator.resolve_input(context(**request)).type.properties["taken"].view.label
+        asked = context(EXPORT, masks, **request)
+        return operator.resolve_input(asked).type.properties["taken"].view.label
 
     assert said() == "Exports all 6 images"
     assert said(view=masks.limit(4)._serialize()) == "Exports 4 of 6 images"
     selection = {"selected": ids[1:3], "view_target": "SELECTED_SAMPLES"}
     assert said(**selection) == "Exports 2 of 6 images"
     assert said(**selection | {"view_target": "DATASET"}) == "Exports all 6 images"
-    list(operator.execute(context({"out": str(tmp_path / "o"), "format": "masks"}, **selection)))
+    run(EXPORT, masks, {"out": str(tmp_path / "o"), "format": "masks"}, **selection)
     assert sorted(path.stem for path in (tmp_path / "o" / "masks").iterdir()) == ["1", "2"]

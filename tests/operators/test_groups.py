@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fiftyone_plugin._version import PLUGIN_NAME
-
 
 @pytest.fixture
 def grouped(fo, photos, tmp_path):
     """Three groups; the left slice has two fields of masks, the right one is active."""
-    import fiftyone.operators as foo
-
     dataset = fo.Dataset()
     dataset.add_group_field("group", default="left")
     paths = sorted(photos.iterdir())
@@ -33,34 +29,18 @@ def grouped(fo, photos, tmp_path):
     dataset.mask_targets = {"ground_truth": {1: "a", 2: "b"}, "masks": {1: "a", 2: "b"}}
     dataset.save()
     dataset.group_slice = "right"
-    yield foo, dataset
+    yield dataset
     fo.delete_dataset(dataset.name)
 
 
-def run(foo, dataset, name, **params):
-    from fiftyone.operators.executor import ExecutionContext, Executor
-
-    uri = f"{PLUGIN_NAME}/{name}"
-    request = {"dataset_name": dataset.name, "params": params, "group_slice": "right"}
-    ctx = ExecutionContext(request, executor=Executor(), operator_uri=uri, required_secrets=[])
-    steps, result = foo.get_operator(uri).execute(ctx), []
-
-    def collect():
-        result.append((yield from steps))
-
-    for _ in collect():
-        pass
-    return result[0]
-
-
-def test_scores_are_those_of_the_slice_with_masks(grouped):
-    foo, dataset = grouped
-    summary = run(foo, dataset, "evaluate_masks", pred_field="masks", gt_field="ground_truth", eval_key="e")
+def test_scores_are_those_of_the_slice_with_masks(grouped, run):
+    params = {"pred_field": "masks", "gt_field": "ground_truth", "eval_key": "e"}
+    _, summary = run("evaluate_masks", grouped, params, group_slice="right")
     assert "3 images" in summary["report"]
 
 
-def test_masks_of_the_slice_are_exported(grouped, tmp_path):
-    foo, dataset = grouped
+def test_masks_of_the_slice_are_exported(grouped, tmp_path, run):
     out = str(tmp_path / "o")
-    summary = run(foo, dataset, "export_masks", field="masks", format="masks", out=out, images="reference")
+    params = {"field": "masks", "format": "masks", "out": out, "images": "reference"}
+    _, summary = run("export_masks", grouped, params, group_slice="right")
     assert (summary["images"], summary["skipped"]) == (3, 0)

@@ -1,11 +1,13 @@
-"""Operator ``label_dataset``: form, Python call, delegated run."""
+"""Operator ``label_dataset``: form, choice of the method, Python call, delegated run."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fiftyone_plugin import undo
 from fiftyone_plugin._version import PLUGIN_NAME
+from fiftyone_plugin.methods.registry import list_methods
 
 URI = f"{PLUGIN_NAME}/label_dataset"
 
@@ -15,15 +17,6 @@ pytestmark = pytest.mark.usefixtures("backbone")
 @pytest.fixture
 def two(dataset):
     return dataset.limit(2)
-
-
-def field_of_form(foo, dataset, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    context = ExecutionContext(
-        request_params={"dataset_name": dataset.name, "params": params}, operator_uri=URI, required_secrets=[]
-    )
-    return foo.get_operator(URI).resolve_input(context).type.properties["field"]
 
 
 def test_python_call_labels_the_view_and_nothing_else(foo, dataset, two):
@@ -51,11 +44,28 @@ def test_delegated_run_stores_its_result(foo, dataset, two):
     undo(dataset, "pseudomask_auto")
 
 
-def test_the_form_names_the_field_at_fault(fo, foo, dataset):
-    assert not field_of_form(foo, dataset).invalid
+def test_the_form_names_the_field_at_fault(form, fo, dataset):
+    assert not form(URI, dataset)["field"].invalid
     dataset.add_sample_field("pseudo_mask", fo.StringField)
-    prop = field_of_form(foo, dataset)
+    prop = form(URI, dataset)["field"]
     assert prop.invalid
     assert "pseudo_mask" in prop.error_message
-    assert not field_of_form(foo, dataset, field="other").invalid
-    assert field_of_form(foo, dataset, overwrite=True).invalid
+    assert not form(URI, dataset, field="other")["field"].invalid
+    assert form(URI, dataset, overwrite=True)["field"].invalid
+
+
+def test_the_form_offers_every_method(form, dataset):
+    method = form(URI, dataset)["method"]
+    assert method.type.values == list_methods()
+    assert method.default == "mosaic"
+
+
+def test_the_chosen_method_labels_the_view(foo, dataset):
+    view = dataset.limit(2)
+    foo.get_operator(URI)(view, "segments", classes=3, method="datus")
+    record = dataset.get_run_info("pseudomask_segments").config.serialize()
+    assert "datus" in str(record)
+    for sample in view:
+        mask = sample["segments"].get_mask()
+        assert mask.min() >= 1  # this method leaves no pixel without a class
+        assert len(np.unique(mask)) <= 3

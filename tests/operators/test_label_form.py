@@ -25,34 +25,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def form(foo, dataset):
+def form(foo, dataset, context):
     """``form(**params)``: the properties that the App would show."""
-    from fiftyone.operators.executor import ExecutionContext
 
     def build(uri=URI, request=None, **params):
-        context = ExecutionContext(
-            request_params={"dataset_name": dataset.name, "params": params, **(request or {})},
-            operator_uri=uri,
-            required_secrets=[],
-        )
-        return foo.get_operator(uri).resolve_type(context, "inputs").type.properties
+        asked = context(uri, dataset, params, **(request or {}))
+        return foo.get_operator(uri).resolve_type(asked, "inputs").type.properties
 
     return build
 
 
 @pytest.fixture
-def options(foo, dataset):
-    from fiftyone.operators.executor import ExecutionContext
-
-    def build(**params):
-        context = ExecutionContext(
-            request_params={"dataset_name": dataset.name, "params": params},
-            operator_uri=URI,
-            required_secrets=[],
-        )
-        return foo.get_operator(URI).resolve_execution_options(context)
-
-    return build
+def options(foo, dataset, context):
+    return lambda **params: foo.get_operator(URI).resolve_execution_options(context(URI, dataset, params))
 
 
 def values_of(prop):
@@ -287,10 +272,9 @@ dataset.delete()
     assert "torch" in line  # else FiftyOne has loaded it itself, and nothing was tested
 
 
-def test_a_keystroke_lists_the_view_and_estimates_once(foo, dataset, monkeypatch):
+def test_a_keystroke_lists_the_view_and_estimates_once(foo, dataset, context, monkeypatch):
     """The App asks for the form and for where to run in two requests; real commands are counted."""
     from fiftyone.core.collections import SampleCollection
-    from fiftyone.operators.executor import ExecutionContext
 
     from fiftyone_plugin.runs import estimate as estimating
 
@@ -312,18 +296,16 @@ def test_a_keystroke_lists_the_view_and_estimates_once(foo, dataset, monkeypatch
     view = dataset.select(ids)._serialize()
     calls.clear()
     for uri in (URI, f"{PLUGIN_NAME}/preview_masks"):
-        operator, request = foo.get_operator(uri), {"dataset_name": dataset.name, "view": view}
+        operator = foo.get_operator(uri)
         for ask in (operator.resolve_input, operator.resolve_execution_options):
-            ask(ExecutionContext({**request, "params": {"size": 224}}, operator_uri=uri, required_secrets=[]))
+            ask(context(uri, dataset, {"size": 224}, view=view))
         assert calls.count("estimate") == 1
         assert calls.count("values") <= 4  # a few paths in three places, and whether there are samples at all
         calls.clear()
 
 
 @pytest.mark.parametrize("name", ["split_class", "hide_classes", "rename_classes", "compare_runs"])
-def test_a_form_asks_for_runs_and_classes_once(foo, dataset, fill, monkeypatch, name):
-    from fiftyone.operators.executor import ExecutionContext
-
+def test_a_form_asks_for_runs_and_classes_once(foo, dataset, fill, context, monkeypatch, name):
     fill("first", images=2)
     fill("second", 1, images=2)
     uri, read, counted = f"{PLUGIN_NAME}/{name}", [], []
@@ -336,7 +318,6 @@ def test_a_form_asks_for_runs_and_classes_once(foo, dataset, fill, monkeypatch, 
 
         monkeypatch.setattr(type(owner), method, call)
     monkeypatch.setattr(type(dataset), "aggregate", type(dataset.view()).aggregate)
-    request = {"dataset_name": dataset.name, "params": {"class_id": "1"}}
-    foo.get_operator(uri).resolve_input(ExecutionContext(request, operator_uri=uri, required_secrets=[]))
+    foo.get_operator(uri).resolve_input(context(uri, dataset, {"class_id": "1"}))
     assert read.count("pseudomask") == 1
     assert len(counted) <= 2  # when a sample was changed last, and the figures

@@ -129,15 +129,9 @@ class TestOperators:
         }
 
     @pytest.fixture
-    def context(self, dataset):
+    def context(self, context, dataset):
         """The context of a request as the App sends it."""
-        from fiftyone.operators.executor import ExecutionContext, Executor
-
-        def build(params, uri=URI):
-            request = {"operator_uri": uri, "dataset_name": dataset.name, "params": params | {"apart": True}}
-            return ExecutionContext(request, executor=Executor(), operator_uri=uri, required_secrets=[])
-
-        return build
+        return lambda params, uri=URI: context(uri, dataset, params | {"apart": True}, operator_uri=uri)
 
     def messages(self, foo, context, uri=URI):
         """What the operator tells the App: (operator, its parameters)."""

@@ -23,16 +23,12 @@ def labelled(dataset, fill):
 
 
 @pytest.fixture
-def press(foo):
+def press(foo, context):
     """``press(dataset, method, state, **params)``: an event of the panel; returns its state afterwards."""
-    from fiftyone.operators.executor import ExecutionContext
 
     def press(dataset, method, state=None, **params):
         params = {"__method__": method, "panel_id": "p", "panel_state": deepcopy(state or {}), **params}
-        request = {"dataset_name": dataset.name, "params": params}
-        ctx = ExecutionContext(
-            request_params=request, executor=foo.executor.Executor(), operator_uri=PANEL, required_secrets=[]
-        )
+        ctx = context(PANEL, dataset, params)
         foo.get_operator(PANEL).execute(ctx)
         json.dumps(ctx.executor.to_json())
         return json.loads(json.dumps(ctx.panel.state._data))

@@ -21,13 +21,9 @@ def fast(tiny_weights):
 
 
 @pytest.fixture
-def context(dataset):
-    from fiftyone.operators.executor import ExecutionContext, Executor
-
+def context(context, dataset):
     def build(selected=(), **params):
-        request = {"operator_uri": URI, "dataset_name": dataset.name, "params": params}
-        request["selected"] = list(selected)
-        return ExecutionContext(request, executor=Executor(), operator_uri=URI, required_secrets=[])
+        return context(URI, dataset, params, operator_uri=URI, selected=list(selected))
 
     return build
 

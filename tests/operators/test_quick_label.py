@@ -41,13 +41,8 @@ def test_the_suffixes_are_those_that_a_run_writes(dataset):
     assert record.fields == ["m", *(f"m_{suffix}" for suffix in FIELD_SUFFIXES)]
 
 
-def test_the_button_runs_without_a_form(foo, dataset):
-    from fiftyone.operators.executor import ExecutionContext
-
-    context = ExecutionContext(
-        request_params={"dataset_name": dataset.name}, operator_uri=URI, required_secrets=[]
-    )
-    placement = foo.get_operator(URI).resolve_placement(context).to_json()
+def test_the_button_runs_without_a_form(foo, dataset, context):
+    placement = foo.get_operator(URI).resolve_placement(context(URI, dataset)).to_json()
     assert placement["view"]["prompt"] is False
     assert placement["place"] == "samples-grid-secondary-actions"
 
@@ -67,14 +62,11 @@ def test_each_run_fills_the_next_field(foo, dataset):
 
 
 @pytest.fixture
-def clicked(foo, dataset):
+def clicked(foo, dataset, context):
     """What the operator tells the App after a click: (operator, its parameters)."""
-    from fiftyone.operators.executor import ExecutionContext, Executor
 
     def click():
-        request = {"operator_uri": URI, "dataset_name": dataset.name, "params": {}}
-        context = ExecutionContext(request, executor=Executor(), operator_uri=URI, required_secrets=[])
-        told = foo.get_operator(URI).execute(context)
+        told = foo.get_operator(URI).execute(context(URI, dataset, operator_uri=URI))
         return [(message.body.operator_uri, message.body.params) for message in told]
 
     return click
@@ -150,12 +142,8 @@ def test_a_click_after_an_interrupted_one_goes_on_with_it(dataset, clicked, foo)
 
 
 @pytest.mark.usefixtures("backbone")
-def test_a_second_click_while_the_first_is_at_work_labels_nothing_twice(dataset, foo, clicked):
-    from fiftyone.operators.executor import ExecutionContext, Executor
-
-    request = {"operator_uri": URI, "dataset_name": dataset.name, "params": {}}
-    context = ExecutionContext(request, executor=Executor(), operator_uri=URI, required_secrets=[])
-    first = foo.get_operator(URI).execute(context)
+def test_a_second_click_while_the_first_is_at_work_labels_nothing_twice(dataset, foo, context, clicked):
+    first = foo.get_operator(URI).execute(context(URI, dataset, operator_uri=URI))
     assert "Labelling 7 images" in next(first).body.params["message"]
     ((name, told),) = clicked()
     assert (name, told["variant"]) == ("notify", "info")

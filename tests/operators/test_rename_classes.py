@@ -25,24 +25,16 @@ def labelled(dataset, backbone, tmp_path):
     return dataset
 
 
-def form(foo, dataset, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    request = {"dataset_name": dataset.name, "params": params}
-    context = ExecutionContext(request_params=request, operator_uri=URI, required_secrets=[])
-    return foo.get_operator(URI).resolve_input(context).type.properties
-
-
-def test_the_form_has_a_line_for_every_class(foo, labelled):
-    lines = {key: prop.default for key, prop in form(foo, labelled).items() if key.startswith("auto__")}
+def test_the_form_has_a_line_for_every_class(form, labelled):
+    lines = {key: prop.default for key, prop in form(URI, labelled).items() if key.startswith("auto__")}
     assert lines == {f"auto__{id_}": f"class {id_}" for id_ in labelled.mask_targets["auto"]}
-    assert form(foo, labelled, auto__1=" ")["auto__1"].invalid
-    assert not form(foo, labelled, auto__1="sky")["auto__1"].invalid
-    assert "auto__1" not in form(foo, labelled, restore=True)
+    assert form(URI, labelled, auto__1=" ")["auto__1"].invalid
+    assert not form(URI, labelled, auto__1="sky")["auto__1"].invalid
+    assert "auto__1" not in form(URI, labelled, restore=True)
 
 
-def test_without_a_run_the_form_says_so(foo, dataset):
-    assert form(foo, dataset)["field"].invalid
+def test_without_a_run_the_form_says_so(form, dataset):
+    assert form(URI, dataset)["field"].invalid
 
 
 def test_call_merge_and_restore(foo, labelled):

@@ -13,17 +13,13 @@ URI = f"{PLUGIN_NAME}/show_anew"
 
 
 @pytest.fixture
-def sent(foo, dataset):
+def sent(dataset, context):
     """``sent(do, **request)`` returns the names of what ``do(ctx)`` asks of the App, and their values."""
-    from fiftyone.operators.executor import ExecutionContext
 
     def call(do, params=None, **request):
-        request = {"dataset_name": dataset.name, "operator_uri": URI, "params": params or {}, **request}
-        context = ExecutionContext(
-            request_params=request, executor=foo.executor.Executor(), operator_uri=URI, required_secrets=[]
-        )
-        do(context)
-        requests = json.loads(json.dumps(context.executor.to_json()))["requests"]
+        asked = context(URI, dataset, params, operator_uri=URI, **request)
+        do(asked)
+        requests = json.loads(json.dumps(asked.executor.to_json()))["requests"]
         return [(r["operator_uri"].split("/")[-1], r["params"]) for r in requests]
 
     return call

@@ -26,27 +26,19 @@ def labelled(dataset, fill):
     return dataset
 
 
-def form(foo, dataset, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    request = {"dataset_name": dataset.name, "params": params}
-    context = ExecutionContext(request_params=request, operator_uri=URI, required_secrets=[])
-    return foo.get_operator(URI).resolve_input(context).type.properties
-
-
-def test_without_open_clip_the_form_says_what_is_missing(foo, labelled, monkeypatch):
+def test_without_open_clip_the_form_says_what_is_missing(form, labelled, monkeypatch):
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    properties = form(foo, labelled)
+    properties = form(URI, labelled)
     assert "pip install" in properties["field"].error_message
     assert "words" not in properties
 
 
-def test_words_and_models_that_cannot_be(foo, labelled):
+def test_words_and_models_that_cannot_be(form, foo, labelled):
     pytest.importorskip("open_clip")
-    assert form(foo, labelled, words="cat")["words"].invalid
-    assert not form(foo, labelled, words="cat, sky")["words"].invalid
+    assert form(URI, labelled, words="cat")["words"].invalid
+    assert not form(URI, labelled, words="cat, sky")["words"].invalid
     with pytest.raises(Exception, match="no architecture"):
         foo.get_operator(URI)(labelled, "auto", WORDS, "nothing=weights.pt")
 

@@ -28,26 +28,17 @@ def labelled(fo, dataset, tiny_weights):
     return dataset
 
 
-def form_of(foo, name, dataset, **params):
-    from fiftyone.operators.executor import ExecutionContext
-
-    uri = f"{PLUGIN_NAME}/{name}"
-    request = {"dataset_name": dataset.name, "params": params}
-    ctx = ExecutionContext(request, operator_uri=uri, required_secrets=[])
-    return foo.get_operator(uri).resolve_input(ctx).type.properties
-
-
-def test_the_form_offers_labels_only_where_a_person_has_given_some(foo, fo, dataset, labelled):
-    inputs = form_of(foo, "label_dataset", labelled, field="new")
+def test_the_form_offers_labels_only_where_a_person_has_given_some(form, fo, dataset, labelled):
+    inputs = form("label_dataset", labelled, field="new")
     assert inputs["labels"].type.values == ["-", "mine"]  # and not the fields of runs
     assert "classes" in inputs
-    inputs = form_of(foo, "label_dataset", labelled, field="new", labels="mine")
+    inputs = form("label_dataset", labelled, field="new", labels="mine")
     assert inputs["start"].type.values == ["-", "auto"]
     assert inputs["start"].default == "auto"
     assert "classes" not in inputs, "a run that is taught has settings"
-    assert "classes" in form_of(foo, "label_dataset", labelled, field="new", labels="mine", start="-")
+    assert "classes" in form("label_dataset", labelled, field="new", labels="mine", start="-")
     labelled.delete_sample_field("mine")
-    assert "labels" not in form_of(foo, "label_dataset", labelled, field="new")
+    assert "labels" not in form("label_dataset", labelled, field="new")
 
 
 def test_a_finished_run_is_taught_and_stays(foo, labelled):
