@@ -36,11 +36,8 @@ RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "preset", *
 def default_out(dataset: Dataset, field: str, run_id: str = "") -> Path:
     """Return where masks go if the caller names no folder: below FiftyOne's default dataset folder.
 
-    Args:
-        dataset: the dataset.
-        field: the mask field.
-        run_id: id of the run: every run has a folder of its own, so that a dataset that is made again under
-            an old name never meets old masks. Empty for the folder of masks that are no run.
+    Every run, by its ``run_id``, has a folder of its own, so that a dataset that is made again under an old
+    name never meets old masks. Masks that are no run have one without an id.
     """
     import fiftyone as fo
 
@@ -151,7 +148,6 @@ def _replacement(dataset: Dataset, record: RunRecord, *, restart: bool) -> RunRe
         return replacement(record)
     refuse_at_work(dataset, record)
     drop_replacement(dataset, record.key)
-    note(dataset, record.key, replace=None)
     return None
 
 

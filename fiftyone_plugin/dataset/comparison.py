@@ -17,20 +17,9 @@ if TYPE_CHECKING:
 
     from .summary import View
 
-__all__ = [
-    "COMPARISON_METHOD",
-    "DISAGREEMENT",
-    "MARK",
-    "StoredComparison",
-    "StoredMatch",
-    "agreement_field",
-    "comparison_key",
-    "disagreement_view",
-    "is_comparison",
-    "list_comparisons",
-    "match_view",
-    "undo_comparison",
-]
+__all__ = ["COMPARISON_METHOD", "DISAGREEMENT", "MARK", "StoredComparison", "StoredMatch", "agreement_field"]
+__all__ += ["comparison_key", "disagreement_view", "is_comparison", "list_comparisons", "match_view"]
+__all__ += ["undo_comparison"]
 
 COMPARISON_METHOD = f"{METHOD}_comparison"
 DISAGREEMENT = "disagreement"

@@ -29,9 +29,7 @@ OUR_METHODS = (METHOD, f"{METHOD}_comparison")
 def database_problem(error: BaseException, safe: str = SAFE) -> str | None:
     """Return one sentence for an error of the database's client; ``None`` for any other error.
 
-    Args:
-        error: the error; those that it was raised from count as well.
-        safe: what is safe, and how to go on.
+    Errors that it was raised from count as well. ``safe`` tells what is safe, and how to go on.
     """
     pymongo = sys.modules.get("pymongo.errors")  # without it nobody has asked a database
     if pymongo is None:
@@ -53,10 +51,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 @contextmanager
 def database_errors(safe: str = SAFE) -> Iterator[None]:
-    """Turn errors of the database's client into one sentence.
-
-    Args:
-        safe: what is safe, and how to go on.
+    """Turn errors of the database's client into one sentence, which says what is ``safe``, and how to go on.
 
     Raises:
         MissingDependencyError: the database does not answer.

@@ -21,6 +21,7 @@ from ..errors import ImageReadError, UsageError
 from ..images.listing import all_samples
 from .colours import forget_classes, write_classes, write_scale
 from .database import database_errors
+from .keys import numbered
 from .record import RunFields, finished_fields, finished_run
 
 if TYPE_CHECKING:
@@ -162,8 +163,7 @@ def _free(dataset: Dataset, stem: str, mark: dict[str, str]) -> str:
     for each in list_overlays(dataset):
         if {"kind": each.kind, "field": each.field, "other": each.other} == mark:
             remove_overlay(dataset, each.name)
-    names = (stem, *(f"{stem}_{number}" for number in range(2, len(dataset.get_field_schema()) + 3)))
-    return next(name for name in names if not dataset.has_sample_field(name))
+    return next(name for name in numbered(stem) if not dataset.has_sample_field(name))
 
 
 def _label(drawn: np.ndarray, kind: str) -> Any:

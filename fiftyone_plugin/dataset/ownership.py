@@ -30,19 +30,8 @@ if TYPE_CHECKING:
 
     from ..runs.record import RunDocument
 
-__all__ = [
-    "RunFolder",
-    "detach",
-    "folder_of",
-    "ids_of_others",
-    "ids_of_run",
-    "is_own",
-    "is_trusted",
-    "remove_default_parents",
-    "remove_files",
-    "replacing_folder",
-    "shown_by",
-]
+__all__ = ["RunFolder", "detach", "folder_of", "ids_of_others", "ids_of_run", "is_own", "is_trusted"]
+__all__ += ["remove_default_parents", "remove_files", "replacing_folder", "shown_by"]
 
 logger = logging.getLogger(__name__)
 

@@ -13,22 +13,9 @@ from .keys import FIELD_SUFFIXES, METHOD, is_field_name, run_key
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
-__all__ = [
-    "RunFields",
-    "RunRecord",
-    "check_field_name",
-    "finished_fields",
-    "finished_run",
-    "has_own_run",
-    "list_runs",
-    "load_dataset",
-    "own_runs",
-    "plain",
-    "read_record",
-    "save_record",
-    "stored",
-    "update_record",
-]
+__all__ = ["RunFields", "RunRecord", "check_field_name", "finished_fields", "finished_run", "has_own_run"]
+__all__ += ["list_runs", "load_dataset", "own_runs", "plain", "read_record", "save_record", "stored"]
+__all__ += ["update_record"]
 
 COMPLETE, RUNNING = "complete", "running"
 

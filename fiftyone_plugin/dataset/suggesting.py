@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..images.listing import all_samples, list_view
 from .database import database_errors
 from .record import finished_run
-from .views import list_views, save_own_view
+from .views import delete_views, save_own_view
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -72,9 +72,7 @@ def suggest_samples(
         chosen = {ids[each.image][0]: each for each in found if each.image in ids}
         if not chosen:
             raise UsageError(f"all images of {field!r} that can be compared are labelled already")
-        for view in list_views(dataset, run.key):
-            if view.purpose == PURPOSE:
-                dataset.delete_saved_view(view.name)
+        delete_views(dataset, run.key, PURPOSE)
         view = all_samples(dataset).select(list(chosen), ordered=True)
         text = "images whose labels would teach most, the first one most"
         name = save_own_view(dataset, run.key, view, PURPOSE, f"{field}: {PURPOSE}", text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..errors import UsageError
 from ..images.listing import all_samples, labelled_slices
 from ..runs.folder import RunDirectory
+from .keys import numbered
 from .record import RunFields, RunRecord, finished_fields, list_runs
 from .remembered import Packing, remembered
 
@@ -20,24 +21,9 @@ if TYPE_CHECKING:
 
     View: TypeAlias = SampleCollection
 
-__all__ = [
-    "ClassRow",
-    "Histogram",
-    "bar_view",
-    "choose_run",
-    "class_counts",
-    "class_rows",
-    "class_view",
-    "finished_fields",
-    "free_field",
-    "ids_by_name",
-    "ids_of",
-    "list_runs",
-    "score_field",
-    "score_histogram",
-    "setting_rows",
-    "stage_seconds",
-]
+__all__ = ["ClassRow", "Histogram", "bar_view", "choose_run", "class_counts", "class_rows", "class_view"]
+__all__ += ["finished_fields", "free_field", "ids_by_name", "ids_of", "list_runs", "score_field"]
+__all__ += ["score_histogram", "setting_rows", "stage_seconds"]
 
 BINS = 20
 SHORT = 40  # characters of a setting's value
@@ -248,10 +234,7 @@ def stage_seconds(run: RunRecord) -> dict[str, float]:
 def free_field(taken: Iterable[str], stem: str) -> str:
     """Return ``stem``, or else the first of ``stem_2``, ``stem_3``, ... that a new run can fill.
 
-    Args:
-        taken: names of the fields that there are, and of those that runs have reserved.
-        stem: name to begin with.
+    ``taken`` are the names of the fields that there are, and of those that runs have reserved.
     """
     names = set(taken)
-    tries = (stem, *(f"{stem}_{number}" for number in range(2, len(names) + 3)))
-    return next(name for name in tries if names.isdisjoint(RunFields(name).all))
+    return next(name for name in numbered(stem) if names.isdisjoint(RunFields(name).all))

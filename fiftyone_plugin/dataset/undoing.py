@@ -56,10 +56,7 @@ def refuse_at_work(dataset: Dataset, record: RunRecord) -> None:
     Raises:
         UsageError: there is one.
     """
-    folders = [folder_of(record)]
-    if "replace" in record.pending:
-        folders.append(replacing_folder(record.pending["replace"]))
-    if any(is_own(dataset, run) and is_at_work(Path(run.out)) for run in folders):
+    if any(is_own(dataset, run) and is_at_work(Path(run.out)) for run in _folders(record)):
         raise UsageError(f"run {record.key!r} is at work: stop it, or wait for it, before it is deleted")
 
 
@@ -78,8 +75,7 @@ def undo_run(dataset: Dataset, key: str) -> Undone:
             delete_views(dataset, key)
             forget_draft(dataset, record)
             kept += _remove_fields(dataset, record)
-            for run in _folders(record):
-                kept.append(remove_files(dataset, run, key))
+            kept += [remove_files(dataset, run, key) for run in _folders(record)]
         dataset.delete_run(key)
     kept = list(filter(None, kept))
     for sentence in kept:

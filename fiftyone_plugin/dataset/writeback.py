@@ -34,14 +34,7 @@ if TYPE_CHECKING:
 
     from ..runs.result import LabelResult
 
-__all__ = [
-    "conclude",
-    "is_finished",
-    "load_result",
-    "renew_views",
-    "rows_by_path",
-    "write_run",
-]
+__all__ = ["conclude", "is_finished", "load_result", "renew_views", "rows_by_path", "write_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,14 +82,9 @@ def write_run(
     rows: Iterable[tuple[str, SampleRow]],
     progress: Progress | None = None,
 ) -> None:
-    """Write the fields, mask targets, record and saved views of a finished run.
+    """Write the fields, mask targets, record and saved views of a finished run, whose ``record`` was claimed.
 
-    Args:
-        dataset: the dataset.
-        record: the run, as it was claimed.
-        result: what it made.
-        rows: sample id and row of every labelled sample; one whose label a person has put there keeps it.
-        progress: where the stage reports to.
+    ``rows`` has id and row of every labelled sample; one whose label a person has put there keeps it.
     """
     progress = progress or NullProgress()
     stored = read_record(dataset, record.key)
@@ -118,7 +106,8 @@ def write_run(
             _clear_others(dataset, old, record, {sample_id for sample_id, _ in rows}, others)
         write_classes(dataset, record.field, result.class_names)
         if old is not None:
-            _forget_comparisons(dataset, record.field)
+            for comparison in list_comparisons(dataset, record.field):
+                undo_comparison(dataset, comparison.key)
         steps: dict[str, Any] = {"views": {"asked": asked, "holder": holder}}
         if old is not None:
             steps["remove"] = {**folder_of(old).to_json(), "asked": asked, "holder": holder}
@@ -165,11 +154,6 @@ def conclude(dataset: Dataset, key: str) -> str:
         kept = remove_files(dataset, RunFolder.of(steps["remove"]), key)
         note(dataset, key, remove=None)
     return kept
-
-
-def _forget_comparisons(dataset: Dataset, field: str) -> None:
-    for comparison in list_comparisons(dataset, field):
-        undo_comparison(dataset, comparison.key)
 
 
 def _write_values(

@@ -17,18 +17,8 @@ if TYPE_CHECKING:
     from .opening import undo_edit
     from .split import split_class
 
-__all__ = [
-    "detections_to_masks",
-    "hide_classes",
-    "list_edits",
-    "masks_to_detections",
-    "merge_classes",
-    "merge_same_names",
-    "propagate_corrections",
-    "show_classes",
-    "split_class",
-    "undo_edit",
-]
+__all__ = ["detections_to_masks", "hide_classes", "list_edits", "masks_to_detections", "merge_classes"]
+__all__ += ["merge_same_names", "propagate_corrections", "show_classes", "split_class", "undo_edit"]
 
 _MODULES = {
     "classes": ("hide_classes", "merge_classes", "merge_same_names", "show_classes"),

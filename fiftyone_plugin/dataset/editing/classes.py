@@ -31,9 +31,6 @@ def hide_classes(samples: View, field: str, ids: Iterable[int]) -> Written:
         field: mask field of a finished run.
         ids: classes to hide.
 
-    Returns:
-        The record of the edit and what changed.
-
     Raises:
         UsageError: no finished run fills ``field``, a class is unknown, or none would be left.
     """
@@ -54,9 +51,6 @@ def show_classes(samples: View, field: str, ids: Iterable[int] | None = None) ->
         samples: the dataset, or any view of it.
         field: mask field of a finished run.
         ids: hidden classes to show; ``None`` for all of them.
-
-    Returns:
-        The record of the edit and what changed.
 
     Raises:
         UsageError: no finished run fills ``field``, or a class is not hidden.
@@ -94,9 +88,6 @@ def merge_classes(
         name: name of the merged class; ``None`` for that of the lowest id.
         progress: where the stage reports to.
 
-    Returns:
-        The record of the edit and what changed.
-
     Raises:
         UsageError: no finished run fills ``field``, a class is unknown, fewer than two, or not a name.
         PseudoMaskError: a file cannot be written; nothing was changed.
@@ -122,14 +113,14 @@ def merge_same_names(samples: View, field: str, *, progress: Progress | None = N
         progress: where the stage reports to.
 
     Returns:
-        The record of the edit and what changed; ``None`` if every class has a name of its own.
+        ``None`` if every class has a name of its own.
 
     Raises:
         UsageError: no finished run fills ``field``.
         PseudoMaskError: a file cannot be written; nothing was changed.
     """
     with editing(samples, field) as run:
-        groups = ids_by_name({str(id_): name for id_, name in run.names.shown.items()}).values()
+        groups = ids_by_name(run.names.shown).values()
         table = {id_: ids[0] for ids in groups for id_ in ids[1:]}
         return _merge(run, table, {}, progress or NullProgress()) if table else None
 
@@ -154,11 +145,10 @@ def relabel(mask: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
 def _merge(
     run: EditableRun, table: Mapping[int, int], named: Mapping[int, str], progress: Progress
 ) -> Written:
-    names = run.names
-    shown = {id_: named.get(id_, name) for id_, name in names.shown.items() if id_ not in table}
-    settings = {"ids": {str(old): new for old, new in table.items()}}
+    shown = {id_: named.get(id_, name) for id_, name in run.names.shown.items() if id_ not in table}
+    after = ClassNames(shown, run.names.hidden)
     masks = _relabelled(run, table, progress)
-    return run.apply("merge", settings, ClassNames(shown, names.hidden), masks)
+    return run.apply("merge", {"ids": {str(old): new for old, new in table.items()}}, after, masks)
 
 
 def _relabelled(

@@ -9,8 +9,8 @@ clearly nearer than anything that speaks for the class it has: a nearest-prototy
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..summary import View
 
 __all__ = ["MARGIN", "Examples", "changed_regions", "propagate_corrections", "reassign"]
+
+Moves = defaultdict[tuple[int, int], list[int]]  # class before and after -> areas of the regions that moved
 
 MARGIN = 0.1
 WHITEN = 64
@@ -160,10 +162,18 @@ def propagate_corrections(
         rows = run.rows()
         features = open_features(run, rows, backbone)
         learnt = _learn(run, features, corrected, progress)
-        moves = _Moves()
-        masks = _moved(features, set(corrected), learnt, margin, moves, progress)
-        settings = {"margin": margin, "corrected_images": len(corrected)}
-        return run.apply("propagate", settings, run.names, masks, summarize=moves.to_json)
+        moves: Moves = defaultdict(list)
+        return run.apply(
+            "propagate",
+            {"margin": margin, "corrected_images": len(corrected)},
+            run.names,
+            _moved(features, set(corrected), learnt, margin, moves, progress),
+            summarize=lambda: {
+                "regions": sum(map(len, moves.values())),
+                "pixels": sum(map(sum, moves.values())),
+                "moves": [[was, now, len(areas)] for (was, now), areas in sorted(moves.items())],
+            },
+        )
 
 
 def _corrected_rows(run: EditableRun) -> dict[str, str]:
@@ -241,32 +251,15 @@ def _examples(
     return [(vectors[i], int(regions.label[i]), int(now[i])) for i in large]
 
 
-@dataclass
-class _Moves:
-    """Counts of what moved."""
-
-    pixels: int = 0
-    regions: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "regions": sum(self.regions.values()),
-            "pixels": self.pixels,
-            "moves": [[was, now, n] for (was, now), n in sorted(self.regions.items())],
-        }
-
-
 def _moved(
     features: Features,
     corrected: set[str],
     learnt: _Learnt,
     margin: float,
-    moves: _Moves,
+    moves: Moves,
     progress: Progress,
 ) -> Iterator[tuple[MaskRow, np.ndarray]]:
-    leaving: Sequence[int] = np.unique(
-        learnt.examples.was[learnt.examples.was != learnt.examples.now]
-    ).tolist()
+    leaving = np.unique(learnt.examples.was[learnt.examples.was != learnt.examples.now]).tolist()
     for row, image, mask, regions in features.regions("propagate", leaving, progress, but=corrected):
         vectors = learnt.normalizer.transform(features.describe(image, regions))
         means = learnt.means_of_others(regions)
@@ -274,7 +267,7 @@ def _moved(
         moved = new != regions.label
         if not moved.any():
             continue
-        moves.pixels += int(regions.area[moved].sum())
-        for was, now in zip(regions.label[moved].tolist(), new[moved].tolist(), strict=True):
-            moves.regions[was, now] += 1
+        columns = (each[moved].tolist() for each in (regions.label, new, regions.area))
+        for was, now, area in zip(*columns, strict=True):
+            moves[was, now].append(area)
         yield row, regions.paint(new, mask)

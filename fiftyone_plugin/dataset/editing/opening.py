@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...common.locks import Busy, FileLock
+from ...common.locks import Busy, hold
 from ...errors import PseudoMaskError, UsageError
 from ...runs.cleaning import EDITS
 from ..database import database_errors, refresh
@@ -52,19 +52,16 @@ def _locked(folder: Path, field: str) -> Iterator[None]:
     """Keep other processes from editing a field; the lock's file stays, for others may wait for it."""
     if not folder.parent.is_dir():
         raise PseudoMaskError(f"cannot write to {folder}: no such folder; edits need the folder of the run")
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire()
-    except Busy as error:
-        raise PseudoMaskError(f"another edit of {field!r} is being written; wait for it") from error
-    except OSError as error:
-        raise PseudoMaskError(
-            f"cannot write to {folder}: {error.strerror or error}; edits need the folder of the run"
-        ) from error
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(folder / "lock"))
+        except Busy as error:
+            raise PseudoMaskError(f"another edit of {field!r} is being written; wait for it") from error
+        except OSError as error:
+            raise PseudoMaskError(
+                f"cannot write to {folder}: {error.strerror or error}; edits need the folder of the run"
+            ) from error
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -125,9 +125,6 @@ def split_class(
         backbone: name or checkpoint of the run's weights, where its checkpoint has moved.
         progress: where stages report to.
 
-    Returns:
-        The record of the edit and what changed.
-
     Raises:
         UsageError: no finished run fills ``field``, the class is unknown, or has too few regions.
         MissingDependencyError: the weights are not there.
