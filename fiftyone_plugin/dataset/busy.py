@@ -18,11 +18,9 @@ _locks: dict[str, threading.RLock] = defaultdict(threading.RLock)
 
 @contextmanager
 def alone(name: str | None, seconds: float = -1) -> Iterator[bool]:
-    """Hold a dataset for this thread, and yield whether it is held.
+    """Hold a dataset for this thread, and yield whether it is held; without a name, nothing needs to be held.
 
-    Args:
-        name: name of the dataset; ``None`` for none, which is always held.
-        seconds: longest time to wait; negative: as long as it takes.
+    It waits for ``seconds`` at most; negative: as long as it takes.
     """
     lock = _locks[name or ""]
     held = name is None or lock.acquire(timeout=seconds)

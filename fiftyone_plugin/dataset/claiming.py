@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..runs.config import ENGINE_SETTINGS
@@ -62,7 +62,7 @@ def claim(
     restart: bool,
     asked: str = "",
     view: View | None = None,
-    taught: Mapping[str, Any] | None = None,
+    taught: Mapping[str, object] | None = None,
 ) -> tuple[RunRecord, bool]:
     """Reserve fields and folder for a run, or take up an unfinished one; recorded before anything is written.
 

@@ -125,15 +125,8 @@ def name_classes(
     class without a name stays one of its own. Edits count: what was split, merged or corrected is named as it
     is now. ``undo`` of the new run takes everything back.
 
-    Args:
-        dataset: the dataset, or any view of it.
-        field: mask field of a finished run.
-        names: class id -> name; they come before those of :func:`drafted` and of renaming.
-        new_field: the field to fill; ``None``: ``<field>_named`` or the next free one.
-        progress: where the stage reports to.
-
-    Returns:
-        The new run.
+    ``names`` are class id -> name; they come before those of :func:`drafted` and of renaming. The field to
+    fill is ``new_field``, else ``<field>_named`` or the next free one.
 
     Raises:
         UsageError: no finished run fills ``field``, no class has a name, or ``new_field`` is taken.

@@ -50,8 +50,9 @@ def compare_runs(
     """Compare the masks of two runs of a dataset, and write where they differ.
 
     Written are a float field of agreement for each sample, a saved view "disagreement" on it, lowest first,
-    and a custom run ``compare_<a>_vs_<b>`` with the result. :func:`undo_comparison` removes them, and so does
-    undoing one of the two runs. An earlier comparison of the two is replaced.
+    and a custom run ``compare_<a>_vs_<b>`` with the result, which is returned as it is stored.
+    :func:`undo_comparison` removes them, and so does undoing one of the two runs. An earlier comparison of
+    the two is replaced.
 
     Args:
         samples: dataset or view; samples without one of the two masks take no part.
@@ -59,9 +60,6 @@ def compare_runs(
         b: mask field of the second run.
         field: field for the agreement; ``None`` for ``<a>_vs_<b>_agreement``.
         progress: where the work reports to.
-
-    Returns:
-        The result as it is stored.
 
     Raises:
         UsageError: not two finished runs, the field is taken, or no sample has both masks.
@@ -139,10 +137,7 @@ def _check(dataset: Dataset, a: str, b: str, field: str, key: str) -> None:
 def class_tables(samples: View, a: str, b: str) -> Iterator[tuple[str, Any]]:
     """Yield sample id and the table of its two masks, or the reason why there is none.
 
-    Args:
-        samples: view of samples that have both masks.
-        a: field of the rows' masks.
-        b: field of the columns' masks.
+    All ``samples`` have both; rows of the table are classes of the field ``a``, columns of ``b``.
     """
     from ..evaluation.comparison import count_or_skip
     from ..evaluation.fiftyone_masks import stored_masks, with_stored_mask

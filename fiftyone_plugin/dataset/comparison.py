@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..images.listing import labelled_slices
@@ -83,7 +83,7 @@ class StoredComparison:
             **{name: plain(getattr(config, name)) for name in names},
         )
 
-    def save(self, dataset: Dataset, holder: dict[str, Any]) -> None:
+    def save(self, dataset: Dataset, holder: dict[str, object]) -> None:
         """Write a new record, which says that it is being written."""
         values = {name: value for name, value in asdict(self).items() if name not in ("key", "view")}
         values["classes"] = [asdict(row) for row in self.classes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from ..images.reading import image_size
 from ..masks.files import load_mask
 from ..runs.labels import GivenLabels, Mask, read_labels
 from .editing.claims import place_instance
+from .summary import ids_of
 
 if TYPE_CHECKING:
+    import fiftyone as fo
     import fiftyone.core.collections as foc
 
     from .summary import View
@@ -67,8 +69,7 @@ def labels_of_view(
     samples = all_samples(view).exists(field)
     if kind == "Segmentation":
         masks = _masks(samples, field, keys)
-        known = {int(id_): str(name) for id_, name in dict(targets).items() if str(id_).isdecimal()}
-        wanted = names if names is not None else known or None
+        wanted = names if names is not None else ids_of(targets) or None
     else:
         ids = _ids(samples, field, kind, targets)
         masks = _drawn(samples, field, keys, ids)
@@ -93,9 +94,11 @@ def _masks(samples: foc.SampleCollection, field: str, keys: Mapping[str, str]) -
     return found
 
 
-def _ids(samples: foc.SampleCollection, field: str, kind: str, targets: Any) -> dict[str, int]:
+def _ids(
+    samples: foc.SampleCollection, field: str, kind: str, targets: Mapping[int, object]
+) -> dict[str, int]:
     """Return name -> id: those of mask targets, and new ones behind them."""
-    ids = {str(name): int(id_) for id_, name in dict(targets).items() if str(id_).isdecimal() and int(id_)}
+    ids = {name: id_ for id_, name in ids_of(targets).items() if id_}
     part = "detections" if kind == "Detections" else "polylines"
     for name in sorted(str(name) for name in samples.distinct(f"{field}.{part}.label") if name):
         ids.setdefault(name, max(ids.values(), default=0) + 1)
@@ -122,7 +125,7 @@ def _drawn(
     return found
 
 
-def _paste(mask: np.ndarray, detection: Any, id_: int) -> None:
+def _paste(mask: np.ndarray, detection: fo.Detection, id_: int) -> None:
     """Draw the instance mask of a detection; without one, nothing is known of its pixels."""
     instance = detection.get_mask()
     if instance is None:
@@ -133,7 +136,7 @@ def _paste(mask: np.ndarray, detection: Any, id_: int) -> None:
         mask[claim.top : claim.top + height, claim.left : claim.left + width][claim.mask] = id_
 
 
-def _fill(mask: np.ndarray, polyline: Any, id_: int) -> None:
+def _fill(mask: np.ndarray, polyline: fo.Polyline, id_: int) -> None:
     import cv2
 
     height, width = mask.shape

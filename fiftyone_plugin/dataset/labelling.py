@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from ..runs.labels import DEFAULT_IGNORE, GivenLabels, given_labels
 from ..runs.noting import NotedProgress, forget_note, note_end
 from ..runs.pipeline import label_items
 from ..runs.result import LabelResult
-from ..runs.samples import SampleRow
 from ..runs.stopping import RunStopped, StoppableProgress, is_at_work
 from .busy import alone
 from .claiming import asked_for, claim, default_out
@@ -222,19 +221,17 @@ def forget_if_nothing_came(dataset: Dataset, record: RunRecord) -> None:
     import fiftyone as fo
 
     directory = Path(record.out)
-    if is_at_work(directory) or any(RunDirectory(directory).finished()):
-        return
-    if not fo.dataset_exists(dataset.name):
+    busy = is_at_work(directory) or any(RunDirectory(directory).finished())
+    if busy or not fo.dataset_exists(dataset.name):
         return
     stored = read_record(dataset, record.key)
+    if stored is None:
+        return
     try:
-        if stored is not None and stored.out == record.out:
-            undo_run(dataset, record.key)
-        elif stored is not None:
-            drop_replacement(dataset, record.key)
+        (undo_run if stored.out == record.out else drop_replacement)(dataset, record.key)
     except OSError as error:  # a folder that could not be made cannot be removed either
         logger.info("%s is left: %s", directory, error)
-        if stored is not None and stored.out == record.out:
+        if stored.out == record.out:
             dataset.delete_run(record.key)
 
 
@@ -244,16 +241,11 @@ def undo(dataset: Dataset, key: str | RunRecord | StoredComparison | Written) ->
     Fields that existed before the run (``overwrite=True``) stay, without the values that the run wrote.
     Comparisons with the run go too. Files go only if the run was made in this very dataset and nothing else
     shows them: no other field, dataset or run. In a clone of the dataset, or one that was exported and
-    imported again, fields, views and record go, and the files stay.
+    imported again, fields, views and record go, and the files stay. What was left, and why, is returned.
 
-    Args:
-        dataset: the dataset, or any view of it.
-        key: key of the run, ``pseudomask_<field>``, or of a comparison; or what
-            :func:`~.comparing.compare_runs` or an edit of masks has returned. An edit is taken back if it is
-            the last one of its run.
-
-    Returns:
-        What was left, and why.
+    ``key`` is that of a run, ``pseudomask_<field>``, or of a comparison; or what
+    :func:`~.comparing.compare_runs` or an edit of masks has returned. An edit is taken back if it is the last
+    one of its run.
 
     Raises:
         UsageError: there is no such run, it was not made by this package, or it is at work; or an edit is
@@ -293,12 +285,8 @@ def write_result(
 ) -> None:
     """Write what a run made of the images of a view; a dataset that is deleted meanwhile stays deleted.
 
-    Args:
-        dataset: the dataset.
-        record: the run, as :func:`~.claiming.claim` returned it.
-        result: what it made.
-        entries: the images, see :func:`fiftyone_plugin.images.listing.list_view`.
-        progress: where the stage reports to.
+    ``record`` is the run, as :func:`~.claiming.claim` returned it, ``result`` what it made, and ``entries``
+    are the images, see :func:`fiftyone_plugin.images.listing.list_view`.
 
     Raises:
         PseudoMaskError: the dataset was deleted.
@@ -310,21 +298,16 @@ def write_result(
     )
     if not fo.dataset_exists(dataset.name):
         raise gone
+    ids = {entry.item.key: entry.sample_ids for entry in entries}
+    rows = ((sample_id, row) for row in result.labelled for sample_id in ids.get(row.image, ()))
     try:
-        write_run(dataset, record, result, _rows_by_sample(result, entries), progress)
+        write_run(dataset, record, result, rows, progress)
     except PseudoMaskError:
         raise
     except Exception as error:  # of the database's client, which has a dozen for this
         if fo.dataset_exists(dataset.name):
             raise
         raise gone from error
-
-
-def _rows_by_sample(result: LabelResult, entries: list[ViewItem]) -> Iterator[tuple[str, SampleRow]]:
-    ids = {entry.item.key: entry.sample_ids for entry in entries}
-    for row in result.labelled:
-        for sample_id in ids.get(row.image, ()):
-            yield sample_id, row
 
 
 def create_views(dataset: Dataset, run_key: str) -> dict[str, str]:

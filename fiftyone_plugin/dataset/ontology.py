@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.skipped import Skipped
 from ..errors import UsageError
@@ -19,13 +19,17 @@ from .record import RunFields, finished_run
 
 if TYPE_CHECKING:
     import fiftyone as fo
+    from fiftyone.core.annotation.nodes import Node
+    from fiftyone.core.ontology import Taxonomy
 
     from .summary import View
 
 __all__ = ["save_ontology"]
 
 
-def save_ontology(samples: View, field: str, *, coarse: str | None = None, name: str | None = None) -> Any:
+def save_ontology(
+    samples: View, field: str, *, coarse: str | None = None, name: str | None = None
+) -> Taxonomy:
     """Save the classes of a run as an ontology, and use it where its regions are edited as detections.
 
     Saved are a taxonomy ``<name>-classes`` and an annotation ontology ``<name>`` with it; called again, e.g.
@@ -97,7 +101,7 @@ def _groups(samples: View, field: str, coarse: str) -> dict[int, str]:
     return {id_: names[group] for id_, (_, group) in best.items()}
 
 
-def _nodes(shown: Mapping[int, str], groups: Mapping[int, str], node: Any) -> list[Any]:
+def _nodes(shown: Mapping[int, str], groups: Mapping[int, str], node: type[Node]) -> list[Node]:
     """Return a node a name, below groups of two and more; names within a taxonomy are unique."""
     group_of = {name: groups.get(id_) for id_, name in reversed(list(shown.items()))}
     members: dict[str | None, list[str]] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -69,17 +69,10 @@ def add_overlay(
 
     ``outlines`` is ``<field>_outlines``: the classes along their borders. ``doubt`` is ``<field>_doubt``: a
     heat map where the confidence of a pixel is below the median of the run, the more the lower.
-    ``difference`` is ``<field>_vs_<other>``: where the masks have another class than ``other``, or only one
-    of the two has a class. Classes of two runs are matched one to one (Hungarian); of other masks, ground
-    truth for instance, every class stands for the one that most of its pixels have, and where they have none,
-    or one without a name, nothing differs.
-
-    Args:
-        samples: dataset or view.
-        field: mask field of a finished run.
-        kind: ``outlines``, ``doubt`` or ``difference``.
-        other: Segmentation field to compare with, for a difference.
-        progress: where the work reports to.
+    ``difference`` is ``<field>_vs_<other>``: where the masks have another class than ``other``, a
+    Segmentation field, or only one of the two has a class. Classes of two runs are matched one to one
+    (Hungarian); of other masks, ground truth for instance, every class stands for the one that most of its
+    pixels have, and where they have none, or one without a name, nothing differs.
 
     Returns:
         The field, how many images have it, and which have not. One that was made before is made anew; a
@@ -113,7 +106,12 @@ def add_overlay(
             for batch in batched(drawn, BATCH):
                 done = {id_: found for id_, found in batch if not isinstance(found, Skipped)}
                 skipped += [found for _, found in batch if isinstance(found, Skipped)]
-                labels = {id_: _label(found, kind) for id_, found in done.items()}
+                labels = {
+                    id_: fo.Heatmap(map=found, range=[0, 255])
+                    if kind == DOUBT
+                    else fo.Segmentation(mask=found)
+                    for id_, found in done.items()
+                }
                 all_samples(dataset).set_values(name, labels, key_field="id")
                 images += len(done)
                 stage.update(len(batch))
@@ -166,27 +164,21 @@ def _free(dataset: Dataset, stem: str, mark: dict[str, str]) -> str:
     return next(name for name in numbered(stem) if not dataset.has_sample_field(name))
 
 
-def _label(drawn: np.ndarray, kind: str) -> Any:
-    import fiftyone as fo
-
-    return fo.Heatmap(map=drawn, range=[0, 255]) if kind == DOUBT else fo.Segmentation(mask=drawn)
-
-
 def _name_classes(dataset: Dataset, overlay: Overlay) -> None:
     """Name the ids of an overlay, and colour outlines as their masks are."""
     if overlay.kind == OUTLINES:
         write_classes(dataset, overlay.name, dataset.mask_targets.get(overlay.field) or {})
     elif overlay.kind == DOUBT:
         write_scale(dataset, overlay.name, DOUBT_COLOURS)
-    elif overlay.kind == DIFFERENCE:
-        only = f"only in {overlay.field}", f"only in {overlay.other}"
-        write_classes(dataset, overlay.name, dict(enumerate(("another class", *only), OTHER_CLASS)))
+    else:
+        names = ("another class", f"only in {overlay.field}", f"only in {overlay.other}")
+        write_classes(dataset, overlay.name, dict(enumerate(names, OTHER_CLASS)))
 
 
 # ---------------------------------------------------------------------- drawing
 
 Made = Iterator[tuple[str, np.ndarray | Skipped]]
-Draw = Callable[[np.ndarray, np.ndarray], Any]
+T = TypeVar("T")
 
 
 def reduced(drawn: np.ndarray) -> np.ndarray:
@@ -211,13 +203,10 @@ def doubts(confidence: np.ndarray, middle: float) -> np.ndarray:
 
 
 def differences(a: np.ndarray, b: np.ndarray, pairs: Mapping[int, int], unlabelled: set[int]) -> np.ndarray:
-    """Return where two masks differ.
+    """Return where two masks of (H, W) ids differ.
 
-    Args:
-        a: (H, W) ids.
-        b: (H, W) ids.
-        pairs: id in ``a`` -> the id in ``b`` that it stands for.
-        unlabelled: ids in ``b`` next to which nothing differs.
+    ``pairs`` are id in ``a`` -> the id in ``b`` that it stands for, ``unlabelled`` ids in ``b`` next to which
+    nothing differs.
 
     Returns:
         (H, W) uint8: 0 the same, 1 another class, 2 a class in ``a`` alone, 3 one in ``b`` alone.
@@ -231,7 +220,9 @@ def differences(a: np.ndarray, b: np.ndarray, pairs: Mapping[int, int], unlabell
     return reduced(found)
 
 
-def _drawn(view: View, a: str, b: str, draw: Draw) -> Iterator[tuple[str, Any]]:
+def _drawn(
+    view: View, a: str, b: str, draw: Callable[[np.ndarray, np.ndarray], T]
+) -> Iterator[tuple[str, T | Skipped]]:
     from ..evaluation.fiftyone_masks import field_rules, map_mask_pairs
 
     rules = field_rules(view, a), field_rules(view, b)

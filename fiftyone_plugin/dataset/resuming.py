@@ -28,9 +28,7 @@ __all__ = ["done_of", "resume_run", "unfinished_runs"]
 def unfinished_runs(dataset: Dataset, *, at_work: bool = False) -> dict[str, RunRecord]:
     """Return mask field -> run of those that are not complete, newest first.
 
-    Args:
-        dataset: the dataset.
-        at_work: those that a process works on at this moment, instead of those that nobody works on.
+    Nobody works on them at this moment; with ``at_work``, a process does.
     """
     runs = (run for run in list_runs(dataset) if not run.is_complete)
     return {run.field: run for run in runs if is_at_work(Path(run.out)) == at_work}
@@ -48,15 +46,7 @@ def done_of(run: RunRecord) -> tuple[int, int | None]:
 
 
 def resume_run(dataset: Dataset, field: str, *, progress: Progress | None = None) -> LabelResult:
-    """Go on with an unfinished run where it stopped.
-
-    Args:
-        dataset: the dataset, or any view of it.
-        field: the mask field that the run fills.
-        progress: where stages report to.
-
-    Returns:
-        The result, as of :func:`~.labelling.label_dataset`.
+    """Go on with an unfinished run, the one that fills ``field``, where it stopped.
 
     Raises:
         UsageError: there is no unfinished run of this field, it is at work, or its settings are not known.

@@ -46,14 +46,8 @@ def suggest_samples(
 ) -> Suggested:
     """Choose the samples whose labelling would help most, and save a view of them with the run.
 
-    An earlier view of this kind is replaced. Undoing the run removes it.
-
-    Args:
-        dataset: the dataset, or any view of it.
-        field: mask field of a finished run.
-        count: samples.
-        labels: a field: the samples that have it are labelled already.
-        progress: where the stage reports to.
+    An earlier view of this kind is replaced. Undoing the run removes it. Samples that have the field
+    ``labels`` are labelled already.
 
     Raises:
         UsageError: no such run or field, or the run has kept nothing to compare images by.

@@ -103,15 +103,10 @@ def save_own_view(dataset: Dataset, run_key: str, view: View, purpose: str, name
 
 
 def rare_classes(counts: Mapping[str, int], labelled: int) -> list[str]:
-    """Return the names of rare classes, rarest first.
+    """Return the names of rare classes, rarest first, by the number of images that show each.
 
-    Args:
-        counts: name -> number of images that show the class; those of no image do not count.
-        labelled: number of labelled images.
-
-    Returns:
-        classes in at most one image of twenty, else the ones in the fewest; none where all classes are in
-        the same number of images.
+    Rare are classes in at most one image of twenty of the ``labelled`` ones, else those in the fewest; none
+    where all classes are in the same number of images. Classes of no image do not count.
     """
     shown = {name: count for name, count in counts.items() if count}
     if len(set(shown.values())) < 2:

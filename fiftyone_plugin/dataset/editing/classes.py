@@ -26,11 +26,6 @@ def hide_classes(samples: View, field: str, ids: Iterable[int]) -> Written:
     Hidden classes leave the mask targets of ``field``, so that the App does not draw them, and the lists
     ``<field>_classes``. :func:`show_classes` brings them back.
 
-    Args:
-        samples: the dataset, or any view of it: classes belong to the whole dataset.
-        field: mask field of a finished run.
-        ids: classes to hide.
-
     Raises:
         UsageError: no finished run fills ``field``, a class is unknown, or none would be left.
     """
@@ -45,12 +40,7 @@ def hide_classes(samples: View, field: str, ids: Iterable[int]) -> Written:
 
 
 def show_classes(samples: View, field: str, ids: Iterable[int] | None = None) -> Written:
-    """Show hidden classes again, under the names that they had.
-
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a finished run.
-        ids: hidden classes to show; ``None`` for all of them.
+    """Show hidden classes again, those of some ids or all, under the names that they had.
 
     Raises:
         UsageError: no finished run fills ``field``, or a class is not hidden.
@@ -76,17 +66,11 @@ def merge_classes(
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Written:
-    """Merge classes in the masks: the pixels of all of them take the lowest id.
+    """Merge two or more classes in the masks: the pixels of all of them take the lowest id.
 
-    Giving several ids one name (:func:`.names.rename_classes`) merges them wherever
-    names are used, and leaves the masks alone; this is for whoever reads the masks themselves.
-
-    Args:
-        samples: the dataset, or any view of it: classes belong to the whole dataset.
-        field: mask field of a finished run.
-        ids: two or more classes.
-        name: name of the merged class; ``None`` for that of the lowest id.
-        progress: where the stage reports to.
+    The merged class is called ``name``, or as that of the lowest id was. Giving several ids one name
+    (:func:`.names.rename_classes`) merges them wherever names are used, and leaves the masks alone; this is
+    for whoever reads the masks themselves.
 
     Raises:
         UsageError: no finished run fills ``field``, a class is unknown, fewer than two, or not a name.
@@ -107,11 +91,6 @@ def merge_classes(
 def merge_same_names(samples: View, field: str, *, progress: Progress | None = None) -> Written | None:
     """Merge, in the masks, all classes that have the same name; each group takes its lowest id.
 
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a finished run.
-        progress: where the stage reports to.
-
     Returns:
         ``None`` if every class has a name of its own.
 
@@ -126,11 +105,7 @@ def merge_same_names(samples: View, field: str, *, progress: Progress | None = N
 
 
 def relabel(mask: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
-    """Give pixels of some ids other ids.
-
-    Args:
-        mask: (H, W) class ids, unsigned.
-        table: id -> new id, no larger than what the dtype holds.
+    """Give pixels of (H, W) unsigned class ids other ids, by a table id -> new id that the dtype holds.
 
     Returns:
         (H, W) of the same dtype; ``mask`` itself where nothing changes.

@@ -60,13 +60,10 @@ class Examples:
 def changed_regions(before: np.ndarray, after: np.ndarray) -> tuple[MaskRegions, np.ndarray]:
     """Find the regions of a corrected mask in which one class became another, or stayed.
 
-    Args:
-        before: (H, W) class ids.
-        after: (H, W) class ids.
+    Of two masks of (H, W) class ids, these are the connected regions of equal (before, after), both not 0.
 
     Returns:
-        The connected regions of equal (before, after), both not 0, with the class before; and (R,) the class
-        after.
+        The regions with the class before; and (R,) the class after.
     """
     both = (before > 0) & (after > 0)
     pairs, codes = np.unique(
@@ -137,17 +134,13 @@ def propagate_corrections(
     that it changed, a region with another class than the run gave it is an example of what was wrong, all
     others confirm their class. See :func:`reassign` for the rule. Masks that were corrected by hand stay.
 
-    Args:
-        samples: the dataset, or any view of it: corrections belong to the whole dataset.
-        field: mask field of a finished run.
-        margin: by how much a region must be more similar to a corrected example than to its class, in cosine
-            similarity; larger moves fewer regions.
-        backbone: name or checkpoint of the run's weights, where its checkpoint has moved.
-        progress: where stages report to.
+    ``margin`` is by how much a region must be more similar to a corrected example than to its class, in
+    cosine similarity; larger moves fewer regions. ``backbone`` is the name or a checkpoint of the run's
+    weights, where its checkpoint has moved.
 
     Returns:
-        The record of the edit and what changed. Its summary tells how many ``regions`` and ``pixels`` moved,
-        and ``moves``: how many regions from which class to which.
+        What changed. The summary of the edit tells how many ``regions`` and ``pixels`` moved, and ``moves``:
+        how many regions from which class to which.
 
     Raises:
         UsageError: no finished run fills ``field``, nothing was corrected, or a margin below 0.

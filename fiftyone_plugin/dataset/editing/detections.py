@@ -76,9 +76,6 @@ def masks_to_detections(
         overwrite: replace the field if it exists, with all that was edited in it.
         progress: where the stage reports to.
 
-    Returns:
-        What was written.
-
     Raises:
         UsageError: no finished run fills ``field``, ``into`` exists or cannot be a name, or no sample has a
             mask of the run.
@@ -168,15 +165,11 @@ def detections_to_masks(
     detection that was deleted or made smaller become 0. One that was made larger, moved or drawn covers what
     was there before. Untouched detections change nothing, not one pixel.
 
-    Args:
-        samples: the dataset, or a view of the samples to put back.
-        field: mask field of a finished run.
-        into: field of the detections; ``None`` for ``<field>_detections``.
-        progress: where the stage reports to.
+    ``samples`` are those to put back, and the detections in the field ``into``, or in ``<field>_detections``.
 
     Returns:
-        The record of the edit and what changed. Its summary tells ``skipped``: sample id -> why its mask was
-        left alone, e.g. because it was edited in another way since.
+        What changed. The summary of the edit tells ``skipped``: sample id -> why its mask was left alone,
+        e.g. because it was edited in another way since.
 
     Raises:
         UsageError: no finished run fills ``field``, or ``into`` was not made by :func:`masks_to_detections`.

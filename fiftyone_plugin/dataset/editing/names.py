@@ -44,15 +44,8 @@ def rename_classes(samples: View, field: str, names: Mapping[int, str]) -> Renam
 
     The masks stay as they are, ids included. The mask targets of ``field`` and the lists ``<field>_classes``
     follow, and the edit is recorded with the run: :func:`restore_names` gives back all original names,
-    :func:`fiftyone_plugin.dataset.editing.undo_edit` takes back the last edit.
-
-    Args:
-        samples: the dataset, or any view of it: names belong to the whole dataset.
-        field: mask field of a finished run.
-        names: class id -> new name; other classes keep theirs.
-
-    Returns:
-        All names after the edit, and what changed.
+    :func:`fiftyone_plugin.dataset.editing.undo_edit` takes back the last edit. ``names`` are class id -> new
+    name; other classes keep theirs.
 
     Raises:
         UsageError: no finished run fills ``field``, an id is unknown, or a name is empty or too long.
@@ -64,13 +57,6 @@ def rename_classes(samples: View, field: str, names: Mapping[int, str]) -> Renam
 
 def restore_names(samples: View, field: str) -> RenameResult:
     """Give all classes the names that the run wrote; classes that edits have made since keep theirs.
-
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a finished run.
-
-    Returns:
-        All names after the edit, and what changed.
 
     Raises:
         UsageError: no finished run fills ``field``.

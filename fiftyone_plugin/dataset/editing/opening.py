@@ -70,10 +70,6 @@ def editing(samples: View, field: str) -> Iterator[EditableRun]:
 
     What a crash has left of an earlier edit is taken back first.
 
-    Args:
-        samples: the dataset, or any view of it: edits belong to the whole dataset.
-        field: mask field of the run.
-
     Raises:
         UsageError: no finished run fills the field, or its masks belong to another dataset.
         PseudoMaskError: another edit is being written, or the run's folder cannot be written.
@@ -92,18 +88,11 @@ def editing(samples: View, field: str) -> Iterator[EditableRun]:
 
 
 def undo_edit(samples: View, field: str, number: int | None = None) -> Edit:
-    """Take the last edit of a run back: samples show the masks before it again, byte for byte.
+    """Take the last edit of a run back, and return it: samples show the masks before it again, byte for byte.
 
     Mask targets, lists of classes and coverage follow. Calling it again takes back the edit before; where
-    a call was cut short by a crash, the next one completes it and takes nothing else back.
-
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a finished run.
-        number: of the edit that has to be the last one; ``None`` for whichever is.
-
-    Returns:
-        The record of what was taken back.
+    a call was cut short by a crash, the next one completes it and takes nothing else back. With a ``number``,
+    the last edit has to be that one.
 
     Raises:
         UsageError: no finished run fills ``field``, no edit is left, or the last one has another number.

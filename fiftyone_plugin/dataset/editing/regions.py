@@ -45,11 +45,7 @@ def patch_shares(regions: np.ndarray, n: int, grid: tuple[int, int]) -> np.ndarr
 
 
 def pool_tokens(tokens: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Average tokens over regions.
-
-    Args:
-        tokens: (P, D) float, one a patch.
-        shares: (R, P) weight of every patch in every region, as :func:`patch_shares` gives it.
+    """Average (P, D) float tokens, one a patch, over regions, by (R, P) shares from :func:`patch_shares`.
 
     Returns:
         (R, D) float32 of unit length.
@@ -62,13 +58,9 @@ def pool_tokens(tokens: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 class Features:
-    """Regions of the masks of a run, and what they look like to its backbone.
+    """Regions of the masks ``rows`` of a run, and what they look like to its backbone.
 
-    Args:
-        run: the run.
-        source: features of the images of ``rows``.
-        rows: the masks.
-        keys: image path -> key in the source.
+    ``source`` has the features of their images, ``keys`` tells the key in it of an image's path.
     """
 
     def __init__(

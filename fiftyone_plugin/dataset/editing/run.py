@@ -83,12 +83,8 @@ class Written:
 class EditableRun:
     """The masks of one field of a dataset, and their edits.
 
-    Args:
-        dataset: the dataset.
-        field: mask field of a finished run.
-        out: the run's folder.
-
     Attributes:
+        out: the run's folder.
         edits: all edits, oldest first.
         carried_on: edits whose undoing was cut short, and completed when the run was opened.
     """
@@ -126,10 +122,9 @@ class EditableRun:
     ) -> list[MaskRow]:
         """List the mask files that can be edited, by name; those outside the run's folder are left out.
 
-        Args:
-            ids: only those that may show one of these classes, by the lists beside the masks.
-            sample_ids: only those of these samples.
-            drawn: with the files of samples that show a mask in the database instead.
+        With ``ids``, only those that may show one of these classes, by the lists beside the masks; with
+        ``sample_ids``, only those of these samples. With ``drawn``, the files of samples that show a mask in
+        the database are not left out.
         """
         fields = RunFields(self.field)
         samples = all_samples(self.dataset).exists(self.field)

@@ -114,16 +114,8 @@ def split_class(
 
     The part with the largest area keeps the id, the others get new ids after the last one; names become
     ``<name> a``, ``<name> b``, ... A region stays whole. Regions of images that cannot be read stay in the
-    first part.
-
-    Args:
-        samples: the dataset, or any view of it: classes belong to the whole dataset.
-        field: mask field of a finished run.
-        class_id: the class.
-        n_parts: number of parts.
-        seed: seed of the clustering; the same seed gives the same parts.
-        backbone: name or checkpoint of the run's weights, where its checkpoint has moved.
-        progress: where stages report to.
+    first part. The same seed gives the same parts. ``backbone`` is the name or a checkpoint of the run's
+    weights, where its checkpoint has moved.
 
     Raises:
         UsageError: no finished run fills ``field``, the class is unknown, or has too few regions.
