@@ -15,7 +15,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from fiftyone_plugin._version import PLUGIN_NAME
-from fiftyone_plugin.dataset.busy import alone
+from fiftyone_plugin.dataset.database import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import DatabaseLost

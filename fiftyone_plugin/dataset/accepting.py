@@ -19,8 +19,7 @@ from .summary import score_field, score_histogram
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["ACCEPTED", "TO_REVIEW", "Kept", "accept", "count_kept", "expected_iou", "is_tagged", "kept_view"]
 __all__ += ["take_back"]

@@ -21,10 +21,10 @@ from .undoing import drop_replacement, refuse_at_work, undo_run
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection as View
 
     from ..runs.config import LabelConfig
     from ..runs.labels import GivenLabels
-    from .summary import View
 
 __all__ = ["asked_for", "claim", "default_out"]
 
@@ -100,6 +100,9 @@ def claim(
     run_id = uuid.uuid4().hex
     folder = Path(os.path.abspath(out)) if out is not None else default_out(dataset, field, run_id)
     _check_folder(folder, record)
+    stages = json.dumps(view.view()._serialize(include_uuids=False) if view is not None else [])
+    if len(stages) > MAX_STAGES:  # too many ids for a record
+        stages = ""
     new = RunRecord(
         field=field,
         out=str(folder),
@@ -108,7 +111,7 @@ def claim(
         status=RUNNING,
         dataset_id=dataset_id(dataset),
         run_id=run_id,
-        pending={"label": {"asked": asked, "view": _stages(view), "taught": json.dumps(taught, default=str)}},
+        pending={"label": {"asked": asked, "view": stages, "taught": json.dumps(taught, default=str)}},
     )
     if record is None:
         save_record(dataset, new)
@@ -116,12 +119,6 @@ def claim(
         step = {"out": new.out, "run_id": run_id, "dataset_id": new.dataset_id, "asked": asked}
         note(dataset, key, replace={**step, "created_fields": created})
     return new, True
-
-
-def _stages(view: View | None) -> str:
-    """Return the stages of a view as JSON; empty where they hold too many ids for a record."""
-    text = json.dumps(view.view()._serialize(include_uuids=False) if view is not None else [])
-    return text if len(text) <= MAX_STAGES else ""
 
 
 def replacement(record: RunRecord) -> RunRecord:

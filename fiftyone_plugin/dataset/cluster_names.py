@@ -17,8 +17,7 @@ from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
 from ..images.listing import all_samples
 from ..runs.name_sheet import BACKGROUND, ClusterCard
-from .busy import alone
-from .database import database_errors
+from .database import alone, database_errors
 from .editing.history import DONE, checked_name, list_edits, run_names
 from .name_drafts import drafted
 from .record import finished_run, list_runs
@@ -147,7 +146,6 @@ def name_classes(
         if not chosen:
             raise UsageError(f"no class of {field!r} has a name yet: choose Name classes in the panel")
         chosen |= dict.fromkeys(old.hidden, BACKGROUND[0])
-        source = Path(run.out)
         changed = {row.name: Path(row.path) for row in run.rows()}
         asked = json.dumps({"named": field, "names": {str(k): v for k, v in sorted(chosen.items())}})
         record, new = claim(dataset, new_field, None, overwrite=False, restart=False, asked=asked)
@@ -158,7 +156,7 @@ def name_classes(
             in_order = {id_: chosen[id_] for id_ in [*order, *chosen] if id_ in chosen}
             edited = Edited(old.all, changed)
             result = name_clusters(
-                source, in_order, record.out, edited=edited, overwrite=not new, progress=progress
+                run.out, in_order, record.out, edited=edited, overwrite=not new, progress=progress
             )
         except PseudoMaskError:
             forget_if_nothing_came(dataset, record)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..common.parallel import batched
 from ..common.progress import NullProgress, Progress
@@ -31,17 +32,56 @@ from .views import save_own_view
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection as View
 
     from ..evaluation.comparison import Comparison
-    from .summary import View
 
-__all__ = ["class_tables", "compare_runs"]
+    Folder = str | os.PathLike[str]
+
+__all__ = ["class_tables", "compare", "compare_runs"]
 
 BATCH = 64  # samples whose masks may be held at once
 
 THREADS = 4  # decoding releases the interpreter
 
 LISTED = 20  # samples left out that the record names
+
+
+@overload
+def compare(a: Folder, b: Folder, /, *, progress: Progress | None = None) -> Comparison: ...
+
+
+@overload
+def compare(
+    samples: View, a: str, b: str, field: str | None = None, progress: Progress | None = None
+) -> StoredComparison: ...
+
+
+def compare(*sources: Any, **options: Any) -> Any:
+    """Say how far two runs agree; their classes are matched one to one first.
+
+    Two folders of runs or masks: ``compare(a, b)``, see
+    :func:`fiftyone_plugin.evaluation.comparison.compare_folders`; nothing is written. A FiftyOne dataset or
+    view and the mask fields of two runs: ``compare(samples, a, b, field=None)``, see
+    :func:`fiftyone_plugin.dataset.comparing.compare_runs`; writes a field of agreement, a saved view and a
+    record, which :func:`~fiftyone_plugin.undo` removes.
+
+    Raises:
+        UsageError: not two finished runs, no masks pair, or the field is taken.
+
+    Example:
+        >>> compare("labels", "objects").agreement  # doctest: +SKIP
+        0.71
+        >>> compare(dataset, "pseudomask", "pseudomask_2").key  # doctest: +SKIP
+        'compare_pseudomask_vs_pseudomask_2'
+    """
+    if not sources or not isinstance(sources[0], (str, os.PathLike)):
+        return compare_runs(*sources, **options)
+    from ..evaluation.comparison import compare_folders
+
+    if len(sources) != 2:
+        raise UsageError("compare takes two folders, or a dataset and the mask fields of two runs")
+    return compare_folders(os.fspath(sources[0]), os.fspath(sources[1]), **options)
 
 
 def compare_runs(

@@ -14,8 +14,7 @@ from .views import delete_views, list_views
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["COMPARISON_METHOD", "DISAGREEMENT", "MARK", "StoredComparison", "StoredMatch", "agreement_field"]
 __all__ += ["comparison_key", "disagreement_view", "is_comparison", "list_comparisons", "match_view"]

@@ -16,8 +16,7 @@ from .keys import numbered
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["SampledFrames", "free_name", "sample_frames"]
 

@@ -24,8 +24,7 @@ from .summary import ids_of
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["apply_mapping"]
 

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..common.skipped import Skipped
 from ..errors import UsageError
 from ..images.listing import all_samples
@@ -20,9 +22,8 @@ from .record import RunFields, finished_run
 if TYPE_CHECKING:
     import fiftyone as fo
     from fiftyone.core.annotation.nodes import Node
+    from fiftyone.core.collections import SampleCollection as View
     from fiftyone.core.ontology import Taxonomy
-
-    from .summary import View
 
 __all__ = ["save_ontology"]
 
@@ -89,9 +90,8 @@ def _groups(samples: View, field: str, coarse: str) -> dict[int, str]:
     pixels: Counter[tuple[int, int]] = Counter()
     for _, table in class_tables(all_samples(samples).exists(field).exists(coarse), field, coarse):
         if not isinstance(table, Skipped):
-            for row, id_ in enumerate(table.pred_ids.tolist()):
-                for column, group in enumerate(table.true_ids.tolist()):
-                    pixels[id_, group] += int(table.counts[row, column])
+            for (row, column), count in np.ndenumerate(table.counts):
+                pixels[int(table.pred_ids[row]), int(table.true_ids[column])] += int(count)
     if not pixels:
         raise UsageError(f"no sample has masks both in {field!r} and in {coarse!r}")
     best: dict[int, tuple[int, int]] = {}

@@ -26,8 +26,7 @@ from .record import RunFields, finished_fields, finished_run
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["DIFFERENCE", "DOUBT", "OUTLINES", "Overlay", "add_overlay", "list_overlays", "remove_overlay"]
 
@@ -43,23 +42,14 @@ OTHER_CLASS, ONLY_FIRST, ONLY_SECOND = 1, 2, 3  # ids of a difference
 
 @dataclass(frozen=True)
 class Overlay:
-    """A field that shows masks in another way.
-
-    Attributes:
-        name: of the field.
-        kind: ``outlines``, ``doubt`` or ``difference``.
-        field: the masks that it shows.
-        other: those that they were compared with; empty but for differences.
-        images: number of images that have it.
-        left_out: image, or sample id, and why it has none.
-    """
+    """A field that shows masks in another way."""
 
     name: str
-    kind: str
-    field: str
-    other: str = ""
-    images: int = 0
-    left_out: tuple[Skipped, ...] = ()
+    kind: str  # outlines, doubt or difference
+    field: str  # the masks that it shows
+    other: str = ""  # those that they were compared with; empty but for differences
+    images: int = 0  # that have it
+    left_out: tuple[Skipped, ...] = ()  # image, or sample id, and why it has none
 
 
 def add_overlay(
@@ -90,7 +80,7 @@ def add_overlay(
         if kind == OUTLINES:
             name, drawn = f"{field}_outlines", _drawn(view, field, field, lambda mask, _: outlines(mask))
         elif kind == DOUBT:
-            name, drawn = f"{field}_doubt", _doubts(view, RunFields(field).all[-1])
+            name, drawn = f"{field}_doubt", _doubts(view, RunFields(field).confidence)
         elif kind == DIFFERENCE:
             other = _checked(dataset, field, other)
             view = view.exists(other)
@@ -258,23 +248,15 @@ def _doubts(view: View, confidence: str) -> Made:
     if not view._dataset.has_sample_field(confidence):
         raise UsageError(f"this run has no maps of confidence: there is no field {confidence!r}")
 
-    def draw(id_: str, path: str) -> tuple[str, np.ndarray | Skipped]:
-        try:
-            return id_, doubts(read_mask(path), middle)
-        except (ImageReadError, UsageError) as error:
-            return id_, Skipped(id_, str(error))
-
     ids, paths = view.exists(confidence).values(["id", f"{confidence}.map_path"])
-    middle = _middle([str(path) for path in paths])
-    yield from (draw(id_, str(path)) for id_, path in zip(ids, paths, strict=True))
-
-
-def _middle(paths: list[str]) -> float:
-    """Return the median of maps of confidence, of a sample of them."""
-    from ..masks.files import read_mask
-
     values = []
     for path in paths[:: max(1, len(paths) // SAMPLE)]:
         with suppress(ImageReadError, UsageError):  # told where it is drawn
-            values.append(read_mask(path)[::4, ::4].ravel())
-    return float(np.median(np.concatenate(values))) if values else 0.0
+            values.append(read_mask(str(path))[::4, ::4].ravel())
+    middle = float(np.median(np.concatenate(values))) if values else 0.0
+    for id_, path in zip(ids, paths, strict=True):
+        try:
+            drawn: np.ndarray | Skipped = doubts(read_mask(str(path)), middle)
+        except (ImageReadError, UsageError) as error:
+            drawn = Skipped(id_, str(error))
+        yield id_, drawn

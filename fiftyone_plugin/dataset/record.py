@@ -16,52 +16,32 @@ if TYPE_CHECKING:
     from fiftyone import Dataset
 
 __all__ = ["RunFields", "RunRecord", "check_field_name", "finished_fields", "finished_run", "has_own_run"]
-__all__ += ["list_runs", "load_dataset", "own_runs", "plain", "read_record", "save_record", "stored"]
+__all__ += ["list_runs", "load_dataset", "plain", "read_record", "save_record", "stored"]
 __all__ += ["update_record"]
 
 COMPLETE, RUNNING = "complete", "running"
 
 
-@dataclass(frozen=True)
 class RunFields:
-    """Names of the sample fields that a run fills, and of those made from them, all by that of the mask."""
+    """Names of the sample fields that a run fills, and of those made from them, all by that of the mask.
 
-    mask: str
+    Attributes:
+        mask: the mask field.
+        all: the mask field, then those beside it: classes, coverage, quality, confidence.
+        path: path of the mask's file.
+        classes: names of the classes present.
+        coverage: share of labelled pixels, in [0, 1].
+        quality: how clearly the classes win, a ranking.
+        confidence: the same for every patch, a heat map.
+        detections: regions as detections, unless somebody takes another name for them.
+        named: masks under the names of matched classes, unless somebody takes another name for them.
+    """
 
-    @property
-    def all(self) -> list[str]:
-        """The mask field, then those beside it: classes, coverage, quality, confidence."""
-        return [self.mask, *(f"{self.mask}_{suffix}" for suffix in FIELD_SUFFIXES)]
-
-    @property
-    def path(self) -> str:
-        """Path of the mask's file."""
-        return f"{self.mask}.mask_path"
-
-    @property
-    def classes(self) -> str:
-        """Names of the classes present."""
-        return self.all[1]
-
-    @property
-    def coverage(self) -> str:
-        """Share of labelled pixels, in [0, 1]."""
-        return self.all[2]
-
-    @property
-    def quality(self) -> str:
-        """How clearly the classes win, a ranking."""
-        return self.all[3]
-
-    @property
-    def detections(self) -> str:
-        """Regions as detections, unless somebody takes another name for them."""
-        return f"{self.mask}_detections"
-
-    @property
-    def named(self) -> str:
-        """Masks under the names of matched classes, unless somebody takes another name for them."""
-        return f"{self.mask}_named"
+    def __init__(self, mask: str) -> None:
+        self.mask, self.path = mask, f"{mask}.mask_path"
+        self.all = [mask, *(f"{mask}_{suffix}" for suffix in FIELD_SUFFIXES)]
+        self.classes, self.coverage, self.quality, self.confidence = self.all[1:]
+        self.detections, self.named = f"{mask}_detections", f"{mask}_named"
 
     @property
     def types(self) -> dict[str, dict[str, type]]:
@@ -206,11 +186,6 @@ def finished_run(dataset: Dataset, field: str) -> RunRecord:
         known = ", ".join(finished_fields(dataset)) or "none"
         raise UsageError(f"no finished run fills {field!r}; there are: {known}")
     return record
-
-
-def own_runs(dataset: Dataset) -> str:
-    """Return the keys of this package's runs, to be told in an error."""
-    return ", ".join(dataset.list_runs(method=METHOD)) or "none"
 
 
 def _sound(info: fors.RunInfo) -> RunRecord | None:

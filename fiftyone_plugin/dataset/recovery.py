@@ -20,8 +20,7 @@ from .writeback import conclude, load_result, rows_by_path, write_run
 if TYPE_CHECKING:
     import fiftyone.core.fields as fof
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["PENDING", "recover"]
 

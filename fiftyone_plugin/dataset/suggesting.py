@@ -25,15 +25,10 @@ PURPOSE = "label next"
 
 @dataclass(frozen=True)
 class Suggested:
-    """Samples to label next.
+    """Samples to label next."""
 
-    Attributes:
-        view: name of the saved view that shows them, the most helpful one first.
-        suggestions: sample id -> the suggestion, in that order.
-    """
-
-    view: str
-    suggestions: dict[str, Suggestion]
+    view: str  # name of the saved view that shows them, the most helpful one first
+    suggestions: dict[str, Suggestion]  # by sample id, in that order
 
 
 def suggest_samples(

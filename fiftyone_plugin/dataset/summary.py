@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..images.listing import all_samples, labelled_slices
@@ -17,9 +17,7 @@ from .remembered import Packing, remembered
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, ViewExpression
-    from fiftyone.core.collections import SampleCollection
-
-    View: TypeAlias = SampleCollection
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["ClassRow", "Histogram", "bar_view", "choose_run", "class_counts", "class_rows", "class_view"]
 __all__ += ["finished_fields", "free_field", "ids_by_name", "ids_of", "list_runs", "score_field"]
@@ -52,17 +50,11 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of a score.
-
-    Attributes:
-        path: field of the score.
-        edges: n + 1 ascending edges; bar ``i`` counts ``edges[i] <= score < edges[i + 1]``.
-        counts: n counts.
-    """
+    """Counts of the score in the field ``path``: bar ``i`` counts ``edges[i] <= score < edges[i + 1]``."""
 
     path: str
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
+    edges: tuple[float, ...]  # n + 1, ascending
+    counts: tuple[int, ...]  # n
 
 
 FIGURES: Packing[tuple[dict[str, tuple[int, float | None]], int]] = Packing(

@@ -97,10 +97,8 @@ def _remove_fields(dataset: Dataset, record: RunRecord) -> list[str]:
         names = [name for name in record.fields if dataset.has_sample_field(name)]
         if not names:
             return []
-        return [
-            f"the fields {', '.join(names)} stay: the run's record comes from elsewhere, and {record.out} "
-            f"does not hold that run"
-        ]
+        why = f"the run's record comes from elsewhere, and {record.out} does not hold that run"
+        return [f"the fields {', '.join(names)} stay: {why}"]
     outs = [run.out for run in _folders(record)]
     others = ids_of_others(dataset, record.field, outs, own=is_own(dataset, folder_of(record)))
     detach(dataset, record.field, others, outs)
@@ -121,9 +119,8 @@ def _remove_fields(dataset: Dataset, record: RunRecord) -> list[str]:
             dataset.delete_sample_field(name)
     if record.field in dataset.mask_targets and record.field not in kept:
         forget_classes(dataset, record.field)
-    return (
-        [f"{len(others)} labels in {record.field!r} stay: they were not written by a run"] if others else []
-    )
+    stay = f"{len(others)} labels in {record.field!r} stay: they were not written by a run"
+    return [stay] if others else []
 
 
 def drop_replacement(dataset: Dataset, key: str) -> None:

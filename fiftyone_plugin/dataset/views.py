@@ -18,8 +18,7 @@ from .summary import class_counts, score_field
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["OwnView", "delete_views", "follow_classes", "list_views", "rare_classes", "rare_view"]
 __all__ += ["save_own_view", "save_views"]
@@ -32,17 +31,11 @@ RARE_SHARE = 0.05
 
 @dataclass(frozen=True)
 class OwnView:
-    """A saved view that belongs to a run.
-
-    Attributes:
-        name: its name in the dataset.
-        purpose: what it is for, e.g. ``"review first"``.
-        text: one sentence on what it shows.
-    """
+    """A saved view that belongs to a run."""
 
     name: str
-    purpose: str
-    text: str
+    purpose: str  # e.g. "review first"
+    text: str  # one sentence on what it shows
 
 
 def save_views(dataset: Dataset, run_key: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from .opening import editing
 from .run import EditableRun, MaskRow, Written
 
 if TYPE_CHECKING:
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["check_known", "hide_classes", "merge_classes", "merge_same_names", "relabel", "show_classes"]
 

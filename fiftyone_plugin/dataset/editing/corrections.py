@@ -24,9 +24,10 @@ from .regions import Features, Sampled, open_features
 from .run import EditableRun, MaskRow, Written
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection as View
+
     from ...clustering.normalize import VectorNormalizer
     from ...features.types import ImageFeatures
-    from ..summary import View
 
 __all__ = ["MARGIN", "Examples", "changed_regions", "propagate_corrections", "reassign"]
 
@@ -41,17 +42,11 @@ MIN_SHARE = 0.001  # of an image, below which a region is no example
 
 @dataclass(frozen=True)
 class Examples:
-    """Regions of which a person has said what they are.
+    """Regions of which a person has said what they are."""
 
-    Attributes:
-        vectors: (E, d) float32, unit length.
-        was: (E,) class before the correction.
-        now: (E,) class after it; the same where it was confirmed.
-    """
-
-    vectors: np.ndarray
-    was: np.ndarray
-    now: np.ndarray
+    vectors: np.ndarray  # (E, d) float32, unit length
+    was: np.ndarray  # (E,) class before the correction
+    now: np.ndarray  # (E,) class after it; the same where it was confirmed
 
 
 # ---------------------------------------------------------------------- arrays

@@ -28,8 +28,7 @@ from .run import EditableRun, MaskRow, Written
 
 if TYPE_CHECKING:
     import fiftyone as fo
-
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["ConvertResult", "detections_to_masks", "masks_to_detections"]
 
@@ -39,19 +38,12 @@ MIN_AREA = 64  # pixels: smaller regions are hard to hit with a mouse
 
 @dataclass(frozen=True)
 class ConvertResult:
-    """What :func:`masks_to_detections` wrote.
-
-    Attributes:
-        field: the field of detections.
-        samples: number of samples with detections.
-        detections: number of detections.
-        unread: ids of samples whose mask could not be read.
-    """
+    """What :func:`masks_to_detections` wrote: to which field, of how many samples, how many detections."""
 
     field: str
     samples: int
     detections: int
-    unread: tuple[str, ...]
+    unread: tuple[str, ...]  # ids of samples whose mask could not be read
 
 
 def masks_to_detections(

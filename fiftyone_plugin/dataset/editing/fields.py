@@ -107,17 +107,11 @@ class FieldWriter:
 
 @dataclass(frozen=True)
 class MaskContent:
-    """What a sample shows.
+    """What a sample shows."""
 
-    Attributes:
-        path: of the mask file; ``None`` for a mask in the database.
-        coverage: share of pixels that are not 0, in [0, 1].
-        ids: ids present but 0, ascending; ``None`` where the mask has not been read.
-    """
-
-    path: str | None
-    coverage: float = 0.0
-    ids: tuple[int, ...] | None = None
+    path: str | None  # of the mask file; None for a mask in the database
+    coverage: float = 0.0  # share of pixels that are not 0, in [0, 1]
+    ids: tuple[int, ...] | None = None  # present but 0, ascending; None where the mask has not been read
 
     @classmethod
     def of(cls, mask: np.ndarray, path: str | None) -> MaskContent:

@@ -13,8 +13,7 @@ from ..summary import ids_of
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["DONE", "LONGEST", "UNDOING", "UNDONE", "WRITING", "ClassNames", "Edit", "checked_name"]
 __all__ += ["list_edits", "pack", "run_names", "unpack"]
@@ -26,15 +25,10 @@ WRITING, DONE, UNDOING, UNDONE = "writing", "done", "undoing", "undone"
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Names of the classes of a mask field.
+    """Names of the classes of a mask field, each class id >= 1 -> name."""
 
-    Attributes:
-        shown: class id >= 1 -> name, of the classes in the mask targets.
-        hidden: class id >= 1 -> name, of the classes that are in the masks but not shown.
-    """
-
-    shown: dict[int, str]
-    hidden: dict[int, str] = field(default_factory=dict)
+    shown: dict[int, str]  # those in the mask targets
+    hidden: dict[int, str] = field(default_factory=dict)  # those in the masks that are not shown
 
     @property
     def all(self) -> dict[int, str]:

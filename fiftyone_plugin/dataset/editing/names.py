@@ -13,25 +13,18 @@ from .run import EditableRun
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["RenameResult", "class_names", "rename_classes", "restore_names"]
 
 
 @dataclass(frozen=True)
 class RenameResult:
-    """What an edit of names did.
+    """What an edit of names did."""
 
-    Attributes:
-        names: class id -> name, of all classes that are shown, after the edit.
-        samples: number of samples whose list of classes changed.
-        unread: ids of samples whose mask could not be read; their lists are as they were.
-    """
-
-    names: dict[int, str]
-    samples: int
-    unread: tuple[str, ...] = ()
+    names: dict[int, str]  # by class id, of all classes that are shown, after the edit
+    samples: int  # whose list of classes changed
+    unread: tuple[str, ...] = ()  # ids of samples whose mask could not be read; their lists are as they were
 
 
 def class_names(dataset: Dataset, field: str) -> dict[int, str]:

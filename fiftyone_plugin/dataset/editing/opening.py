@@ -21,8 +21,7 @@ from .run import EditableRun
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["editing", "undo_edit"]
 

@@ -44,19 +44,12 @@ NAMES_ALONE = ("rename", "hide")  # kinds of edits that change no mask
 
 @dataclass(frozen=True)
 class MaskRow:
-    """One mask file of a run, as it is now.
+    """One mask file of a run, as it is now."""
 
-    Attributes:
-        name: path of the mask below a folder of masks, the same through all edits.
-        path: path of the file that the samples show now.
-        image: path of the image.
-        sample_ids: the samples that show it; usually one.
-    """
-
-    name: str
-    path: str
-    image: str
-    sample_ids: tuple[str, ...]
+    name: str  # path of the mask below a folder of masks, the same through all edits
+    path: str  # of the file that the samples show now
+    image: str  # path of the image
+    sample_ids: tuple[str, ...]  # that show it; usually one
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .regions import Features, Sampled, open_features
 from .run import MaskRow, Written
 
 if TYPE_CHECKING:
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["MAX_PARTS", "RegionParts", "split_class"]
 
@@ -144,14 +144,12 @@ def split_class(
         name = names.shown[class_id]
         free = [f"{name} {x}" for x in ascii_lowercase if f"{name} {x}" not in names.all.values()]
         shown = {**names.shown, **dict(zip(ids, free, strict=False))}
-        settings = {"class": class_id, "n_parts": n_parts, "seed": seed}
         counts = np.zeros(found, np.int64)
-        masks = _split(features, class_id, np.array(ids), parts, counts, progress)
         return run.apply(
             "split",
-            settings,
+            {"class": class_id, "n_parts": n_parts, "seed": seed},
             ClassNames(shown, names.hidden),
-            masks,
+            _split(features, class_id, np.array(ids), parts, counts, progress),
             summarize=lambda: {
                 "ids": ids,
                 "regions": {str(k): int(n) for k, n in zip(ids, counts, strict=True)},
