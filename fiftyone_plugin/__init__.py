@@ -14,9 +14,9 @@ from ._version import DISTRIBUTION, __version__
 from .errors import ImageReadError, MissingDependencyError, PseudoMaskError, UsageError
 
 if TYPE_CHECKING:
-    from .dataset.api import compare, undo
+    from .dataset.comparing import compare
     from .dataset.frames import sample_frames
-    from .dataset.labelling import label_dataset
+    from .dataset.labelling import label_dataset, undo
     from .dataset.ontology import save_ontology
     from .evaluation import evaluate
     from .formats import export, import_masks
@@ -35,7 +35,7 @@ __all__ += ["suggest", "undo"]
 _LAZY = {
     "LabelConfig": "runs.config",
     "LabelResult": "runs.result",
-    "compare": "dataset.api",
+    "compare": "dataset.comparing",
     "evaluate": "evaluation",
     "export": "formats",
     "import_masks": "formats",
@@ -46,7 +46,7 @@ _LAZY = {
     "sample_frames": "dataset.frames",
     "save_ontology": "dataset.ontology",
     "suggest": "runs.suggesting",
-    "undo": "dataset.api",
+    "undo": "dataset.labelling",
 }
 
 _find_old_names()

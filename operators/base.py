@@ -238,11 +238,12 @@ def once(
     """Have ``find`` look once a request: a form asks for the same many times."""
 
     @wraps(find)
-    def found(ctx: ExecutionContext, *args: P.args, **kwargs: P.kwargs) -> T:
+    def found(ctx: ExecutionContext, /, *args: P.args, **kwargs: P.kwargs) -> T:
         kept: dict[object, T] = ctx.__dict__.setdefault("_pseudomask_found", {})
-        if (find, args) not in kept:
-            kept[find, args] = find(ctx, *args, **kwargs)
-        return kept[find, args]
+        asked = (find, args, tuple(kwargs.items()))
+        if asked not in kept:
+            kept[asked] = find(ctx, *args, **kwargs)
+        return kept[asked]
 
     return found
 

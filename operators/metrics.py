@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
+from fiftyone.utils.eval.segmentation import SegmentationResults
 
 from fiftyone_plugin.evaluation.fiftyone_metrics import METRICS, SegmentationMetric, score_of
 
@@ -31,7 +32,9 @@ class ScoreMetric(foo.EvaluationMetric):
         config.kwargs["lower_is_better"] = self.metric.lower_is_better
         return config
 
-    def compute(self, samples: foc.SampleCollection, results: object, **kwargs: object) -> float | None:
+    def compute(
+        self, samples: foc.SampleCollection, results: SegmentationResults, **kwargs: object
+    ) -> float | None:
         """Return the score, ``None`` where these results do not hold it."""
         return score_of(self.metric, results)
 

@@ -17,7 +17,7 @@ from fiftyone.operators import ExecutionContext
 
 from fiftyone_plugin._version import PLUGIN_NAME
 from fiftyone_plugin.common.progress import CallbackProgress, Progress
-from fiftyone_plugin.dataset.busy import alone
+from fiftyone_plugin.dataset.database import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from .database import DatabaseLost

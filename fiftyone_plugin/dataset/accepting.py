@@ -19,8 +19,7 @@ from .summary import score_field, score_histogram
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["ACCEPTED", "TO_REVIEW", "Kept", "accept", "count_kept", "expected_iou", "is_tagged", "kept_view"]
 __all__ += ["take_back"]
@@ -30,12 +29,7 @@ ACCEPTED, TO_REVIEW = "accepted", "to review"
 
 @dataclass(frozen=True)
 class Kept:
-    """Numbers of images.
-
-    Attributes:
-        kept: with a score of the threshold or more.
-        left: with a lower one.
-    """
+    """Numbers of images: with a score of the threshold or more, and with a lower one."""
 
     kept: int
     left: int
@@ -61,12 +55,8 @@ def count_kept(dataset: Dataset, path: str, threshold: float) -> Kept:
 def accept(dataset: Dataset, field: str, threshold: float) -> Kept:
     """Tag the samples of a run by their score: ``accepted`` from ``threshold`` on, ``to review`` below.
 
-    A sample has one of the two tags at most; other tags stay. :func:`take_back` removes both.
-
-    Args:
-        dataset: the dataset, or any view of it: all samples of the run count.
-        field: mask field of a finished run.
-        threshold: of ``<field>_quality``, or of ``<field>_coverage`` where there is no quality.
+    The score is ``<field>_quality``, or ``<field>_coverage`` where there is no quality. All samples of the
+    run count. One has one of the two tags at most; other tags stay. :func:`take_back` removes both.
 
     Raises:
         UsageError: no finished run fills the field, or its samples have no score.
@@ -101,13 +91,8 @@ def is_tagged(dataset: Dataset) -> bool:
 def expected_iou(dataset: Dataset, run: RunRecord, path: str, threshold: float) -> float | None:
     """Return the mean IoU to expect of what is kept; ``None`` where the run is not calibrated.
 
-    Scores count by the centres of the bars of their histogram.
-
-    Args:
-        dataset: the dataset.
-        run: a finished run; ``pseudomask evaluate --calibrate`` calibrates its folder.
-        path: field of the score.
-        threshold: of the score.
+    ``path`` is the field of the score, and ``threshold`` one of it. Scores count by the centres of the bars
+    of their histogram. ``pseudomask evaluate --calibrate`` calibrates the folder of a run.
     """
     from ..runs.calibration import QualityCalibration
 

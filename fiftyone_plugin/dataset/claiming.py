@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..runs.config import ENGINE_SETTINGS
@@ -21,10 +21,10 @@ from .undoing import drop_replacement, refuse_at_work, undo_run
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection as View
 
     from ..runs.config import LabelConfig
     from ..runs.labels import GivenLabels
-    from .summary import View
 
 __all__ = ["asked_for", "claim", "default_out"]
 
@@ -36,11 +36,8 @@ RESOURCES = ("device", "batch_size", "jobs", "cache", "cache_limit", "preset", *
 def default_out(dataset: Dataset, field: str, run_id: str = "") -> Path:
     """Return where masks go if the caller names no folder: below FiftyOne's default dataset folder.
 
-    Args:
-        dataset: the dataset.
-        field: the mask field.
-        run_id: id of the run: every run has a folder of its own, so that a dataset that is made again under
-            an old name never meets old masks. Empty for the folder of masks that are no run.
+    Every run, by its ``run_id``, has a folder of its own, so that a dataset that is made again under an old
+    name never meets old masks. Masks that are no run have one without an id.
     """
     import fiftyone as fo
 
@@ -65,7 +62,7 @@ def claim(
     restart: bool,
     asked: str = "",
     view: View | None = None,
-    taught: Mapping[str, Any] | None = None,
+    taught: Mapping[str, object] | None = None,
 ) -> tuple[RunRecord, bool]:
     """Reserve fields and folder for a run, or take up an unfinished one; recorded before anything is written.
 
@@ -103,6 +100,9 @@ def claim(
     run_id = uuid.uuid4().hex
     folder = Path(os.path.abspath(out)) if out is not None else default_out(dataset, field, run_id)
     _check_folder(folder, record)
+    stages = json.dumps(view.view()._serialize(include_uuids=False) if view is not None else [])
+    if len(stages) > MAX_STAGES:  # too many ids for a record
+        stages = ""
     new = RunRecord(
         field=field,
         out=str(folder),
@@ -111,7 +111,7 @@ def claim(
         status=RUNNING,
         dataset_id=dataset_id(dataset),
         run_id=run_id,
-        pending={"label": {"asked": asked, "view": _stages(view), "taught": json.dumps(taught, default=str)}},
+        pending={"label": {"asked": asked, "view": stages, "taught": json.dumps(taught, default=str)}},
     )
     if record is None:
         save_record(dataset, new)
@@ -119,12 +119,6 @@ def claim(
         step = {"out": new.out, "run_id": run_id, "dataset_id": new.dataset_id, "asked": asked}
         note(dataset, key, replace={**step, "created_fields": created})
     return new, True
-
-
-def _stages(view: View | None) -> str:
-    """Return the stages of a view as JSON; empty where they hold too many ids for a record."""
-    text = json.dumps(view.view()._serialize(include_uuids=False) if view is not None else [])
-    return text if len(text) <= MAX_STAGES else ""
 
 
 def replacement(record: RunRecord) -> RunRecord:
@@ -151,7 +145,6 @@ def _replacement(dataset: Dataset, record: RunRecord, *, restart: bool) -> RunRe
         return replacement(record)
     refuse_at_work(dataset, record)
     drop_replacement(dataset, record.key)
-    note(dataset, record.key, replace=None)
     return None
 
 

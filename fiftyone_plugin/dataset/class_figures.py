@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassFigures"]
 
 
-class ClassFigures(Aggregation):  # type: ignore[misc]
+class ClassFigures(Aggregation):
     """Value of a list field -> (number of samples whose list has it, mean score of these or ``None``).
 
     Args:
@@ -25,7 +25,7 @@ class ClassFigures(Aggregation):  # type: ignore[misc]
         super().__init__(classes)
         self.score = score
 
-    def _kwargs(self) -> list[list[Any]]:
+    def _kwargs(self) -> list[list[str]]:
         return [["classes", self.field_name], ["score", self.score]]
 
     def default_result(self) -> dict[str, tuple[int, float | None]]:
@@ -37,7 +37,9 @@ class ClassFigures(Aggregation):  # type: ignore[misc]
         found = (each for each in d["classes"] if each["_id"] is not None)
         return {str(each["_id"]): (int(each["images"]), each["score"]) for each in found}
 
-    def to_mongo(self, sample_collection: foc.SampleCollection, context: Any = None) -> list[dict[str, Any]]:
+    def to_mongo(
+        self, sample_collection: foc.SampleCollection, context: object = None
+    ) -> list[dict[str, Any]]:
         """Return the stages of the database."""
         score = {"$avg": f"${self.score}"} if self.score else {"$first": None}
         counts = {"_id": f"${self.field_name}", "images": {"$sum": 1}, "score": score}

@@ -17,8 +17,7 @@ from ..common.progress import NullProgress, Progress
 from ..errors import PseudoMaskError, UsageError
 from ..images.listing import all_samples
 from ..runs.name_sheet import BACKGROUND, ClusterCard
-from .busy import alone
-from .database import database_errors
+from .database import alone, database_errors
 from .editing.history import DONE, checked_name, list_edits, run_names
 from .name_drafts import drafted
 from .record import finished_run, list_runs
@@ -125,15 +124,8 @@ def name_classes(
     class without a name stays one of its own. Edits count: what was split, merged or corrected is named as it
     is now. ``undo`` of the new run takes everything back.
 
-    Args:
-        dataset: the dataset, or any view of it.
-        field: mask field of a finished run.
-        names: class id -> name; they come before those of :func:`drafted` and of renaming.
-        new_field: the field to fill; ``None``: ``<field>_named`` or the next free one.
-        progress: where the stage reports to.
-
-    Returns:
-        The new run.
+    ``names`` are class id -> name; they come before those of :func:`drafted` and of renaming. The field to
+    fill is ``new_field``, else ``<field>_named`` or the next free one.
 
     Raises:
         UsageError: no finished run fills ``field``, no class has a name, or ``new_field`` is taken.
@@ -154,7 +146,6 @@ def name_classes(
         if not chosen:
             raise UsageError(f"no class of {field!r} has a name yet: choose Name classes in the panel")
         chosen |= dict.fromkeys(old.hidden, BACKGROUND[0])
-        source = Path(run.out)
         changed = {row.name: Path(row.path) for row in run.rows()}
         asked = json.dumps({"named": field, "names": {str(k): v for k, v in sorted(chosen.items())}})
         record, new = claim(dataset, new_field, None, overwrite=False, restart=False, asked=asked)
@@ -165,7 +156,7 @@ def name_classes(
             in_order = {id_: chosen[id_] for id_ in [*order, *chosen] if id_ in chosen}
             edited = Edited(old.all, changed)
             result = name_clusters(
-                source, in_order, record.out, edited=edited, overwrite=not new, progress=progress
+                run.out, in_order, record.out, edited=edited, overwrite=not new, progress=progress
             )
         except PseudoMaskError:
             forget_if_nothing_came(dataset, record)

@@ -11,17 +11,8 @@ from ..images.palette import COLOUR_BLIND, USUAL, hex_color, is_class_color
 if TYPE_CHECKING:
     from fiftyone import ColorScheme, Dataset
 
-__all__ = [
-    "COLOURS",
-    "class_colours",
-    "field_colours",
-    "forget_classes",
-    "palette_of",
-    "saved_scheme",
-    "use_palette",
-    "write_classes",
-    "write_scale",
-]
+__all__ = ["COLOURS", "class_colours", "field_colours", "forget_classes", "palette_of", "saved_scheme"]
+__all__ += ["use_palette", "write_classes", "write_scale"]
 
 COLOURS = "maskTargetsColors"
 PALETTE = "pseudomask_palette"  # in a dataset's info: the colours of its classes, where not the usual ones
@@ -31,12 +22,8 @@ def write_classes(dataset: Dataset, field: str, names: Mapping[int, str]) -> Non
     """Save the names of a mask field's classes and their colours; a person's own colours stay.
 
     The App paints all masks of a field in one colour unless its colours go by value: that is set where nobody
-    has chosen otherwise. What it has for other fields is left alone.
-
-    Args:
-        dataset: the dataset.
-        field: the mask field.
-        names: class id -> name; classes of one name get one colour, that of the smallest id.
+    has chosen otherwise. What it has for other fields is left alone. Classes of one name get one colour, that
+    of the smallest id.
     """
     import fiftyone as fo
 
@@ -89,9 +76,7 @@ def palette_of(dataset: Dataset) -> str:
 def use_palette(dataset: Dataset, palette: str) -> None:
     """Colour the classes of every run anew, and those of later runs; a person's own colours stay.
 
-    Args:
-        dataset: the dataset.
-        palette: ``usual``, or ``colour-blind``: colours that also differ to eyes that lack one kind of cones.
+    ``palette`` is ``usual``, or ``colour-blind``: colours that differ to eyes without one kind of cones too.
 
     Raises:
         UsageError: there is no such palette.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..common.parallel import batched
 from ..common.progress import NullProgress, Progress
@@ -31,11 +32,13 @@ from .views import save_own_view
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection as View
 
     from ..evaluation.comparison import Comparison
-    from .summary import View
 
-__all__ = ["class_tables", "compare_runs"]
+    Folder = str | os.PathLike[str]
+
+__all__ = ["class_tables", "compare", "compare_runs"]
 
 BATCH = 64  # samples whose masks may be held at once
 
@@ -44,14 +47,52 @@ THREADS = 4  # decoding releases the interpreter
 LISTED = 20  # samples left out that the record names
 
 
+@overload
+def compare(a: Folder, b: Folder, /, *, progress: Progress | None = None) -> Comparison: ...
+
+
+@overload
+def compare(
+    samples: View, a: str, b: str, field: str | None = None, progress: Progress | None = None
+) -> StoredComparison: ...
+
+
+def compare(*sources: Any, **options: Any) -> Any:
+    """Say how far two runs agree; their classes are matched one to one first.
+
+    Two folders of runs or masks: ``compare(a, b)``, see
+    :func:`fiftyone_plugin.evaluation.comparison.compare_folders`; nothing is written. A FiftyOne dataset or
+    view and the mask fields of two runs: ``compare(samples, a, b, field=None)``, see
+    :func:`fiftyone_plugin.dataset.comparing.compare_runs`; writes a field of agreement, a saved view and a
+    record, which :func:`~fiftyone_plugin.undo` removes.
+
+    Raises:
+        UsageError: not two finished runs, no masks pair, or the field is taken.
+
+    Example:
+        >>> compare("labels", "objects").agreement  # doctest: +SKIP
+        0.71
+        >>> compare(dataset, "pseudomask", "pseudomask_2").key  # doctest: +SKIP
+        'compare_pseudomask_vs_pseudomask_2'
+    """
+    if not sources or not isinstance(sources[0], (str, os.PathLike)):
+        return compare_runs(*sources, **options)
+    from ..evaluation.comparison import compare_folders
+
+    if len(sources) != 2:
+        raise UsageError("compare takes two folders, or a dataset and the mask fields of two runs")
+    return compare_folders(os.fspath(sources[0]), os.fspath(sources[1]), **options)
+
+
 def compare_runs(
     samples: View, a: str, b: str, field: str | None = None, progress: Progress | None = None
 ) -> StoredComparison:
     """Compare the masks of two runs of a dataset, and write where they differ.
 
     Written are a float field of agreement for each sample, a saved view "disagreement" on it, lowest first,
-    and a custom run ``compare_<a>_vs_<b>`` with the result. :func:`undo_comparison` removes them, and so does
-    undoing one of the two runs. An earlier comparison of the two is replaced.
+    and a custom run ``compare_<a>_vs_<b>`` with the result, which is returned as it is stored.
+    :func:`undo_comparison` removes them, and so does undoing one of the two runs. An earlier comparison of
+    the two is replaced.
 
     Args:
         samples: dataset or view; samples without one of the two masks take no part.
@@ -59,9 +100,6 @@ def compare_runs(
         b: mask field of the second run.
         field: field for the agreement; ``None`` for ``<a>_vs_<b>_agreement``.
         progress: where the work reports to.
-
-    Returns:
-        The result as it is stored.
 
     Raises:
         UsageError: not two finished runs, the field is taken, or no sample has both masks.
@@ -139,10 +177,7 @@ def _check(dataset: Dataset, a: str, b: str, field: str, key: str) -> None:
 def class_tables(samples: View, a: str, b: str) -> Iterator[tuple[str, Any]]:
     """Yield sample id and the table of its two masks, or the reason why there is none.
 
-    Args:
-        samples: view of samples that have both masks.
-        a: field of the rows' masks.
-        b: field of the columns' masks.
+    All ``samples`` have both; rows of the table are classes of the field ``a``, columns of ``b``.
     """
     from ..evaluation.comparison import count_or_skip
     from ..evaluation.fiftyone_masks import stored_masks, with_stored_mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..images.listing import labelled_slices
@@ -14,23 +14,11 @@ from .views import delete_views, list_views
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection as View
 
-    from .summary import View
-
-__all__ = [
-    "COMPARISON_METHOD",
-    "DISAGREEMENT",
-    "MARK",
-    "StoredComparison",
-    "StoredMatch",
-    "agreement_field",
-    "comparison_key",
-    "disagreement_view",
-    "is_comparison",
-    "list_comparisons",
-    "match_view",
-    "undo_comparison",
-]
+__all__ = ["COMPARISON_METHOD", "DISAGREEMENT", "MARK", "StoredComparison", "StoredMatch", "agreement_field"]
+__all__ += ["comparison_key", "disagreement_view", "is_comparison", "list_comparisons", "match_view"]
+__all__ += ["undo_comparison"]
 
 COMPARISON_METHOD = f"{METHOD}_comparison"
 DISAGREEMENT = "disagreement"
@@ -94,7 +82,7 @@ class StoredComparison:
             **{name: plain(getattr(config, name)) for name in names},
         )
 
-    def save(self, dataset: Dataset, holder: dict[str, Any]) -> None:
+    def save(self, dataset: Dataset, holder: dict[str, object]) -> None:
         """Write a new record, which says that it is being written."""
         values = {name: value for name, value in asdict(self).items() if name not in ("key", "view")}
         values["classes"] = [asdict(row) for row in self.classes]

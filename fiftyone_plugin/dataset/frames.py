@@ -12,11 +12,11 @@ from ..common.skipped import Skipped
 from ..errors import ImageReadError, UsageError
 from ..images.frames import sampled_frames
 from .database import database_errors
+from .keys import numbered
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["SampledFrames", "free_name", "sample_frames"]
 
@@ -43,10 +43,8 @@ def free_name(wanted: str) -> str:
     """Return a name that no dataset has: the wanted one, or with a number behind it."""
     import fiftyone as fo
 
-    taken, number, name = set(fo.list_datasets()), 2, wanted
-    while name in taken:
-        name, number = f"{wanted}-{number}", number + 1
-    return name
+    taken = set(fo.list_datasets())
+    return next(name for name in numbered(wanted, "-") if name not in taken)
 
 
 def sample_frames(
@@ -78,9 +76,7 @@ def sample_frames(
             raise UsageError(f"there is a dataset {name!r} already: choose another name")
         try:
             dataset = fo.Dataset(name, persistent=source.persistent)
-        except (
-            ValueError
-        ) as error:  # a name without letters, or one that looks like another one in an address
+        except ValueError as error:  # a name without letters, or one like another one in an address
             raise UsageError(str(error)) from error
         folder = Path(fo.config.default_dataset_dir) / f"{dataset.slug}-{dataset._doc.id}"
         try:
@@ -107,12 +103,7 @@ def _fill(dataset: Dataset, folder: Path, videos: View, rate: float, progress: P
                 left_out.append(Skipped(path, str(error).removeprefix(f"{path}: ")))
                 files = {}
             common = {"tags": tags, "video": path, "video_id": id_}
-            dataset.add_samples(
-                [
-                    fo.Sample(filepath=str(file), frame_number=number, **common)
-                    for number, file in files.items()
-                ]
-            )
+            dataset.add_samples([fo.Sample(str(file), frame_number=n, **common) for n, file in files.items()])
             stage.update()
     return left_out
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from ..images.reading import image_size
 from ..masks.files import load_mask
 from ..runs.labels import GivenLabels, Mask, read_labels
 from .editing.claims import place_instance
+from .summary import ids_of
 
 if TYPE_CHECKING:
-    import fiftyone.core.collections as foc
-
-    from .summary import View
+    import fiftyone as fo
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["labels_of_view"]
 
@@ -41,13 +41,9 @@ def labels_of_view(
     Of detections those with an instance mask count, of polylines closed and filled ones with what is inside,
     and open ones as strokes; what none of them covers is unlabelled.
 
-    Args:
-        view: dataset or view.
-        entries: its images, see :func:`~..images.listing.list_view`.
-        labels: field of labels, or a folder of masks.
-        ignore: ids of masks that mean nothing.
-        discover: see :func:`~..runs.labels.read_labels`.
-        names: id -> name, or a file of them; ``None``: the mask targets of the field.
+    ``entries`` are the images of the view, see :func:`~..images.listing.list_view`; ``labels`` is a field of
+    labels, or a folder of masks. ``ignore``, ``discover`` and ``names`` are those of
+    :func:`~..runs.labels.read_labels`; without names, the mask targets of the field tell them.
 
     Raises:
         UsageError: no such field or folder, a field of another kind, or as ``read_labels``.
@@ -67,8 +63,7 @@ def labels_of_view(
     samples = all_samples(view).exists(field)
     if kind == "Segmentation":
         masks = _masks(samples, field, keys)
-        known = {int(id_): str(name) for id_, name in dict(targets).items() if str(id_).isdecimal()}
-        wanted = names if names is not None else known or None
+        wanted = names if names is not None else ids_of(targets) or None
     else:
         ids = _ids(samples, field, kind, targets)
         masks = _drawn(samples, field, keys, ids)
@@ -79,7 +74,7 @@ def labels_of_view(
     return read_labels(items, masks, names=wanted, ignore=ignore, discover=discover)
 
 
-def _masks(samples: foc.SampleCollection, field: str, keys: Mapping[str, str]) -> dict[str, Mask]:
+def _masks(samples: View, field: str, keys: Mapping[str, str]) -> dict[str, Mask]:
     rules = field_rules(samples, field)
     if rules.colours:
         raise UsageError(f"the masks of {field!r} are colours; labels are learnt from masks of ids")
@@ -93,18 +88,16 @@ def _masks(samples: foc.SampleCollection, field: str, keys: Mapping[str, str]) -
     return found
 
 
-def _ids(samples: foc.SampleCollection, field: str, kind: str, targets: Any) -> dict[str, int]:
+def _ids(samples: View, field: str, kind: str, targets: Mapping[int, object]) -> dict[str, int]:
     """Return name -> id: those of mask targets, and new ones behind them."""
-    ids = {str(name): int(id_) for id_, name in dict(targets).items() if str(id_).isdecimal() and int(id_)}
+    ids = {name: id_ for id_, name in ids_of(targets).items() if id_}
     part = "detections" if kind == "Detections" else "polylines"
     for name in sorted(str(name) for name in samples.distinct(f"{field}.{part}.label") if name):
         ids.setdefault(name, max(ids.values(), default=0) + 1)
     return ids
 
 
-def _drawn(
-    samples: foc.SampleCollection, field: str, keys: Mapping[str, str], ids: Mapping[str, int]
-) -> dict[str, Mask]:
+def _drawn(samples: View, field: str, keys: Mapping[str, str], ids: Mapping[str, int]) -> dict[str, Mask]:
     """Return the masks of samples, drawn in the order of their labels: later ones lie on top."""
     found: dict[str, Mask] = {}
     for sample in samples.select_fields(field):
@@ -122,18 +115,16 @@ def _drawn(
     return found
 
 
-def _paste(mask: np.ndarray, detection: Any, id_: int) -> None:
+def _paste(mask: np.ndarray, detection: fo.Detection, id_: int) -> None:
     """Draw the instance mask of a detection; without one, nothing is known of its pixels."""
     instance = detection.get_mask()
-    if instance is None:
-        return
-    claim = place_instance(detection.bounding_box, np.asarray(instance), mask.shape, id_)
-    if claim is not None:
-        height, width = claim.mask.shape
-        mask[claim.top : claim.top + height, claim.left : claim.left + width][claim.mask] = id_
+    if instance is not None:
+        claim = place_instance(detection.bounding_box, np.asarray(instance), mask.shape, id_)
+        if claim is not None:
+            mask[claim.box][claim.mask] = id_
 
 
-def _fill(mask: np.ndarray, polyline: Any, id_: int) -> None:
+def _fill(mask: np.ndarray, polyline: fo.Polyline, id_: int) -> None:
     import cv2
 
     height, width = mask.shape

@@ -28,7 +28,7 @@ _ACTIVE: set[str] = set()
 
 
 @contextmanager
-def at_work() -> Iterator[dict[str, Any]]:
+def at_work() -> Iterator[dict[str, object]]:
     """Yield who is at work, for a record, and count as at work within the block."""
     token = uuid.uuid4().hex
     _ACTIVE.add(token)
@@ -72,20 +72,20 @@ def _started(pid: object) -> float | None:
         return None
 
 
-def pending(dataset: Dataset, key: str) -> dict[str, Any]:
+def pending(dataset: Dataset, key: str) -> dict[str, dict[str, Any]]:
     """Return what the record of a run or a comparison says was begun: step -> its details."""
     steps = stored(dataset, key, "pending")
     return steps if isinstance(steps, dict) else {}
 
 
-def note(dataset: Dataset, key: str, **steps: dict[str, Any] | None) -> None:
+def note(dataset: Dataset, key: str, **steps: dict[str, object] | None) -> None:
     """Write steps into a record; ``None`` for one that is done."""
     changed = {**pending(dataset, key), **steps}
     update_record(dataset, key, pending={name: step for name, step in changed.items() if step is not None})
 
 
 @contextmanager
-def begun(dataset: Dataset, key: str, step: str, **details: Any) -> Iterator[None]:
+def begun(dataset: Dataset, key: str, step: str, **details: object) -> Iterator[None]:
     """Note a step, do the block, and note that it is done; after an error the note stays.
 
     A block that removes the record ends the step with it.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +18,24 @@ from ..runs.labels import DEFAULT_IGNORE, GivenLabels, given_labels
 from ..runs.noting import NotedProgress, forget_note, note_end
 from ..runs.pipeline import label_items
 from ..runs.result import LabelResult
-from ..runs.samples import SampleRow
 from ..runs.stopping import RunStopped, StoppableProgress, is_at_work
-from .busy import alone
 from .claiming import asked_for, claim, default_out
 from .comparison import StoredComparison, is_comparison, undo_comparison
-from .database import database_errors, refresh, remove_orphans
+from .database import alone, database_errors, refresh, remove_orphans
 from .editing.opening import undo_edit
 from .editing.run import Written
 from .given_labels import labels_of_view
-from .journal import pending, refuse_if_busy
-from .keys import run_key
-from .record import RunRecord, check_field_name, has_own_run, own_runs, read_record
+from .journal import begun, pending, refuse_if_busy
+from .keys import METHOD, run_key
+from .record import RunRecord, check_field_name, has_own_run, read_record
 from .recovery import recover
 from .undoing import Undone, drop_replacement, refuse_at_work, undo_run
-from .writeback import is_finished, load_result, renew_views, write_run
+from .views import save_views
+from .writeback import is_finished, load_result, write_run
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["Undone", "create_views", "default_out", "forget_if_nothing_came", "label_dataset", "run_key"]
 __all__ += ["undo", "write_result"]
@@ -134,10 +133,10 @@ def label_dataset(
         noted = NotedProgress(StoppableProgress(progress or NullProgress(), made), made)
         try:
             folder = folder_of(model) if model is not None else None
-            unfinished = RunDirectory(Path(record.out)).read_run() is not None
+            unfinished = RunDirectory(made).read_run() is not None
             result = _made_before(dataset, record, entries, asked) or label_items(
                 [entry.item for entry in entries],
-                Path(record.out),
+                made,
                 config,
                 model=folder,
                 labels=given,
@@ -222,38 +221,31 @@ def forget_if_nothing_came(dataset: Dataset, record: RunRecord) -> None:
     import fiftyone as fo
 
     directory = Path(record.out)
-    if is_at_work(directory) or any(RunDirectory(directory).finished()):
-        return
-    if not fo.dataset_exists(dataset.name):
+    busy = is_at_work(directory) or any(RunDirectory(directory).finished())
+    if busy or not fo.dataset_exists(dataset.name):
         return
     stored = read_record(dataset, record.key)
+    if stored is None:
+        return
     try:
-        if stored is not None and stored.out == record.out:
-            undo_run(dataset, record.key)
-        elif stored is not None:
-            drop_replacement(dataset, record.key)
+        (undo_run if stored.out == record.out else drop_replacement)(dataset, record.key)
     except OSError as error:  # a folder that could not be made cannot be removed either
         logger.info("%s is left: %s", directory, error)
-        if stored is not None and stored.out == record.out:
+        if stored.out == record.out:
             dataset.delete_run(record.key)
 
 
 def undo(dataset: Dataset, key: str | RunRecord | StoredComparison | Written) -> Undone:
-    """Remove what a run of :func:`label_dataset` made, its fields, files, views and record, and nothing else.
+    """Remove what a run made in a dataset, a comparison, or what an edit of masks changed, and nothing else.
 
-    Fields that existed before the run (``overwrite=True``) stay, without the values that the run wrote.
-    Comparisons with the run go too. Files go only if the run was made in this very dataset and nothing else
-    shows them: no other field, dataset or run. In a clone of the dataset, or one that was exported and
-    imported again, fields, views and record go, and the files stay.
+    Of a run of :func:`label_dataset` fields, files, views, record and the comparisons with it go. Fields that
+    existed before (``overwrite=True``) stay, without the values that the run wrote. Files go only if the run
+    was made in this very dataset and nothing else shows them: no other field, dataset or run. In a clone of
+    the dataset, or one that was exported and imported again, the files stay. What was left, and why, is
+    returned. A run that is in no dataset is its folder: delete it.
 
-    Args:
-        dataset: the dataset, or any view of it.
-        key: key of the run, ``pseudomask_<field>``, or of a comparison; or what
-            :func:`~.comparing.compare_runs` or an edit of masks has returned. An edit is taken back if it is
-            the last one of its run.
-
-    Returns:
-        What was left, and why.
+    ``key`` is that of a run, ``pseudomask_<field>``, or of a comparison; or what ``compare`` or an edit of
+    masks has returned. An edit is taken back if it is the last one of its run.
 
     Raises:
         UsageError: there is no such run, it was not made by this package, or it is at work; or an edit is
@@ -261,6 +253,11 @@ def undo(dataset: Dataset, key: str | RunRecord | StoredComparison | Written) ->
         PseudoMaskError: another process changes it at this moment.
         MissingDependencyError: FiftyOne's database does not answer.
     """
+    if isinstance(dataset, (str, os.PathLike)):
+        raise UsageError(
+            f"undo takes a FiftyOne dataset and the key of a run, not {os.fspath(dataset)!r}: load it first, "
+            "fiftyone.load_dataset(name); a run that is in no dataset is its folder, delete that"
+        )
     dataset = dataset._dataset
     if isinstance(key, Written):
         undo_edit(dataset, key.field, key.edit.number)
@@ -274,9 +271,8 @@ def undo(dataset: Dataset, key: str | RunRecord | StoredComparison | Written) ->
             undo_comparison(dataset, key)
             return Undone(key)
         if not has_own_run(dataset, key):
-            raise UsageError(
-                f"{dataset.name!r} has no run {key!r} of this plugin; there are: {own_runs(dataset)}"
-            )
+            known = ", ".join(dataset.list_runs(method=METHOD)) or "none"
+            raise UsageError(f"{dataset.name!r} has no run {key!r} of this plugin; there are: {known}")
         refuse_if_busy(dataset, key)
         record = read_record(dataset, key)
         if record is not None:
@@ -293,12 +289,8 @@ def write_result(
 ) -> None:
     """Write what a run made of the images of a view; a dataset that is deleted meanwhile stays deleted.
 
-    Args:
-        dataset: the dataset.
-        record: the run, as :func:`~.claiming.claim` returned it.
-        result: what it made.
-        entries: the images, see :func:`fiftyone_plugin.images.listing.list_view`.
-        progress: where the stage reports to.
+    ``record`` is the run, as :func:`~.claiming.claim` returned it, ``result`` what it made, and ``entries``
+    are the images, see :func:`fiftyone_plugin.images.listing.list_view`.
 
     Raises:
         PseudoMaskError: the dataset was deleted.
@@ -310,21 +302,16 @@ def write_result(
     )
     if not fo.dataset_exists(dataset.name):
         raise gone
+    ids = {entry.item.key: entry.sample_ids for entry in entries}
+    rows = ((sample_id, row) for row in result.labelled for sample_id in ids.get(row.image, ()))
     try:
-        write_run(dataset, record, result, _rows_by_sample(result, entries), progress)
+        write_run(dataset, record, result, rows, progress)
     except PseudoMaskError:
         raise
     except Exception as error:  # of the database's client, which has a dozen for this
         if fo.dataset_exists(dataset.name):
             raise
         raise gone from error
-
-
-def _rows_by_sample(result: LabelResult, entries: list[ViewItem]) -> Iterator[tuple[str, SampleRow]]:
-    ids = {entry.item.key: entry.sample_ids for entry in entries}
-    for row in result.labelled:
-        for sample_id in ids.get(row.image, ()):
-            yield sample_id, row
 
 
 def create_views(dataset: Dataset, run_key: str) -> dict[str, str]:
@@ -338,10 +325,6 @@ def create_views(dataset: Dataset, run_key: str) -> dict[str, str]:
     They are queries on the run's fields, with thresholds from the values that are there now, so labels that
     change later move in and out of them. Where there is no quality, coverage stands in. A saved view of
     somebody else is never replaced: where its name is taken, a view is called ``<name> 2`` and so on.
-
-    Args:
-        dataset: the dataset, or any view of it.
-        run_key: key of a finished run, ``pseudomask_<field>``.
 
     Returns:
         purpose -> name of the saved view; recorded with the run as ``saved_views``.
@@ -358,4 +341,5 @@ def create_views(dataset: Dataset, run_key: str) -> dict[str, str]:
                 f"{dataset.name!r} has no finished run {run_key!r} of pseudo-masks: label it first"
             )
         refuse_if_busy(dataset, run_key)
-        return renew_views(dataset, run_key)
+        with begun(dataset, run_key, "views"):  # carried on if it is cut short
+            return save_views(dataset, run_key)

@@ -7,13 +7,14 @@ edit may be writing that record.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import PseudoMaskError
 from .record import RunRecord
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.operators.store import ExecutionStore
 
 __all__ = ["drafted", "forget_draft", "ideas_of", "keep_draft", "keep_ideas"]
 
@@ -69,7 +70,7 @@ def forget_draft(dataset: Dataset, run: RunRecord) -> None:
         _store(dataset).delete(_key(run) + end)
 
 
-def _store(dataset: Dataset) -> Any:
+def _store(dataset: Dataset) -> ExecutionStore:
     from fiftyone.operators.store import ExecutionStore
 
     return ExecutionStore.create(STORE, dataset_id=dataset._dataset._doc.id)
@@ -79,7 +80,7 @@ def _key(run: RunRecord) -> str:
     return run.run_id or run.key
 
 
-def _read(value: Any) -> dict[int, str]:
+def _read(value: object) -> dict[int, str]:
     names = value.get("names") if isinstance(value, dict) else None
     pairs = names.items() if isinstance(names, dict) else ()
     return {int(k): str(v) for k, v in pairs if str(k).isdecimal() and v}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import fiftyone.core.fields as fof
 import fiftyone.core.labels as fol
@@ -20,11 +20,11 @@ from .database import database_errors
 from .journal import at_work
 from .record import RunFields
 from .recovery import PENDING, recover
+from .summary import ids_of
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["apply_mapping"]
 
@@ -65,7 +65,7 @@ def apply_mapping(
     with database_errors("Name the classes again once it does"), at_work() as holder:
         recover(samples._root_dataset)
         fov.validate_collection_label_fields(samples, field, fol.Segmentation)
-        info = {MARK: field, "protocol": mapping.protocol}
+        info: dict[str, object] = {MARK: field, "protocol": mapping.protocol}
         _declare(samples._root_dataset, field, new_field, {**info, PENDING: {"holder": holder}})
         _fill(samples, field, mapping, new_field, Path(output_dir) if output_dir else None)
         _declare(samples._root_dataset, field, new_field, info)
@@ -87,7 +87,7 @@ def _fill(samples: View, field: str, mapping: Mapping, new_field: str, output_di
     write_classes(dataset, new_field, dict(sorted(targets.items())))
 
 
-def _declare(dataset: Dataset, field: str, new_field: str, info: dict[str, Any]) -> None:
+def _declare(dataset: Dataset, field: str, new_field: str, info: dict[str, object]) -> None:
     """Add the field with what is known of it, or note that in the one of an earlier call."""
     existing = dataset.get_field(new_field)
     if existing is not None and (existing.info or {}).get(MARK) != field:
@@ -107,7 +107,7 @@ def _declare(dataset: Dataset, field: str, new_field: str, info: dict[str, Any])
     existing.save()
 
 
-def _renamed(label: Any, mapping: Mapping, path: Path | None) -> Any:
+def _renamed(label: fol.Segmentation, mapping: Mapping, path: Path | None) -> fol.Segmentation | None:
     if path is None:
         return fol.Segmentation(mask=label.mask, mask_path=label.mask_path)
     mask = load_mask(label.mask_path, label.mask)
@@ -119,7 +119,7 @@ def _renamed(label: Any, mapping: Mapping, path: Path | None) -> Any:
 
 def _cluster_names(dataset: Dataset, field: str, mapping: Mapping) -> dict[int, str]:
     """Return the name of every cluster known: its class, or its old name and that it has none."""
-    old = {int(id_): name for id_, name in (dataset.mask_targets.get(field) or {}).items()}
+    old = ids_of(dataset.mask_targets.get(field) or {})
     names = {}
     for cluster in {*old, *mapping.clusters}:
         if cluster == 0 and 0 not in mapping.clusters:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..common.skipped import Skipped
 from ..errors import UsageError
@@ -19,13 +21,16 @@ from .record import RunFields, finished_run
 
 if TYPE_CHECKING:
     import fiftyone as fo
-
-    from .summary import View
+    from fiftyone.core.annotation.nodes import Node
+    from fiftyone.core.collections import SampleCollection as View
+    from fiftyone.core.ontology import Taxonomy
 
 __all__ = ["save_ontology"]
 
 
-def save_ontology(samples: View, field: str, *, coarse: str | None = None, name: str | None = None) -> Any:
+def save_ontology(
+    samples: View, field: str, *, coarse: str | None = None, name: str | None = None
+) -> Taxonomy:
     """Save the classes of a run as an ontology, and use it where its regions are edited as detections.
 
     Saved are a taxonomy ``<name>-classes`` and an annotation ontology ``<name>`` with it; called again, e.g.
@@ -85,9 +90,8 @@ def _groups(samples: View, field: str, coarse: str) -> dict[int, str]:
     pixels: Counter[tuple[int, int]] = Counter()
     for _, table in class_tables(all_samples(samples).exists(field).exists(coarse), field, coarse):
         if not isinstance(table, Skipped):
-            for row, id_ in enumerate(table.pred_ids.tolist()):
-                for column, group in enumerate(table.true_ids.tolist()):
-                    pixels[id_, group] += int(table.counts[row, column])
+            for (row, column), count in np.ndenumerate(table.counts):
+                pixels[int(table.pred_ids[row]), int(table.true_ids[column])] += int(count)
     if not pixels:
         raise UsageError(f"no sample has masks both in {field!r} and in {coarse!r}")
     best: dict[int, tuple[int, int]] = {}
@@ -97,7 +101,7 @@ def _groups(samples: View, field: str, coarse: str) -> dict[int, str]:
     return {id_: names[group] for id_, (_, group) in best.items()}
 
 
-def _nodes(shown: Mapping[int, str], groups: Mapping[int, str], node: Any) -> list[Any]:
+def _nodes(shown: Mapping[int, str], groups: Mapping[int, str], node: type[Node]) -> list[Node]:
     """Return a node a name, below groups of two and more; names within a taxonomy are unique."""
     group_of = {name: groups.get(id_) for id_, name in reversed(list(shown.items()))}
     members: dict[str | None, list[str]] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -21,12 +21,12 @@ from ..errors import ImageReadError, UsageError
 from ..images.listing import all_samples
 from .colours import forget_classes, write_classes, write_scale
 from .database import database_errors
+from .keys import numbered
 from .record import RunFields, finished_fields, finished_run
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["DIFFERENCE", "DOUBT", "OUTLINES", "Overlay", "add_overlay", "list_overlays", "remove_overlay"]
 
@@ -42,23 +42,14 @@ OTHER_CLASS, ONLY_FIRST, ONLY_SECOND = 1, 2, 3  # ids of a difference
 
 @dataclass(frozen=True)
 class Overlay:
-    """A field that shows masks in another way.
-
-    Attributes:
-        name: of the field.
-        kind: ``outlines``, ``doubt`` or ``difference``.
-        field: the masks that it shows.
-        other: those that they were compared with; empty but for differences.
-        images: number of images that have it.
-        left_out: image, or sample id, and why it has none.
-    """
+    """A field that shows masks in another way."""
 
     name: str
-    kind: str
-    field: str
-    other: str = ""
-    images: int = 0
-    left_out: tuple[Skipped, ...] = ()
+    kind: str  # outlines, doubt or difference
+    field: str  # the masks that it shows
+    other: str = ""  # those that they were compared with; empty but for differences
+    images: int = 0  # that have it
+    left_out: tuple[Skipped, ...] = ()  # image, or sample id, and why it has none
 
 
 def add_overlay(
@@ -68,17 +59,10 @@ def add_overlay(
 
     ``outlines`` is ``<field>_outlines``: the classes along their borders. ``doubt`` is ``<field>_doubt``: a
     heat map where the confidence of a pixel is below the median of the run, the more the lower.
-    ``difference`` is ``<field>_vs_<other>``: where the masks have another class than ``other``, or only one
-    of the two has a class. Classes of two runs are matched one to one (Hungarian); of other masks, ground
-    truth for instance, every class stands for the one that most of its pixels have, and where they have none,
-    or one without a name, nothing differs.
-
-    Args:
-        samples: dataset or view.
-        field: mask field of a finished run.
-        kind: ``outlines``, ``doubt`` or ``difference``.
-        other: Segmentation field to compare with, for a difference.
-        progress: where the work reports to.
+    ``difference`` is ``<field>_vs_<other>``: where the masks have another class than ``other``, a
+    Segmentation field, or only one of the two has a class. Classes of two runs are matched one to one
+    (Hungarian); of other masks, ground truth for instance, every class stands for the one that most of its
+    pixels have, and where they have none, or one without a name, nothing differs.
 
     Returns:
         The field, how many images have it, and which have not. One that was made before is made anew; a
@@ -96,7 +80,7 @@ def add_overlay(
         if kind == OUTLINES:
             name, drawn = f"{field}_outlines", _drawn(view, field, field, lambda mask, _: outlines(mask))
         elif kind == DOUBT:
-            name, drawn = f"{field}_doubt", _doubts(view, RunFields(field).all[-1])
+            name, drawn = f"{field}_doubt", _doubts(view, RunFields(field).confidence)
         elif kind == DIFFERENCE:
             other = _checked(dataset, field, other)
             view = view.exists(other)
@@ -112,7 +96,12 @@ def add_overlay(
             for batch in batched(drawn, BATCH):
                 done = {id_: found for id_, found in batch if not isinstance(found, Skipped)}
                 skipped += [found for _, found in batch if isinstance(found, Skipped)]
-                labels = {id_: _label(found, kind) for id_, found in done.items()}
+                labels = {
+                    id_: fo.Heatmap(map=found, range=[0, 255])
+                    if kind == DOUBT
+                    else fo.Segmentation(mask=found)
+                    for id_, found in done.items()
+                }
                 all_samples(dataset).set_values(name, labels, key_field="id")
                 images += len(done)
                 stage.update(len(batch))
@@ -162,14 +151,7 @@ def _free(dataset: Dataset, stem: str, mark: dict[str, str]) -> str:
     for each in list_overlays(dataset):
         if {"kind": each.kind, "field": each.field, "other": each.other} == mark:
             remove_overlay(dataset, each.name)
-    names = (stem, *(f"{stem}_{number}" for number in range(2, len(dataset.get_field_schema()) + 3)))
-    return next(name for name in names if not dataset.has_sample_field(name))
-
-
-def _label(drawn: np.ndarray, kind: str) -> Any:
-    import fiftyone as fo
-
-    return fo.Heatmap(map=drawn, range=[0, 255]) if kind == DOUBT else fo.Segmentation(mask=drawn)
+    return next(name for name in numbered(stem) if not dataset.has_sample_field(name))
 
 
 def _name_classes(dataset: Dataset, overlay: Overlay) -> None:
@@ -178,15 +160,15 @@ def _name_classes(dataset: Dataset, overlay: Overlay) -> None:
         write_classes(dataset, overlay.name, dataset.mask_targets.get(overlay.field) or {})
     elif overlay.kind == DOUBT:
         write_scale(dataset, overlay.name, DOUBT_COLOURS)
-    elif overlay.kind == DIFFERENCE:
-        only = f"only in {overlay.field}", f"only in {overlay.other}"
-        write_classes(dataset, overlay.name, dict(enumerate(("another class", *only), OTHER_CLASS)))
+    else:
+        names = ("another class", f"only in {overlay.field}", f"only in {overlay.other}")
+        write_classes(dataset, overlay.name, dict(enumerate(names, OTHER_CLASS)))
 
 
 # ---------------------------------------------------------------------- drawing
 
 Made = Iterator[tuple[str, np.ndarray | Skipped]]
-Draw = Callable[[np.ndarray, np.ndarray], Any]
+T = TypeVar("T")
 
 
 def reduced(drawn: np.ndarray) -> np.ndarray:
@@ -211,13 +193,10 @@ def doubts(confidence: np.ndarray, middle: float) -> np.ndarray:
 
 
 def differences(a: np.ndarray, b: np.ndarray, pairs: Mapping[int, int], unlabelled: set[int]) -> np.ndarray:
-    """Return where two masks differ.
+    """Return where two masks of (H, W) ids differ.
 
-    Args:
-        a: (H, W) ids.
-        b: (H, W) ids.
-        pairs: id in ``a`` -> the id in ``b`` that it stands for.
-        unlabelled: ids in ``b`` next to which nothing differs.
+    ``pairs`` are id in ``a`` -> the id in ``b`` that it stands for, ``unlabelled`` ids in ``b`` next to which
+    nothing differs.
 
     Returns:
         (H, W) uint8: 0 the same, 1 another class, 2 a class in ``a`` alone, 3 one in ``b`` alone.
@@ -231,7 +210,9 @@ def differences(a: np.ndarray, b: np.ndarray, pairs: Mapping[int, int], unlabell
     return reduced(found)
 
 
-def _drawn(view: View, a: str, b: str, draw: Draw) -> Iterator[tuple[str, Any]]:
+def _drawn(
+    view: View, a: str, b: str, draw: Callable[[np.ndarray, np.ndarray], T]
+) -> Iterator[tuple[str, T | Skipped]]:
     from ..evaluation.fiftyone_masks import field_rules, map_mask_pairs
 
     rules = field_rules(view, a), field_rules(view, b)
@@ -267,23 +248,15 @@ def _doubts(view: View, confidence: str) -> Made:
     if not view._dataset.has_sample_field(confidence):
         raise UsageError(f"this run has no maps of confidence: there is no field {confidence!r}")
 
-    def draw(id_: str, path: str) -> tuple[str, np.ndarray | Skipped]:
-        try:
-            return id_, doubts(read_mask(path), middle)
-        except (ImageReadError, UsageError) as error:
-            return id_, Skipped(id_, str(error))
-
     ids, paths = view.exists(confidence).values(["id", f"{confidence}.map_path"])
-    middle = _middle([str(path) for path in paths])
-    yield from (draw(id_, str(path)) for id_, path in zip(ids, paths, strict=True))
-
-
-def _middle(paths: list[str]) -> float:
-    """Return the median of maps of confidence, of a sample of them."""
-    from ..masks.files import read_mask
-
     values = []
     for path in paths[:: max(1, len(paths) // SAMPLE)]:
         with suppress(ImageReadError, UsageError):  # told where it is drawn
-            values.append(read_mask(path)[::4, ::4].ravel())
-    return float(np.median(np.concatenate(values))) if values else 0.0
+            values.append(read_mask(str(path))[::4, ::4].ravel())
+    middle = float(np.median(np.concatenate(values))) if values else 0.0
+    for id_, path in zip(ids, paths, strict=True):
+        try:
+            drawn: np.ndarray | Skipped = doubts(read_mask(str(path)), middle)
+        except (ImageReadError, UsageError) as error:
+            drawn = Skipped(id_, str(error))
+        yield id_, drawn

@@ -30,19 +30,8 @@ if TYPE_CHECKING:
 
     from ..runs.record import RunDocument
 
-__all__ = [
-    "RunFolder",
-    "detach",
-    "folder_of",
-    "ids_of_others",
-    "ids_of_run",
-    "is_own",
-    "is_trusted",
-    "remove_default_parents",
-    "remove_files",
-    "replacing_folder",
-    "shown_by",
-]
+__all__ = ["RunFolder", "detach", "folder_of", "ids_of_others", "ids_of_run", "is_own", "is_trusted"]
+__all__ += ["remove_default_parents", "remove_files", "replacing_folder", "shown_by"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,19 +46,12 @@ PATHS_OF = {
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder that a record names, and what tells whether it is that run's.
-
-    Attributes:
-        out: the folder.
-        dataset_id: the dataset that the run was made in.
-        run_id: id of the run.
-        settings: settings of the run, which stand in for the id in records of earlier versions.
-    """
+    """The folder that a record names, and what tells whether it is that run's."""
 
     out: str
-    dataset_id: str
+    dataset_id: str  # that the run was made in
     run_id: str
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # of the run, which stand in for the id in records of earlier versions
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunFolder:
@@ -87,16 +69,16 @@ class RunFolder:
         document = self._document()
         if document is None:
             return False
-        found = document.run_id
-        if self.run_id and found:
-            return found == self.run_id
+        if self.run_id and document.run_id:
+            return document.run_id == self.run_id
         return bool(self.settings) and self.settings == document.settings
 
     def may_hold_the_run(self) -> bool:
         """Return whether the folder has no other run; one without an id is this, in a folder taken for it."""
         document = self._document()
-        found = document.run_id if document is not None else ""
-        return document is not None and (not found or not self.run_id or found == self.run_id)
+        return document is not None and (
+            not document.run_id or not self.run_id or document.run_id == self.run_id
+        )
 
     def _document(self) -> RunDocument | None:
         try:
@@ -207,7 +189,7 @@ def _spellings(out: str) -> list[str]:
     return list(dict.fromkeys(ways))
 
 
-def _paths(declared: Any) -> Iterator[tuple[str, str]]:
+def _paths(declared: object) -> Iterator[tuple[str, str]]:
     """Yield field and path in the documents of all fields that show files."""
     for field in declared if isinstance(declared, list) else []:
         if not isinstance(field, dict) or not field.get("name"):
@@ -224,7 +206,7 @@ def _media_fields(document: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(["filepath", *(named if isinstance(named, list) else [])]))
 
 
-def _shows(value: Any, path: list[str], pattern: str) -> bool:
+def _shows(value: object, path: list[str], pattern: str) -> bool:
     if isinstance(value, list):
         return any(_shows(item, path, pattern) for item in value)
     if not path:

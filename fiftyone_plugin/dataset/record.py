@@ -11,101 +11,64 @@ from ..errors import MissingDependencyError, PseudoMaskError, UsageError
 from .keys import FIELD_SUFFIXES, METHOD, is_field_name, run_key
 
 if TYPE_CHECKING:
+    import fiftyone.core.fields as fof
+    import fiftyone.core.runs as fors
     from fiftyone import Dataset
 
-__all__ = [
-    "RunFields",
-    "RunRecord",
-    "check_field_name",
-    "finished_fields",
-    "finished_run",
-    "has_own_run",
-    "list_runs",
-    "load_dataset",
-    "own_runs",
-    "plain",
-    "read_record",
-    "save_record",
-    "stored",
-    "update_record",
-]
+__all__ = ["RunFields", "RunRecord", "check_field_name", "finished_fields", "finished_run", "has_own_run"]
+__all__ += ["list_runs", "load_dataset", "plain", "read_record", "save_record", "stored"]
+__all__ += ["update_record"]
 
 COMPLETE, RUNNING = "complete", "running"
 
 
-@dataclass(frozen=True)
 class RunFields:
-    """Names of the sample fields that a run fills, and of those made from them.
+    """Names of the sample fields that a run fills, and of those made from them, all by that of the mask.
 
     Attributes:
-        mask: the mask field, from which the others have their names.
+        mask: the mask field.
+        all: the mask field, then those beside it: classes, coverage, quality, confidence.
+        path: path of the mask's file.
+        classes: names of the classes present.
+        coverage: share of labelled pixels, in [0, 1].
+        quality: how clearly the classes win, a ranking.
+        confidence: the same for every patch, a heat map.
+        detections: regions as detections, unless somebody takes another name for them.
+        named: masks under the names of matched classes, unless somebody takes another name for them.
     """
 
-    mask: str
+    def __init__(self, mask: str) -> None:
+        self.mask, self.path = mask, f"{mask}.mask_path"
+        self.all = [mask, *(f"{mask}_{suffix}" for suffix in FIELD_SUFFIXES)]
+        self.classes, self.coverage, self.quality, self.confidence = self.all[1:]
+        self.detections, self.named = f"{mask}_detections", f"{mask}_named"
 
     @property
-    def all(self) -> list[str]:
-        """The mask field, then those beside it: classes, coverage, quality, confidence."""
-        return [self.mask, *(f"{self.mask}_{suffix}" for suffix in FIELD_SUFFIXES)]
-
-    @property
-    def path(self) -> str:
-        """Path of the mask's file."""
-        return f"{self.mask}.mask_path"
-
-    @property
-    def classes(self) -> str:
-        """Names of the classes present."""
-        return self.all[1]
-
-    @property
-    def coverage(self) -> str:
-        """Share of labelled pixels, in [0, 1]."""
-        return self.all[2]
-
-    @property
-    def quality(self) -> str:
-        """How clearly the classes win, a ranking."""
-        return self.all[3]
-
-    @property
-    def detections(self) -> str:
-        """Regions as detections, unless somebody takes another name for them."""
-        return f"{self.mask}_detections"
-
-    @property
-    def named(self) -> str:
-        """Masks under the names of matched classes, unless somebody takes another name for them."""
-        return f"{self.mask}_named"
-
-    @property
-    def types(self) -> dict[str, dict[str, Any]]:
+    def types(self) -> dict[str, dict[str, type]]:
         """Name -> arguments of FiftyOne's ``add_sample_field``."""
         import fiftyone as fo
 
-        label = {"ftype": fo.EmbeddedDocumentField}
-        types: list[dict[str, Any]] = [
-            {**label, "embedded_doc_type": fo.Segmentation},
+        types: list[dict[str, type]] = [
+            {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.Segmentation},
             {"ftype": fo.ListField, "subfield": fo.StringField},
             {"ftype": fo.FloatField},
             {"ftype": fo.FloatField},
-            {**label, "embedded_doc_type": fo.Heatmap},
+            {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.Heatmap},
         ]
         return dict(zip(self.all, types, strict=True))
 
-    def unfit(self, schema: Mapping[str, Any]) -> list[str]:
+    def unfit(self, schema: Mapping[str, fof.Field]) -> list[str]:
         """Return the names that a schema has with another type than a run needs."""
-        return [
-            name for name, wanted in self.types.items() if name in schema and not _fits(schema[name], wanted)
-        ]
+        types = self.types.items()
+        return [name for name, wanted in types if name in schema and not _fits(schema[name], wanted)]
 
 
-def _fits(found: Any, wanted: Mapping[str, Any]) -> bool:
+def _fits(found: fof.Field, wanted: Mapping[str, type]) -> bool:
     if type(found) is not wanted["ftype"]:
         return False
     label = wanted.get("embedded_doc_type")
     if label is not None:
-        return found.document_type is label
+        return getattr(found, "document_type", None) is label
     inner = getattr(found, "field", None)
     return wanted.get("subfield") is None or inner is None or isinstance(inner, wanted["subfield"])
 
@@ -143,9 +106,9 @@ class RunRecord:
     saved_views: dict[str, str] = dataclass_field(default_factory=dict)
     dataset_id: str = ""
     run_id: str = ""
-    pending: dict[str, Any] = dataclass_field(default_factory=dict)
-    edits: list[Any] = dataclass_field(default_factory=list)
-    detections: dict[str, Any] = dataclass_field(default_factory=dict)
+    pending: dict[str, dict[str, Any]] = dataclass_field(default_factory=dict)
+    edits: list[object] = dataclass_field(default_factory=list)
+    detections: dict[str, dict[str, Any]] = dataclass_field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -225,12 +188,7 @@ def finished_run(dataset: Dataset, field: str) -> RunRecord:
     return record
 
 
-def own_runs(dataset: Dataset) -> str:
-    """Return the keys of this package's runs, to be told in an error."""
-    return ", ".join(dataset.list_runs(method=METHOD)) or "none"
-
-
-def _sound(info: Any) -> RunRecord | None:
+def _sound(info: fors.RunInfo) -> RunRecord | None:
     config = info.config
     known = [item.name for item in fields(RunRecord) if hasattr(config, item.name)]  # old runs have fewer
     try:
@@ -285,7 +243,7 @@ def save_record(dataset: Dataset, record: RunRecord) -> None:
         dataset.register_run(record.key, config, overwrite=False)
 
 
-def update_record(dataset: Dataset, key: str, **changes: Any) -> None:
+def update_record(dataset: Dataset, key: str, **changes: object) -> None:
     """Change some values of a record, in one write of the database."""
     config = dataset.get_run_info(key).config
     for name, value in changes.items():

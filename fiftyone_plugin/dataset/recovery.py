@@ -18,9 +18,9 @@ from .views import follow_classes
 from .writeback import conclude, load_result, rows_by_path, write_run
 
 if TYPE_CHECKING:
+    import fiftyone.core.fields as fof
     from fiftyone import Dataset
-
-    from .summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["PENDING", "recover"]
 
@@ -31,12 +31,8 @@ PENDING = "pseudomask_pending"
 def recover(samples: View, *, labelling: str = "") -> set[str]:
     """Finish or take back what the records of a dataset say was begun, unless somebody is still at it.
 
-    Args:
-        samples: the dataset, or any view of it.
-        labelling: key of a run that the caller goes on to write.
-
-    Returns:
-        The keys of runs and comparisons whose deletion this has completed.
+    ``labelling`` is the key of a run that the caller goes on to write. Returned are the keys of runs and
+    comparisons whose deletion this has completed.
     """
     dataset = samples._dataset
     refresh(dataset)
@@ -52,7 +48,7 @@ def recover(samples: View, *, labelling: str = "") -> set[str]:
     return gone
 
 
-def is_unfinished(field: Any) -> bool:
+def is_unfinished(field: fof.Field) -> bool:
     """Return whether a field was declared by something that has not filled it and is not at work."""
     info = plain(getattr(field, "info", None) or {})
     step = info.get(PENDING) if isinstance(info, dict) else None
@@ -67,7 +63,7 @@ def _is_ours(dataset: Dataset, key: str) -> bool:
     return record is not None and is_trusted(dataset, record)
 
 
-def _finish(dataset: Dataset, key: str, steps: dict[str, Any], labelling: str) -> bool:
+def _finish(dataset: Dataset, key: str, steps: dict[str, dict[str, Any]], labelling: str) -> bool:
     """Carry on with one record; returns whether it is gone."""
     if is_comparison(dataset, key):
         undo_comparison(dataset, key)

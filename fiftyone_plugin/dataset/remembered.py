@@ -12,11 +12,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.operators.store import ExecutionStore
 
 __all__ = ["Packing", "remembered"]
 
@@ -32,16 +34,12 @@ _known: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
 _lock = threading.Lock()
 
 
+@dataclass(frozen=True)
 class Packing(Generic[T]):
-    """How figures are written as JSON, and read.
+    """How figures are written as JSON, and read; ``unpack`` may raise anything where that is not sound."""
 
-    Args:
-        pack: figures -> a value of JSON.
-        unpack: the value -> the figures; may raise anything where it is not sound.
-    """
-
-    def __init__(self, pack: Callable[[T], Any], unpack: Callable[[Any], T]) -> None:
-        self.pack, self.unpack = pack, unpack
+    pack: Callable[[T], object]
+    unpack: Callable[[Any], T]
 
 
 def remembered(
@@ -49,13 +47,8 @@ def remembered(
 ) -> T:
     """Return what ``find`` finds, or what it found before if no sample was added, removed or changed since.
 
-    FiftyOne dates every change of a sample, and has an index of these dates.
-
-    Args:
-        dataset: the dataset; of grouped ones nothing is kept.
-        key: what is looked for.
-        find: looks for it.
-        packing: keep it with the dataset, too, where it took long.
+    FiftyOne dates every change of a sample, and has an index of these dates. Of grouped datasets nothing is
+    kept. ``packing`` keeps it with the dataset, too, where it took long; ``key`` tells what is looked for.
     """
     state = _state(dataset)
     if state is None:
@@ -65,7 +58,7 @@ def remembered(
         known = _known.get(name)
         if known is not None and known[0] == state:
             _known.move_to_end(name)
-            return known[1]  # type: ignore[no-any-return]
+            return known[1]
     found = _found(dataset, key, state, find, packing)
     with _lock:
         _known[name] = (state, found)
@@ -93,7 +86,7 @@ def _found(
     return found
 
 
-def _store(dataset: Dataset) -> Any:
+def _store(dataset: Dataset) -> ExecutionStore:
     from fiftyone.operators.store import ExecutionStore
 
     return ExecutionStore.create(STORE, dataset_id=dataset._doc.id, default_policy="evict")

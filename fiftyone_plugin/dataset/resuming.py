@@ -18,9 +18,9 @@ from .record import RunRecord, list_runs
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection as View
 
     from ..runs.result import LabelResult
-    from .summary import View
 
 __all__ = ["done_of", "resume_run", "unfinished_runs"]
 
@@ -28,9 +28,7 @@ __all__ = ["done_of", "resume_run", "unfinished_runs"]
 def unfinished_runs(dataset: Dataset, *, at_work: bool = False) -> dict[str, RunRecord]:
     """Return mask field -> run of those that are not complete, newest first.
 
-    Args:
-        dataset: the dataset.
-        at_work: those that a process works on at this moment, instead of those that nobody works on.
+    Nobody works on them at this moment; with ``at_work``, a process does.
     """
     runs = (run for run in list_runs(dataset) if not run.is_complete)
     return {run.field: run for run in runs if is_at_work(Path(run.out)) == at_work}
@@ -48,15 +46,7 @@ def done_of(run: RunRecord) -> tuple[int, int | None]:
 
 
 def resume_run(dataset: Dataset, field: str, *, progress: Progress | None = None) -> LabelResult:
-    """Go on with an unfinished run where it stopped.
-
-    Args:
-        dataset: the dataset, or any view of it.
-        field: the mask field that the run fills.
-        progress: where stages report to.
-
-    Returns:
-        The result, as of :func:`~.labelling.label_dataset`.
+    """Go on with an unfinished run, the one that fills ``field``, where it stopped.
 
     Raises:
         UsageError: there is no unfinished run of this field, it is at work, or its settings are not known.
@@ -72,9 +62,8 @@ def resume_run(dataset: Dataset, field: str, *, progress: Progress | None = None
     named = _named(run)
     if named is not None:
         return name_classes(dataset, *named, field, progress=progress)
-    asked, how = _asked(run)
-    view = _images(dataset, run)
-    return label_dataset(view, field, config=LabelConfig(**asked), **how, progress=progress)
+    config, how = _asked(run)
+    return label_dataset(_images(dataset, run), field, config=config, **how, progress=progress)
 
 
 def _named(run: RunRecord) -> tuple[str, dict[int, str]] | None:
@@ -86,7 +75,7 @@ def _named(run: RunRecord) -> tuple[str, dict[int, str]] | None:
         return None
 
 
-def _asked(run: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+def _asked(run: RunRecord) -> tuple[LabelConfig, dict[str, Any]]:
     """Return the settings that the run was begun with, and its model or the labels that it was taught by."""
     try:
         noted = json.loads(run.pending["label"]["asked"])
@@ -97,12 +86,13 @@ def _asked(run: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
             taught["names"] = {int(k): v for k, v in names.items()} if isinstance(names, dict) else names
             how |= {name: taught[name] for name in ("labels", "names", "ignore", "discover")}
         known = {item.name for item in fields(LabelConfig)}
-        return {name: value for name, value in noted.items() if name in known}, how
+        settings = {name: value for name, value in noted.items() if name in known}
     except (KeyError, TypeError, ValueError):
         raise UsageError(
             f"the settings of the run in {run.field!r} are not known any more: label the images into "
             f"{run.field!r} again with the same settings, or delete the run"
         ) from None
+    return LabelConfig(**settings), how
 
 
 def _images(dataset: Dataset, run: RunRecord) -> View:

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..images.listing import all_samples, list_view
 from .database import database_errors
 from .record import finished_run
-from .views import list_views, save_own_view
+from .views import delete_views, save_own_view
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -25,15 +25,10 @@ PURPOSE = "label next"
 
 @dataclass(frozen=True)
 class Suggested:
-    """Samples to label next.
+    """Samples to label next."""
 
-    Attributes:
-        view: name of the saved view that shows them, the most helpful one first.
-        suggestions: sample id -> the suggestion, in that order.
-    """
-
-    view: str
-    suggestions: dict[str, Suggestion]
+    view: str  # name of the saved view that shows them, the most helpful one first
+    suggestions: dict[str, Suggestion]  # by sample id, in that order
 
 
 def suggest_samples(
@@ -46,14 +41,8 @@ def suggest_samples(
 ) -> Suggested:
     """Choose the samples whose labelling would help most, and save a view of them with the run.
 
-    An earlier view of this kind is replaced. Undoing the run removes it.
-
-    Args:
-        dataset: the dataset, or any view of it.
-        field: mask field of a finished run.
-        count: samples.
-        labels: a field: the samples that have it are labelled already.
-        progress: where the stage reports to.
+    An earlier view of this kind is replaced. Undoing the run removes it. Samples that have the field
+    ``labels`` are labelled already.
 
     Raises:
         UsageError: no such run or field, or the run has kept nothing to compare images by.
@@ -72,9 +61,7 @@ def suggest_samples(
         chosen = {ids[each.image][0]: each for each in found if each.image in ids}
         if not chosen:
             raise UsageError(f"all images of {field!r} that can be compared are labelled already")
-        for view in list_views(dataset, run.key):
-            if view.purpose == PURPOSE:
-                dataset.delete_saved_view(view.name)
+        delete_views(dataset, run.key, PURPOSE)
         view = all_samples(dataset).select(list(chosen), ordered=True)
         text = "images whose labels would teach most, the first one most"
         name = save_own_view(dataset, run.key, view, PURPOSE, f"{field}: {PURPOSE}", text)

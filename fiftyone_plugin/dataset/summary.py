@@ -6,38 +6,22 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..images.listing import all_samples, labelled_slices
 from ..runs.folder import RunDirectory
+from .keys import numbered
 from .record import RunFields, RunRecord, finished_fields, list_runs
 from .remembered import Packing, remembered
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset
-    from fiftyone.core.collections import SampleCollection
+    from fiftyone import Dataset, ViewExpression
+    from fiftyone.core.collections import SampleCollection as View
 
-    View: TypeAlias = SampleCollection
-
-__all__ = [
-    "ClassRow",
-    "Histogram",
-    "bar_view",
-    "choose_run",
-    "class_counts",
-    "class_rows",
-    "class_view",
-    "finished_fields",
-    "free_field",
-    "ids_by_name",
-    "ids_of",
-    "list_runs",
-    "score_field",
-    "score_histogram",
-    "setting_rows",
-    "stage_seconds",
-]
+__all__ = ["ClassRow", "Histogram", "bar_view", "choose_run", "class_counts", "class_rows", "class_view"]
+__all__ += ["finished_fields", "free_field", "ids_by_name", "ids_of", "list_runs", "score_field"]
+__all__ += ["score_histogram", "setting_rows", "stage_seconds"]
 
 BINS = 20
 SHORT = 40  # characters of a setting's value
@@ -66,17 +50,11 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of a score.
-
-    Attributes:
-        path: field of the score.
-        edges: n + 1 ascending edges; bar ``i`` counts ``edges[i] <= score < edges[i + 1]``.
-        counts: n counts.
-    """
+    """Counts of the score in the field ``path``: bar ``i`` counts ``edges[i] <= score < edges[i + 1]``."""
 
     path: str
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
+    edges: tuple[float, ...]  # n + 1, ascending
+    counts: tuple[int, ...]  # n
 
 
 FIGURES: Packing[tuple[dict[str, tuple[int, float | None]], int]] = Packing(
@@ -112,7 +90,7 @@ def setting_rows(run: RunRecord) -> list[tuple[str, str]]:
     return [(name, _short(value, name)) for name, value in rows.items() if value is not None]
 
 
-def _short(value: Any, name: str) -> str:
+def _short(value: object, name: str) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if name == "folder" or len(text) <= SHORT else text[: SHORT - 1] + "\u2026"
 
@@ -133,39 +111,28 @@ def _figures(
 
     samples = labelled_slices(dataset, field)
     wanted = [ClassFigures(RunFields(field).classes, score), fo.Count(field)]
-    found, labelled = remembered(
-        dataset, ("classes", field, score), lambda: tuple(samples.aggregate(wanted)), FIGURES
-    )
-    return samples, found, labelled
+    key = ("classes", field, score)
+    return samples, *remembered(dataset, key, lambda: tuple(samples.aggregate(wanted)), FIGURES)
 
 
 def class_rows(dataset: Dataset, field: str, areas: Mapping[str, float] | None = None) -> list[ClassRow]:
     """Return the classes of a mask field, those in most images first; one aggregation, no mask is read.
 
-    Args:
-        dataset: the dataset.
-        field: the mask field.
-        areas: class id -> share of all pixels, as the run recorded it; merged classes add up.
+    ``areas`` are class id -> share of all pixels, as the run recorded it; merged classes add up.
     """
     if not dataset.has_sample_field(RunFields(field).classes):
         return []
     _, figures, labelled = _figures(dataset, field, score_field(dataset, field) or "")
     ids = ids_by_name(dataset.mask_targets.get(field) or {})
-    rows = [
-        ClassRow(
-            name,
-            tuple(ids.get(name, ())),
-            figures.get(name, (0, None))[0],
-            figures.get(name, (0, None))[0] / max(1, labelled),
-            sum(float(areas.get(str(id_), 0)) for id_ in ids.get(name, ())) if areas else None,
-            figures.get(name, (0, None))[1],
-        )
-        for name in {**ids, **figures}
-    ]
+    rows = []
+    for name in {**ids, **figures}:
+        own, (images, quality) = tuple(ids.get(name, ())), figures.get(name, (0, None))
+        area = sum(float(areas.get(str(id_), 0)) for id_ in own) if areas else None
+        rows.append(ClassRow(name, own, images, images / max(1, labelled), area, quality))
     return sorted(rows, key=lambda row: (-row.images, row.ids, row.name))
 
 
-def ids_by_name(targets: Mapping[Any, str]) -> dict[str, list[int]]:
+def ids_by_name(targets: Mapping[int, str] | Mapping[str, str]) -> dict[str, list[int]]:
     """Turn mask targets round: name -> ids, ascending; 0 is no class."""
     names: dict[str, list[int]] = {}
     for id_, name in sorted(ids_of(targets).items()):
@@ -174,10 +141,10 @@ def ids_by_name(targets: Mapping[Any, str]) -> dict[str, list[int]]:
     return names
 
 
-def ids_of(targets: Mapping[Any, Any]) -> dict[int, str]:
+def ids_of(targets: Mapping[int, object] | Mapping[str, object]) -> dict[int, str]:
     """Return id -> name of mask targets, whose keys may be numbers or text; colours are no ids."""
-    keys = {key: str(key) for key in targets}
-    return {int(text): str(targets[key]) for key, text in keys.items() if text.isascii() and text.isdigit()}
+    texts = {str(key): str(name) for key, name in targets.items()}
+    return {int(text): name for text, name in texts.items() if text.isascii() and text.isdigit()}
 
 
 def class_view(dataset: Dataset, field: str, name: str) -> View:
@@ -225,7 +192,7 @@ def bar_view(dataset: Dataset, histogram: Histogram, bar: int) -> View:
     return samples.match(_bar_of(histogram) == bar).sort_by(histogram.path)
 
 
-def _bar_of(histogram: Histogram) -> Any:
+def _bar_of(histogram: Histogram) -> ViewExpression:
     """Return the expression for the number of the bar that counts a value."""
     from fiftyone import ViewField
 
@@ -240,18 +207,14 @@ def stage_seconds(run: RunRecord) -> dict[str, float]:
         record = RunDirectory(Path(run.out)).read_run()
     except UsageError:
         return {}
-    seconds = dict(record.seconds) if record is not None else {}
-    seconds.pop("total", None)
-    return dict(sorted(seconds.items(), key=lambda stage: -stage[1]))
+    stages = [stage for stage in (record.seconds.items() if record else ()) if stage[0] != "total"]
+    return dict(sorted(stages, key=lambda stage: -stage[1]))
 
 
 def free_field(taken: Iterable[str], stem: str) -> str:
     """Return ``stem``, or else the first of ``stem_2``, ``stem_3``, ... that a new run can fill.
 
-    Args:
-        taken: names of the fields that there are, and of those that runs have reserved.
-        stem: name to begin with.
+    ``taken`` are the names of the fields that there are, and of those that runs have reserved.
     """
     names = set(taken)
-    tries = (stem, *(f"{stem}_{number}" for number in range(2, len(names) + 3)))
-    return next(name for name in tries if names.isdisjoint(RunFields(name).all))
+    return next(name for name in numbered(stem) if names.isdisjoint(RunFields(name).all))

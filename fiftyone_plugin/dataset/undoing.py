@@ -56,10 +56,7 @@ def refuse_at_work(dataset: Dataset, record: RunRecord) -> None:
     Raises:
         UsageError: there is one.
     """
-    folders = [folder_of(record)]
-    if "replace" in record.pending:
-        folders.append(replacing_folder(record.pending["replace"]))
-    if any(is_own(dataset, run) and is_at_work(Path(run.out)) for run in folders):
+    if any(is_own(dataset, run) and is_at_work(Path(run.out)) for run in _folders(record)):
         raise UsageError(f"run {record.key!r} is at work: stop it, or wait for it, before it is deleted")
 
 
@@ -78,8 +75,7 @@ def undo_run(dataset: Dataset, key: str) -> Undone:
             delete_views(dataset, key)
             forget_draft(dataset, record)
             kept += _remove_fields(dataset, record)
-            for run in _folders(record):
-                kept.append(remove_files(dataset, run, key))
+            kept += [remove_files(dataset, run, key) for run in _folders(record)]
         dataset.delete_run(key)
     kept = list(filter(None, kept))
     for sentence in kept:
@@ -101,10 +97,8 @@ def _remove_fields(dataset: Dataset, record: RunRecord) -> list[str]:
         names = [name for name in record.fields if dataset.has_sample_field(name)]
         if not names:
             return []
-        return [
-            f"the fields {', '.join(names)} stay: the run's record comes from elsewhere, and {record.out} "
-            f"does not hold that run"
-        ]
+        why = f"the run's record comes from elsewhere, and {record.out} does not hold that run"
+        return [f"the fields {', '.join(names)} stay: {why}"]
     outs = [run.out for run in _folders(record)]
     others = ids_of_others(dataset, record.field, outs, own=is_own(dataset, folder_of(record)))
     detach(dataset, record.field, others, outs)
@@ -125,9 +119,8 @@ def _remove_fields(dataset: Dataset, record: RunRecord) -> list[str]:
             dataset.delete_sample_field(name)
     if record.field in dataset.mask_targets and record.field not in kept:
         forget_classes(dataset, record.field)
-    return (
-        [f"{len(others)} labels in {record.field!r} stay: they were not written by a run"] if others else []
-    )
+    stay = f"{len(others)} labels in {record.field!r} stay: they were not written by a run"
+    return [stay] if others else []
 
 
 def drop_replacement(dataset: Dataset, key: str) -> None:

@@ -12,24 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..images.listing import labelled_slices
+from .keys import numbered
 from .record import RunFields, stored, update_record
 from .summary import class_counts, score_field
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection as View
 
-    from .summary import View
-
-__all__ = [
-    "OwnView",
-    "delete_views",
-    "follow_classes",
-    "list_views",
-    "rare_classes",
-    "rare_view",
-    "save_own_view",
-    "save_views",
-]
+__all__ = ["OwnView", "delete_views", "follow_classes", "list_views", "rare_classes", "rare_view"]
+__all__ += ["save_own_view", "save_views"]
 
 REVIEW, ACCEPT, RARE = "review first", "accept", "rare classes"
 REVIEW_SHARE = 0.2  # of the labelled images; docs/quality.md measures this and the next
@@ -39,17 +31,11 @@ RARE_SHARE = 0.05
 
 @dataclass(frozen=True)
 class OwnView:
-    """A saved view that belongs to a run.
-
-    Attributes:
-        name: its name in the dataset.
-        purpose: what it is for, e.g. ``"review first"``.
-        text: one sentence on what it shows.
-    """
+    """A saved view that belongs to a run."""
 
     name: str
-    purpose: str
-    text: str
+    purpose: str  # e.g. "review first"
+    text: str  # one sentence on what it shows
 
 
 def save_views(dataset: Dataset, run_key: str) -> dict[str, str]:
@@ -67,7 +53,7 @@ def save_views(dataset: Dataset, run_key: str) -> dict[str, str]:
 
 def rare_view(dataset: Dataset, run_key: str) -> str | None:
     """Return the name of a run's view of rare classes, ``None`` if there is none."""
-    return next((view.name for view in list_views(dataset, run_key) if view.purpose == RARE), None)
+    return next((view.name for view in list_views(dataset, run_key, RARE)), None)
 
 
 def follow_classes(dataset: Dataset, run_key: str, name: str) -> None:
@@ -76,15 +62,13 @@ def follow_classes(dataset: Dataset, run_key: str, name: str) -> None:
     It goes if no class is rarer than others any more. Called again after it was cut short, it does the same.
     ``name`` is the one that the view had, see :func:`rare_view`.
     """
-    for old in list_views(dataset, run_key):
-        if old.purpose == RARE:
-            dataset.delete_saved_view(old.name)
+    delete_views(dataset, run_key, RARE)
     for view, text in _rare(dataset, stored(dataset, run_key, "field")).values():
         save_own_view(dataset, run_key, view, RARE, name, text)
 
 
-def list_views(dataset: Dataset, run_key: str) -> list[OwnView]:
-    """Return the saved views that belong to a run, under the names they have now."""
+def list_views(dataset: Dataset, run_key: str, only: str | None = None) -> list[OwnView]:
+    """Return the saved views that belong to a run, or those of one purpose, under the names they have now."""
     start = _mark(run_key)
     own = []
     for info in dataset.list_saved_views(info=True):
@@ -92,12 +76,12 @@ def list_views(dataset: Dataset, run_key: str) -> list[OwnView]:
         if description.startswith(start):
             purpose, _, text = description.removeprefix(start).partition(": ")
             own.append(OwnView(info["name"], purpose, text))
-    return own
+    return [view for view in own if only in (None, view.purpose)]
 
 
-def delete_views(dataset: Dataset, run_key: str) -> None:
-    """Delete the saved views that belong to a run, and no others."""
-    for view in list_views(dataset, run_key):
+def delete_views(dataset: Dataset, run_key: str, only: str | None = None) -> None:
+    """Delete the saved views that belong to a run, or those of one purpose, and no others."""
+    for view in list_views(dataset, run_key, only):
         dataset.delete_saved_view(view.name)
 
 
@@ -112,15 +96,10 @@ def save_own_view(dataset: Dataset, run_key: str, view: View, purpose: str, name
 
 
 def rare_classes(counts: Mapping[str, int], labelled: int) -> list[str]:
-    """Return the names of rare classes, rarest first.
+    """Return the names of rare classes, rarest first, by the number of images that show each.
 
-    Args:
-        counts: name -> number of images that show the class; those of no image do not count.
-        labelled: number of labelled images.
-
-    Returns:
-        classes in at most one image of twenty, else the ones in the fewest; none where all classes are in
-        the same number of images.
+    Rare are classes in at most one image of twenty of the ``labelled`` ones, else those in the fewest; none
+    where all classes are in the same number of images. Classes of no image do not count.
     """
     shown = {name: count for name, count in counts.items() if count}
     if len(set(shown.values())) < 2:
@@ -138,8 +117,7 @@ def _free_name(dataset: Dataset, name: str) -> str:
     from fiftyone.core.utils import to_slug
 
     taken = {to_slug(other) for other in dataset.list_saved_views()}
-    tries = (name, *(f"{name} {number}" for number in range(2, len(taken) + 3)))
-    return next(free for free in tries if to_slug(free) not in taken)
+    return next(free for free in numbered(name, " ") if to_slug(free) not in taken)
 
 
 def _by_quality(dataset: Dataset, field: str) -> dict[str, tuple[View, str]]:

@@ -24,7 +24,7 @@ from ..runs.record import RunDocument
 from ..runs.samples import SampleRow, read_samples
 from .colours import write_classes
 from .comparison import list_comparisons, undo_comparison
-from .journal import at_work, begun, note, pending
+from .journal import at_work, note, pending
 from .ownership import RunFolder, detach, folder_of, ids_of_others, ids_of_run, is_own, remove_files
 from .record import COMPLETE, RunFields, RunRecord, read_record, save_record
 from .views import save_views
@@ -34,14 +34,7 @@ if TYPE_CHECKING:
 
     from ..runs.result import LabelResult
 
-__all__ = [
-    "conclude",
-    "is_finished",
-    "load_result",
-    "renew_views",
-    "rows_by_path",
-    "write_run",
-]
+__all__ = ["conclude", "is_finished", "load_result", "rows_by_path", "write_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,14 +82,9 @@ def write_run(
     rows: Iterable[tuple[str, SampleRow]],
     progress: Progress | None = None,
 ) -> None:
-    """Write the fields, mask targets, record and saved views of a finished run.
+    """Write the fields, mask targets, record and saved views of a finished run, whose ``record`` was claimed.
 
-    Args:
-        dataset: the dataset.
-        record: the run, as it was claimed.
-        result: what it made.
-        rows: sample id and row of every labelled sample; one whose label a person has put there keeps it.
-        progress: where the stage reports to.
+    ``rows`` has id and row of every labelled sample; one whose label a person has put there keeps it.
     """
     progress = progress or NullProgress()
     stored = read_record(dataset, record.key)
@@ -107,7 +95,8 @@ def write_run(
     if others:
         logger.warning("%s", OTHERS.format(len(others), record.field))
     rows = [(sample_id, row) for sample_id, row in rows if sample_id not in others]
-    asked = _asked(stored, replaces=old is not None)
+    begun = (stored.pending if stored is not None else {}).get("label" if old is None else "replace") or {}
+    asked = str(begun.get("asked") or "")
     with at_work() as holder:
         if old is not None:
             step = {**old.pending["replace"], "writing": True, "holder": holder}
@@ -118,7 +107,8 @@ def write_run(
             _clear_others(dataset, old, record, {sample_id for sample_id, _ in rows}, others)
         write_classes(dataset, record.field, result.class_names)
         if old is not None:
-            _forget_comparisons(dataset, record.field)
+            for comparison in list_comparisons(dataset, record.field):
+                undo_comparison(dataset, comparison.key)
         steps: dict[str, Any] = {"views": {"asked": asked, "holder": holder}}
         if old is not None:
             steps["remove"] = {**folder_of(old).to_json(), "asked": asked, "holder": holder}
@@ -136,40 +126,20 @@ def write_run(
         )
         save_record(dataset, complete)
         conclude(dataset, record.key)
-    _make_indexes(dataset, RunFields(record.field))
-
-
-def _make_indexes(dataset: Dataset, fields: RunFields) -> None:
-    """Let the database find images by class and by score without a look at every sample."""
-    for path in (fields.classes, fields.quality):
+    for path in (RunFields(record.field).classes, RunFields(record.field).quality):
         with suppress(Exception):  # of the database's client: without an index, all works more slowly
             dataset.create_index(path)
 
 
-def _asked(stored: RunRecord | None, *, replaces: bool) -> str:
-    step = (stored.pending if stored else {}).get("replace" if replaces else "label") or {}
-    return str(step.get("asked") or "")
-
-
-def conclude(dataset: Dataset, key: str) -> str:
-    """Do what remains once the fields of a run are filled: its saved views, and the files that it replaces.
-
-    Returns:
-        Why files of a replaced run stay; empty if none do.
-    """
-    steps, kept = pending(dataset, key), ""
+def conclude(dataset: Dataset, key: str) -> None:
+    """Do what remains once the fields of a run are filled: save its views, remove the files it replaces."""
+    steps = pending(dataset, key)
     if "views" in steps:
         save_views(dataset, key)
         note(dataset, key, views=None)
     if "remove" in steps:
-        kept = remove_files(dataset, RunFolder.of(steps["remove"]), key)
+        remove_files(dataset, RunFolder.of(steps["remove"]), key)
         note(dataset, key, remove=None)
-    return kept
-
-
-def _forget_comparisons(dataset: Dataset, field: str) -> None:
-    for comparison in list_comparisons(dataset, field):
-        undo_comparison(dataset, comparison.key)
 
 
 def _write_values(
@@ -216,9 +186,3 @@ def _clear_others(
         values = dict.fromkeys(set(ids) - written - (others if name == new.field else set()))
         if values:
             samples.set_values(name, values, key_field="id")
-
-
-def renew_views(dataset: Dataset, key: str) -> dict[str, str]:
-    """Save the views of a finished run anew, as one step that is carried on if it is cut short."""
-    with begun(dataset, key, "views"):
-        return save_views(dataset, key)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import fiftyone.operators as foo
 from fiftyone.operators import ExecutionContext, types
 
-from fiftyone_plugin.dataset.busy import alone
+from fiftyone_plugin.dataset.database import alone
 from fiftyone_plugin.errors import PseudoMaskError, UsageError
 
 from ..base import open_dataset

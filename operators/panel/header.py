@@ -18,7 +18,7 @@ from fiftyone_plugin.dataset.views import list_views
 from fiftyone_plugin.images.palette import COLOUR_BLIND, USUAL
 
 from ..forms.fields import count_of, show_name
-from ..running import read_again
+from ..running import read_again, show_colours
 from ..undo_edit import UndoEdit, describe_edit, in_force
 from . import parts
 from .guard import list_of, text_of
@@ -124,7 +124,7 @@ class HeaderSection(NamingSection):
             text = f"Taken back: {describe_edit(undo_edit(ctx.dataset, run.field))}"
             ctx.dataset.reload()
             read_again(ctx)
-            parts.show_colours(ctx)
+            show_colours(ctx)
             ctx.ops.notify(text, variant="success")
         self.refresh(ctx)
 
@@ -181,7 +181,7 @@ class HeaderSection(NamingSection):
         palette = ctx.params.get("palette")
         if palette in PALETTES:
             colours.use_palette(ctx.dataset, palette)
-            parts.show_colours(ctx)
+            show_colours(ctx)
             self.refresh(ctx)
 
     def take_overlay_away(self, ctx: ExecutionContext) -> None:

@@ -1,13 +1,14 @@
 """Edits of the masks of a finished run: hide, merge and split classes, fold corrections in, propagate them.
 
 Every edit is recorded with the run and can be taken back, the last one first. What each of them does is told
-in docs/editing.md.
+in docs/editing.md. All take a dataset, or any view of it, for classes and edits belong to the whole dataset;
+``field``, the mask field of a finished run; and, where it takes long, where to report ``progress`` to.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .classes import hide_classes, merge_classes, merge_same_names, show_classes
@@ -17,18 +18,8 @@ if TYPE_CHECKING:
     from .opening import undo_edit
     from .split import split_class
 
-__all__ = [
-    "detections_to_masks",
-    "hide_classes",
-    "list_edits",
-    "masks_to_detections",
-    "merge_classes",
-    "merge_same_names",
-    "propagate_corrections",
-    "show_classes",
-    "split_class",
-    "undo_edit",
-]
+__all__ = ["detections_to_masks", "hide_classes", "list_edits", "masks_to_detections", "merge_classes"]
+__all__ += ["merge_same_names", "propagate_corrections", "show_classes", "split_class", "undo_edit"]
 
 _MODULES = {
     "classes": ("hide_classes", "merge_classes", "merge_same_names", "show_classes"),
@@ -40,7 +31,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a function when it is first asked for: the App's forms must not wait for clustering."""
     for module, names in _MODULES.items():
         if name in names:

@@ -14,19 +14,18 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Claim:
-    """Pixels that a detection takes for a class.
-
-    Attributes:
-        class_id: the class.
-        top: row of the first pixel.
-        left: column of the first pixel.
-        mask: (h, w) bool, the pixels of its box; lies within the image.
-    """
+    """Pixels that a detection takes for a class."""
 
     class_id: int
-    top: int
-    left: int
-    mask: np.ndarray
+    top: int  # row of the first pixel of its box
+    left: int  # column of that pixel
+    mask: np.ndarray  # (h, w) bool, the pixels of its box, which lies within the image
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Where its box is in the image."""
+        height, width = self.mask.shape
+        return np.s_[self.top : self.top + height, self.left : self.left + width]
 
 
 def cut_instances(mask: np.ndarray, ids: Sequence[int], min_area: int) -> list[tuple[int, Box, np.ndarray]]:
@@ -108,7 +107,6 @@ def fold_claims(mask: np.ndarray, handed_out: np.ndarray, claims: Sequence[Claim
     new = np.where(handed_out, 0, mask).astype(np.uint8 if top <= 255 else np.uint16)
     for changing in (False, True):
         for claim in claims:
-            height, width = claim.mask.shape
-            box = np.s_[claim.top : claim.top + height, claim.left : claim.left + width]
-            new[box][claim.mask & ((mask[box] != claim.class_id) == changing)] = claim.class_id
+            changes = mask[claim.box] != claim.class_id
+            new[claim.box][claim.mask & (changes == changing)] = claim.class_id
     return new

@@ -15,7 +15,7 @@ from .opening import editing
 from .run import EditableRun, MaskRow, Written
 
 if TYPE_CHECKING:
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["check_known", "hide_classes", "merge_classes", "merge_same_names", "relabel", "show_classes"]
 
@@ -25,14 +25,6 @@ def hide_classes(samples: View, field: str, ids: Iterable[int]) -> Written:
 
     Hidden classes leave the mask targets of ``field``, so that the App does not draw them, and the lists
     ``<field>_classes``. :func:`show_classes` brings them back.
-
-    Args:
-        samples: the dataset, or any view of it: classes belong to the whole dataset.
-        field: mask field of a finished run.
-        ids: classes to hide.
-
-    Returns:
-        The record of the edit and what changed.
 
     Raises:
         UsageError: no finished run fills ``field``, a class is unknown, or none would be left.
@@ -48,15 +40,7 @@ def hide_classes(samples: View, field: str, ids: Iterable[int]) -> Written:
 
 
 def show_classes(samples: View, field: str, ids: Iterable[int] | None = None) -> Written:
-    """Show hidden classes again, under the names that they had.
-
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a finished run.
-        ids: hidden classes to show; ``None`` for all of them.
-
-    Returns:
-        The record of the edit and what changed.
+    """Show hidden classes again, those of some ids or all, under the names that they had.
 
     Raises:
         UsageError: no finished run fills ``field``, or a class is not hidden.
@@ -82,20 +66,11 @@ def merge_classes(
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Written:
-    """Merge classes in the masks: the pixels of all of them take the lowest id.
+    """Merge two or more classes in the masks: the pixels of all of them take the lowest id.
 
-    Giving several ids one name (:func:`.names.rename_classes`) merges them wherever
-    names are used, and leaves the masks alone; this is for whoever reads the masks themselves.
-
-    Args:
-        samples: the dataset, or any view of it: classes belong to the whole dataset.
-        field: mask field of a finished run.
-        ids: two or more classes.
-        name: name of the merged class; ``None`` for that of the lowest id.
-        progress: where the stage reports to.
-
-    Returns:
-        The record of the edit and what changed.
+    The merged class is called ``name``, or as that of the lowest id was. Giving several ids one name
+    (:func:`.names.rename_classes`) merges them wherever names are used, and leaves the masks alone; this is
+    for whoever reads the masks themselves.
 
     Raises:
         UsageError: no finished run fills ``field``, a class is unknown, fewer than two, or not a name.
@@ -116,30 +91,21 @@ def merge_classes(
 def merge_same_names(samples: View, field: str, *, progress: Progress | None = None) -> Written | None:
     """Merge, in the masks, all classes that have the same name; each group takes its lowest id.
 
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a finished run.
-        progress: where the stage reports to.
-
     Returns:
-        The record of the edit and what changed; ``None`` if every class has a name of its own.
+        ``None`` if every class has a name of its own.
 
     Raises:
         UsageError: no finished run fills ``field``.
         PseudoMaskError: a file cannot be written; nothing was changed.
     """
     with editing(samples, field) as run:
-        groups = ids_by_name({str(id_): name for id_, name in run.names.shown.items()}).values()
+        groups = ids_by_name(run.names.shown).values()
         table = {id_: ids[0] for ids in groups for id_ in ids[1:]}
         return _merge(run, table, {}, progress or NullProgress()) if table else None
 
 
 def relabel(mask: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
-    """Give pixels of some ids other ids.
-
-    Args:
-        mask: (H, W) class ids, unsigned.
-        table: id -> new id, no larger than what the dtype holds.
+    """Give pixels of (H, W) unsigned class ids other ids, by a table id -> new id that the dtype holds.
 
     Returns:
         (H, W) of the same dtype; ``mask`` itself where nothing changes.
@@ -154,11 +120,10 @@ def relabel(mask: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
 def _merge(
     run: EditableRun, table: Mapping[int, int], named: Mapping[int, str], progress: Progress
 ) -> Written:
-    names = run.names
-    shown = {id_: named.get(id_, name) for id_, name in names.shown.items() if id_ not in table}
-    settings = {"ids": {str(old): new for old, new in table.items()}}
+    shown = {id_: named.get(id_, name) for id_, name in run.names.shown.items() if id_ not in table}
+    after = ClassNames(shown, run.names.hidden)
     masks = _relabelled(run, table, progress)
-    return run.apply("merge", settings, ClassNames(shown, names.hidden), masks)
+    return run.apply("merge", {"ids": {str(old): new for old, new in table.items()}}, after, masks)
 
 
 def _relabelled(

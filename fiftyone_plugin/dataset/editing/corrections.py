@@ -9,8 +9,8 @@ clearly nearer than anything that speaks for the class it has: a nearest-prototy
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +24,14 @@ from .regions import Features, Sampled, open_features
 from .run import EditableRun, MaskRow, Written
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection as View
+
     from ...clustering.normalize import VectorNormalizer
     from ...features.types import ImageFeatures
-    from ..summary import View
 
 __all__ = ["MARGIN", "Examples", "changed_regions", "propagate_corrections", "reassign"]
+
+Moves = defaultdict[tuple[int, int], list[int]]  # class before and after -> areas of the regions that moved
 
 MARGIN = 0.1
 WHITEN = 64
@@ -39,17 +42,11 @@ MIN_SHARE = 0.001  # of an image, below which a region is no example
 
 @dataclass(frozen=True)
 class Examples:
-    """Regions of which a person has said what they are.
+    """Regions of which a person has said what they are."""
 
-    Attributes:
-        vectors: (E, d) float32, unit length.
-        was: (E,) class before the correction.
-        now: (E,) class after it; the same where it was confirmed.
-    """
-
-    vectors: np.ndarray
-    was: np.ndarray
-    now: np.ndarray
+    vectors: np.ndarray  # (E, d) float32, unit length
+    was: np.ndarray  # (E,) class before the correction
+    now: np.ndarray  # (E,) class after it; the same where it was confirmed
 
 
 # ---------------------------------------------------------------------- arrays
@@ -58,13 +55,10 @@ class Examples:
 def changed_regions(before: np.ndarray, after: np.ndarray) -> tuple[MaskRegions, np.ndarray]:
     """Find the regions of a corrected mask in which one class became another, or stayed.
 
-    Args:
-        before: (H, W) class ids.
-        after: (H, W) class ids.
+    Of two masks of (H, W) class ids, these are the connected regions of equal (before, after), both not 0.
 
     Returns:
-        The connected regions of equal (before, after), both not 0, with the class before; and (R,) the class
-        after.
+        The regions with the class before; and (R,) the class after.
     """
     both = (before > 0) & (after > 0)
     pairs, codes = np.unique(
@@ -135,17 +129,13 @@ def propagate_corrections(
     that it changed, a region with another class than the run gave it is an example of what was wrong, all
     others confirm their class. See :func:`reassign` for the rule. Masks that were corrected by hand stay.
 
-    Args:
-        samples: the dataset, or any view of it: corrections belong to the whole dataset.
-        field: mask field of a finished run.
-        margin: by how much a region must be more similar to a corrected example than to its class, in cosine
-            similarity; larger moves fewer regions.
-        backbone: name or checkpoint of the run's weights, where its checkpoint has moved.
-        progress: where stages report to.
+    ``margin`` is by how much a region must be more similar to a corrected example than to its class, in
+    cosine similarity; larger moves fewer regions. ``backbone`` is the name or a checkpoint of the run's
+    weights, where its checkpoint has moved.
 
     Returns:
-        The record of the edit and what changed. Its summary tells how many ``regions`` and ``pixels`` moved,
-        and ``moves``: how many regions from which class to which.
+        What changed. The summary of the edit tells how many ``regions`` and ``pixels`` moved, and ``moves``:
+        how many regions from which class to which.
 
     Raises:
         UsageError: no finished run fills ``field``, nothing was corrected, or a margin below 0.
@@ -160,10 +150,18 @@ def propagate_corrections(
         rows = run.rows()
         features = open_features(run, rows, backbone)
         learnt = _learn(run, features, corrected, progress)
-        moves = _Moves()
-        masks = _moved(features, set(corrected), learnt, margin, moves, progress)
-        settings = {"margin": margin, "corrected_images": len(corrected)}
-        return run.apply("propagate", settings, run.names, masks, summarize=moves.to_json)
+        moves: Moves = defaultdict(list)
+        return run.apply(
+            "propagate",
+            {"margin": margin, "corrected_images": len(corrected)},
+            run.names,
+            _moved(features, set(corrected), learnt, margin, moves, progress),
+            summarize=lambda: {
+                "regions": sum(map(len, moves.values())),
+                "pixels": sum(map(sum, moves.values())),
+                "moves": [[was, now, len(areas)] for (was, now), areas in sorted(moves.items())],
+            },
+        )
 
 
 def _corrected_rows(run: EditableRun) -> dict[str, str]:
@@ -241,32 +239,15 @@ def _examples(
     return [(vectors[i], int(regions.label[i]), int(now[i])) for i in large]
 
 
-@dataclass
-class _Moves:
-    """Counts of what moved."""
-
-    pixels: int = 0
-    regions: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "regions": sum(self.regions.values()),
-            "pixels": self.pixels,
-            "moves": [[was, now, n] for (was, now), n in sorted(self.regions.items())],
-        }
-
-
 def _moved(
     features: Features,
     corrected: set[str],
     learnt: _Learnt,
     margin: float,
-    moves: _Moves,
+    moves: Moves,
     progress: Progress,
 ) -> Iterator[tuple[MaskRow, np.ndarray]]:
-    leaving: Sequence[int] = np.unique(
-        learnt.examples.was[learnt.examples.was != learnt.examples.now]
-    ).tolist()
+    leaving = np.unique(learnt.examples.was[learnt.examples.was != learnt.examples.now]).tolist()
     for row, image, mask, regions in features.regions("propagate", leaving, progress, but=corrected):
         vectors = learnt.normalizer.transform(features.describe(image, regions))
         means = learnt.means_of_others(regions)
@@ -274,7 +255,7 @@ def _moved(
         moved = new != regions.label
         if not moved.any():
             continue
-        moves.pixels += int(regions.area[moved].sum())
-        for was, now in zip(regions.label[moved].tolist(), new[moved].tolist(), strict=True):
-            moves.regions[was, now] += 1
+        columns = (each[moved].tolist() for each in (regions.label, new, regions.area))
+        for was, now, area in zip(*columns, strict=True):
+            moves[was, now].append(area)
         yield row, regions.paint(new, mask)

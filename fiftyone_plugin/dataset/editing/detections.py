@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,15 +21,14 @@ from ...masks.regions import find_regions
 from ..journal import begun
 from ..record import RunFields, check_field_name, update_record
 from ..summary import ids_by_name
-from .claims import Claim, cut_instances, fold_claims, place_instance
+from .claims import Box, Claim, cut_instances, fold_claims, place_instance
 from .history import ClassNames
 from .opening import editing
 from .run import EditableRun, MaskRow, Written
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset
-
-    from ..summary import View
+    import fiftyone as fo
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["ConvertResult", "detections_to_masks", "masks_to_detections"]
 
@@ -39,19 +38,12 @@ MIN_AREA = 64  # pixels: smaller regions are hard to hit with a mouse
 
 @dataclass(frozen=True)
 class ConvertResult:
-    """What :func:`masks_to_detections` wrote.
-
-    Attributes:
-        field: the field of detections.
-        samples: number of samples with detections.
-        detections: number of detections.
-        unread: ids of samples whose mask could not be read.
-    """
+    """What :func:`masks_to_detections` wrote: to which field, of how many samples, how many detections."""
 
     field: str
     samples: int
     detections: int
-    unread: tuple[str, ...]
+    unread: tuple[str, ...]  # ids of samples whose mask could not be read
 
 
 def masks_to_detections(
@@ -76,9 +68,6 @@ def masks_to_detections(
         overwrite: replace the field if it exists, with all that was edited in it.
         progress: where the stage reports to.
 
-    Returns:
-        What was written.
-
     Raises:
         UsageError: no finished run fills ``field``, ``into`` exists or cannot be a name, or no sample has a
             mask of the run.
@@ -101,7 +90,8 @@ def masks_to_detections(
             if dataset.has_sample_field(into):
                 dataset.delete_sample_field(into)
             names = {str(id_): name for id_, name in run.names.shown.items()}
-            _remember(run, into, {"min_area": min_area, "names": names})
+            known = {**run.record.detections, into: {"min_area": min_area, "names": names}}
+            update_record(dataset, run.key, detections=known)  # what is needed to put them back
             dataset.add_sample_field(into, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
             return _hand_out(run, into, rows, set(wanted), min_area, progress)
 
@@ -130,7 +120,7 @@ def _hand_out(
     return ConvertResult(into, written, total, tuple(unread))
 
 
-def _check_free(dataset: Dataset, into: str, overwrite: bool) -> None:
+def _check_free(dataset: fo.Dataset, into: str, overwrite: bool) -> None:
     if not dataset.has_sample_field(into):
         return
     if not overwrite:
@@ -141,7 +131,9 @@ def _check_free(dataset: Dataset, into: str, overwrite: bool) -> None:
         raise UsageError(f"field {into!r} holds no detections: choose another name")
 
 
-def _to_label(run: EditableRun, row: MaskRow, instances: list[Any], names: Mapping[int, str]) -> Any:
+def _to_label(
+    run: EditableRun, row: MaskRow, instances: list[tuple[int, Box, np.ndarray]], names: Mapping[int, str]
+) -> fo.Detections:
     import fiftyone as fo
 
     detections = [
@@ -156,11 +148,6 @@ def _source(run: EditableRun, row: MaskRow) -> str:
     return PurePath(row.path).relative_to(run.out).as_posix()
 
 
-def _remember(run: EditableRun, into: str, settings: dict[str, Any]) -> None:
-    """Keep in the run's record what is needed to put detections back."""
-    update_record(run.dataset, run.key, detections={**run.record.detections, into: settings})
-
-
 def detections_to_masks(
     samples: View, field: str, into: str | None = None, *, progress: Progress | None = None
 ) -> Written:
@@ -170,15 +157,11 @@ def detections_to_masks(
     detection that was deleted or made smaller become 0. One that was made larger, moved or drawn covers what
     was there before. Untouched detections change nothing, not one pixel.
 
-    Args:
-        samples: the dataset, or a view of the samples to put back.
-        field: mask field of a finished run.
-        into: field of the detections; ``None`` for ``<field>_detections``.
-        progress: where the stage reports to.
+    ``samples`` are those to put back, and the detections in the field ``into``, or in ``<field>_detections``.
 
     Returns:
-        The record of the edit and what changed. Its summary tells ``skipped``: sample id -> why its mask was
-        left alone, e.g. because it was edited in another way since.
+        What changed. The summary of the edit tells ``skipped``: sample id -> why its mask was left alone,
+        e.g. because it was edited in another way since.
 
     Raises:
         UsageError: no finished run fills ``field``, or ``into`` was not made by :func:`masks_to_detections`.
@@ -191,16 +174,17 @@ def detections_to_masks(
             raise UsageError(
                 f"{into!r} was not made from the masks of {field!r}: use masks_to_detections first"
             )
-        handed_out = _HandedOut(
-            int(settings["min_area"]), {int(id_): name for id_, name in settings["names"].items()}
-        )
+        names = {int(id_): name for id_, name in settings["names"].items()}
+        handed_out = _HandedOut(int(settings["min_area"]), names)
         view = all_samples(samples).exists(into)
         labels = {_clean(label) for label in view.distinct(f"{into}.detections.label") if label}
         before = run.names
-        after = _with_new(before, labels - {"", *handed_out.names.values()})
+        # labels that are no names yet get ids of their own
+        new = sorted(labels - {"", *names.values(), *before.all.values()})
+        after = ClassNames({**before.shown, **dict(enumerate(new, before.next_id()))}, before.hidden)
         rows = run.rows(sample_ids=view.values("id"))
         skipped: dict[str, str] = {}
-        ids = {**ids_by_name(handed_out.names), **ids_by_name(after.all)}
+        ids = {**ids_by_name(names), **ids_by_name(after.all)}
         masks = _folded(run, rows, into, handed_out, ids, skipped, progress or NullProgress())
         return run.apply(
             "detections",
@@ -209,7 +193,7 @@ def detections_to_masks(
             masks,
             summarize=lambda: {
                 "skipped": dict(skipped),
-                "new_classes": [name for id_, name in after.shown.items() if id_ not in before.shown],
+                "new_classes": new,
             },
         )
 
@@ -225,13 +209,6 @@ class _HandedOut:
         """Return the (H, W) bool pixels that were handed out."""
         regions = find_regions(mask, list(self.names))
         return np.concatenate([[False], regions.area >= self.min_area])[regions.map]
-
-
-def _with_new(names: ClassNames, labels: set[str]) -> ClassNames:
-    """Give labels that are no names yet ids of their own."""
-    first = names.next_id()
-    new = sorted(labels - set(names.all.values()))
-    return ClassNames({**names.shown, **{first + i: name for i, name in enumerate(new)}}, names.hidden)
 
 
 def _clean(label: str | None) -> str:
@@ -272,7 +249,10 @@ def _folded(
 
 
 def _claims(
-    detections: Sequence[Any], shape: tuple[int, ...], handed_out: _HandedOut, ids: Mapping[str, list[int]]
+    detections: Sequence[fo.Detection],
+    shape: tuple[int, ...],
+    handed_out: _HandedOut,
+    ids: Mapping[str, list[int]],
 ) -> list[Claim]:
     claims = []
     for detection in detections:

@@ -36,9 +36,7 @@ class FieldWriter:
     """
 
     def __init__(self, dataset: Dataset, field: str, mask_name: Callable[[str | None], str | None]) -> None:
-        self._dataset = dataset
-        self._fields = RunFields(field)
-        self._mask_name = mask_name
+        self._dataset, self._fields, self._mask_name = dataset, RunFields(field), mask_name
 
     def update(
         self, old: ClassNames, new: ClassNames, changed: Mapping[str, MaskContent], *, reread: bool = False
@@ -60,31 +58,34 @@ class FieldWriter:
         drawn = with_stored_mask(samples, field)
         for ids in batched(samples.exists(field).values("id"), BATCH):
             found = dict(zip(present, samples.select(ids).values(present), strict=True))
-            update = _FieldUpdate()
+            paths: dict[str, str] = {}
+            lists: dict[str, list[str]] = {}
+            shares: dict[str, float] = {}
             for i, id_ in enumerate(found["id"]):
                 path, listed, coverage = (found[c][i] if c in found else None for c in columns[1:])
                 content = changed.get(self._mask_name(path) or "")
+                if content is not None and content.path is not None and content.path != path:
+                    paths[id_] = content.path
                 if id_ in drawn:  # it shows the mask in the database; the file beside it has to be there
-                    update.set_path(id_, path, content.path if content is not None else None)
                     content, path = None, None
-                stale = reread or id_ in drawn
                 ambiguous = any(len(followers.get(name, ())) > 1 for name in listed or [])
-                if content is None and not stale and not ambiguous:
-                    update.set_list(id_, listed, _follow(listed or [], followers))
-                    continue
-                try:
-                    content = self._completed(content, id_, path)
-                except ImageReadError:  # one bad file must not end the edit
-                    unread.append(id_)
-                    if content is None:
+                if content is None and not reread and id_ not in drawn and not ambiguous:
+                    names = _follow(listed or [], followers)
+                else:
+                    try:
+                        content = self._completed(content, id_, path)
+                    except ImageReadError:  # one bad file must not end the edit
+                        unread.append(id_)
                         continue
-                    update.set_path(id_, path, content.path)
-                    continue
-                update.set_path(id_, path, content.path)
-                update.set_list(id_, listed, content.names(new.shown))
-                if id_ in update.paths and coverage != content.coverage:
-                    update.coverage[id_] = content.coverage
-            total += self._flush(update)
+                    names = content.names(new.shown)
+                    if id_ in paths and coverage != content.coverage:
+                        shares[id_] = content.coverage
+                if names != (listed or []):
+                    lists[id_] = names
+            for name, values in ((fields.path, paths), (fields.classes, lists), (fields.coverage, shares)):
+                if values and self._dataset.has_sample_field(name.split(".")[0]):
+                    samples.set_values(name, values, key_field="id")
+            total += len({*paths, *lists, *shares})
         return total, unread
 
     def outside(self) -> tuple[str, ...]:
@@ -103,31 +104,14 @@ class FieldWriter:
         stored = None if path else self._dataset[sample_id][self._fields.mask].mask
         return MaskContent.of(read_mask_file(path, stored), path)
 
-    def _flush(self, update: _FieldUpdate) -> int:
-        parts = {
-            self._fields.path: update.paths,
-            self._fields.classes: update.lists,
-            self._fields.coverage: update.coverage,
-        }
-        for path, values in parts.items():
-            if values and self._dataset.has_sample_field(path.split(".")[0]):
-                all_samples(self._dataset).set_values(path, values, key_field="id")
-        return len({*update.paths, *update.lists, *update.coverage})
-
 
 @dataclass(frozen=True)
 class MaskContent:
-    """What a sample shows.
+    """What a sample shows."""
 
-    Attributes:
-        path: of the mask file; ``None`` for a mask in the database.
-        coverage: share of pixels that are not 0, in [0, 1].
-        ids: ids present but 0, ascending; ``None`` where the mask has not been read.
-    """
-
-    path: str | None
-    coverage: float = 0.0
-    ids: tuple[int, ...] | None = None
+    path: str | None  # of the mask file; None for a mask in the database
+    coverage: float = 0.0  # share of pixels that are not 0, in [0, 1]
+    ids: tuple[int, ...] | None = None  # present but 0, ascending; None where the mask has not been read
 
     @classmethod
     def of(cls, mask: np.ndarray, path: str | None) -> MaskContent:
@@ -161,23 +145,6 @@ class AreaChange:
         for id_, pixels in self.pixels.items():
             new[id_] = max(0.0, new.get(id_, 0.0) + pixels / max(1, total))
         return {str(id_): round(new[id_], DECIMALS) for id_ in sorted(new) if id_ and new[id_] > 0}
-
-
-class _FieldUpdate:
-    """Values to write for one batch of samples, by sample id."""
-
-    def __init__(self) -> None:
-        self.paths: dict[str, str] = {}
-        self.lists: dict[str, list[str]] = {}
-        self.coverage: dict[str, float] = {}
-
-    def set_list(self, id_: str, old: list[str] | None, new: list[str]) -> None:
-        if new != (old or []):
-            self.lists[id_] = new
-
-    def set_path(self, id_: str, old: str | None, new: str | None) -> None:
-        if new is not None and new != old:
-            self.paths[id_] = new
 
 
 def _followers(old: Mapping[int, str], new: Mapping[int, str]) -> dict[str, set[str | None]]:

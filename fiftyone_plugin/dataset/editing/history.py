@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import UsageError
 from ..keys import run_key
@@ -13,38 +13,22 @@ from ..summary import ids_of
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection as View
 
-    from ..summary import View
+__all__ = ["DONE", "LONGEST", "UNDOING", "UNDONE", "WRITING", "ClassNames", "Edit", "checked_name"]
+__all__ += ["list_edits", "pack", "run_names", "unpack"]
 
-__all__ = [
-    "DONE",
-    "LONGEST",
-    "UNDOING",
-    "UNDONE",
-    "WRITING",
-    "ClassNames",
-    "Edit",
-    "checked_name",
-    "list_edits",
-    "pack",
-    "run_names",
-    "unpack",
-]
-
+K = TypeVar("K")
+V = TypeVar("V")
 WRITING, DONE, UNDOING, UNDONE = "writing", "done", "undoing", "undone"
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Names of the classes of a mask field.
+    """Names of the classes of a mask field, each class id >= 1 -> name."""
 
-    Attributes:
-        shown: class id >= 1 -> name, of the classes in the mask targets.
-        hidden: class id >= 1 -> name, of the classes that are in the masks but not shown.
-    """
-
-    shown: dict[int, str]
-    hidden: dict[int, str] = field(default_factory=dict)
+    shown: dict[int, str]  # those in the mask targets
+    hidden: dict[int, str] = field(default_factory=dict)  # those in the masks that are not shown
 
     @property
     def all(self) -> dict[int, str]:
@@ -94,7 +78,7 @@ class Edit:
     after: ClassNames
     areas: dict[str, float] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return what :meth:`from_json` takes."""
         return {**vars(self), "before": self.before.to_json(), "after": self.after.to_json()}
 
@@ -109,29 +93,24 @@ class Edit:
 def list_edits(samples: View, field: str) -> list[Edit]:
     """Return all edits of the run that fills ``field``, oldest first, with those that were taken back.
 
-    The record may come from anybody: what is no edit is left out.
-
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a run; without a run there are no edits.
+    The record may come from anybody: what is no edit is left out. Without a run there are no edits.
     """
     dataset, key = samples._dataset, run_key(field)
     documents = stored(dataset, key, "edits") if dataset.has_run(key) else None
     return unpack(documents if isinstance(documents, list) else [])
 
 
-def pack(edits: Sequence[Edit]) -> list[dict[str, Any]]:
+def pack(edits: Sequence[Edit]) -> list[dict[str, object]]:
     """Return the edits of a run as its record holds them: each as what differs from the one before it.
 
     Names and areas of a thousand classes in every edit would fill a document of the database, of 16 MB, with
     some two hundred edits, and make each slower than the last.
     """
-    documents: list[dict[str, Any]] = []
+    documents: list[dict[str, object]] = []
     known = _State()
     for edit in edits:
-        before = _State(edit.before.shown, edit.before.hidden, edit.areas)
-        after = _State(edit.after.shown, edit.after.hidden, edit.areas)
-        document = {name: value for name, value in vars(edit).items() if name in SCALARS}
+        before, after = (_State.of(names, edit.areas) for names in (edit.before, edit.after))
+        document = {name: getattr(edit, name) for name in SCALARS}
         document |= {"before": known.differences(before), "after": before.differences(after)}
         documents.append({**document, "packed": True})
         known = after
@@ -146,22 +125,22 @@ def unpack(documents: Sequence[Any]) -> list[Edit]:
     edits: list[Edit] = []
     known = _State()
     for document in documents:
+        packed = not isinstance(document, Mapping) or document.get("packed")
         try:
-            if document.get("packed"):
+            if packed:
                 before = known.changed(plain(document["before"]))
-                known = before.changed(plain(document["after"]))
+                after = before.changed(plain(document["after"]))
                 values = {name: plain(document[name]) for name in SCALARS}
-                names = {"before": before.names, "after": known.names, "areas": before.areas}
-                edit = _sound(Edit(**{**values, **names}))
+                edit = Edit(**values, before=before.names, after=after.names, areas=before.areas)
             else:
-                edit = _sound(Edit.from_json(document))
+                edit = Edit.from_json(document)
+            _check(edit)
         except (AttributeError, KeyError, TypeError, ValueError):
-            edit = None
-        if edit is None and getattr(document, "get", lambda _: True)("packed"):
-            break
-        if edit is not None:
-            edits.append(edit)
-            known = _State(edit.after.shown, edit.after.hidden, edit.areas)
+            if packed:
+                break
+            continue
+        edits.append(edit)
+        known = _State.of(edit.after, edit.areas)
     return edits
 
 
@@ -176,55 +155,46 @@ class _State:
     hidden: dict[int, str] = field(default_factory=dict)
     areas: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, names: ClassNames, areas: dict[str, float]) -> _State:
+        return cls(names.shown, names.hidden, areas)
+
     @property
     def names(self) -> ClassNames:
         return ClassNames(self.shown, self.hidden)
 
-    def differences(self, new: _State) -> dict[str, Any]:
+    def differences(self, new: _State) -> dict[str, object]:
         """Return what :meth:`changed` takes; a part that is the same is not in it."""
         parts = ((name, getattr(self, name), value) for name, value in vars(new).items())
         return {name: _difference(old, value) for name, old, value in parts if old != value}
 
     def changed(self, differences: Mapping[str, Any]) -> _State:
         """Return the state after the differences."""
-        return replace(
-            self,
-            **{name: _applied(getattr(self, name), each, TYPES[name]) for name, each in differences.items()},
-        )
+        parts = {name: _applied(getattr(self, name), each, name) for name, each in differences.items()}
+        return replace(self, **parts)
 
 
-TYPES: dict[str, tuple[Callable[[str], Any], Callable[[Any], Any]]] = {
-    "shown": (int, str), "hidden": (int, str), "areas": (str, float),
-}  # fmt: skip
-"""Types of the keys and values of each part of a state."""
-
-
-def _difference(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> dict[str, Any]:
+def _difference(old: Mapping[K, V], new: Mapping[K, V]) -> dict[str, object]:
     changed = {str(key): value for key, value in new.items() if key not in old or old[key] != value}
     return {"changed": changed, "gone": [str(key) for key in old if key not in new]}
 
 
-def _applied(
-    old: Mapping[Any, Any],
-    difference: Mapping[str, Any],
-    types: tuple[Callable[[str], Any], Callable[[Any], Any]],
-) -> dict[Any, Any]:
-    key, value = types
+def _applied(old: Mapping[K, V], difference: Mapping[str, Any], part: str) -> dict[Any, Any]:
+    key, value = (str, float) if part == "areas" else (int, str)
     gone = {key(text) for text in difference["gone"]}
     changed = {key(text): value(each) for text, each in difference["changed"].items()}
     return {k: v for k, v in old.items() if k not in gone} | changed
 
 
-def _sound(edit: Edit) -> Edit | None:
-    is_number = type(edit.number) is int and edit.number > 0
+def _check(edit: Edit) -> None:
     maps = (edit.settings, edit.summary, edit.areas)
-    return edit if is_number and all(isinstance(value, dict) for value in maps) else None
+    if type(edit.number) is not int or edit.number < 1 or not all(isinstance(each, dict) for each in maps):
+        raise ValueError("this is no edit")
 
 
 def run_names(dataset: Dataset, field: str) -> ClassNames:
     """Return the names of the classes of a mask field, shown and hidden."""
-    targets = dataset.mask_targets.get(field) or {}
-    shown = {id_: name for id_, name in ids_of(targets).items() if id_}
+    shown = {id_: name for id_, name in ids_of(dataset.mask_targets.get(field) or {}).items() if id_}
     done = [edit for edit in list_edits(dataset, field) if edit.status == DONE]
     hidden = done[-1].after.hidden if done else {}
     return ClassNames(dict(sorted(shown.items())), {id_: n for id_, n in hidden.items() if id_ not in shown})

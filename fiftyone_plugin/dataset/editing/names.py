@@ -13,25 +13,18 @@ from .run import EditableRun
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["RenameResult", "class_names", "rename_classes", "restore_names"]
 
 
 @dataclass(frozen=True)
 class RenameResult:
-    """What an edit of names did.
+    """What an edit of names did."""
 
-    Attributes:
-        names: class id -> name, of all classes that are shown, after the edit.
-        samples: number of samples whose list of classes changed.
-        unread: ids of samples whose mask could not be read; their lists are as they were.
-    """
-
-    names: dict[int, str]
-    samples: int
-    unread: tuple[str, ...] = ()
+    names: dict[int, str]  # by class id, of all classes that are shown, after the edit
+    samples: int  # whose list of classes changed
+    unread: tuple[str, ...] = ()  # ids of samples whose mask could not be read; their lists are as they were
 
 
 def class_names(dataset: Dataset, field: str) -> dict[int, str]:
@@ -44,15 +37,8 @@ def rename_classes(samples: View, field: str, names: Mapping[int, str]) -> Renam
 
     The masks stay as they are, ids included. The mask targets of ``field`` and the lists ``<field>_classes``
     follow, and the edit is recorded with the run: :func:`restore_names` gives back all original names,
-    :func:`fiftyone_plugin.dataset.editing.undo_edit` takes back the last edit.
-
-    Args:
-        samples: the dataset, or any view of it: names belong to the whole dataset.
-        field: mask field of a finished run.
-        names: class id -> new name; other classes keep theirs.
-
-    Returns:
-        All names after the edit, and what changed.
+    :func:`fiftyone_plugin.dataset.editing.undo_edit` takes back the last edit. ``names`` are class id -> new
+    name; other classes keep theirs.
 
     Raises:
         UsageError: no finished run fills ``field``, an id is unknown, or a name is empty or too long.
@@ -64,13 +50,6 @@ def rename_classes(samples: View, field: str, names: Mapping[int, str]) -> Renam
 
 def restore_names(samples: View, field: str) -> RenameResult:
     """Give all classes the names that the run wrote; classes that edits have made since keep theirs.
-
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a finished run.
-
-    Returns:
-        All names after the edit, and what changed.
 
     Raises:
         UsageError: no finished run fills ``field``.

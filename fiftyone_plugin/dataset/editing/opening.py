@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...common.locks import Busy, FileLock
+from ...common.locks import Busy, hold
 from ...errors import PseudoMaskError, UsageError
 from ...runs.cleaning import EDITS
 from ..database import database_errors, refresh
@@ -21,8 +21,7 @@ from .run import EditableRun
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["editing", "undo_edit"]
 
@@ -52,19 +51,16 @@ def _locked(folder: Path, field: str) -> Iterator[None]:
     """Keep other processes from editing a field; the lock's file stays, for others may wait for it."""
     if not folder.parent.is_dir():
         raise PseudoMaskError(f"cannot write to {folder}: no such folder; edits need the folder of the run")
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire()
-    except Busy as error:
-        raise PseudoMaskError(f"another edit of {field!r} is being written; wait for it") from error
-    except OSError as error:
-        raise PseudoMaskError(
-            f"cannot write to {folder}: {error.strerror or error}; edits need the folder of the run"
-        ) from error
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(folder / "lock"))
+        except Busy as error:
+            raise PseudoMaskError(f"another edit of {field!r} is being written; wait for it") from error
+        except OSError as error:
+            raise PseudoMaskError(
+                f"cannot write to {folder}: {error.strerror or error}; edits need the folder of the run"
+            ) from error
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -72,10 +68,6 @@ def editing(samples: View, field: str) -> Iterator[EditableRun]:
     """Open the finished run that fills ``field`` and keep other processes from editing it meanwhile.
 
     What a crash has left of an earlier edit is taken back first.
-
-    Args:
-        samples: the dataset, or any view of it: edits belong to the whole dataset.
-        field: mask field of the run.
 
     Raises:
         UsageError: no finished run fills the field, or its masks belong to another dataset.
@@ -95,18 +87,11 @@ def editing(samples: View, field: str) -> Iterator[EditableRun]:
 
 
 def undo_edit(samples: View, field: str, number: int | None = None) -> Edit:
-    """Take the last edit of a run back: samples show the masks before it again, byte for byte.
+    """Take the last edit of a run back, and return it: samples show the masks before it again, byte for byte.
 
     Mask targets, lists of classes and coverage follow. Calling it again takes back the edit before; where
-    a call was cut short by a crash, the next one completes it and takes nothing else back.
-
-    Args:
-        samples: the dataset, or any view of it.
-        field: mask field of a finished run.
-        number: of the edit that has to be the last one; ``None`` for whichever is.
-
-    Returns:
-        The record of what was taken back.
+    a call was cut short by a crash, the next one completes it and takes nothing else back. With a ``number``,
+    the last edit has to be that one.
 
     Raises:
         UsageError: no finished run fills ``field``, no edit is left, or the last one has another number.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -46,11 +45,7 @@ def patch_shares(regions: np.ndarray, n: int, grid: tuple[int, int]) -> np.ndarr
 
 
 def pool_tokens(tokens: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Average tokens over regions.
-
-    Args:
-        tokens: (P, D) float, one a patch.
-        shares: (R, P) weight of every patch in every region, as :func:`patch_shares` gives it.
+    """Average (P, D) float tokens, one a patch, over regions, by (R, P) shares from :func:`patch_shares`.
 
     Returns:
         (R, D) float32 of unit length.
@@ -63,13 +58,9 @@ def pool_tokens(tokens: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 class Features:
-    """Regions of the masks of a run, and what they look like to its backbone.
+    """Regions of the masks ``rows`` of a run, and what they look like to its backbone.
 
-    Args:
-        run: the run.
-        source: features of the images of ``rows``.
-        rows: the masks.
-        keys: image path -> key in the source.
+    ``source`` has the features of their images, ``keys`` tells the key in it of an image's path.
     """
 
     def __init__(
@@ -109,14 +100,10 @@ class Features:
 
 
 def open_features(run: EditableRun, rows: Sequence[MaskRow], backbone: str | None = None) -> Features:
-    """Return the features of images by the backbone, input size and patch layers of a run.
+    """Return the features of the images of ``rows`` by the backbone, input size and patch layers of a run.
 
     What the feature cache still holds from the run, if it was told to use one, is not computed again.
-
-    Args:
-        run: the run.
-        rows: masks whose images are wanted.
-        backbone: name or checkpoint of the same weights, where the run's own checkpoint has moved.
+    ``backbone`` is a name or checkpoint of the same weights, where the run's own checkpoint has moved.
 
     Raises:
         UsageError: the model of the run is gone, or the backbone has other weights.
@@ -124,22 +111,17 @@ def open_features(run: EditableRun, rows: Sequence[MaskRow], backbone: str | Non
     """
     from ...images.listing import list_images
     from ...runs.config import LabelConfig
+    from ...runs.folder import RunDirectory
     from ...runs.model import FittedModel
     from ...runs.session import Session
 
-    model = FittedModel.load(Path(run.out) / "model")
-    session = Session.open(LabelConfig(backbone=backbone, cache=_uses_cache(Path(run.out))), model)
+    model = FittedModel.load(run.out / "model")
+    record = RunDirectory(run.out).read_run()
+    cache = record is not None and bool(record.resources.get("cache"))
+    session = Session.open(LabelConfig(backbone=backbone, cache=cache), model)
     layers = [layer for layer in model.method.inputs if layer not in NOT_PATCHES] or ["out"]
     items = list_images(sorted({row.image for row in rows}))
     return Features(run, session.source(items, layers), rows, {item.path: item.key for item in items})
-
-
-def _uses_cache(out: Path) -> bool:
-    """Tell whether a run kept its features on disk."""
-    from ...runs.folder import RunDirectory
-
-    record = RunDirectory(out).read_run()
-    return record is not None and bool(record.resources.get("cache"))
 
 
 class Sampled(Generic[T]):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,19 +44,12 @@ NAMES_ALONE = ("rename", "hide")  # kinds of edits that change no mask
 
 @dataclass(frozen=True)
 class MaskRow:
-    """One mask file of a run, as it is now.
+    """One mask file of a run, as it is now."""
 
-    Attributes:
-        name: path of the mask below a folder of masks, the same through all edits.
-        path: path of the file that the samples show now.
-        image: path of the image.
-        sample_ids: the samples that show it; usually one.
-    """
-
-    name: str
-    path: str
-    image: str
-    sample_ids: tuple[str, ...]
+    name: str  # path of the mask below a folder of masks, the same through all edits
+    path: str  # of the file that the samples show now
+    image: str  # path of the image
+    sample_ids: tuple[str, ...]  # that show it; usually one
 
 
 @dataclass(frozen=True)
@@ -83,21 +76,14 @@ class Written:
 class EditableRun:
     """The masks of one field of a dataset, and their edits.
 
-    Args:
-        dataset: the dataset.
-        field: mask field of a finished run.
-        out: the run's folder.
-
     Attributes:
+        out: the run's folder.
         edits: all edits, oldest first.
         carried_on: edits whose undoing was cut short, and completed when the run was opened.
     """
 
     def __init__(self, dataset: Dataset, field: str, out: Path) -> None:
-        self.dataset = dataset
-        self.field = field
-        self.out = out
-        self.key = run_key(field)
+        self.dataset, self.field, self.out, self.key = dataset, field, out, run_key(field)
         self.edits = list_edits(dataset, field)
         self._fields = FieldWriter(dataset, field, self.mask_name)
         self._unread: list[str] = []
@@ -129,30 +115,25 @@ class EditableRun:
     ) -> list[MaskRow]:
         """List the mask files that can be edited, by name; those outside the run's folder are left out.
 
-        Args:
-            ids: only those that may show one of these classes, by the lists beside the masks.
-            sample_ids: only those of these samples.
-            drawn: with the files of samples that show a mask in the database instead.
+        With ``ids``, only those that may show one of these classes, by the lists beside the masks; with
+        ``sample_ids``, only those of these samples. With ``drawn``, the files of samples that show a mask in
+        the database are not left out.
         """
-        field = self.field
-        samples = all_samples(self.dataset).exists(field)
+        fields = RunFields(self.field)
+        samples = all_samples(self.dataset).exists(self.field)
         if sample_ids is not None:
             samples = samples.select(list(sample_ids))
-        left_out = set() if drawn else with_stored_mask(samples, field)
+        left_out = set() if drawn else with_stored_mask(samples, self.field)
         wanted = self._names_to_look_for(ids)
-        columns = ["id", "filepath", RunFields(field).path, RunFields(field).classes]
         files: dict[str, list[tuple[str, str, str]]] = {}
+        columns = ["id", "filepath", fields.path, fields.classes]
         for id_, image, path, listed in zip(*samples.values(columns), strict=True):
             name = self.mask_name(path)
-            if (
-                name is None
-                or id_ in left_out
-                or (wanted is not None and listed is not None and wanted.isdisjoint(listed))
-            ):
-                continue
-            files.setdefault(name, []).append((id_, image, path))
+            may_show = wanted is None or listed is None or not wanted.isdisjoint(listed)
+            if name is not None and id_ not in left_out and may_show:
+                files.setdefault(name, []).append((path, image, id_))
         return [
-            MaskRow(name, found[0][2], found[0][1], tuple(id_ for id_, _, _ in found))
+            MaskRow(name, *found[0][:2], tuple(id_ for *_, id_ in found))
             for name, found in sorted(files.items())
         ]
 
@@ -198,30 +179,24 @@ class EditableRun:
     def apply(
         self,
         kind: str,
-        settings: dict[str, Any],
+        settings: Mapping[str, object],
         after: ClassNames,
         masks: Iterable[tuple[MaskRow, np.ndarray]] = (),
         *,
-        summarize: Callable[[], dict[str, Any]] = dict,
+        summarize: Callable[[], dict[str, object]] = dict,
     ) -> Written:
         """Write one edit: record, masks, fields, names, in this order; an error on the way takes it back.
 
-        Args:
-            kind: what is done, see :class:`~.history.Edit`.
-            settings: what was asked for, JSON-serialisable.
-            after: the names after it.
-            masks: the masks that change, each with its new (H, W) class ids; may be a generator.
-            summarize: returns what the record says of the result, called when the masks are written.
-
-        Returns:
-            The record and what changed.
+        For ``kind``, ``settings`` and ``after`` see :class:`~.history.Edit`. ``masks`` are those that change,
+        each with its new (H, W) class ids; may be a generator. ``summarize`` returns what the record says of
+        the result, called when the masks are written.
 
         Raises:
             PseudoMaskError: a file cannot be written.
         """
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         areas = self.record.areas
-        edit = Edit(self._free_number(), kind, now, WRITING, settings, {}, self.names, after, areas)
+        edit = Edit(self._free_number(), kind, now, WRITING, dict(settings), {}, self.names, after, areas)
         self._save([*self.edits, edit])
         try:
             self._write_record(edit)
@@ -245,7 +220,7 @@ class EditableRun:
         self,
         edit: Edit,
         masks: Iterable[tuple[MaskRow, np.ndarray]],
-        summarize: Callable[[], dict[str, Any]],
+        summarize: Callable[[], dict[str, object]],
     ) -> Written:
         folder = self._folder(edit)
         changed: dict[str, MaskContent] = {}
@@ -266,10 +241,7 @@ class EditableRun:
         return Written(self.field, edit, len(changed), samples, tuple(unread), outside)
 
     def undo_last(self) -> Edit:
-        """Take the last edit back: masks, lists, coverage and names are those before it.
-
-        Returns:
-            The record of what was undone.
+        """Take the last edit back, and return it: masks, lists, coverage and names are those before it.
 
         Raises:
             UsageError: there is no edit.
@@ -338,10 +310,10 @@ class EditableRun:
         self,
         edits: list[Edit],
         areas: Mapping[str, float] | None = None,
-        following: Mapping[str, Any] | None = None,
+        following: Mapping[str, object] | None = None,
     ) -> None:
         """Keep the records, the areas of classes where they changed, and what is to follow, in one write."""
-        changes: dict[str, Any] = {"edits": pack(edits)}
+        changes: dict[str, object] = {"edits": pack(edits)}
         if following:
             changes["pending"] = {**pending(self.dataset, self.key), **following}
         if areas:

@@ -17,7 +17,7 @@ from .regions import Features, Sampled, open_features
 from .run import MaskRow, Written
 
 if TYPE_CHECKING:
-    from ..summary import View
+    from fiftyone.core.collections import SampleCollection as View
 
 __all__ = ["MAX_PARTS", "RegionParts", "split_class"]
 
@@ -114,19 +114,8 @@ def split_class(
 
     The part with the largest area keeps the id, the others get new ids after the last one; names become
     ``<name> a``, ``<name> b``, ... A region stays whole. Regions of images that cannot be read stay in the
-    first part.
-
-    Args:
-        samples: the dataset, or any view of it: classes belong to the whole dataset.
-        field: mask field of a finished run.
-        class_id: the class.
-        n_parts: number of parts.
-        seed: seed of the clustering; the same seed gives the same parts.
-        backbone: name or checkpoint of the run's weights, where its checkpoint has moved.
-        progress: where stages report to.
-
-    Returns:
-        The record of the edit and what changed.
+    first part. The same seed gives the same parts. ``backbone`` is the name or a checkpoint of the run's
+    weights, where its checkpoint has moved.
 
     Raises:
         UsageError: no finished run fills ``field``, the class is unknown, or has too few regions.
@@ -155,14 +144,12 @@ def split_class(
         name = names.shown[class_id]
         free = [f"{name} {x}" for x in ascii_lowercase if f"{name} {x}" not in names.all.values()]
         shown = {**names.shown, **dict(zip(ids, free, strict=False))}
-        settings = {"class": class_id, "n_parts": n_parts, "seed": seed}
         counts = np.zeros(found, np.int64)
-        masks = _split(features, class_id, np.array(ids), parts, counts, progress)
         return run.apply(
             "split",
-            settings,
+            {"class": class_id, "n_parts": n_parts, "seed": seed},
             ClassNames(shown, names.hidden),
-            masks,
+            _split(features, class_id, np.array(ids), parts, counts, progress),
             summarize=lambda: {
                 "ids": ids,
                 "regions": {str(k): int(n) for k, n in zip(ids, counts, strict=True)},
