@@ -63,7 +63,7 @@ class DetectionsToMasks(EditOperator):
     def __call__(self, samples: foc.SampleCollection, field: str, into: str | None = None) -> Outcome:
         """Run from Python: ``foo.get_operator(uri)(dataset, field)``.
 
-        All samples with detections are put back; these are in ``<field>_detections`` if not given.
+        All samples with detections are put back; these are in the field that was made last if not given.
         """
         return self.call(samples, {"field": field, **({_into(field): into} if into else {})})
 

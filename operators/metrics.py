@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import fiftyone.core.collections as foc
 import fiftyone.operators as foo
-from fiftyone.utils.eval.segmentation import SegmentationResults
 
 from fiftyone_plugin.evaluation.fiftyone_metrics import METRICS, SegmentationMetric, score_of
+
+if TYPE_CHECKING:
+    from fiftyone.utils.eval.segmentation import SegmentationResults
 
 __all__ = ["METRIC_CLASSES", "ScoreMetric"]
 
