@@ -65,7 +65,7 @@ class ExportMasks(PseudoMaskOperator):
             return
         options = _Options.read(ctx, params)
         say_images(ctx, inputs, "Exports")
-        choose(inputs, "field", fields, default=guess_field(ctx.dataset), label="Masks")
+        choose(inputs, "field", fields, default=guess_field(ctx.dataset, fields), label="Masks")
         explained = {name: entry.description for name, entry in formats().items()}
         choose_noted(inputs, params, "format", explained, DEFAULT_FORMAT, "Format")
         text = f"On the machine of the App's server; empty: {options.folder}"
@@ -133,11 +133,9 @@ class ExportMasks(PseudoMaskOperator):
         return self.call(view, params | {"field": field, "out": str(out)})
 
 
-def guess_field(dataset: fo.Dataset) -> str | None:
-    """Return the first field that a run of this plugin has filled, else the first segmentation field."""
-    fields = segmentation_fields(dataset)
-    labelled = [field for field in fields if dataset.has_run(run_key(field))]
-    return next(iter([*labelled, *fields]), None)
+def guess_field(dataset: fo.Dataset, fields: list[str]) -> str:
+    """Return the first field that a run of this plugin has filled, else the first."""
+    return next((field for field in fields if dataset.has_run(run_key(field))), fields[0])
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ class _Options:
         fields = segmentation_fields(ctx.dataset)
         if not fields:
             raise UsageError(NO_FIELD)
-        field = params.one_of("field", fields, guess_field(ctx.dataset) or fields[0])
+        field = params.one_of("field", fields, guess_field(ctx.dataset, fields))
         kind = params.one_of("format", formats(), DEFAULT_FORMAT)
         arguments = {
             "format": kind,
