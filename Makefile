@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= pseudomask-demo
-# WORKERS test processes side by side; 0 for one process, in which a debugger works
-WORKERS ?= logical
+# WORKERS test processes side by side, one more than cores, as tests of the App wait for its browser much of the
+#         time; 0 for one process, in which a debugger works
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 

@@ -31,8 +31,14 @@ def engine(cluster, workers: int = 2, **needs):
 
 def workers_of_mine() -> list[psutil.Process]:
     """The workers of the clusters that this process has started."""
-    every = psutil.Process().children(recursive=True)
-    return [p for p in every if p.is_running() and "PseudoMaskWorker" in " ".join(p.cmdline())]
+
+    def is_one(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and "PseudoMaskWorker" in " ".join(process.cmdline())
+        except psutil.NoSuchProcess:  # it has ended in between, and may wait to be collected
+            return False
+
+    return [p for p in psutil.Process().children(recursive=True) if is_one(p)]
 
 
 def test_the_work_is_done_once_whoever_dies(cluster):
