@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 
 import pytest
 
-from tests.servers import Port, spawn, stop, wait_until_ready
+from tests.servers import ROOT, Port, spawn, stop, wait_until_ready
 
 from .driving import ARTIFACTS
 
@@ -44,6 +44,8 @@ def pytest_runtest_makereport(item):
     report = yield
     page = getattr(item, "funcargs", {}).get("page")
     if report.failed and page is not None:
+        log = (ROOT / "app.log").read_text(errors="replace")
+        report.sections.append(("end of the log of the App's server", log[-6000:]))
         with suppress(Exception):  # of a browser that is gone
             ARTIFACTS.mkdir(exist_ok=True)
             page.screenshot(path=ARTIFACTS / f"failed_{item.name}.png", timeout=10_000)
